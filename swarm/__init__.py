@@ -1,0 +1,63 @@
+"""Run large language models on a swarm of peers.
+
+    import swarm
+
+    with swarm.Client("demo") as client:
+        print(client.generate("The capital of France is", max_new_tokens=16).text)
+"""
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from swarm.errors import (
+    AddressInUse,
+    InvalidRequest,
+    ModelError,
+    NoRoute,
+    PeerBusy,
+    PeerUnreachable,
+    RevisionMismatch,
+    SwarmError,
+)
+
+if TYPE_CHECKING:
+    from swarm.client.client import Client
+    from swarm.client.generation import Generation, Hop
+    from swarm.client.local_swarm import LocalSwarm
+
+# Before gRPC is first imported: it is never used across a fork here (child processes are new programs), and would say
+# so on standard error whenever one is started.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+__version__ = "0.1.0"
+__all__ = [
+    "AddressInUse",
+    "Client",
+    "Generation",
+    "Hop",
+    "InvalidRequest",
+    "LocalSwarm",
+    "ModelError",
+    "NoRoute",
+    "PeerBusy",
+    "PeerUnreachable",
+    "RevisionMismatch",
+    "SwarmError",
+]
+
+# The client's side is imported when first used: a server, which also imports this package, must not pay the memory
+# of a tokeniser library that it never calls.
+_LAZY = {
+    "Client": "swarm.client.client",
+    "Generation": "swarm.client.generation",
+    "Hop": "swarm.client.generation",
+    "LocalSwarm": "swarm.client.local_swarm",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'swarm' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

@@ -1,0 +1,28 @@
+"""`python -m swarm VERB`: one command, many verbs. Each is a module with a main(arguments) of its own."""
+
+import sys
+from importlib import import_module
+
+_VERBS = {
+    "server": ("swarm.server.__main__", "serve blocks to a swarm (also: python -m swarm.server)"),
+    "generate": ("swarm.cli.generate", "generate from a prompt"),
+    "chat": ("swarm.cli.chat", "talk with an instruction-tuned model"),
+    "demo": ("swarm.cli.demo", "three servers on this machine, two prompts, and what it took"),
+}
+
+
+def main() -> int:
+    verb, *arguments = sys.argv[1:] or ["--help"]
+    if verb in ("-h", "--help"):
+        print("usage: python -m swarm VERB [options]\n\nverbs (each has --help):")
+        for name, (_, purpose) in _VERBS.items():
+            print(f"  {name:10} {purpose}")
+        return 0
+    if verb not in _VERBS:
+        print(f"error: unknown verb {verb!r}; the verbs are {', '.join(_VERBS)}", file=sys.stderr)
+        return 2
+    return import_module(_VERBS[verb][0]).main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""`python -m swarm chat`: a conversation in the terminal."""
+
+import argparse
+
+from swarm.cli.common import add_client_arguments, generate_options, make_client, run
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m swarm chat", description="Talk with an instruction-tuned model on a swarm. Ctrl-D ends."
+    )
+    parser.add_argument("--system", metavar="TEXT", help="system message")
+    add_client_arguments(parser)
+    return run(_chat, parser.parse_args(arguments))
+
+
+def _chat(args: argparse.Namespace) -> None:
+    messages = [{"role": "system", "content": args.system}] if args.system else []
+    with make_client(args) as client:
+        while True:
+            try:
+                messages.append({"role": "user", "content": input("> ")})
+            except EOFError:
+                print()
+                return
+            answer = ""
+            for piece in client.stream(messages, **generate_options(args)):
+                print(piece, end="", flush=True)
+                answer += piece
+            print()
+            messages.append({"role": "assistant", "content": answer})

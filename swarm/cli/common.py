@@ -1,0 +1,58 @@
+"""What the client verbs have in common: arguments, a client, errors as one line."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+
+from swarm.client.client import Client
+from swarm.client.generation import Generation
+from swarm.errors import SwarmError
+
+
+def add_client_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
+    add("--revision", help="branch, tag or commit of a Hugging Face repository")
+    add("--peers", nargs="+", metavar="ADDR", help="swarm members (default: SWARM_PEERS, or a swarm on this machine)")
+    add("--dtype", choices=("float32", "bfloat16"), help="only use peers that compute in this (default: any)")
+    add("--max-new-tokens", type=int, default=128, metavar="N", help="(default: 128)")
+    add("--temperature", type=float, default=0.0, help="0 is greedy (default)")
+    add("--top-k", type=int, metavar="K")
+    add("--top-p", type=float, metavar="P")
+    add("--repetition-penalty", type=float, default=1.0, metavar="X", help="(default: 1.0, none)")
+    add("--seed", type=int, help="makes sampling repeatable")
+    add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
+
+
+def make_client(args: argparse.Namespace) -> Client:
+    return Client(args.model, args.peers, args.dtype, revision=args.revision)
+
+
+def generate_options(args: argparse.Namespace) -> dict[str, object]:
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop")
+    return {name: getattr(args, name) for name in names}
+
+
+def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
+    """Run `command`; an error of ours becomes one line on standard error and exit status 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        command(args)
+    except SwarmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    return 0
+
+
+def describe(generation: Generation) -> str:
+    """Route, speed and time to first token, on two lines."""
+    hops = [f"{hop.blocks[0]}:{hop.blocks[1]} {hop.peer_id[-6:]} ({hop.address})" for hop in generation.route]
+    return (
+        f"route  {'  ->  '.join(hops)}\n"
+        f"speed  {len(generation.token_ids)} tokens, {generation.tokens_per_second:.1f} tokens/s, "
+        f"first after {generation.time_to_first_token_s * 1000:.0f} ms"
+    )

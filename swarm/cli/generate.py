@@ -1,0 +1,44 @@
+"""`python -m swarm generate "..."`"""
+
+import argparse
+import json
+import sys
+
+from swarm.cli.common import add_client_arguments, describe, generate_options, make_client, run
+from swarm.client.generation import Generation
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m swarm generate", description="Generate from a prompt on a swarm.")
+    parser.add_argument("prompt", help="text to continue; - reads it from standard input")
+    parser.add_argument("--chat", action="store_true", help="put the prompt through the model's chat template")
+    parser.add_argument("--ignore-eos", action="store_true", help="go on after the model's end token")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    add_client_arguments(parser)
+    return run(_generate, parser.parse_args(arguments))
+
+
+def _generate(args: argparse.Namespace) -> None:
+    text = sys.stdin.read() if args.prompt == "-" else args.prompt
+    prompt = [{"role": "user", "content": text}] if args.chat else text
+    options = {**generate_options(args), "ignore_eos": args.ignore_eos}
+    with make_client(args) as client:
+        if args.json:
+            print(json.dumps(_as_json(client.generate(prompt, **options))))
+            return
+        stream = client.stream(prompt, **options)
+        for piece in stream:
+            print(piece, end="", flush=True)
+    print(f"\n\n{describe(stream.generation)}", file=sys.stderr)
+
+
+def _as_json(generation: Generation) -> dict[str, object]:
+    return {
+        "text": generation.text,
+        "token_ids": generation.token_ids,
+        "finish_reason": generation.finish_reason,
+        "route": [{"peer_id": hop.peer_id, "blocks": hop.blocks, "address": hop.address} for hop in generation.route],
+        "tokens_per_second": round(generation.tokens_per_second, 2),
+        "time_to_first_token_s": round(generation.time_to_first_token_s, 4),
+        "reroutes": generation.reroutes,
+    }

@@ -1,0 +1,45 @@
+"""One event loop, in one daemon thread, for all network work of the clients in this process.
+
+Callers' threads hand coroutines to it and wait. Nothing is ever awaited from a finaliser: an object dropped without
+being closed is cleaned up when its streams are, never by code that would have to wait for this loop from inside it.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import TypeVar
+
+import uvloop
+
+T = TypeVar("T")
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+_owner_pid = 0
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """The loop, started when first asked for (anew in a forked child, where the thread does not exist)."""
+    global _loop, _owner_pid
+    with _lock:
+        if _loop is None or _owner_pid != os.getpid():
+            _loop, _owner_pid = uvloop.new_event_loop(), os.getpid()
+            threading.Thread(target=_loop.run_forever, name="swarm-client", daemon=True).start()
+        return _loop
+
+
+def submit(coroutine: Coroutine[object, object, T]) -> "Future[T]":
+    """Start `coroutine` in the background."""
+    return asyncio.run_coroutine_threadsafe(coroutine, background_loop())
+
+
+def wait(coroutine: Coroutine[object, object, T]) -> T:
+    """Run `coroutine` in the background and return its result; an interrupt (Ctrl-C) cancels it."""
+    future = submit(coroutine)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise

@@ -1,0 +1,280 @@
+"""`swarm.Client`: the public way to generate."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from swarm.client.background import wait
+from swarm.client.generation import Generation
+from swarm.client.generation import Hop as GenerationHop
+from swarm.client.heads import Heads
+from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, is_batch, parse_options
+from swarm.client.router import Router
+from swarm.client.sampling import Sampler
+from swarm.client.session import HopFailed, Session, SessionOptions
+from swarm.client.stream import OnPiece, Stream, drain
+from swarm.client.text import TextStream
+from swarm.errors import InvalidRequest, NoRoute, PeerBusy, PeerUnreachable
+from swarm.model.checkpoint import open_checkpoint
+from swarm.model.ends import ModelEnds
+from swarm.route.directory import Directory
+from swarm.route.local import known_addresses, peers_from_environment
+from swarm.route.route import Hop
+from swarm.wire.codec import DTYPES
+
+
+class Client:
+    """Generates with `model` on the swarm that serves it.
+
+    The client holds embeddings, final norm and head; all blocks are computed by peers. Several threads may use one
+    client at once.
+
+        with swarm.Client("demo") as client:
+            print(client.generate("The capital of France is", max_new_tokens=16).text)
+    """
+
+    def __init__(
+        self,
+        model: str = "demo",
+        peers: Sequence[str] | None = None,
+        dtype: str | None = None,
+        *,
+        revision: str | None = None,
+        wire_dtype: str | None = None,
+        **limits: float,
+    ):
+        """Load the client's ends of the model and join the swarm.
+
+        model: Hugging Face repository id, folder of safetensors, .gguf file, or "demo".
+        peers: addresses of swarm members; by default SWARM_PEERS, or a swarm on this machine.
+        dtype: only use peers that compute in "float32" or "bfloat16"; by default any.
+        wire_dtype: "float32", "bfloat16" or "float16" for activations on the wire; by default what the peers compute
+            in. A narrower one halves the traffic and rounds.
+        limits: fields of ClientLimits.
+        Raises ModelError, PeerUnreachable, InvalidRequest.
+        """
+        for name in filter(None, (dtype, wire_dtype)):
+            if name not in DTYPES:
+                raise InvalidRequest(f"unknown dtype {name!r}; use one of {', '.join(DTYPES)}")
+        try:
+            self._limits = ClientLimits(**limits)
+        except TypeError as error:
+            raise InvalidRequest(f"unknown limit: {error}; see swarm.client.options.ClientLimits") from error
+        addresses = list(peers or peers_from_environment() or known_addresses())
+        if not addresses:
+            raise PeerUnreachable(
+                "no swarm found on this machine; start one with `python -m swarm.server`, or give peers=[...]"
+            )
+        self._checkpoint = open_checkpoint(model, revision)
+        self.config = self._checkpoint.config
+        self.tokenizer = self._checkpoint.load_tokenizer()
+        self._ends = ModelEnds.load(self._checkpoint, DTYPES["float32"])
+        self._wire_dtype = wire_dtype
+        self._heads = Heads(self._ends)
+        self._router: Router = wait(self._join(addresses, dtype))
+        self._closed = False
+
+    async def _join(self, addresses: list[str], dtype: str | None) -> Router:
+        directory = await Directory.join(addresses, client=True)
+        checkpoint, config = self._checkpoint, self.config
+        return Router(directory, checkpoint.name, checkpoint.revision, dtype, config.num_blocks, config.hidden_size)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the swarm. Generations still running fail."""
+        if not self._closed:
+            self._closed = True
+            wait(self._router.close())
+            self._heads.close()
+
+    # --- the public calls --------------------------------------------------------------------------------------------
+
+    def generate(self, prompt: Prompt | Sequence[Prompt], **options: object) -> Generation | list[Generation]:
+        """Generate for a prompt, or for a list of prompts, which run concurrently.
+
+        prompt: text, token ids, or a conversation (a list of {"role", "content"}, put through the model's chat
+            template); or a list of any of these.
+        options: max_new_tokens (128), temperature (0: greedy), top_k, top_p, repetition_penalty, seed, stop (a string
+            or several, not part of the text), ignore_eos (False). A list of prompts shares them; with a seed, each
+            prompt gives what it would give alone.
+        Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable.
+        """
+        parsed, generations = parse_options(options), self._generations(prompt)
+        wait(self._run_all(generations, parsed, lambda index, piece: None))
+        return generations if is_batch(prompt) else generations[0]
+
+    def stream(self, prompt: Prompt | Sequence[Prompt], **options: object) -> Stream:
+        """Like `generate`, but an iterator over pieces of text as they come; for a list of prompts, over
+        (index, piece). Its `generation` (or `generations`) fills as it goes. Leaving it early ends the work."""
+        parsed, generations = parse_options(options), self._generations(prompt)
+        pieces = drain(lambda on_piece: self._run_all(generations, parsed, on_piece))
+        return Stream(pieces, generations, with_index=is_batch(prompt))
+
+    def _generations(self, prompt: Prompt | Sequence[Prompt]) -> list[Generation]:
+        prompts = prompt if is_batch(prompt) else [prompt]
+        return [Generation(self.encode(one)) for one in prompts]
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of one prompt. Raises InvalidRequest if it is empty or holds ids outside the vocabulary."""
+        if isinstance(prompt, str):
+            ids = self.tokenizer(prompt)["input_ids"]
+        elif prompt and isinstance(prompt[0], Mapping):
+            ids = self._apply_chat_template(prompt)
+        else:
+            ids = [int(token) for token in prompt]
+        if not ids:
+            raise InvalidRequest("the prompt is empty; give at least one token")
+        self._ends.check_ids(ids)
+        return list(ids)
+
+    def _apply_chat_template(self, messages: Sequence[Message]) -> list[int]:
+        if not self.tokenizer.chat_template:
+            raise InvalidRequest("this model has no chat template; give the prompt as text")
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    # --- in the background loop --------------------------------------------------------------------------------------
+
+    async def _run_all(self, generations: list[Generation], options: GenerateOptions, on_piece: OnPiece) -> None:
+        """Fill all of `generations` at once, as far as max_concurrent allows. The first error ends them all."""
+        slots = asyncio.Semaphore(self._limits.max_concurrent)
+
+        async def fill(index: int) -> None:
+            async with slots:
+                with self._heads.session():
+                    async for piece in self._run(generations[index], options):
+                        on_piece(index, piece)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for index in range(len(generations)):
+                    group.create_task(fill(index))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _run(self, generation: Generation, options: GenerateOptions) -> AsyncIterator[str]:
+        """Fill `generation` token by token, yielding new text. A chain that fails is replaced, and the new one
+        recomputes the cache from the tokens so far: nothing already generated is lost or changes."""
+        prompt = generation.prompt_token_ids
+        max_tokens = len(prompt) + options.max_new_tokens
+        if max_tokens > self.config.max_context:
+            raise InvalidRequest(
+                f"{len(prompt)} prompt tokens and {options.max_new_tokens} new ones are more than this model's context "
+                f"of {self.config.max_context}; shorten the prompt or lower max_new_tokens"
+            )
+        sampler = Sampler(options.sampling, prompt)
+        text = TextStream(self.tokenizer, options.stop)
+        clock = time.perf_counter()
+        while True:
+            session = await self._open_session(max_tokens)
+            generation.route = [_public(hop) for hop in session.hops]
+            generation.timings = session.timings
+            try:
+                async for token in self._decode(session, prompt + generation.token_ids, sampler):
+                    clock = _record(generation, token, clock)
+                    piece = text.push(token)
+                    generation.finish_reason = self._finish_reason(generation, text, options)
+                    if generation.finish_reason:
+                        piece += text.finish()
+                    generation.text = text.text
+                    if piece:
+                        yield piece
+                    if generation.finish_reason:
+                        return
+            except HopFailed as failure:
+                self._note_failure(generation, failure)
+            finally:
+                session.close()
+                generation.receipts += session.receipts()
+
+    async def _decode(self, session: Session, tokens: list[int], sampler: Sampler) -> AsyncIterator[int]:
+        """Tokens that follow `tokens`, without end."""
+        hidden = await session.forward(0, self._ends.embed(tokens))
+        length = len(tokens)
+        while True:
+            token = await self._heads.pick(hidden, sampler)
+            yield token
+            hidden = await session.forward(length, self._ends.embed([token]))
+            length += 1
+
+    def _finish_reason(self, generation: Generation, text: TextStream, options: GenerateOptions) -> str:
+        if text.stopped:
+            return "stop"
+        if generation.token_ids[-1] in self.config.eos_token_ids and not options.ignore_eos:
+            return "eos"
+        return "length" if len(generation.token_ids) == options.max_new_tokens else ""
+
+    def _note_failure(self, generation: Generation, failure: HopFailed) -> None:
+        """Remember who failed; raise the cause if another chain would not help, or enough have been tried."""
+        if not isinstance(failure.cause, PeerUnreachable | PeerBusy):
+            raise failure.cause from failure
+        generation.reroutes += 1
+        if generation.reroutes > self._limits.max_reroutes:
+            raise failure.cause from failure
+        for peer_id in failure.peer_ids:
+            self._router.report_failure(peer_id)
+
+    async def _open_session(self, max_tokens: int) -> Session:
+        """A session on a chain that has room, waiting for one if all are full."""
+        deadline = time.monotonic() + self._limits.busy_timeout_s
+        full: set[str] = set()  # peers that refused for lack of room
+        pause_s = 0.05
+        last_refusal: PeerBusy | None = None
+        while True:
+            try:
+                hops = await self._router.chain(avoid=full)
+            except NoRoute:
+                if not full:
+                    raise
+                if time.monotonic() > deadline:
+                    raise last_refusal from None
+                await asyncio.sleep(pause_s)
+                pause_s, full = min(pause_s * 1.5, 1.0), set()
+                continue
+            connections = [self._router.connection_to(hop.peer.endpoint) for hop in hops]
+            session = Session(hops, connections, self._session_options(hops, max_tokens))
+            try:
+                await session.open()
+                return session
+            except HopFailed as failure:
+                if isinstance(failure.cause, PeerBusy):
+                    last_refusal = failure.cause
+                    full.update(failure.peer_ids)
+                elif isinstance(failure.cause, PeerUnreachable):
+                    for peer_id in failure.peer_ids:
+                        self._router.report_failure(peer_id)
+                else:
+                    raise failure.cause from failure
+
+    def _session_options(self, hops: Sequence[Hop], max_tokens: int) -> SessionOptions:
+        narrow = all(hop.peer.dtype == "bfloat16" for hop in hops)
+        return SessionOptions(
+            model=self._checkpoint.name,
+            revision=self._checkpoint.revision,
+            hidden_size=self.config.hidden_size,
+            wire_dtype=DTYPES[self._wire_dtype or ("bfloat16" if narrow else "float32")],
+            max_tokens=max_tokens,
+            open_timeout_s=self._limits.open_timeout_s,
+            step_timeout_s=self._limits.step_timeout_s,
+        )
+
+
+def _public(hop: Hop) -> GenerationHop:
+    endpoint = hop.peer.endpoint
+    return GenerationHop(hop.peer.peer_id, (hop.start, hop.stop), f"{endpoint.host}:{endpoint.port}")
+
+
+def _record(generation: Generation, token: int, clock: float) -> float:
+    """Add `token` and the time since `clock`; returns the present time."""
+    now = time.perf_counter()
+    if generation.token_ids:
+        generation.step_latencies_s.append(now - clock)
+    else:
+        generation.time_to_first_token_s = now - clock
+    generation.token_ids.append(token)
+    return now

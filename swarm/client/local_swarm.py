@@ -1,0 +1,157 @@
+"""`swarm.LocalSwarm`: real server processes on this machine, for trying things out and for tests."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from swarm.client.background import wait
+from swarm.errors import SwarmError, from_wire
+from swarm.route.directory import Directory
+
+START_TIMEOUT_S = 120.0
+
+
+class LocalServer:
+    """One server process."""
+
+    def __init__(self, process: subprocess.Popen, ready: dict, log: Path):
+        self._process, self._log = process, log
+        self.pid = process.pid
+        self.peer_id: str = ready["peer_id"]
+        self.blocks: tuple[int, int] = tuple(ready["blocks"])
+        self.port: int = ready["port"]
+        self.addresses: list[str] = ready["addresses"]
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def log(self) -> str:
+        """What the server wrote to its standard error."""
+        return self._log.read_text()
+
+    def stop(self, timeout_s: float = 40.0) -> None:
+        """Drain and leave: open sessions may finish, no new ones are taken."""
+        if self.alive:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._close_pipes()
+
+    def kill(self) -> None:
+        """SIGKILL: the server says nothing to anybody."""
+        if self.alive:
+            self._process.kill()
+        self._process.wait()
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+
+class LocalSwarm:
+    """Server processes for `blocks` on loopback, and a directory node of their own.
+
+        with swarm.LocalSwarm("demo", blocks=["0:10", "10:20", "20:30"]) as local:
+            client = swarm.Client("demo", peers=local.peers)
+
+    Nothing of it outlives the context, nor this process: a server stops when the pipe to its parent breaks.
+    """
+
+    def __init__(self, model: str = "demo", blocks: Sequence[str] = ("0:10", "10:20", "20:30"), **options: object):
+        """options: given to every server as on its command line: dtype="float32", threads=1, kv_memory="256M"."""
+        self.model, self._blocks, self._options = model, list(blocks), options
+        self.servers: list[LocalServer] = []
+        self.peers: list[str] = []
+        self._directory: Directory | None = None
+        self._folder: tempfile.TemporaryDirectory | None = None
+
+    def __enter__(self) -> "LocalSwarm":
+        self._folder = tempfile.TemporaryDirectory(prefix="swarm-")
+        try:
+            # The directory has a node here, so that the swarm's address outlives any of its servers.
+            self._directory = wait(Directory.join())
+            self.peers = wait(self._directory.addresses())
+            launched = [self._launch(blocks, {}) for blocks in self._blocks]  # all at once: they load side by side
+            self._adopt(launched)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def start(self, blocks: str, **options: object) -> LocalServer:
+        """Add a server for `blocks`."""
+        return self._adopt([self._launch(blocks, options)])[0]
+
+    def close(self) -> None:
+        """Stop everything, at once."""
+        for server in self.servers:
+            server.kill()
+        if self._directory:
+            wait(self._directory.leave())
+            self._directory = None
+        if self._folder:
+            self._folder.cleanup()
+            self._folder = None
+
+    def _launch(self, blocks: str, options: dict[str, object]) -> tuple[subprocess.Popen, Path]:
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        command = [sys.executable, "-m", "swarm.server", "--model", self.model, "--blocks", blocks, "--json"]
+        command += ["--exit-with-parent", "--peers", *self.peers]
+        for name, value in {**self._options, **options}.items():
+            command += [f"--{name.replace('_', '-')}", str(value)]
+        with open(folder / "stderr", "w") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "SWARM_HOME": str(folder)},
+                start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops its servers
+            )
+        return process, folder / "stderr"
+
+    def _adopt(self, launched: Sequence[tuple[subprocess.Popen, Path]]) -> list[LocalServer]:
+        """Wait until all of `launched` are ready. Raises what the first that is not says; none is left behind."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        servers = []
+        try:
+            for process, log in launched:
+                servers.append(LocalServer(process, _wait_ready(process, log, deadline), log))
+        except BaseException:
+            for process, _ in launched:
+                process.kill()
+                process.wait()
+            raise
+        self.servers += servers
+        return servers
+
+
+def _wait_ready(process: subprocess.Popen, log: Path, deadline: float) -> dict:
+    """The server's "ready" event. Raises the error that it reports instead."""
+    timer = threading.Timer(max(deadline - time.monotonic(), 0), process.kill)
+    timer.start()
+    try:
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "ready":
+                return event
+            if event["event"] == "error":
+                raise from_wire(event["code"], event["message"])
+    finally:
+        timer.cancel()
+    raise SwarmError(f"a server ended before it was ready:\n{log.read_text()[-2000:]}")

@@ -1,0 +1,55 @@
+"""What callers may ask for: prompts, limits, options, and the check that they make sense."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from swarm.client.sampling import SamplingOptions
+from swarm.errors import InvalidRequest
+
+Message = Mapping[str, str]  # {"role": "user", "content": "..."}
+Prompt = str | Sequence[int] | Sequence[Message]
+
+
+@dataclass(frozen=True)
+class ClientLimits:
+    """How patient a client is, and how much it does at once."""
+
+    open_timeout_s: float = 10.0
+    step_timeout_s: float = 60.0  # for one answer; a prompt is answered in chunks
+    busy_timeout_s: float = 60.0  # how long to wait while all peers are full
+    max_reroutes: int = 3  # chains tried in place of failed ones, per generation
+    max_concurrent: int = 32  # prompts of one call that run at once
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """What to generate."""
+
+    sampling: SamplingOptions
+    max_new_tokens: int = 128
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+
+def parse_options(options: dict[str, object]) -> GenerateOptions:
+    """Keyword arguments of `generate`, checked. Raises InvalidRequest."""
+    known = {"max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stop", "seed", "ignore_eos"}
+    if unknown := sorted(set(options) - known):
+        raise InvalidRequest(f"unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
+    rest = dict(options)
+    count = rest.pop("max_new_tokens", 128)
+    if not isinstance(count, int) or count < 1:
+        raise InvalidRequest(f"max_new_tokens must be a positive integer, not {count!r}")
+    stop = rest.pop("stop", None)
+    stop = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if not all(isinstance(text, str) and text for text in stop):
+        raise InvalidRequest("stop must be a non-empty string, or several")
+    ignore_eos = bool(rest.pop("ignore_eos", False))
+    return GenerateOptions(SamplingOptions(**rest), count, stop, ignore_eos)
+
+
+def is_batch(prompt: object) -> bool:
+    """Whether `prompt` is a list of prompts rather than one."""
+    if isinstance(prompt, str) or not isinstance(prompt, Sequence) or not prompt:
+        return False
+    return isinstance(prompt[0], str) or (isinstance(prompt[0], Sequence) and not isinstance(prompt[0], Mapping))

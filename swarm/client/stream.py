@@ -1,0 +1,46 @@
+"""From the background loop to a caller's iterator."""
+
+import queue
+from collections.abc import Callable, Coroutine, Iterator
+
+from swarm.client.background import submit
+from swarm.client.generation import Generation
+
+OnPiece = Callable[[int, str], None]  # (index of the prompt, new text)
+
+
+class Stream:
+    """An iterator over generated text, and the generations behind it. Closing or dropping it ends the work."""
+
+    def __init__(self, pieces: Iterator[tuple[int, str]], generations: list[Generation], with_index: bool):
+        self._pieces, self.generations, self._with_index = pieces, generations, with_index
+
+    @property
+    def generation(self) -> Generation:
+        """Of the first, usually only, prompt; complete once the stream has ended."""
+        return self.generations[0]
+
+    def __iter__(self) -> "Stream":
+        return self
+
+    def __next__(self) -> str | tuple[int, str]:
+        index, piece = next(self._pieces)
+        return (index, piece) if self._with_index else piece
+
+    def close(self) -> None:
+        self._pieces.close()
+
+
+def drain(start: Callable[[OnPiece], Coroutine[object, object, None]]) -> Iterator[tuple[int, str]]:
+    """Run a coroutine in the background and yield what it hands to the function it is given. Leaving the iterator
+    cancels it."""
+    pieces: queue.SimpleQueue = queue.SimpleQueue()
+    ended = object()
+    future = submit(start(lambda index, piece: pieces.put((index, piece))))
+    future.add_done_callback(lambda _: pieces.put(ended))
+    try:
+        while (piece := pieces.get()) is not ended:
+            yield piece
+        future.result()
+    finally:
+        future.cancel()

@@ -1,0 +1,46 @@
+"""Everything the library raises on purpose.
+
+A message says what was wrong, with which value, and what to do about it. Code on the wire is the class name,
+so that a peer's refusal arrives at the client as the same exception it was at the server.
+"""
+
+
+class SwarmError(Exception):
+    """Base class: catching it catches every error this library raises on purpose."""
+
+
+class ModelError(SwarmError):
+    """A model that cannot be found, read or served: unknown architecture, missing tensor, bad block range."""
+
+
+class InvalidRequest(SwarmError):
+    """A request that can never succeed as it is: bad position, shape, dtype, digest, length or option."""
+
+
+class RevisionMismatch(InvalidRequest):
+    """The two sides hold different revisions of the same model."""
+
+
+class PeerBusy(SwarmError):
+    """A peer that has no room at the moment; the message carries its load. Another peer, or a later try, may do."""
+
+
+class PeerUnreachable(SwarmError):
+    """A peer that did not answer: wrong address, closed port, broken stream, or a timeout."""
+
+
+class NoRoute(SwarmError):
+    """No chain of known peers covers the model; the message names the missing blocks."""
+
+
+class AddressInUse(SwarmError):
+    """The port asked for belongs to another process."""
+
+
+_BY_NAME = {cls.__name__: cls for cls in (SwarmError, ModelError, InvalidRequest, RevisionMismatch, PeerBusy,
+                                          PeerUnreachable, NoRoute, AddressInUse)}
+
+
+def from_wire(code: str, message: str) -> SwarmError:
+    """The exception that a peer reported as `code` with `message`; unknown codes become a plain SwarmError."""
+    return _BY_NAME.get(code, SwarmError)(message)

@@ -1,0 +1,89 @@
+"""What every weight file offers: named tensors, each read by position into memory of its own.
+
+Files are read with preadv, not mapped: mapped pages count as this process's memory as long as they stay cached, and a
+server must never hold more than its own tensors.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from swarm.errors import ModelError
+
+# Tensors that need conversion pass through a buffer of about this many elements.
+CHUNK_ELEMENTS = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """Where a tensor lies: `kind` is the file format's name of its type, `offset` counts from the file's start."""
+
+    shape: tuple[int, ...]
+    kind: str
+    offset: int
+    nbytes: int
+
+
+class TensorFile(ABC):
+    """A weight file whose header has been read and checked; the file is open until the object is collected."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise ModelError(f"cannot read {path}: {error.strerror}") from error
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    @property
+    @abstractmethod
+    def entries(self) -> Mapping[str, TensorEntry]: ...
+
+    @abstractmethod
+    def _read(self, entry: TensorEntry, out: Tensor) -> None:
+        """Fills out, contiguous and of the entry's shape, converting to its dtype."""
+
+    def read_into(self, name: str, out: Tensor) -> None:
+        """Fills out, contiguous, with the tensor `name`, converted to out's dtype. Raises ModelError."""
+        self.check_shape(name, tuple(out.shape))
+        self._read(self.entry(name), out)
+
+    def read_row_into(self, name: str, row: int, out: Tensor) -> None:
+        """Fills out [columns] with one row of a matrix, converted to out's dtype."""
+        matrix = self.entry(name)
+        row_bytes = matrix.nbytes // matrix.shape[0]
+        self._read(TensorEntry(matrix.shape[1:], matrix.kind, matrix.offset + row * row_bytes, row_bytes), out)
+
+    def entry(self, name: str) -> TensorEntry:
+        if name not in self.entries:
+            raise ModelError(f"{self.path}: tensor {name} is missing")
+        return self.entries[name]
+
+    def check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        if self.entry(name).shape != shape:
+            raise ModelError(f"{self.path}: tensor {name} has shape {self.entry(name).shape}, the config says {shape}")
+
+    def check_range(self, name: str, offset: int, nbytes: int) -> None:
+        if offset + nbytes > self.size:
+            raise ModelError(
+                f"{self.path} is truncated: tensor {name} ends at byte {offset + nbytes} of {self.size}; fetch it again"
+            )
+
+    def sample(self, entry: TensorEntry) -> bytes:
+        """64 bytes each from the beginning, the middle and the end of a tensor, to tell it from another one."""
+        offsets = (0, entry.nbytes // 2, max(entry.nbytes - 64, 0))
+        return b"".join(os.pread(self._file.fileno(), min(64, entry.nbytes), entry.offset + o) for o in offsets)
+
+    def read_bytes(self, out: Tensor, offset: int) -> None:
+        """Fills out, contiguous, with the bytes of the file from offset on."""
+        view = memoryview(out.reshape(-1).view(torch.uint8).numpy())
+        while view:
+            count = os.preadv(self._file.fileno(), [view], offset)
+            if count == 0:
+                raise ModelError(f"{self.path} ends at byte {offset}, inside a tensor; was it changed meanwhile?")
+            view, offset = view[count:], offset + count

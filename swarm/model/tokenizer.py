@@ -1,0 +1,109 @@
+"""Text to token ids and back. Only clients import this file: it brings transformers.
+
+transformers builds a tokenizer from a GGUF file too, but takes six seconds for the demo model, here half a second.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import transformers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+from swarm.errors import ModelError
+from swarm.model.gguf_file import GGUFFile
+
+_CONTROL, _USER_DEFINED = 3, 4  # of tokenizer.ggml.token_type
+
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+
+# What tokenizer.ggml.pre names: the patterns that cut text into pieces before merging, applied one after the other.
+_SPLITS = {
+    "default": (_GPT2,),
+    "gpt-2": (_GPT2,),
+    "smollm": (r"\p{N}", _GPT2),
+    "llama-bpe": (_LLAMA3,),
+    "qwen2": (_QWEN2,),
+}
+
+
+def load_tokenizer(source: Path | str, revision: str) -> PreTrainedTokenizerFast:
+    """source: a GGUF file, a folder, or a repository id on the hub, of which `revision` is a commit."""
+    if isinstance(source, Path) and source.suffix == ".gguf":
+        return _from_gguf(source)
+    try:
+        if isinstance(source, Path):
+            return transformers.AutoTokenizer.from_pretrained(source)
+        return transformers.AutoTokenizer.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{source} has no usable tokenizer: {error}") from error
+
+
+def _from_gguf(path: Path) -> PreTrainedTokenizerFast:
+    prefix = "tokenizer.ggml."
+    file = GGUFFile(path, arrays=[prefix + "tokens", prefix + "token_type", prefix + "merges"])
+    values = {key.removeprefix(prefix): value for key, value in file.metadata.items() if key.startswith(prefix)}
+    if values.get("model") != "gpt2":
+        # SentencePiece vocabularies (Llama 2, Mistral 7B): rarer, and transformers has the conversion.
+        return transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    tokens = values.get("tokens")
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise ModelError(f"{path}: tokenizer.ggml.tokens is missing or not a list of strings")
+    special = {name: _special_token(path, values, name, tokens) for name in ("bos", "eos", "unknown", "padding")}
+    tokenizer = _byte_level_bpe(path, values, tokens)
+    if values.get("add_bos_token") and special["bos"] is not None:
+        bos = special["bos"]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, tokens.index(bos))]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=special["bos"],
+        eos_token=special["eos"],
+        unk_token=special["unknown"],
+        pad_token=special["padding"],
+        chat_template=file.metadata.get("tokenizer.chat_template"),
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _special_token(path: Path, values: dict[str, Any], name: str, tokens: list[str]) -> str | None:
+    token_id = values.get(f"{name}_token_id")
+    if token_id is None:
+        return None
+    if not isinstance(token_id, int) or not 0 <= token_id < len(tokens):
+        raise ModelError(f"{path}: tokenizer.ggml.{name}_token_id {token_id!r:.20} is no token")
+    return tokens[token_id]
+
+
+def _byte_level_bpe(path: Path, values: dict[str, Any], tokens: list[str]) -> Tokenizer:
+    merges = values.get("merges")
+    if not isinstance(merges, list) or not all(isinstance(merge, str) and merge.count(" ") == 1 for merge in merges):
+        raise ModelError(f"{path}: tokenizer.ggml.merges is missing or not a list of pairs")
+    split = values.get("pre", "default")
+    if split not in _SPLITS:
+        raise ModelError(f"{path}: pre-tokenizer {split!r:.40} is not supported; supported are {', '.join(_SPLITS)}")
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    # Llama 3's vocabulary holds words that its merges do not lead to; a piece that is a token needs no merging there.
+    model = BPE(vocabulary, [tuple(merge.split(" ")) for merge in merges], ignore_merges=split == "llama-bpe")
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.NFC() if split == "qwen2" else None
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            *(pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in _SPLITS[split]),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    kinds = values.get("token_type")
+    kinds = kinds if isinstance(kinds, list) else []
+    for kind, is_special in ((_CONTROL, True), (_USER_DEFINED, False)):
+        added = [token for token, its_kind in zip(tokens, kinds, strict=False) if its_kind == kind]
+        tokenizer.add_tokens([AddedToken(token, normalized=False, special=is_special) for token in added])
+    return tokenizer

@@ -1,0 +1,163 @@
+"""A model's files, from which each process reads only the tensors it serves."""
+
+import hashlib
+import json
+import math
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+from swarm.errors import ModelError
+from swarm.model.families import ModelConfig
+from swarm.model.layout import Naming, Part, block_parts, fused_shape
+from swarm.model.tensor_file import TensorFile
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_LARGE = 1 << 16  # bytes
+Progress = Callable[[int, int], None]  # (blocks loaded, blocks in all)
+
+
+class TensorSource(Protocol):
+    """The weight files of a model. A repository on the hub has some of them only once they are asked for."""
+
+    def file_of(self, tensor: str) -> TensorFile:
+        """The file that should hold the tensor. Raises ModelError."""
+
+
+class Checkpoint:
+    """Reads a model's tensors, under names and in an order of rows that do not depend on the file format.
+
+    name:     what peers call the model in the directory: "demo", a repository id, the name of a folder or file
+    revision: tells two models of the same shape apart: a commit on the hub, else a hash of config and weights
+    """
+
+    def __init__(
+        self,
+        name: str,
+        revision: str,
+        config: ModelConfig,
+        source: TensorSource,
+        naming: Naming,
+        tokenizer_path: Path | str,
+        interleaved: bool = False,
+    ):
+        """tokenizer_path: a folder, a GGUF file or a repository id.
+
+        interleaved: whether the rows of q and k lie in llama.cpp's order, where rotation turns (2i, 2i + 1).
+        """
+        self.name = name
+        self.revision = revision
+        self.config = config
+        self._source = source
+        self._naming = naming
+        self._tokenizer_path = tokenizer_path
+        self._interleaved = interleaved
+        self._parts = block_parts(config)
+        # Weak, so that head and embedding share memory where tied without the checkpoint keeping it alive.
+        self._embeddings: WeakValueDictionary[torch.dtype, Tensor] = WeakValueDictionary()
+
+    def block_nbytes(self, dtype: torch.dtype) -> int:
+        """Bytes of one block's tensors in memory."""
+        return sum(math.prod(part.shape) for parts in self._parts.values() for part in parts) * dtype.itemsize
+
+    def load_block(self, index: int, dtype: torch.dtype) -> dict[str, Tensor]:
+        """The tensors of block `index` with the names and shapes of `layout.block_parts`. Raises ModelError."""
+        if not 0 <= index < self.config.num_blocks:
+            raise ModelError(f"block {index} is outside this model, which has {self.config.num_blocks} blocks")
+        return {name: self._load_fused(index, parts, dtype) for name, parts in self._parts.items()}
+
+    def load_embedding(self, dtype: torch.dtype) -> Tensor:
+        """[vocab_size, hidden_size]; the tensor of an earlier call as long as someone holds it"""
+        embedding = self._embeddings.get(dtype)
+        if embedding is None:
+            embedding = self._load(self._naming.embedding, (self.config.vocab_size, self.config.hidden_size), dtype)
+            self._embeddings[dtype] = embedding
+        return embedding
+
+    def load_embedding_rows(self, token_ids: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """[n, hidden_size], read from the file: 30 to 60 us a token, and none of the matrix stays in memory"""
+        name, shape = self._naming.embedding, (self.config.vocab_size, self.config.hidden_size)
+        file = self._source.file_of(name)
+        file.check_shape(name, shape)
+        out = torch.empty(len(token_ids), self.config.hidden_size, dtype=dtype)
+        for token_id, row in zip(token_ids, out, strict=True):
+            file.read_row_into(name, token_id, row)
+        return out
+
+    def load_final_norm(self, dtype: torch.dtype) -> Tensor:
+        """[hidden_size]"""
+        return self._load(self._naming.final_norm, (self.config.hidden_size,), dtype)
+
+    def load_head(self, dtype: torch.dtype) -> Tensor:
+        """[vocab_size, hidden_size]; where the model ties them, the embedding itself"""
+        if self.config.tie_embeddings:
+            return self.load_embedding(dtype)
+        return self._load(self._naming.head, (self.config.vocab_size, self.config.hidden_size), dtype)
+
+    def load_tokenizer(self) -> "PreTrainedTokenizerFast":
+        # transformers takes seconds and tens of MB to import, and a server, which holds a checkpoint, never needs it.
+        from swarm.model.tokenizer import load_tokenizer  # noqa: PLC0415
+
+        return load_tokenizer(self._tokenizer_path, self.revision)
+
+    def _load(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        out = _allocate(shape, dtype)
+        self._source.file_of(name).read_into(name, out)
+        return out
+
+    def _load_fused(self, index: int, parts: tuple[Part, ...], dtype: torch.dtype) -> Tensor:
+        out = _allocate(fused_shape(parts), dtype)
+        row = 0
+        for part in parts:
+            rows = out[row : row + part.shape[0]]
+            name = self._naming.name(index, part)
+            self._source.file_of(name).read_into(name, rows)
+            if self._interleaved and part.stem in ("q", "k"):
+                _deinterleave(rows, self.config.head_dim)
+            row += part.shape[0]
+        return out
+
+
+def load_blocks(
+    checkpoint: Checkpoint, start: int, stop: int, dtype: torch.dtype, progress: Progress | None = None
+) -> Iterator[dict[str, Tensor]]:
+    """The blocks start to stop - 1, each loaded when asked for, so that only one is held twice while it is packed."""
+    for index in range(start, stop):
+        yield checkpoint.load_block(index, dtype)
+        if progress is not None:
+            progress(index + 1 - start, stop - start)
+
+
+def weights_revision(config: ModelConfig, files: Iterable[TensorFile]) -> str:
+    """16 hex digits that differ for models with other configs, tensors, or bytes at a few places of any tensor."""
+    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    entries = ((name, entry, file) for file in files for name, entry in file.entries.items())
+    for name, entry, file in sorted(entries, key=lambda item: item[0]):
+        digest.update(json.dumps([name, entry.shape, entry.kind]).encode())
+        digest.update(file.sample(entry))
+    return digest.hexdigest()[:16]
+
+
+def _allocate(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised tensor. Large ones get memory straight from the operating system.
+
+    Weights that are repacked or moved to a GPU are freed at once; malloc would keep a fifth of that memory as holes.
+    """
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes < _LARGE:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(mmap.mmap(-1, nbytes), dtype=dtype).view(shape)
+
+
+def _deinterleave(rows: Tensor, head_dim: int) -> None:
+    """rows [heads * head_dim, ...], in place: from llama.cpp's order (0, d/2, 1, d/2 + 1, ...) to Hugging Face's."""
+    pairs = rows.view(-1, head_dim // 2, 2, *rows.shape[1:])
+    rows.copy_(pairs.transpose(1, 2).reshape(rows.shape))

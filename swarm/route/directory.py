@@ -1,0 +1,204 @@
+"""The directory: signed records of who serves what, in a Hivemind DHT.
+
+One DHT key per model holds a dictionary from peer id to signed record. Every node that takes part in the DHT checks
+every record before storing or returning it, so a forged one does not get past its first honest neighbour.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hivemind.dht.crypto import DHTRecord
+from hivemind.dht.node import DHTNode
+from hivemind.dht.routing import DHTID
+from hivemind.dht.validation import RecordValidatorBase
+from hivemind.p2p import P2P
+from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
+from hivemind.utils import MSGPackSerializer
+
+from swarm.errors import InvalidRequest, PeerUnreachable, SwarmError
+from swarm.route import record as records
+from swarm.route.record import PeerInfo
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.identity import Identity
+from swarm.wire.transport import check_port_free
+
+logger = logging.getLogger(__name__)
+
+RECORD_LIFE_S = 30.0  # a crashed peer is gone after this; a live one refreshes three times as often
+MAX_PEERS_PER_MODEL = 10_000  # more would not be read: a flood of fresh keys costs its sender, not the reader
+_ADDRESS_FORM = "/ip4/ADDRESS/tcp/PORT/p2p/PEER_ID"
+_ADDRESS = re.compile(
+    r"^/(ip4|ip6|dns|dns4|dns6)/[^/]+/(tcp|udp)/\d{1,5}(/quic(-v1)?)?/p2p/[1-9A-HJ-NP-Za-km-z]{20,80}$"
+)
+
+
+@dataclass
+class Rejections:
+    """How many directory records were ignored, and why the last one was."""
+
+    count: int = 0
+    last_reason: str = ""
+
+
+class _RecordValidator(RecordValidatorBase):
+    """Admits to the DHT only records that verify, under the key of their model and the subkey of their peer."""
+
+    def __init__(self, rejections: Rejections):
+        self._rejections = rejections
+
+    def validate(self, record: DHTRecord) -> bool:
+        try:
+            if len(record.value) > records.MAX_RECORD_BYTES + 16 or len(record.subkey) > 128:
+                raise InvalidRequest("an oversized directory record")
+            self._check(record)
+        except InvalidRequest as error:
+            self._rejections.count += 1
+            self._rejections.last_reason = str(error)
+            return False
+        return True
+
+    def _check(self, record: DHTRecord) -> None:
+        subkey, value = _unpack(record.subkey), _unpack(record.value)
+        if not isinstance(value, bytes) or not isinstance(subkey, str):
+            raise InvalidRequest("a directory entry that is not a peer record")
+        info = records.verify(value)
+        if subkey != info.peer_id:
+            raise InvalidRequest("a directory record under another peer's name")
+        if record.key != DHTID.generate(source=_dht_key(info.model)).to_bytes():
+            raise InvalidRequest("a directory record under another model's key")
+        # The DHT prefers what expires last: an old record must not be given a longer life than its signer gave it.
+        if abs(record.expiration_time - info.expires_ms / 1000) > 1:
+            raise InvalidRequest("a directory record whose expiry was changed")
+
+
+def _unpack(data: bytes) -> object:
+    try:
+        return MSGPackSerializer.loads(data)
+    except Exception as error:  # msgpack raises its own, ValueError, TypeError, ... on hostile bytes
+        raise InvalidRequest("a directory entry that is not msgpack") from error
+
+
+def _dht_key(model: str) -> str:
+    return f"swarm/v1/{model}"
+
+
+class Directory:
+    """A process's access to the directory. Everything happens in the event loop that created it."""
+
+    def __init__(self, p2p: P2P, node: DHTNode, rejections: Rejections):
+        self._p2p, self._node, self.rejections = p2p, node, rejections
+
+    @classmethod
+    async def join(
+        cls,
+        peers: Sequence[str] = (),
+        *,
+        identity_path: Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        client: bool = False,
+        timeout_s: float = 10.0,
+    ) -> "Directory":
+        """Join the DHT through `peers` (multiaddresses), or start a new one if there are none.
+
+        client: only ask, never store for others. Raises InvalidRequest for an address of the wrong form,
+        PeerUnreachable if none of `peers` answers within `timeout_s`, AddressInUse if `port` is taken.
+        """
+        for address in peers:
+            if not _ADDRESS.match(address):
+                raise InvalidRequest(f"{address!r} is not a peer address; the form is {_ADDRESS_FORM}")
+        p2p = await _start_p2p(peers, identity_path, host, port, client)
+        rejections = Rejections()
+        try:
+            node = await asyncio.wait_for(
+                DHTNode.create(
+                    p2p=p2p,
+                    initial_peers=list(peers) or None,
+                    client_mode=client,
+                    record_validator=_RecordValidator(rejections),
+                    num_workers=4,
+                ),
+                timeout_s,
+            )
+        except (TimeoutError, RuntimeError, P2PDaemonError) as error:
+            await p2p.shutdown()
+            raise _nobody_answers(peers) from error
+        return cls(p2p, node, rejections)
+
+    async def addresses(self) -> list[str]:
+        """Multiaddresses at which others can join through this process."""
+        return [str(address) for address in await self._p2p.get_visible_maddrs(latest=True)]
+
+    async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> None:
+        """Store `record`, stamped with the present time and signed. Call again before `life_s` is over."""
+        now_ms = int(time.time() * 1000)
+        record.issued_ms, record.expires_ms = now_ms, now_ms + int(life_s * 1000)
+        stored = await self._node.store(
+            key=_dht_key(record.model),
+            subkey=record.peer_id,
+            value=records.sign(record, identity),
+            expiration_time=record.expires_ms / 1000,
+        )
+        if not stored:
+            logger.warning("the directory did not accept this peer's record: %s", self.rejections.last_reason or "?")
+
+    async def withdraw(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> None:
+        """Replace `record` by a goodbye that outlives it, so that nobody chooses this peer any more."""
+        goodbye = pb.PeerRecord()
+        goodbye.CopyFrom(record)
+        goodbye.state = pb.LEAVING
+        await self.publish(goodbye, identity, life_s + 1)  # the DHT keeps what expires last
+
+    async def peers(self, model: str) -> list[PeerInfo]:
+        """Verified records of the peers that serve `model` now, those that said goodbye left out."""
+        found = await self._node.get(_dht_key(model), latest=True)
+        if found is None or not isinstance(found.value, dict):
+            return []
+        peers = []
+        for item in list(found.value.values())[:MAX_PEERS_PER_MODEL]:
+            try:
+                info = records.verify(item.value)
+            except InvalidRequest as error:  # expired since, or from a store that does not check
+                logger.debug("ignored %s", error)
+                continue
+            if not info.leaving and info.model == model:
+                peers.append(info)
+        return peers
+
+    async def leave(self) -> None:
+        """Stop taking part in the DHT."""
+        await self._node.shutdown()
+        await self._p2p.shutdown()
+
+
+async def _start_p2p(
+    peers: Sequence[str], identity_path: Path | None, host: str, port: int, client: bool
+) -> P2P:
+    """Start the libp2p daemon. It ends by itself when this process dies: its output pipe breaks."""
+    check_port_free(host, port)  # libp2p would silently share a taken one
+    kind = "ip6" if ":" in host else "ip4"
+    try:
+        return await P2P.create(
+            initial_peers=list(peers) or None,
+            identity_path=str(identity_path) if identity_path else None,
+            check_if_identity_free=False,  # that check only understands RSA identities
+            host_maddrs=[f"/{kind}/{host}/tcp/{port}"],
+            dht_mode="client" if client else "server",
+            no_listen=client,
+            nat_port_map=False,
+            auto_nat=False,
+            idle_timeout=10,
+        )
+    except P2PDaemonError as error:
+        if "bootstrap" in str(error):
+            raise _nobody_answers(peers) from error
+        raise SwarmError(f"the libp2p daemon did not start: {error}") from error
+
+
+def _nobody_answers(peers: Sequence[str]) -> PeerUnreachable:
+    return PeerUnreachable(f"no peer answers at {', '.join(peers)}; is it running and reachable from here?")

@@ -1,0 +1,83 @@
+"""How processes on one machine find each other without being told an address: files under SWARM_HOME."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import psutil
+
+from swarm.errors import SwarmError
+from swarm.wire.identity import Identity
+
+MAX_IDENTITIES = 64
+
+
+def swarm_home() -> Path:
+    """Where this user's swarm keeps its keys and addresses: SWARM_HOME, by default ~/.cache/swarm."""
+    return Path(os.environ.get("SWARM_HOME") or Path.home() / ".cache" / "swarm")
+
+
+def peers_from_environment() -> list[str]:
+    """The addresses in SWARM_PEERS, separated by spaces or commas."""
+    return os.environ.get("SWARM_PEERS", "").replace(",", " ").split()
+
+
+def known_addresses() -> list[str]:
+    """Addresses of the swarm nodes that run on this machine under the same SWARM_HOME."""
+    addresses = []
+    for file in sorted((swarm_home() / "nodes").glob("*.json")):
+        try:
+            entry = json.loads(file.read_text())
+            alive = psutil.Process(entry["pid"]).create_time() == entry["started"]
+        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+            alive = False
+        if alive:
+            addresses.extend(entry["addresses"])
+        else:
+            file.unlink(missing_ok=True)  # left behind by a process that was killed
+    return addresses
+
+
+@contextmanager
+def announced(addresses: Sequence[str]) -> Iterator[None]:
+    """Let other processes on this machine find `addresses` while the context lasts and this process lives."""
+    pid = os.getpid()
+    file = swarm_home() / "nodes" / f"{pid}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    entry = {"pid": pid, "started": psutil.Process(pid).create_time(), "addresses": list(addresses)}
+    scratch = file.with_suffix(".tmp")
+    scratch.write_text(json.dumps(entry))
+    scratch.rename(file)  # readers see the whole file or none
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed_identity(path: Path | None = None) -> Iterator[tuple[Identity, Path]]:
+    """This process's identity and its file: `path`, or the first under SWARM_HOME that no other process uses.
+
+    A restarted server so keeps its peer id, and two on one machine have different ones. Raises SwarmError if `path`
+    is in use by a running process.
+    """
+    slots = [path] if path else [swarm_home() / "identities" / f"{slot}.key" for slot in range(MAX_IDENTITIES)]
+    for slot in slots:
+        slot.parent.mkdir(parents=True, exist_ok=True)
+        with open(slot.with_suffix(".lock"), "w") as lock:
+            if _lock(lock):
+                yield Identity.load_or_create(slot), slot
+                return
+    raise SwarmError(f"identity {slots[0]} is in use by another process; choose another with --identity")
+
+
+def _lock(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,200 @@
+"""`python -m swarm.server`: contribute blocks to a swarm."""
+
+import argparse
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+import uvloop
+from tqdm import tqdm
+
+from swarm.errors import InvalidRequest, SwarmError
+from swarm.model.blocks import parse_block_range
+from swarm.route.local import peers_from_environment
+from swarm.route.route import missing_blocks
+from swarm.server.kv_cache import PAGE_TOKENS
+from swarm.server.lifecycle import SERVED_DTYPES, Server, ServerConfig
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m swarm.server",
+        description="Serve a range of a model's transformer blocks to a swarm. With no argument: all of the demo "
+        "model, in the swarm found on this machine or in a new one.",
+    )
+    add = parser.add_argument
+    add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
+    add("--revision", help="branch, tag or commit of a Hugging Face repository")
+    add("--blocks", metavar="START:STOP", help="blocks to serve, STOP excluded (default: all)")
+    add("--dtype", default="float32", choices=SERVED_DTYPES, help="weights and arithmetic (default: float32)")
+    add("--peers", nargs="+", metavar="ADDR", help="addresses of swarm members to join (default: SWARM_PEERS, or "
+        "a swarm on this machine; else start one)")
+    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
+    add("--announce", metavar="HOST", help="address that others are told, if it is not --host")
+    add("--port", type=int, default=0, help="port for activations (default: any free one)")
+    add("--dht-port", type=int, default=0, help="port for the directory (default: any free one)")
+    add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
+    add("--kv-memory", default="1G", metavar="SIZE", help="memory for keys and values, as 512M or 2G (default: 1G)")
+    add("--max-context", type=int, metavar="TOKENS", help="longest session to accept (default: the model's own)")
+    add("--max-sessions", type=int, default=128, metavar="N", help="sessions at once (default: 128)")
+    add("--idle-timeout", type=float, default=120.0, metavar="S", help="close sessions idle for so long (default: 120)")
+    add("--drain-timeout", type=float, default=30.0, metavar="S", help="on Ctrl-C, wait so long for open sessions")
+    add("--record-life", type=float, default=30.0, metavar="S", help="the directory forgets a crashed peer after this")
+    add("--threads", type=int, metavar="N", help="threads to compute with (default: all cores)")
+    add("--json", action="store_true", help="print one JSON object per event")
+    add("--exit-with-parent", action="store_true", help="stop when standard input closes")
+    add("--verbose", "-v", action="store_true", help="log what happens")
+    return parser
+
+
+def parse_size(text: str) -> int:
+    """'512M' -> 536870912. Raises InvalidRequest."""
+    number, unit = text.strip().lower().removesuffix("ib").removesuffix("b"), ""
+    if number and number[-1] in _UNITS:
+        number, unit = number[:-1], number[-1]
+    try:
+        return int(float(number) * _UNITS[unit])
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(f"{text!r} is not a size; write it like 512M or 2G") from error
+
+
+def make_config(args: argparse.Namespace) -> ServerConfig:
+    """The arguments, checked. Raises SwarmError."""
+    for name, value in (("--port", args.port), ("--dht-port", args.dht_port)):
+        if not 0 <= value < 65536:
+            raise InvalidRequest(f"{name} {value} is not a port; choose one from 1 to 65535, or 0 for any")
+    positive = {"--max-context": args.max_context, "--max-sessions": args.max_sessions, "--threads": args.threads,
+                "--idle-timeout": args.idle_timeout, "--record-life": args.record_life}
+    for name, value in positive.items():
+        if value is not None and not value > 0:
+            raise InvalidRequest(f"{name} must be positive, not {value}")
+    return ServerConfig(
+        model=args.model,
+        revision=args.revision,
+        blocks=parse_block_range(args.blocks) if args.blocks else None,
+        dtype=args.dtype,
+        peers=tuple(args.peers or peers_from_environment()),
+        host=args.host,
+        announce=args.announce,
+        port=args.port,
+        dht_port=args.dht_port,
+        identity=args.identity,
+        kv_memory_bytes=parse_size(args.kv_memory),
+        max_sessions=args.max_sessions,
+        max_context=args.max_context,
+        idle_timeout_s=args.idle_timeout,
+        drain_timeout_s=args.drain_timeout,
+        record_life_s=args.record_life,
+    )
+
+
+class Output:
+    """What the contributor sees: sentences, or JSON objects for scripts."""
+
+    def __init__(self, as_json: bool):
+        self._json = as_json
+        self._bar: tqdm | None = None
+
+    def event(self, name: str, text: str, **fields: object) -> None:
+        print(json.dumps({"event": name, **fields}) if self._json else text, flush=True)
+
+    def progress(self, done: int, total: int) -> None:
+        """A bar, if loading takes longer than a second."""
+        if self._bar is None:
+            self._bar = tqdm(total=total, desc="loading blocks", unit="block", delay=1, disable=self._json, leave=False)
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
+
+
+async def serve_until_signal(config: ServerConfig, output: Output, exit_with_parent: bool) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    started = False
+
+    def on_signal() -> None:
+        if stop.is_set() or not started:  # the second Ctrl-C, or nothing to drain yet
+            os._exit(130)
+        output.event("draining", "leaving: open sessions may finish; press Ctrl-C again to stop at once")
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    if exit_with_parent:
+        loop.add_reader(sys.stdin.fileno(), lambda: stop.set() if not os.read(sys.stdin.fileno(), 4096) else None)
+    async with Server(config, output.progress) as server:
+        started = True
+        gc.freeze()  # what is loaded by now stays: no need to walk through it again in the middle of a token
+        await report_ready(server, output)
+        failure, stopped = asyncio.create_task(server.failed()), asyncio.create_task(stop.wait())
+        await asyncio.wait({failure, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if failure.done():
+            failure.result()
+        failure.cancel()
+    output.event("stopped", "left the swarm")
+
+
+async def report_ready(server: Server, output: Output) -> None:
+    """Say what is served and how others join."""
+    record, load = server.record, server.handler.load()
+    peers = await server.directory.peers(record.model)
+    gaps = missing_blocks(peers, record.num_blocks)
+    address = next((a for a in server.addresses if f"/{record.endpoint.host}/" in a), server.addresses[0])
+    model = server.config.model
+    to_join = f"python -m swarm.server --model {model} --blocks {{}} --peers {address}"
+    ranges = [f"{start}:{stop}" for start, stop in gaps]
+    lines = [
+        f"Serving blocks {record.start}:{record.stop} of {record.num_blocks} of {model} ({record.dtype}) "
+        f"at {record.endpoint.host}:{record.endpoint.port}, room for {load.total_pages * PAGE_TOKENS:,} tokens.",
+        f"Peer {record.peer_id}",
+        "",
+        "Another peer joins with:",
+        *[f"  {to_join.format(text)}" for text in ranges or [f"0:{record.num_blocks}"]],
+    ]
+    if ranges:
+        lines.append(f"Blocks {', '.join(ranges)} are not served by anyone yet.")
+    else:
+        lines += ["", "All blocks are served. Try:"]
+        lines.append(f'  python -m swarm generate "The capital of France is" --model {model} --peers {address}')
+    lines.append("On this machine --peers may be left out. Ctrl-C leaves the swarm.")
+    if any(peer.revision != record.revision for peer in peers):
+        lines.append("Warning: other peers serve another revision of this model; chains cannot mix revisions.")
+    output.event(
+        "ready",
+        "\n".join(lines),
+        pid=os.getpid(),
+        peer_id=record.peer_id,
+        blocks=[record.start, record.stop],
+        host=record.endpoint.host,
+        port=record.endpoint.port,
+        addresses=server.addresses,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = make_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    output = Output(args.json)
+    try:
+        uvloop.run(serve_until_signal(make_config(args), output, args.exit_with_parent))
+    except SwarmError as error:
+        if args.json:
+            output.event("error", "", code=type(error).__name__, message=str(error))
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

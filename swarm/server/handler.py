@@ -1,0 +1,238 @@
+"""From what arrives on the network to sessions and steps, and back.
+
+Everything that arrives is hostile until checked. Whatever is wrong with it goes back to its sender as one line; the
+server and its other sessions go on.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import grpc
+import torch
+
+from swarm.errors import InvalidRequest, PeerBusy, RevisionMismatch, SwarmError
+from swarm.server.kv_cache import PagePool
+from swarm.server.links import Link, Links
+from swarm.server.runner import Runner, Slice
+from swarm.server.scheduler import BatchLimits, Scheduler
+from swarm.server.sessions import Session, failure
+from swarm.wire import codec
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.transport import max_message_bytes
+
+OPEN_TIMEOUT_S = 10.0  # a stream that has not opened a session by then is closed
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server grants."""
+
+    max_sessions: int = 128
+    max_context: int = 8192  # tokens in one session
+    idle_timeout_s: float = 120.0  # a session without a step for so long is closed
+    batch: BatchLimits = field(default_factory=BatchLimits)
+
+
+class Handler:
+    """The service's three methods over one block range. Lives in the event loop.
+
+    record: what this peer announces; its range, model and revision are what sessions are checked against.
+    """
+
+    def __init__(self, record: pb.PeerRecord, hidden_size: int, runner: Runner, pool: PagePool, limits: Limits):
+        self.record, self._hidden_size, self._pool, self._limits = record, hidden_size, pool, limits
+        self.scheduler = Scheduler(runner, self._deliver, lambda session: pool.free(session.pages), limits.batch)
+        self.links = Links(max_message_bytes(hidden_size), self._undelivered, self._refused)
+        self._sessions: dict[bytes, Session] = {}
+        self.draining = False
+        self.bytes_to_clients = 0
+        self.records_rejected = 0  # kept up to date by whoever owns the directory
+
+    @property
+    def open_sessions(self) -> int:
+        return len(self._sessions)
+
+    def load(self) -> pb.Load:
+        return pb.Load(
+            free_pages=self._pool.free_pages,
+            total_pages=self._pool.num_pages,
+            sessions=len(self._sessions),
+            queued_tokens=self.scheduler.queued_tokens,
+        )
+
+    # --- the three methods -------------------------------------------------------------------------------------------
+
+    async def status(self, request: pb.StatusRequest, context: grpc.aio.ServicerContext) -> pb.Status:
+        return pb.Status(
+            record=self.record,
+            load=self.load(),
+            tokens_served=self.scheduler.tokens_served,
+            bytes_pushed=self.links.bytes_pushed,
+            bytes_to_clients=self.bytes_to_clients,
+            records_rejected=self.records_rejected,
+        )
+
+    async def session(self, requests: object, context: grpc.aio.ServicerContext) -> None:
+        """A client's own stream: its first message opens a session, its end closes it."""
+        session, link = None, None
+        try:
+            session, link = await self._open(await self._first_message(context))
+            await context.write(pb.ToClient(opened=pb.Opened(pushes=link is not None, load=self.load())))
+            await self._converse(session, context)
+        except SwarmError as error:
+            await context.write(pb.ToClient(failure=failure(error, self.load())))
+        finally:
+            if session:
+                self._close(session)
+            if link:
+                self.links.release(link)
+
+    async def push(self, requests: object, context: grpc.aio.ServicerContext) -> None:
+        """A predecessor's stream: steps of all the sessions that come from there."""
+        while (bundle := await context.read()) is not grpc.aio.EOF:
+            for step in bundle.steps:
+                if session := self._sessions.get(step.session_id):
+                    self._accept(session, step)
+                else:
+                    error = InvalidRequest("no such session here; its client left or was too slow")
+                    await context.write(failure(error, session_id=step.session_id))
+
+    # --- opening -----------------------------------------------------------------------------------------------------
+
+    async def _first_message(self, context: grpc.aio.ServicerContext) -> pb.Open:
+        try:
+            message = await asyncio.wait_for(context.read(), OPEN_TIMEOUT_S)
+        except TimeoutError as error:
+            raise InvalidRequest(f"no session was opened within {OPEN_TIMEOUT_S:.0f} s") from error
+        if message is grpc.aio.EOF or message.WhichOneof("kind") != "open":
+            raise InvalidRequest("a stream's first message must open a session")
+        return message.open
+
+    async def _open(self, request: pb.Open) -> tuple[Session, Link | None]:
+        """Check the request, reserve its pages, and connect to its successor if it names one."""
+        self._check_open(request)
+        session = Session(request, self._pool.allocate(request.max_tokens), self._hidden_size)
+        self._sessions[session.id] = session
+        self.scheduler.add(session)
+        if session.is_last_hop:
+            session.send_on = session.answer
+            return session, None
+        try:
+            link = await self.links.acquire(request.next)
+        except BaseException:  # also when the client goes away while we dial
+            self._close(session)
+            raise
+        if link:
+            session.send_on = link.send
+        return session, link
+
+    def _close(self, session: Session) -> None:
+        self._sessions.pop(session.id, None)
+        self.scheduler.remove(session)
+
+    def _check_open(self, request: pb.Open) -> None:
+        record = self.record
+        if len(request.session_id) != 16 or request.session_id in self._sessions:
+            raise InvalidRequest("a session id is 16 random bytes that are not in use")
+        if request.model != record.model:
+            raise InvalidRequest(f"this peer serves {record.model!r}, not {request.model!r}")
+        if request.revision != record.revision:
+            raise RevisionMismatch(
+                f"this peer serves revision {record.revision} of {record.model!r}, the client has {request.revision}; "
+                "use the same files on both sides"
+            )
+        if not record.start <= request.start < request.stop <= record.stop:
+            raise InvalidRequest(
+                f"this peer serves blocks {record.start}:{record.stop}, not {request.start}:{request.stop}"
+            )
+        if not 1 <= request.max_tokens <= self._limits.max_context:
+            raise InvalidRequest(
+                f"a context of {request.max_tokens} tokens is longer than this peer allows ({self._limits.max_context})"
+            )
+        codec.torch_dtype(request.wire_dtype)
+        if self.draining:
+            raise PeerBusy("this peer is leaving the swarm")
+        if len(self._sessions) >= self._limits.max_sessions:
+            raise PeerBusy(f"all {self._limits.max_sessions} sessions of this peer are in use")
+
+    # --- steps in and out --------------------------------------------------------------------------------------------
+
+    async def _converse(self, session: Session, context: grpc.aio.ServicerContext) -> None:
+        """Read steps and write answers until either side ends the stream, or the client stops reading."""
+        ends = [self._read_steps(session, context), self._write_answers(session, context), session.overflowed.wait()]
+        tasks = [asyncio.create_task(end) for end in ends]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _read_steps(self, session: Session, context: grpc.aio.ServicerContext) -> None:
+        while (message := await context.read()) is not grpc.aio.EOF:
+            if message.WhichOneof("kind") != "step":
+                raise InvalidRequest("this stream's session is open; send steps")
+            self._accept(session, message.step)
+
+    async def _write_answers(self, session: Session, context: grpc.aio.ServicerContext) -> None:
+        while message := await session.outbox.get():
+            await context.write(message)
+            self.bytes_to_clients += len(message.result.hidden.data) + len(message.relay.hidden.data)
+
+    def _accept(self, session: Session, step: pb.Step) -> None:
+        try:
+            session.accept(step)
+        except SwarmError as error:
+            session.fail(error, self.load())
+        else:
+            self.scheduler.wake()
+
+    def _deliver(self, item: Slice, output: torch.Tensor, queue_s: float, compute_s: float, batch_tokens: int) -> None:
+        """Send one computed slice on its way."""
+        session, work = item.session, item.work
+        want = work.want if item.final or work.want == pb.ALL else pb.NOTHING
+        if session.is_last_hop and want != pb.ALL:
+            output = output[-1:] if want == pb.LAST else output[:0]
+        hidden = codec.encode(output, session.wire_dtype) if len(output) else None
+        visit = pb.Visit(
+            digest=hidden.digest if hidden else b"",
+            queue_us=int(queue_s * 1e6),
+            compute_us=int(compute_s * 1e6),
+            batch_tokens=batch_tokens,
+        )
+        session.send_on(
+            pb.Step(
+                session_id=session.id,
+                position=item.position,
+                count=item.count,
+                hidden=hidden,
+                want=want,
+                visits=[*work.visits, visit],
+            )
+        )
+
+    def _undelivered(self, step: pb.Step) -> None:
+        """The successor cannot be reached: the client relays."""
+        if session := self._sessions.get(step.session_id):
+            session.relay(step)
+
+    def _refused(self, refusal: pb.Failure) -> None:
+        """The successor does not know the session: its client must hear of it."""
+        if session := self._sessions.get(refusal.session_id):
+            session.fail(SwarmError(f"the next hop refused a step: {refusal.message}"))
+
+    # --- housekeeping ------------------------------------------------------------------------------------------------
+
+    async def sweep(self) -> None:
+        """End sessions that have been idle too long, and close idle links."""
+        horizon = time.monotonic() - self._limits.idle_timeout_s
+        for session in self._sessions.values():
+            if session.last_active < horizon and not session.queue:
+                session.end(PeerBusy(f"this session was idle for {self._limits.idle_timeout_s:.0f} s and is closed"))
+        await self.links.sweep()
+
+    async def close(self) -> None:
+        await self.links.close()
+        self.scheduler.close()

@@ -1,0 +1,61 @@
+"""The pool of pages that holds every session's keys and values."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from swarm.errors import ModelError, PeerBusy
+from swarm.model.families import ModelConfig
+
+PAGE_TOKENS = 32
+
+
+def _untouched(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Zeros that take no memory until they are written: numpy asks the operating system for zeroed pages, where
+    torch.zeros writes them all."""
+    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(shape)
+
+
+class PagePool:
+    """Pages of PAGE_TOKENS positions across all served blocks; page p is row p of every block's K and V tensor.
+
+    Memory is reserved, not touched: the operating system gives zeroed memory as pages are first written. Freed pages
+    are reused before fresh ones, so that a quiet server stays small.
+    """
+
+    def __init__(self, config: ModelConfig, num_blocks: int, dtype: torch.dtype, budget_bytes: int):
+        page_bytes = 2 * num_blocks * PAGE_TOKENS * config.num_kv_heads * config.head_dim * dtype.itemsize
+        self.num_pages = budget_bytes // page_bytes
+        if self.num_pages < 1:
+            raise ModelError(
+                f"{budget_bytes / 2**20:.1f} MiB for keys and values is less than one page of {PAGE_TOKENS} tokens "
+                f"({page_bytes / 2**20:.1f} MiB); raise --kv-memory"
+            )
+        shape = (self.num_pages, PAGE_TOKENS, config.num_kv_heads, config.head_dim)
+        self.tensors = [(_untouched(shape, dtype), _untouched(shape, dtype)) for _ in range(num_blocks)]
+        self._free = list(range(self.num_pages - 1, -1, -1))  # a stack: last freed, first used
+
+    @property
+    def free_pages(self) -> int:
+        return len(self._free)
+
+    def allocate(self, tokens: int) -> list[int]:
+        """Pages for `tokens` positions. Raises PeerBusy if there are not enough now, or never will be."""
+        needed = -(-tokens // PAGE_TOKENS)
+        if needed > len(self._free):
+            raise PeerBusy(
+                f"no room for {tokens} tokens: {needed} pages needed, {len(self._free)} of {self.num_pages} free"
+            )
+        pages = self._free[-needed:][::-1]
+        del self._free[-needed:]
+        return pages
+
+    def free(self, pages: Sequence[int]) -> None:
+        self._free.extend(reversed(pages))
+
+    def check_integrity(self) -> None:
+        """When no session is open, every page is free exactly once. Raises RuntimeError otherwise."""
+        if sorted(self._free) != list(range(self.num_pages)):
+            raise RuntimeError(f"page pool corrupt: {len(self._free)} free of {self.num_pages}")

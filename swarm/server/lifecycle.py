@@ -1,0 +1,183 @@
+"""A server from start to goodbye: identity, directory, weights, gRPC, heartbeat, drain."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import swarm
+from swarm.errors import InvalidRequest, SwarmError
+from swarm.model.blocks import BlockRange, check_block_range
+from swarm.model.checkpoint import open_checkpoint
+from swarm.model.families import ModelConfig
+from swarm.route.directory import RECORD_LIFE_S, Directory
+from swarm.route.local import announced, claimed_identity, known_addresses
+from swarm.route.record import VERSION
+from swarm.server.handler import Handler, Limits
+from swarm.server.kv_cache import PagePool
+from swarm.server.runner import Runner
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.codec import DTYPES
+from swarm.wire.identity import Identity
+from swarm.wire.tls import make_certificate
+from swarm.wire.transport import check_port_free, max_message_bytes, serve
+
+SERVED_DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """What a server is asked to do; see `python -m swarm.server --help` for the meaning of each."""
+
+    model: str = "demo"
+    revision: str | None = None
+    blocks: tuple[int, int] | None = None  # None: all of them
+    dtype: str = "float32"
+    peers: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    announce: str | None = None  # the host that others are told; None: `host`, or this machine's outward address
+    port: int = 0
+    dht_port: int = 0
+    identity: Path | None = None
+    kv_memory_bytes: int = 2**30
+    max_sessions: int = 128
+    max_context: int | None = None  # None: what the model was made for
+    idle_timeout_s: float = 120.0
+    drain_timeout_s: float = 30.0
+    record_life_s: float = RECORD_LIFE_S
+
+
+class Server:
+    """One peer. `async with Server(config) as server: await server.failed()` serves until something breaks or the
+    context is left, which says goodbye first and lets open sessions finish.
+    """
+
+    def __init__(self, config: ServerConfig, progress: Callable[[int, int], None] | None = None):
+        """progress: called with (blocks loaded, blocks in all) while loading."""
+        if config.dtype not in SERVED_DTYPES:
+            raise InvalidRequest(f"cannot serve in {config.dtype!r}; choose one of {', '.join(SERVED_DTYPES)}")
+        self.config, self._progress = config, progress
+        self._stack = AsyncExitStack()
+        self._tasks: list[asyncio.Task] = []
+
+    async def __aenter__(self) -> "Server":
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._stack.aclose()
+
+    async def failed(self) -> None:
+        """Wait until one of the server's own tasks fails, and raise its error."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def _start(self) -> None:
+        config = self.config
+        check_port_free(config.host, config.port)  # before the long work of loading
+        self.checkpoint = open_checkpoint(config.model, config.revision)
+        model = self.checkpoint.config
+        start, stop = config.blocks or (0, model.num_blocks)
+        check_block_range(start, stop, model)
+        self.identity, identity_path = self._stack.enter_context(claimed_identity(config.identity))
+        self.directory = await Directory.join(
+            config.peers or known_addresses(), identity_path=identity_path, host=config.host, port=config.dht_port
+        )
+        self._stack.push_async_callback(self.directory.leave)
+        self.addresses = await self.directory.addresses()
+        self._stack.enter_context(announced(self.addresses))
+
+        dtype = DTYPES[config.dtype]
+        pool = PagePool(model, stop - start, dtype, config.kv_memory_bytes)
+        blocks = await asyncio.to_thread(
+            BlockRange.load, self.checkpoint, start, stop, dtype, progress=self._progress
+        )
+        self.record = self._make_record(model, start, stop, self.identity)
+        limits = Limits(config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s)
+        self.handler = Handler(self.record, model.hidden_size, Runner(blocks, pool), pool, limits)
+        await self._serve(model)
+
+    def _make_record(self, model: ModelConfig, start: int, stop: int, identity: Identity) -> pb.PeerRecord:
+        return pb.PeerRecord(
+            version=VERSION,
+            peer_id=identity.peer_id,
+            model=self.checkpoint.name,
+            revision=self.checkpoint.revision,
+            start=start,
+            stop=stop,
+            num_blocks=model.num_blocks,
+            dtype=self.config.dtype,
+            software=f"swarm-inference {swarm.__version__}",
+        )
+
+    async def _serve(self, model: ModelConfig) -> None:
+        """Open the port, start computing, and tell the directory: in this order, so that nobody comes too early."""
+        config, handler, certificate = self.config, self.handler, make_certificate()
+        grpc_server, port = await serve(
+            config.host,
+            config.port,
+            certificate,
+            max_message_bytes(model.hidden_size),
+            session=handler.session,
+            push=handler.push,
+            status=handler.status,
+        )
+        self.record.endpoint.CopyFrom(
+            pb.Endpoint(
+                peer_id=self.record.peer_id,
+                host=config.announce or announced_host(config.host),
+                port=port,
+                certificate=certificate.certificate_der,
+            )
+        )
+        self._stack.push_async_callback(handler.close)
+        self._stack.push_async_callback(grpc_server.stop, grace=0.5)
+        self._tasks = [asyncio.create_task(handler.scheduler.run()), asyncio.create_task(self._heartbeat())]
+        self._stack.callback(self._cancel_tasks)
+        await self._publish()
+        self._stack.push_async_callback(self._say_goodbye)
+
+    async def _publish(self) -> None:
+        self.record.load.CopyFrom(self.handler.load())
+        await self.directory.publish(self.record, self.identity, self.config.record_life_s)
+
+    async def _heartbeat(self) -> None:
+        """Refresh the record before it expires, and tidy up."""
+        while True:
+            await asyncio.sleep(self.config.record_life_s / 3)
+            await self._publish()
+            await self.handler.sweep()
+            self.handler.records_rejected = self.directory.rejections.count
+
+    def _cancel_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _say_goodbye(self) -> None:
+        """Leave the directory, refuse new sessions, and give the open ones time to finish."""
+        self.handler.draining = True
+        self._tasks[1].cancel()  # a heartbeat now would bring the record back
+        await self.directory.withdraw(self.record, self.identity, self.config.record_life_s)
+        deadline = asyncio.get_running_loop().time() + self.config.drain_timeout_s
+        while self.handler.open_sessions and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.05)
+
+
+def announced_host(host: str) -> str:
+    """The address under which other machines reach a server that listens on `host`."""
+    if host not in ("0.0.0.0", "::"):
+        return host
+    family, anywhere = (socket.AF_INET6, "2001:db8::1") if host == "::" else (socket.AF_INET, "192.0.2.1")
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((anywhere, 9))  # sends nothing: only asks the kernel which interface it would use
+        except OSError as error:
+            raise SwarmError(f"cannot tell this machine's address ({error}); give it with --announce") from error
+        return probe.getsockname()[0]

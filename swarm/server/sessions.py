@@ -1,0 +1,141 @@
+"""One client's generation on this hop: its pages, how far it has come, and where its outputs go."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from swarm.errors import InvalidRequest, PeerBusy, SwarmError
+from swarm.wire import codec
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.transport import MAX_STEP_TOKENS
+
+DECODING_S = 1.0  # a session that sent a single token this recently is in the middle of generating
+MAX_FAULTS = 16  # bad steps after which a session is closed
+MAX_VISITS = 256  # hops before this one
+OUTBOX_MESSAGES = 256  # unread answers after which a client counts as gone
+
+
+def failure(error: SwarmError, load: pb.Load | None = None, session_id: bytes = b"") -> pb.Failure:
+    """`error` as it travels; swarm.errors.from_wire is the way back."""
+    return pb.Failure(code=type(error).__name__, message=str(error), load=load, session_id=session_id)
+
+
+@dataclass(slots=True)
+class Work:
+    """A checked step that waits for, or is in, computation."""
+
+    position: int
+    hidden: torch.Tensor  # [count, hidden_size]
+    want: int
+    visits: list[pb.Visit]  # of the hops before this one
+    arrived: float = field(default_factory=time.perf_counter)
+    done: int = 0  # rows already computed: a long step takes several batches
+
+    @property
+    def remaining(self) -> int:
+        return len(self.hidden) - self.done
+
+
+class Session:
+    """State of one session. Lives in the event loop; nothing else touches it."""
+
+    def __init__(self, request: pb.Open, pages: list[int], hidden_size: int):
+        """pages: its block table, from the pool."""
+        self.id = request.session_id
+        self.start, self.stop = request.start, request.stop
+        self.is_last_hop = not request.HasField("next")
+        self.pages = pages
+        self.block_table = np.array(pages, dtype=np.int64)  # the same, as each step's layout needs it
+        self.max_tokens = request.max_tokens
+        self.wire_dtype = codec.torch_dtype(request.wire_dtype)
+        self.queue: deque[Work] = deque()
+        self.outbox: asyncio.Queue[pb.ToClient | None] = asyncio.Queue(OUTBOX_MESSAGES)  # None: nothing follows
+        self.overflowed = asyncio.Event()  # the client does not read its answers
+        self.send_on: Callable[[pb.Step], None] = self.relay  # or to the client as a result, or over a link
+        self.last_active = time.monotonic()
+        self.away_s = 0.0  # running mean: from an answer's departure to the next token's arrival
+        self._answered: float | None = None  # when the last answer left, until the next step arrives
+        self._faults = 0
+        self._hidden_size = hidden_size
+        self._length = 0  # positions computed or queued
+        self._last_count = 0  # tokens of the latest step
+
+    def accept(self, step: pb.Step) -> Work:
+        """Check `step`, which comes from the network, and queue it. Raises InvalidRequest and changes nothing if it
+        does not fit: position, count, dtype, shape and digest are all verified before anything is computed.
+        """
+        self._check(step)
+        hidden = codec.decode(step.hidden, (step.count, self._hidden_size), self.wire_dtype)
+        work = Work(step.position, hidden, step.want, list(step.visits))
+        self.queue.append(work)
+        self._length = step.position + step.count
+        self._last_count = step.count
+        self.last_active = time.monotonic()
+        if self._answered is not None:
+            gap = self.last_active - self._answered
+            self.away_s += 0.3 * (gap - self.away_s) if self.away_s else gap
+            self._answered = None
+        return work
+
+    def _check(self, step: pb.Step) -> None:
+        count, end = step.count, step.position + step.count
+        if not 1 <= count <= MAX_STEP_TOKENS:
+            raise InvalidRequest(f"a step of {count} tokens; send between 1 and {MAX_STEP_TOKENS}")
+        if len(step.visits) > MAX_VISITS or any(len(visit.digest) > 32 for visit in step.visits):
+            raise InvalidRequest(f"a step that claims {len(step.visits)} visits; a chain has at most {MAX_VISITS} hops")
+        if step.position > self._length:
+            raise InvalidRequest(
+                f"position {step.position} leaves a gap: this session has {self._length} tokens so far"
+            )
+        if end > self.max_tokens:
+            raise InvalidRequest(
+                f"positions {step.position}:{end} are beyond the {self.max_tokens} that this session reserved"
+            )
+        if sum(work.remaining for work in self.queue) + count > self.max_tokens:
+            raise PeerBusy("this session has more tokens in flight than it reserved; wait for answers first")
+
+    def answered(self) -> None:
+        """An output left: the next token is now on its way round the chain."""
+        self._answered = time.monotonic()
+
+    def due(self) -> float | None:
+        """By when the next token may be expected (time.monotonic()); None if it is here, or nothing is known."""
+        if self._answered is None or not self.away_s or self._last_count != 1:
+            return None
+        return self._answered + 1.25 * self.away_s
+
+    def is_decoding(self, now: float) -> bool:
+        """Whether its next token is likely to arrive soon. now: time.monotonic()."""
+        return self._last_count == 1 and now - self.last_active < DECODING_S
+
+    def answer(self, result: pb.Step) -> None:
+        """Send a computed step to the client: this is the chain's last hop."""
+        self.send(pb.ToClient(result=result))
+
+    def relay(self, step: pb.Step) -> None:
+        """Hand a computed step to the client because the next hop cannot be reached from here."""
+        self.send(pb.ToClient(relay=step))
+
+    def fail(self, error: SwarmError, load: pb.Load | None = None) -> None:
+        """Tell the client what went wrong; the session goes on, until it has gone wrong too often."""
+        self.send(pb.ToClient(failure=failure(error, load)))
+        self._faults += 1
+        if self._faults == MAX_FAULTS:
+            self.send(None)
+
+    def end(self, error: SwarmError) -> None:
+        """Tell the client why, and close."""
+        self.fail(error)
+        self.send(None)
+
+    def send(self, message: pb.ToClient | None) -> None:
+        """Queue `message` for the client. One that does not read its answers is taken for gone."""
+        try:
+            self.outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            self.overflowed.set()

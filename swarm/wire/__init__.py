@@ -1,0 +1,1 @@
+"""Bytes between peers: identity, messages, tensor codec, TLS and gRPC streams."""

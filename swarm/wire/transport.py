@@ -1,0 +1,156 @@
+"""gRPC between peers: one service of three methods, TLS with pinned certificates, limits on what may arrive.
+
+  Session  client <-> hop     a client's own stream to each hop of its chain: opens the session, carries steps to the
+                              first hop and results from the last; its end is the session's end
+  Push     hop -> next hop    one stream per pair of servers: steps of all sessions they share
+  Status   anyone -> hop      one small answer: who it is, how busy it is
+"""
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from swarm.errors import AddressInUse, PeerUnreachable
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.tls import SERVER_NAME, Certificate, pem_from_der
+
+MAX_STEP_TOKENS = 512  # in one message; longer prompts travel in several
+_HEADROOM_BYTES = 256 * 1024  # for everything in a message that is not the tensor
+_SERVICE = "swarm.v1.Peer"
+
+# A peer that went away without closing its connection (power cut, SIGSTOP) is noticed within two of these.
+_KEEPALIVE_MS = 2_000
+
+_COMMON_OPTIONS = [
+    ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS),
+    # gRPC's bandwidth probes are pings as well, and while one is unanswered no keepalive is sent: without this a hung
+    # client is found after a minute.
+    ("grpc.http2.ping_timeout_ms", _KEEPALIVE_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+def max_message_bytes(hidden_size: int) -> int:
+    """The largest message that a peer of this model accepts: MAX_STEP_TOKENS of float32 and some headroom."""
+    return MAX_STEP_TOKENS * hidden_size * 4 + _HEADROOM_BYTES
+
+
+def _options(max_bytes: int) -> list[tuple[str, int]]:
+    return [
+        *_COMMON_OPTIONS,
+        ("grpc.max_receive_message_length", max_bytes),
+        ("grpc.max_send_message_length", max_bytes),
+        ("grpc.max_metadata_size", 8 * 1024),
+    ]
+
+
+Handler = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
+
+
+async def serve(
+    host: str, port: int, certificate: Certificate, max_bytes: int, *, session: Handler, push: Handler, status: Handler
+) -> tuple[grpc.aio.Server, int]:
+    """Start serving the three methods on `host`:`port` (0 picks a free port); returns the server and its port.
+
+    Raises AddressInUse if another process has the port.
+    """
+    options = [
+        *_options(max_bytes),
+        ("grpc.so_reuseport", 0),  # else two servers share a port silently
+        ("grpc.max_concurrent_streams", 1024),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
+    server = grpc.aio.server(options=options)
+    to_server, bundle = pb.ToServer.FromString, pb.Bundle.FromString
+    handlers = {
+        "Session": grpc.stream_stream_rpc_method_handler(session, to_server, pb.ToClient.SerializeToString),
+        "Push": grpc.stream_stream_rpc_method_handler(push, bundle, pb.Failure.SerializeToString),
+        "Status": grpc.unary_unary_rpc_method_handler(
+            status, pb.StatusRequest.FromString, pb.Status.SerializeToString
+        ),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+    credentials = grpc.ssl_server_credentials([(certificate.private_key_pem, certificate.certificate_pem)])
+    check_port_free(host, port)
+    bound = server.add_secure_port(f"{host}:{port}", credentials)
+    await server.start()
+    return server, bound
+
+
+def check_port_free(host: str, port: int) -> None:
+    """Raises AddressInUse if nothing can listen on `host`:`port`, because another process does or because the host is
+    not this machine. gRPC and libp2p say it less clearly, or, with SO_REUSEPORT, share the port without a word."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not matter
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no such port"
+            raise AddressInUse(f"cannot listen on {host}:{port}: {reason}; choose another") from error
+
+
+class Peer:
+    """A connection to another peer's service, made when first used and shared by all sessions through it.
+
+    The other side must hold exactly the certificate of its directory record. gRPC reconnects by itself after a break.
+    """
+
+    def __init__(self, endpoint: pb.Endpoint, max_bytes: int):
+        self.peer_id = endpoint.peer_id
+        self.address = f"{endpoint.host}:{endpoint.port}"
+        credentials = grpc.ssl_channel_credentials(pem_from_der(endpoint.certificate))
+        options = [
+            *_options(max_bytes),
+            ("grpc.ssl_target_name_override", SERVER_NAME),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+            ("grpc.use_local_subchannel_pool", 1),  # peers that moved to a reused port must not share a connection
+        ]
+        self._channel = grpc.aio.secure_channel(self.address, credentials, options=options)
+        self._session = self._channel.stream_stream(
+            f"/{_SERVICE}/Session", pb.ToServer.SerializeToString, pb.ToClient.FromString
+        )
+        self._push = self._channel.stream_stream(
+            f"/{_SERVICE}/Push", pb.Bundle.SerializeToString, pb.Failure.FromString
+        )
+        self._status = self._channel.unary_unary(
+            f"/{_SERVICE}/Status", pb.StatusRequest.SerializeToString, pb.Status.FromString
+        )
+
+    def session(self) -> grpc.aio.StreamStreamCall:
+        """A new Session stream: write ToServer, read ToClient."""
+        return self._session()
+
+    def push(self) -> grpc.aio.StreamStreamCall:
+        """A new Push stream: write Bundle, read Failure."""
+        return self._push()
+
+    async def status(self, timeout_s: float) -> pb.Status:
+        """The peer's Status. Raises PeerUnreachable if none comes in time."""
+        try:
+            return await self._status(pb.StatusRequest(), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise unreachable(self, error) from error
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def unreachable(peer: Peer, error: grpc.RpcError) -> PeerUnreachable:
+    """`error` on a call to `peer` as one line that a person can act on."""
+    detail = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+    return PeerUnreachable(f"peer {peer.peer_id[-8:]} at {peer.address} does not answer: {_short(detail)}")
+
+
+def _short(detail: str | None) -> str:
+    """gRPC's details name every address tried and every system error; one line of it is enough."""
+    text = " ".join((detail or "no reason given").split())
+    return text if len(text) <= 160 else text[:157] + "..."

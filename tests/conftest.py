@@ -1,0 +1,82 @@
+"""Fixtures shared by all tests."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from swarm.model import Checkpoint, open_checkpoint
+
+# Timings never decide a test: the machine may be busy with the servers of others.
+settings.register_profile("swarm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("swarm")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Tests run beside servers of their own, and torch's threads stall when they have to share a core."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def demo_checkpoint() -> Checkpoint:
+    return open_checkpoint("demo")
+
+
+@pytest.fixture(scope="session")
+def demo_tokenizer(demo_checkpoint) -> PreTrainedTokenizerFast:
+    return demo_checkpoint.load_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def reference_model(demo_checkpoint) -> PreTrainedModel:
+    """The demo model as transformers computes it, float32.
+
+    Its weights come through our own reader, because transformers takes 20 s for the file; test_model_demo.py shows
+    that they are the ones gguf reads, and its slow test that they are the ones transformers reads.
+    """
+    config = demo_checkpoint.config
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.num_blocks,
+            num_attention_heads=config.num_heads,
+            num_key_value_heads=config.num_kv_heads,
+            max_position_embeddings=config.max_context,
+            rms_norm_eps=config.norm_eps,
+            rope_parameters={"rope_type": "default", "rope_theta": config.rope.theta},
+            tie_word_embeddings=True,
+            eos_token_id=list(config.eos_token_ids),
+            bos_token_id=None,
+            pad_token_id=config.eos_token_ids[0],
+        )
+    )
+    state = {
+        "model.embed_tokens.weight": demo_checkpoint.load_embedding(torch.float32),
+        "lm_head.weight": demo_checkpoint.load_head(torch.float32),
+        "model.norm.weight": demo_checkpoint.load_final_norm(torch.float32),
+    }
+    for index in range(config.num_blocks):
+        state |= _hugging_face_names(index, demo_checkpoint.load_block(index, torch.float32), config)
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def _hugging_face_names(index, block, config) -> dict[str, torch.Tensor]:
+    query, key = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    q, k, v = block["qkv"].split([query, key, key])
+    gate, up = block["gate_up"].chunk(2)
+    names = {
+        "input_layernorm": block["attn_norm"],
+        "self_attn.q_proj": q,
+        "self_attn.k_proj": k,
+        "self_attn.v_proj": v,
+        "self_attn.o_proj": block["o"],
+        "post_attention_layernorm": block["mlp_norm"],
+        "mlp.gate_proj": gate,
+        "mlp.up_proj": up,
+        "mlp.down_proj": block["down"],
+    }
+    return {f"model.layers.{index}.{name}.weight": tensor for name, tensor in names.items()}

@@ -1,0 +1,44 @@
+"""What several test files need to look at a running swarm."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import swarm
+from swarm.client.background import wait
+from swarm.wire import messages_pb2 as pb
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether `condition` comes true in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+def statuses(client: swarm.Client) -> list[pb.Status]:
+    """What every peer that lives says of itself, in the order of their blocks."""
+
+    async def ask() -> list[pb.Status]:
+        await client._router._refresh()
+        answers = []
+        for info in sorted(client._router._peers, key=lambda info: info.blocks):
+            with suppress(swarm.PeerUnreachable):
+                answers.append(await client._router.connection_to(info.endpoint).status(timeout_s=5.0))
+        return answers
+
+    return wait(ask())
+
+
+def pages_in_use(client: swarm.Client) -> int:
+    """On all peers together."""
+    return sum(status.load.total_pages - status.load.free_pages for status in statuses(client))
+
+
+def in_background(work: Callable[[], object]):
+    """Start `work` in a thread; the future has its result."""
+    return ThreadPoolExecutor(1).submit(work)

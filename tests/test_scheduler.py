@@ -1,0 +1,167 @@
+"""Which steps are computed together, and what a session accepts: pure decisions, no network."""
+
+import os
+import time
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.errors import InvalidRequest, PeerBusy
+from swarm.server.kv_cache import PAGE_TOKENS
+from swarm.server.scheduler import BatchLimits, choose_batch, hold_s
+from swarm.server.sessions import MAX_FAULTS, OUTBOX_MESSAGES, Session
+from swarm.wire import codec
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.transport import MAX_STEP_TOKENS
+
+HIDDEN = 8
+LIMITS = BatchLimits(decode_rows=4, prefill_alone=64, prefill_beside_decode=16)
+
+
+def make_session(max_tokens: int = 1000) -> Session:
+    request = pb.Open(session_id=os.urandom(16), start=0, stop=2, wire_dtype=pb.FLOAT32, max_tokens=max_tokens)
+    return Session(request, list(range(-(-max_tokens // PAGE_TOKENS))), HIDDEN)
+
+
+def make_step(position: int, rows: int, **changes: object) -> pb.Step:
+    hidden = codec.encode(torch.ones(rows, HIDDEN), torch.float32)
+    step = pb.Step(position=position, count=rows, hidden=hidden, want=pb.LAST)
+    for name, value in changes.items():
+        setattr(step, name, value)
+    return step
+
+
+def with_visits(count: int) -> pb.Step:
+    step = make_step(0, 1)
+    step.visits.extend(pb.Visit() for _ in range(count))
+    return step
+
+
+def waiting(*counts: int) -> list[Session]:
+    """A session for each of `counts`, with a step of so many tokens waiting."""
+    sessions = [make_session() for _ in counts]
+    for session, count in zip(sessions, counts, strict=True):
+        session.accept(make_step(0, count))
+    return sessions
+
+
+def test_all_waiting_tokens_are_one_batch():
+    batch = choose_batch(waiting(1, 1, 1), LIMITS, time.monotonic())
+    assert [item.count for item in batch] == [1, 1, 1]
+
+
+def test_a_prompt_alone_gets_large_chunks_and_beside_tokens_small_ones():
+    now = time.monotonic()
+    assert [item.count for item in choose_batch(waiting(200), LIMITS, now)] == [64]
+    assert sorted(item.count for item in choose_batch(waiting(200, 1), LIMITS, now)) == [1, 16]
+
+
+def test_a_prompt_stays_out_of_the_way_of_a_session_between_two_tokens():
+    decoding, prompt = waiting(1, 200)
+    decoding.queue.clear()  # computed; the next token is on its way
+    assert [item.count for item in choose_batch([decoding, prompt], LIMITS, time.monotonic())] == [16]
+    assert [item.count for item in choose_batch([decoding, prompt], LIMITS, time.monotonic() + 60)] == [64]
+
+
+@given(st.lists(st.integers(1, 300), max_size=12))
+def test_a_batch_keeps_its_limits_and_is_empty_only_when_nothing_waits(counts):
+    batch = choose_batch(waiting(*counts), LIMITS, time.monotonic())
+    assert bool(batch) == bool(counts)
+    assert len({item.session for item in batch}) == len(batch)
+    decode = [item for item in batch if item.work.remaining == 1]
+    prefill = sum(item.count for item in batch) - len(decode)
+    assert len(decode) <= LIMITS.decode_rows
+    assert prefill <= (LIMITS.prefill_beside_decode if 1 in counts else LIMITS.prefill_alone)
+
+
+def test_slices_of_a_step_cover_it_once_in_order():
+    (session,) = waiting(200)
+    covered = []
+    while session.queue:
+        (item,) = choose_batch([session], LIMITS, time.monotonic())
+        covered += range(item.position, item.position + item.count)
+        item.work.done += item.count
+        if item.final:
+            session.queue.popleft()
+    assert covered == list(range(200))
+
+
+def test_steps_follow_each_other_and_may_rewind():
+    session = make_session()
+    session.accept(make_step(0, 10))
+    session.accept(make_step(10, 1))
+    session.accept(make_step(4, 3))  # truncates to 4, then 7 tokens
+    session.accept(make_step(7, 1))
+    with pytest.raises(InvalidRequest, match="position 11 leaves a gap: this session has 8 tokens"):
+        session.accept(make_step(11, 1))
+
+
+@pytest.mark.parametrize(
+    ("step", "complaint"),
+    [
+        (make_step(1, 1), "gap"),
+        (make_step(0, 1, count=0), "between 1 and"),
+        (make_step(0, 1, count=2), "shape"),
+        (make_step(0, 1, count=MAX_STEP_TOKENS + 1), "between 1 and"),
+        (make_step(0, 101), "reserved"),
+        (with_visits(300), "300 visits"),
+        (make_step(4_000_000_000, 1), "gap"),
+    ],
+)
+def test_a_bad_step_is_refused_and_changes_nothing(step, complaint):
+    session = make_session(max_tokens=100)
+    with pytest.raises(InvalidRequest, match=complaint):
+        session.accept(step)
+    assert not session.queue
+    session.accept(make_step(0, 100))
+
+
+def test_a_flood_of_steps_is_refused_beyond_the_reservation():
+    session = make_session(max_tokens=100)
+    session.accept(make_step(0, 100))
+    with pytest.raises(PeerBusy, match="in flight"):
+        session.accept(make_step(0, 1))
+
+
+def test_a_session_that_goes_wrong_too_often_is_closed():
+    session = make_session()
+    for _ in range(MAX_FAULTS):
+        session.fail(InvalidRequest("bad"))
+    messages = [session.outbox.get_nowait() for _ in range(session.outbox.qsize())]
+    assert [bool(message) for message in messages] == [True] * MAX_FAULTS + [False]
+
+
+def test_a_client_that_does_not_read_is_taken_for_gone():
+    session = make_session()
+    for _ in range(OUTBOX_MESSAGES):
+        session.answer(pb.Step())
+    assert not session.overflowed.is_set()
+    session.answer(pb.Step())
+    assert session.overflowed.is_set()
+
+
+def decoding_session(away_s: float, arrived: bool) -> Session:
+    """A session in mid-generation, whose tokens take `away_s` to come round the chain."""
+    session = make_session()
+    session.accept(make_step(0, 1))
+    session.queue.clear()
+    session.answered()
+    session.away_s = away_s
+    if arrived:
+        session.accept(make_step(1, 1))
+    return session
+
+
+def test_a_batch_waits_for_tokens_that_are_due_soon_but_not_for_late_ones():
+    now = time.monotonic()
+    here, soon, late = decoding_session(0.01, True), decoding_session(0.01, False), decoding_session(5.0, False)
+    batch = choose_batch([here], LIMITS, now)
+    assert hold_s([here], batch, 0.1, now) == 0
+    assert 0 < hold_s([here, soon], batch, 0.1, now) <= 0.05
+    assert 0 < hold_s([here, soon, late], batch, 0.1, now) <= 0.05
+    assert hold_s([here, late], batch, 0.1, now) == 0
+    assert hold_s([here, soon], batch, 0.1, now + 1.0) == 0  # it has waited long enough, or the other is not coming
+    prompt = waiting(50)
+    assert hold_s([*prompt, soon], choose_batch(prompt, LIMITS, now), 0.1, now) == 0

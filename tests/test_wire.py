@@ -1,0 +1,107 @@
+"""Identity, tensors as bytes, and their digests."""
+
+import os
+import stat
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.errors import InvalidRequest, SwarmError
+from swarm.wire import codec
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.identity import Identity, signer_of
+from swarm.wire.tls import make_certificate, pem_from_der
+
+
+def test_a_signature_names_its_signer():
+    identity = Identity()
+    signature = identity.sign(b"purpose", b"message")
+    assert signer_of(b"purpose", b"message", signature) == identity.peer_id
+
+
+@pytest.mark.parametrize(("domain", "message"), [(b"other", b"message"), (b"purpose", b"massage")])
+def test_a_signature_proves_nothing_elsewhere(domain, message):
+    identity = Identity()
+    signature = identity.sign(b"purpose", b"message")
+    assert signer_of(domain, message, signature) != identity.peer_id
+
+
+@pytest.mark.parametrize("junk", [b"", b"short", bytes(65), b"\xff" * 65, bytes(66)])
+def test_a_malformed_signature_is_refused(junk):
+    with pytest.raises(InvalidRequest):
+        signer_of(b"purpose", b"message", junk)
+
+
+def test_an_identity_file_is_private_and_gives_the_same_peer_again(tmp_path):
+    path = tmp_path / "keys" / "a.key"
+    first = Identity.load_or_create(path)
+    assert Identity.load_or_create(path).peer_id == first.peer_id
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert first.peer_id.startswith("16Uiu2")
+
+
+def test_a_file_that_is_no_identity_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "a.key"
+    path.write_bytes(b"precious")
+    with pytest.raises(SwarmError, match="not a secp256k1 identity"):
+        Identity.load_or_create(path)
+    assert path.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@given(rows=st.integers(1, 5), columns=st.integers(1, 70))
+def test_tensors_survive_the_wire_bit_by_bit(dtype, rows, columns):
+    tensor = torch.randn(rows, columns).to(dtype)
+    message = pb.Tensor.FromString(codec.encode(tensor, dtype).SerializeToString())
+    assert torch.equal(codec.decode(message, (rows, columns), dtype), tensor)
+
+
+def test_a_strided_tensor_is_sent_row_by_row():
+    tensor = torch.arange(12.0).view(3, 4).T
+    assert torch.equal(codec.decode(codec.encode(tensor, torch.float32), (4, 3), torch.float32), tensor)
+
+
+def corrupt(**changes: object) -> pb.Tensor:
+    message = codec.encode(torch.ones(2, 8), torch.float32)
+    for name, value in changes.items():
+        if name == "shape":
+            del message.shape[:]
+            message.shape.extend(value)
+        else:
+            setattr(message, name, value)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        (corrupt(shape=[8, 2]), "shape"),
+        (corrupt(shape=[2, 8, 1]), "shape"),
+        (corrupt(shape=[]), "shape"),
+        (corrupt(shape=[4_000_000_000, 4_000_000_000]), "shape"),
+        (corrupt(dtype=pb.BFLOAT16), "dtype"),
+        (corrupt(dtype=99), "dtype"),
+        (corrupt(data=bytes(60)), "length"),
+        (corrupt(data=bytes(64)), "digest"),
+        (corrupt(digest=bytes(32)), "digest"),
+        (corrupt(digest=b""), "digest"),
+    ],
+)
+def test_a_tensor_that_is_not_what_it_claims_is_refused(message, complaint):
+    with pytest.raises(InvalidRequest, match=complaint):
+        codec.decode(message, (2, 8), torch.float32)
+
+
+def test_the_digest_covers_the_shape():
+    data = bytes(64)
+    assert codec.digest(pb.FLOAT32, [2, 8], data) != codec.digest(pb.FLOAT32, [8, 2], data)
+
+
+def test_certificates_are_small_and_junk_is_refused():
+    certificate = make_certificate()
+    assert pem_from_der(certificate.certificate_der) == certificate.certificate_pem
+    for junk in (b"", b"junk", bytes(5000)):
+        with pytest.raises(InvalidRequest):
+            pem_from_der(junk)
