@@ -64,3 +64,19 @@ def test_peers_and_clients_hold_only_their_part(demo_checkpoint: Checkpoint, tin
     assert tiny_server < 600 * 2**20  # the interpreter and its libraries, and none of the unused pages' 1 GiB
     assert demo_server - tiny_server <= 1.3 * ten_blocks
     assert demo_client - tiny_client <= 1.3 * ends
+
+
+EXIT = """
+    import atexit, threading
+    atexit.register(lambda: print([thread.name for thread in threading.enumerate() if thread.daemon]))  # runs last
+    import asyncio
+    from swarm.client.background import submit
+    submit(asyncio.sleep(60))
+"""
+
+
+def test_the_clients_thread_ends_before_the_interpreter_does():
+    """A timer of its event loop that fired later crashed the process, one time in thirty."""
+    command = [sys.executable, "-c", textwrap.dedent(EXIT)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (result.stdout, result.stderr) == ("[]\n", "")

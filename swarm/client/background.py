@@ -5,6 +5,7 @@ being closed is cleaned up when its streams are, never by code that would have t
 """
 
 import asyncio
+import atexit
 import os
 import threading
 from collections.abc import Coroutine
@@ -17,17 +18,38 @@ T = TypeVar("T")
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_thread: threading.Thread | None = None
 _owner_pid = 0
+
+_STOP_TIMEOUT_S = 5.0
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
     """The loop, started when first asked for (anew in a forked child, where the thread does not exist)."""
-    global _loop, _owner_pid
+    global _loop, _thread, _owner_pid
     with _lock:
         if _loop is None or _owner_pid != os.getpid():
             _loop, _owner_pid = uvloop.new_event_loop(), os.getpid()
-            threading.Thread(target=_loop.run_forever, name="swarm-client", daemon=True).start()
+            _thread = threading.Thread(target=_run, args=[_loop], name="swarm-client", daemon=True)
+            _thread.start()
         return _loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.close()
+
+
+@atexit.register
+def _stop() -> None:
+    """End the thread before the interpreter goes: a timer of the loop that fires afterwards would crash the process."""
+    if _thread is not None and _owner_pid == os.getpid() and _thread.is_alive():
+        _loop.call_soon_threadsafe(_loop.stop)
+        _thread.join(_STOP_TIMEOUT_S)
 
 
 def submit(coroutine: Coroutine[object, object, T]) -> "Future[T]":
