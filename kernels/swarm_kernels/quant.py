@@ -1,0 +1,141 @@
+"""Weight formats: a matrix as small integers in groups along each row, and the way there and back.
+
+What is here is independent of any processor; each backend packs a `QuantWeight` into the order its kernels read.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Quantiles of a normal distribution, scaled to [-1, 1] with an exact zero (QLoRA, Dettmers et al. 2023, appendix E).
+NF4_LEVELS = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+)
+
+# Shrunken ranges tried for every group of an asymmetric int4 matrix: cutting off its extremes costs less than
+# spreading all other levels. Nine tries take off a tenth of the squared error that min to max leaves.
+_SHRINK = tuple(1.0 - 0.03 * step for step in range(9))
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a row of weights is stored: `group` consecutive ones share a scale (and a minimum)."""
+
+    name: str  # as --quant and the directory have it
+    bits: int
+    group: int
+    kind: str  # "symmetric": scale * code; "affine": scale * code + minimum; "codebook": scale * NF4_LEVELS[code]
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Scales included."""
+        return self.bits + (16 if self.kind == "symmetric" else 32) / self.group
+
+
+# int8 and int4 have the groups of GGUF's Q8_0, Q4_0 and Q4_1, whose tensors they hold without another rounding; nf4 is
+# that of bitsandbytes.
+FORMATS = {
+    format.name: format
+    for format in (
+        Format("int8", 8, 32, "symmetric"),
+        Format("int4", 4, 32, "affine"),
+        Format("int4-g64", 4, 64, "affine"),
+        Format("nf4", 4, 64, "codebook"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantWeight:
+    """A quantised matrix [out, in].
+
+    codes:   [out, in], int8 in -127..127 for a symmetric format, else uint8 in 0..15
+    scale:   [out, in / group], float16; for a codebook float32, each group's largest magnitude
+    minimum: [out, in / group] float16, for an affine format only
+    """
+
+    format: Format
+    codes: Tensor
+    scale: Tensor
+    minimum: Tensor | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.codes.shape
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """[out, in], exact in float32 and rounded once from there."""
+        groups = self.codes.unflatten(-1, (-1, self.format.group))
+        scale = self.scale.float().unsqueeze(-1)
+        if self.format.kind == "codebook":
+            values = _nf4_levels(self.codes.device)[groups.long()] * scale
+        else:
+            values = groups.float() * scale
+        if self.minimum is not None:
+            values += self.minimum.float().unsqueeze(-1)
+        return values.flatten(-2).to(dtype)
+
+
+def fits(columns: int, format: Format) -> bool:
+    """Whether rows of `columns` weights divide into the format's groups."""
+    return columns % format.group == 0
+
+
+def quantize(weight: Tensor, format: Format) -> QuantWeight:
+    """weight [out, in], any float dtype. Raises ValueError if a row does not divide into groups."""
+    if not fits(weight.shape[-1], format):
+        raise ValueError(f"rows of {weight.shape[-1]} weights do not divide into groups of {format.group}")
+    groups = weight.float().unflatten(-1, (-1, format.group))
+    return {"symmetric": _symmetric, "affine": _affine, "codebook": _codebook}[format.kind](groups, format)
+
+
+def _symmetric(groups: Tensor, format: Format) -> QuantWeight:
+    largest = 2 ** (format.bits - 1) - 1
+    scale = _half(groups.abs().amax(-1) / largest)
+    codes = (groups / _divisor(scale)).round_().clamp_(-largest, largest)
+    return QuantWeight(format, codes.to(torch.int8).flatten(-2), scale)
+
+
+def _affine(groups: Tensor, format: Format) -> QuantWeight:
+    """Of several ranges inside each group's own, the one with the least squared error."""
+    levels = 2**format.bits - 1
+    low, high = groups.amin(-1), groups.amax(-1)
+    centre, width = (low + high) / 2, high - low
+    best_error = torch.full_like(low, torch.inf)
+    best = QuantWeight(format, torch.zeros_like(groups, dtype=torch.uint8), _half(low * 0), _half(low * 0))
+    for shrink in _SHRINK:
+        scale, minimum = _half(width * shrink / levels), _half(centre - width * shrink / 2)
+        codes = ((groups - minimum.float().unsqueeze(-1)) / _divisor(scale)).round_().clamp_(0, levels)
+        restored = codes * scale.float().unsqueeze(-1) + minimum.float().unsqueeze(-1)
+        error = (restored - groups).square_().sum(-1)
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        best.codes[better] = codes[better].to(torch.uint8)
+        best.scale[better], best.minimum[better] = scale[better], minimum[better]
+    return QuantWeight(format, best.codes.flatten(-2), best.scale, best.minimum)
+
+
+def _codebook(groups: Tensor, format: Format) -> QuantWeight:
+    scale = groups.abs().amax(-1)
+    levels = _nf4_levels(groups.device)
+    boundaries = (levels[1:] + levels[:-1]) / 2
+    codes = torch.bucketize(groups / _divisor(scale), boundaries)
+    return QuantWeight(format, codes.to(torch.uint8).flatten(-2), scale)
+
+
+def _nf4_levels(device: torch.device) -> Tensor:
+    return torch.tensor(NF4_LEVELS, dtype=torch.float32, device=device)
+
+
+def _half(values: Tensor) -> Tensor:
+    """Rounded to float16, in its range."""
+    return values.clamp(-65504, 65504).half()
+
+
+def _divisor(scale: Tensor) -> Tensor:
+    """[..., groups] -> [..., groups, 1] float32, with 1 for the scale 0 of a group of zeros."""
+    scale = scale.float().unsqueeze(-1)
+    return torch.where(scale == 0, 1.0, scale)
