@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 
 from swarm.model import BlockRange, Checkpoint, ModelEnds
-from swarm_kernels import PagedBatch, Segment
+from swarm_kernels import Segment
 
 
 class PagedModel:
@@ -35,17 +35,16 @@ class PagedModel:
         shuffled = torch.randperm(num_pages, generator=torch.Generator().manual_seed(0)).tolist()
         self.pages = [shuffled[index::sessions][:pages_per_session] for index in range(sessions)]
 
-    def batch(self, work: dict[int, tuple[int, Sequence[int]]]) -> PagedBatch:
+    def segments(self, work: dict[int, tuple[int, Sequence[int]]]) -> list[Segment]:
         """work: session -> (position, token ids)"""
-        segments = [Segment(self.pages[session], start, len(ids)) for session, (start, ids) in work.items()]
-        return PagedBatch.build(segments, self.page_size)
+        return [Segment(self.pages[session], start, len(ids)) for session, (start, ids) in work.items()]
 
     def step(self, work: dict[int, tuple[int, Sequence[int]]]) -> dict[int, torch.Tensor]:
         """work: session -> (position, token ids). Returns each session's logits, [its tokens, vocab_size]."""
-        batch = self.batch(work)
+        segments = self.segments(work)
         hidden = self.ends.embed([token for _, ids in work.values() for token in ids])
         for blocks, cache in zip(self.ranges, self.caches, strict=True):
-            hidden = blocks.forward(hidden, batch, cache)
+            hidden = blocks.forward(hidden, blocks.layout(segments, self.page_size), cache)
         logits = self.ends.logits(hidden).split([len(ids) for _, ids in work.values()])
         return dict(zip(work, logits, strict=True))
 

@@ -11,7 +11,7 @@ from paged import PagedModel
 from swarm.errors import InvalidRequest
 from swarm.model import BlockRange, ModelEnds
 from swarm.model.checkpoint import demo_file
-from swarm_kernels import PagedBatch, Segment
+from swarm_kernels import Segment
 
 PROMPTS = [
     "The capital of France is",
@@ -107,7 +107,7 @@ def test_a_decode_step_has_the_same_bits_alone_and_in_a_ragged_batch(demo_checkp
 
     def compute(rows):
         cache = [(keys.clone(), values.clone()) for keys, values in filled]
-        return blocks.forward(hidden[rows], PagedBatch.build([segments[row] for row in rows], 16), cache)
+        return blocks.forward(hidden[rows], blocks.layout([segments[row] for row in rows], 16), cache)
 
     together = compute(range(8))
     for size in (1, 2, 3, 5):

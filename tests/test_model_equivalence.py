@@ -17,6 +17,7 @@ from transformers import (
 from gguf_writing import write_gguf
 from paged import PagedModel
 from swarm.model import open_checkpoint
+from swarm_kernels import FORMATS
 
 SIZES = {
     "vocab_size": 61,
@@ -151,7 +152,7 @@ def test_part_of_a_range_can_be_computed_and_leaves_the_other_blocks_caches_alon
 
 
 def _forward(paged, hidden, start=None, stop=None):
-    batch = paged.batch({0: (0, TOKENS)})
+    batch = paged.ranges[0].layout(paged.segments({0: (0, TOKENS)}), paged.page_size)
     return paged.ranges[0].forward(hidden, batch, paged.caches[0], start, stop)
 
 
@@ -179,3 +180,14 @@ def test_every_gguf_type_is_read_as_gguf_itself_reads_it(kind, tmp_path):
     weight = torch.cat((written.gate_proj.weight, written.up_proj.weight)).detach().numpy()
     expected = gguf.quants.dequantize(gguf.quants.quantize(weight, file_type), file_type)
     assert torch.equal(block["gate_up"], torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize(("kind", "format"), [("Q4_0", "int4"), ("Q4_1", "int4"), ("Q8_0", "int8")])
+def test_quantised_gguf_tensors_are_taken_over_without_another_rounding(kind, format, tmp_path):
+    model = LlamaForCausalLM(LlamaConfig(**{**SIZES, "hidden_size": 192, "intermediate_size": 96})).eval()
+    write_gguf(model, tmp_path / "quantised.gguf", "llama", gguf.GGMLQuantizationType[kind])
+    checkpoint = open_checkpoint(str(tmp_path / "quantised.gguf"))
+    restored, exact = checkpoint.load_block(3, torch.float32, FORMATS[format]), checkpoint.load_block(3, torch.float32)
+    for name in ("qkv", "o", "gate_up", "down"):
+        assert torch.equal(restored[name].dequantize(), exact[name]), name
+    assert torch.equal(restored["attn_norm"], exact["attn_norm"])

@@ -2,20 +2,32 @@
 
 from swarm_kernels.batch import PagedBatch, Segment
 from swarm_kernels.block import BlockSpec, BlockWeights, decoder_block
+from swarm_kernels.dispatch import QUANTS, Backend, Blocks, choose_backend
 from swarm_kernels.linear import Linear
+from swarm_kernels.memory import allocate
+from swarm_kernels.quant import FORMATS, Format, QuantWeight, quantize
 from swarm_kernels.reference import ACTIVATIONS, append_kv, gated_mlp, paged_attention, rms_norm, rotary, rotary_table
 
 __all__ = [
     "ACTIVATIONS",
+    "FORMATS",
+    "QUANTS",
+    "Backend",
     "BlockSpec",
     "BlockWeights",
+    "Blocks",
+    "Format",
     "Linear",
     "PagedBatch",
+    "QuantWeight",
     "Segment",
+    "allocate",
     "append_kv",
+    "choose_backend",
     "decoder_block",
     "gated_mlp",
     "paged_attention",
+    "quantize",
     "rms_norm",
     "rotary",
     "rotary_table",

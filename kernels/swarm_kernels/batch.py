@@ -97,8 +97,7 @@ class PagedBatch:
     @classmethod
     def build(cls, segments: Sequence[Segment], page_size: int, device: torch.device | str = "cpu") -> "PagedBatch":
         """Raises ValueError for an empty batch or segment, a negative start, or too few pages."""
-        if not segments:
-            raise ValueError("a batch needs at least one segment")
+        check_segments(segments, page_size)
         device = torch.device(device)
         tables = [_slot_table(segment, page_size) for segment in segments]
         positions = np.concatenate([np.arange(s.start, s.start + s.count) for s in segments])
@@ -114,15 +113,22 @@ class PagedBatch:
         return self.positions.shape[0]
 
 
+def check_segments(segments: Sequence[Segment], page_size: int) -> None:
+    """Raises ValueError for an empty batch or segment, a negative start, or too few pages."""
+    if not segments:
+        raise ValueError("a batch needs at least one segment")
+    for segment in segments:
+        start, count = segment.start, segment.count
+        if start < 0 or count < 1:
+            raise ValueError(f"a segment needs start >= 0 and count >= 1, not start {start}, count {count}")
+        if len(segment.pages) * page_size < start + count:
+            raise ValueError(f"{len(segment.pages)} pages of {page_size} tokens cannot hold {start + count} tokens")
+
+
 def _slot_table(segment: Segment, page_size: int) -> np.ndarray:
     """The slots of positions 0 to start + count - 1, [start + count] int64."""
     length = segment.start + segment.count
-    if segment.start < 0 or segment.count < 1:
-        raise ValueError(f"a segment needs start >= 0 and count >= 1, not start {segment.start}, count {segment.count}")
-    pages = np.asarray(segment.pages, dtype=np.int64)
-    if len(pages) * page_size < length:
-        raise ValueError(f"{len(pages)} pages of {page_size} tokens cannot hold {length} tokens")
-    pages = pages[: -(-length // page_size)]
+    pages = np.asarray(segment.pages, dtype=np.int64)[: -(-length // page_size)]
     return (pages[:, None] * page_size + np.arange(page_size)).reshape(-1)[:length]
 
 

@@ -1,11 +1,11 @@
 """One decoder block of the Llama family: attention and gated MLP, each behind a norm and in a residual branch."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
 from swarm_kernels.batch import PagedBatch
-from swarm_kernels.linear import Linear
 from swarm_kernels.reference import append_kv, gated_mlp, paged_attention, rms_norm, rotary
 
 
@@ -21,6 +21,13 @@ class BlockSpec:
     window: int | None = None  # how many positions back a query sees, itself included; None: all
 
 
+class Product(Protocol):
+    """A weight matrix [out, in], in whatever form its user computes with."""
+
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """x [tokens, in] -> x @ weight.T (+ its bias) (+ residual), [tokens, out]"""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockWeights:
     """The tensors of a block, products that share an input fused.
@@ -33,11 +40,11 @@ class BlockWeights:
     """
 
     attn_norm: Tensor
-    qkv: Linear
-    o: Linear
+    qkv: Product
+    o: Product
     mlp_norm: Tensor
-    gate_up: Linear
-    down: Linear
+    gate_up: Product
+    down: Product
     q_norm: Tensor | None = None
     k_norm: Tensor | None = None
 

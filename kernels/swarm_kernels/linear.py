@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swarm_kernels.quant import QuantWeight
+
 # oneDNN picks its blocking from a row count given when it packs. 64 was best or within noise for all of 1 to 256 rows;
 # packed for 1, eight rows take nearly twice as long. Each row's bits are the same whatever the number of rows.
 _PACKED_FOR_ROWS = 64
@@ -44,6 +46,18 @@ class Linear:
         else:
             product = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.weight, self.bias, "add")
         return product[:rows]
+
+
+class DequantLinear:
+    """The same with a quantised weight, restored for every product: little memory, and slow. Where no kernel of ours
+    runs, it still works."""
+
+    def __init__(self, weight: QuantWeight, bias: Tensor | None = None):
+        self._weight, self._bias = weight, bias
+
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        product = F.linear(x, self._weight.dequantize(x.dtype), self._bias)
+        return product if residual is None else product.add_(residual)
 
 
 def _can_pack(weight: Tensor) -> bool:

@@ -3,6 +3,7 @@
 What is here is independent of any processor; each backend packs a `QuantWeight` into the order its kernels read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +66,13 @@ class QuantWeight:
     @property
     def shape(self) -> torch.Size:
         return self.codes.shape
+
+    @classmethod
+    def cat(cls, pieces: Sequence["QuantWeight"]) -> "QuantWeight":
+        """Matrices of one format, one below the other."""
+        minimum = None if pieces[0].minimum is None else torch.cat([piece.minimum for piece in pieces])
+        codes, scale = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("codes", "scale"))
+        return cls(pieces[0].format, codes, scale, minimum)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """[out, in], exact in float32 and rounded once from there."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from swarm.client.client import Client
 from swarm.client.generation import Generation
 from swarm.errors import SwarmError
+from swarm_kernels import QUANTS
 
 
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +17,7 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--revision", help="branch, tag or commit of a Hugging Face repository")
     add("--peers", nargs="+", metavar="ADDR", help="swarm members (default: SWARM_PEERS, or a swarm on this machine)")
     add("--dtype", choices=("float32", "bfloat16"), help="only use peers that compute in this (default: any)")
+    add("--quant", choices=QUANTS, help="only use peers with weights in this format (default: any)")
     add("--max-new-tokens", type=int, default=128, metavar="N", help="(default: 128)")
     add("--temperature", type=float, default=0.0, help="0 is greedy (default)")
     add("--top-k", type=int, metavar="K")
@@ -26,7 +28,7 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make_client(args: argparse.Namespace) -> Client:
-    return Client(args.model, args.peers, args.dtype, revision=args.revision)
+    return Client(args.model, args.peers, args.dtype, quant=args.quant, revision=args.revision)
 
 
 def generate_options(args: argparse.Namespace) -> dict[str, object]:

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from swarm.client.background import wait
 from swarm.client.generation import Generation
 from swarm.client.generation import Hop as GenerationHop
-from swarm.client.heads import Heads
+from swarm.client.heads import HEAD_FORMATS, Heads, head_format
 from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, is_batch, parse_options
 from swarm.client.router import Router
 from swarm.client.sampling import Sampler
@@ -19,8 +19,10 @@ from swarm.model.checkpoint import open_checkpoint
 from swarm.model.ends import ModelEnds
 from swarm.route.directory import Directory
 from swarm.route.local import known_addresses, peers_from_environment
+from swarm.route.record import PeerInfo
 from swarm.route.route import Hop
 from swarm.wire.codec import DTYPES
+from swarm_kernels import QUANTS
 
 
 class Client:
@@ -40,6 +42,8 @@ class Client:
         dtype: str | None = None,
         *,
         revision: str | None = None,
+        quant: str | None = None,
+        head: str | None = None,
         wire_dtype: str | None = None,
         **limits: float,
     ):
@@ -48,6 +52,9 @@ class Client:
         model: Hugging Face repository id, folder of safetensors, .gguf file, or "demo".
         peers: addresses of swarm members; by default SWARM_PEERS, or a swarm on this machine.
         dtype: only use peers that compute in "float32" or "bfloat16"; by default any.
+        quant: only use peers with weights in this format ("none", "int8", "int4" ...); by default any.
+        head: "float32", "bfloat16" or "int8" for the product with the vocabulary, which is the client's own work; by
+            default what suits the chain: float32 for exact peers, int8 for quantised ones.
         wire_dtype: "float32", "bfloat16" or "float16" for activations on the wire; by default what the peers compute
             in. A narrower one halves the traffic and rounds.
         limits: fields of ClientLimits.
@@ -56,6 +63,9 @@ class Client:
         for name in filter(None, (dtype, wire_dtype)):
             if name not in DTYPES:
                 raise InvalidRequest(f"unknown dtype {name!r}; use one of {', '.join(DTYPES)}")
+        for name, value, known in (("quant", quant, QUANTS), ("head", head, HEAD_FORMATS)):
+            if value is not None and value not in known:
+                raise InvalidRequest(f"unknown {name} {value!r}; use one of {', '.join(known)}")
         try:
             self._limits = ClientLimits(**limits)
         except TypeError as error:
@@ -68,16 +78,31 @@ class Client:
         self._checkpoint = open_checkpoint(model, revision)
         self.config = self._checkpoint.config
         self.tokenizer = self._checkpoint.load_tokenizer()
-        self._ends = ModelEnds.load(self._checkpoint, DTYPES["float32"])
-        self._wire_dtype = wire_dtype
-        self._heads = Heads(self._ends)
-        self._router: Router = wait(self._join(addresses, dtype))
+        self._wire_dtype, self._head_format = wire_dtype, head
+        self._heads: dict[str, asyncio.Task[Heads]] = {}  # by format, loaded when the first chain wants it
         self._closed = False
+        self._router: Router = wait(self._join(addresses, dtype, quant))
+        try:
+            self._ends = wait(self._load_ends())
+        except BaseException:
+            self.close()
+            raise
 
-    async def _join(self, addresses: list[str], dtype: str | None) -> Router:
-        directory = await Directory.join(addresses, client=True)
-        checkpoint, config = self._checkpoint, self.config
-        return Router(directory, checkpoint.name, checkpoint.revision, dtype, config.num_blocks, config.hidden_size)
+    async def _join(self, addresses: list[str], dtype: str | None, quant: str | None) -> Router:
+        return Router(await Directory.join(addresses, client=True), self._checkpoint, dtype, quant)
+
+    async def _load_ends(self) -> ModelEnds:
+        """Load the head that the peers of the moment call for, so that the first prompt need not wait for it."""
+        return (await self._heads_for(await self._router.candidates())).ends
+
+    async def _heads_for(self, peers: Iterable[PeerInfo]) -> Heads:
+        format = self._head_format or head_format(peers)
+        if format not in self._heads:
+            self._heads[format] = asyncio.create_task(self._load_heads(format))
+        return await asyncio.shield(self._heads[format])
+
+    async def _load_heads(self, format: str) -> Heads:
+        return Heads(await asyncio.to_thread(ModelEnds.load, self._checkpoint, DTYPES["float32"], format))
 
     def __enter__(self) -> "Client":
         return self
@@ -90,7 +115,9 @@ class Client:
         if not self._closed:
             self._closed = True
             wait(self._router.close())
-            self._heads.close()
+            for loading in self._heads.values():
+                if loading.done() and not loading.cancelled() and not loading.exception():
+                    loading.result().close()
 
     # --- the public calls --------------------------------------------------------------------------------------------
 
@@ -146,9 +173,8 @@ class Client:
 
         async def fill(index: int) -> None:
             async with slots:
-                with self._heads.session():
-                    async for piece in self._run(generations[index], options):
-                        on_piece(index, piece)
+                async for piece in self._run(generations[index], options):
+                    on_piece(index, piece)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -194,13 +220,15 @@ class Client:
 
     async def _decode(self, session: Session, tokens: list[int], sampler: Sampler) -> AsyncIterator[int]:
         """Tokens that follow `tokens`, without end."""
-        hidden = await session.forward(0, self._ends.embed(tokens))
-        length = len(tokens)
-        while True:
-            token = await self._heads.pick(hidden, sampler)
-            yield token
-            hidden = await session.forward(length, self._ends.embed([token]))
-            length += 1
+        heads = await self._heads_for(hop.peer for hop in session.hops)
+        with heads.session():
+            hidden = await session.forward(0, self._ends.embed(tokens))
+            length = len(tokens)
+            while True:
+                token = await heads.pick(hidden, sampler)
+                yield token
+                hidden = await session.forward(length, self._ends.embed([token]))
+                length += 1
 
     def _finish_reason(self, generation: Generation, text: TextStream, options: GenerateOptions) -> str:
         if text.stopped:

@@ -5,7 +5,7 @@ so that eight sessions read the head's weights once and not eight times.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -13,17 +13,28 @@ import torch
 
 from swarm.client.sampling import Sampler
 from swarm.model.ends import ModelEnds
+from swarm.route.record import PeerInfo
 
+# The head that suits a chain: none is rounded more than the coarsest block before it, and none costs more than it must.
+HEAD_FORMATS = ("float32", "bfloat16", "int8")
 GATHER_S = 0.001  # without another row: no more are coming now
 
 _Waiting = tuple[torch.Tensor, Sampler, "asyncio.Future[int]"]
+
+
+def head_format(peers: Iterable[PeerInfo]) -> str:
+    """One of HEAD_FORMATS, for a chain of `peers`."""
+    peers = list(peers)
+    if peers and all(peer.quant != "none" for peer in peers):
+        return "int8"
+    return "bfloat16" if peers and all(peer.dtype == "bfloat16" for peer in peers) else "float32"
 
 
 class Heads:
     """Lives in one event loop; computes in one thread."""
 
     def __init__(self, ends: ModelEnds):
-        self._ends = ends
+        self.ends = ends
         self._waiting: list[_Waiting] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="head")
         self._task: asyncio.Task | None = None
@@ -71,7 +82,7 @@ class Heads:
             await asyncio.sleep(GATHER_S)
 
     def _pick_all(self, batch: list[_Waiting]) -> list[int]:
-        logits = self._ends.logits(torch.cat([hidden for hidden, _, _ in batch]))
+        logits = self.ends.logits(torch.cat([hidden for hidden, _, _ in batch]))
         return [sampler.pick(row) for row, (_, sampler, _) in zip(logits, batch, strict=True)]
 
     def close(self) -> None:

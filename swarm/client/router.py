@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection
 
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
+from swarm.model.checkpoint import Checkpoint
 from swarm.route.directory import RECORD_LIFE_S, Directory
 from swarm.route.record import PeerInfo
 from swarm.route.route import Hop, fewest_hops
@@ -20,11 +21,17 @@ class Router:
     """Knows the peers that serve one model, and holds a connection to each that was used. Lives in one event loop."""
 
     def __init__(
-        self, directory: Directory, model: str, revision: str, dtype: str | None, num_blocks: int, hidden_size: int
+        self,
+        directory: Directory,
+        checkpoint: Checkpoint,
+        dtype: str | None = None,
+        quant: str | None = None,
     ):
-        """dtype: only peers that compute in it; None takes any."""
-        self._directory, self._model, self._revision, self._dtype = directory, model, revision, dtype
-        self._num_blocks, self._max_bytes = num_blocks, max_message_bytes(hidden_size)
+        """dtype, quant: only peers that compute in it, and with weights in this format; None takes any."""
+        self._directory, self._dtype, self._quant = directory, dtype, quant
+        self._model, self._revision = checkpoint.name, checkpoint.revision
+        self._num_blocks = checkpoint.config.num_blocks
+        self._max_bytes = max_message_bytes(checkpoint.config.hidden_size)
         self._peers: list[PeerInfo] = []
         self._refreshed = -REFRESH_S
         self._refreshing = asyncio.Lock()
@@ -45,6 +52,11 @@ class Router:
             await self._refresh()  # somebody may have joined just now
             await self._pardon()
             return self._choose(avoid)
+
+    async def candidates(self) -> list[PeerInfo]:
+        """The peers that a chain may be made of now."""
+        await self._refresh()
+        return [peer for peer in self._peers if self._has_same_model(peer) and self._is_wanted(peer)]
 
     def report_failure(self, peer_id: str) -> None:
         """Do not choose this peer again until its present directory record has expired: if it is still listed by
@@ -70,15 +82,20 @@ class Router:
 
     def _choose(self, avoid: Collection[str]) -> list[Hop]:
         usable = [peer for peer in self._peers if peer.peer_id not in avoid and not self.is_failed(peer.peer_id)]
-        same = [peer for peer in usable if peer.revision == self._revision and peer.num_blocks == self._num_blocks]
+        same = [peer for peer in usable if self._has_same_model(peer)]
         if usable and not same:
             others = ", ".join(sorted({peer.revision for peer in usable}))
             raise RevisionMismatch(
                 f"the swarm serves {self._model!r} in revision {others}, this client has {self._revision}; "
                 "use the same files on both sides"
             )
-        fitting = [peer for peer in same if self._dtype in (None, peer.dtype)]
-        return fewest_hops(fitting, self._num_blocks, self._rng)
+        return fewest_hops([peer for peer in same if self._is_wanted(peer)], self._num_blocks, self._rng)
+
+    def _has_same_model(self, peer: PeerInfo) -> bool:
+        return peer.revision == self._revision and peer.num_blocks == self._num_blocks
+
+    def _is_wanted(self, peer: PeerInfo) -> bool:
+        return self._dtype in (None, peer.dtype) and self._quant in (None, peer.quant)
 
     async def _refresh(self) -> None:
         async with self._refreshing:

@@ -10,7 +10,8 @@ from swarm.errors import ModelError
 from swarm.model.families import ModelConfig
 from swarm.model.rope import Rope
 from swarm.model.weights import Checkpoint, Progress, load_blocks
-from swarm_kernels import BlockSpec, BlockWeights, Linear, PagedBatch, decoder_block, rotary_table
+from swarm_kernels import FORMATS, Backend, Blocks, BlockSpec, BlockWeights, QuantWeight, Segment, choose_backend
+from swarm_kernels.block import Product
 
 
 def parse_block_range(text: str) -> tuple[int, int]:
@@ -38,22 +39,13 @@ class BlockRange:
     """Blocks start to stop - 1 of a model, ready to compute."""
 
     def __init__(
-        self,
-        config: ModelConfig,
-        start: int,
-        stop: int,
-        weights: Sequence[BlockWeights],
-        dtype: torch.dtype,
-        device: torch.device,
+        self, config: ModelConfig, start: int, stop: int, quant: str, dtype: torch.dtype, device: torch.device
     ):
-        self.config = config
-        self.start = start
-        self.stop = stop
-        self.dtype = dtype
-        self.device = device
-        self._weights = weights
-        self._specs = [_block_spec(config, index) for index in range(start, stop)]
-        self._rope = Rope(config.rope, config.head_dim, config.max_context)
+        """Without weights: see `load`."""
+        self.config, self.start, self.stop = config, start, stop
+        self.quant, self.dtype, self.device = quant, dtype, device
+        self._blocks: Blocks
+        self.numerics_id = ""  # see swarm_kernels.dispatch.Backend
 
     @classmethod
     def load(
@@ -64,37 +56,60 @@ class BlockRange:
         dtype: torch.dtype,
         device: torch.device | str = "cpu",
         progress: Progress | None = None,
+        quant: str = "none",
+        threads: int | None = None,
     ) -> "BlockRange":
-        """Reads the blocks' tensors and no others. Raises ModelError for a bad range and broken or missing tensors."""
-        check_block_range(start, stop, checkpoint.config)
-        device = torch.device(device)
-        blocks = load_blocks(checkpoint, start, stop, dtype, progress)
-        weights = [_block_weights(block, device) for block in blocks]
-        return cls(checkpoint.config, start, stop, weights, dtype, device)
+        """Reads the blocks' tensors and no others, and quantises them one block at a time.
+
+        dtype: of activations, cache, and weights that are not quantised. quant: one of swarm_kernels.QUANTS.
+        threads: for the fused CPU kernels; by default as many as torch uses. Raises ModelError for a bad range,
+        broken or missing tensors, and a format that does not suit them.
+        """
+        config = checkpoint.config
+        check_block_range(start, stop, config)
+        blocks = cls(config, start, stop, quant, dtype, torch.device(device))
+        specs = [_block_spec(config, index) for index in range(start, stop)]
+        backend = choose_backend(
+            quant,
+            dtype,
+            blocks.device,
+            specs[0],
+            config.hidden_size,
+            config.intermediate_size,
+            threads or torch.get_num_threads(),
+        )
+        loaded = load_blocks(checkpoint, start, stop, dtype, FORMATS.get(quant), backend.norm_dtype, progress)
+        weights = [_block_weights(tensors, backend, blocks.device) for tensors in loaded]
+        blocks._blocks = backend.blocks(specs, weights, Rope(config.rope, config.head_dim, config.max_context))
+        blocks.numerics_id = backend.numerics_id
+        return blocks
+
+    def layout(self, segments: Sequence[Segment], page_size: int) -> object:
+        """What `forward` needs to know of a batch; it holds for any number of calls with the same segments.
+
+        Raises ValueError for an empty batch or segment, a negative start, or too few pages.
+        """
+        return self._blocks.layout(segments, page_size)
 
     @torch.inference_mode()
     def forward(
         self,
         hidden: Tensor,
-        batch: PagedBatch,
+        batch: object,
         cache: Sequence[tuple[Tensor, Tensor]],
         start: int | None = None,
         stop: int | None = None,
     ) -> Tensor:
         """hidden [tokens, hidden_size] in the range's dtype -> a new tensor of the same shape.
 
-        cache: for each block of the whole range its pool of keys and of values, both [num_pages, page_size,
-        num_kv_heads, head_dim]; the batch's tokens are appended to them. start, stop: blocks of the model, to compute
-        only these of the range.
+        batch: what `layout` made. cache: for each block of the whole range its pool of keys and of values, both
+        [num_pages, page_size, num_kv_heads, head_dim]; the batch's tokens are appended to them. start, stop: blocks of
+        the model, to compute only these of the range.
         """
         start, stop = self.start if start is None else start, self.stop if stop is None else stop
         if not self.start <= start <= stop <= self.stop:
             raise ModelError(f"blocks {start}:{stop} are outside the range {self.start}:{self.stop} held here")
-        blocks = slice(start - self.start, stop - self.start)
-        table = rotary_table(*self._rope(batch.positions), self.dtype)
-        for weights, spec, pools in zip(self._weights[blocks], self._specs[blocks], cache[blocks], strict=True):
-            hidden = decoder_block(hidden, weights, spec, table, batch, pools)
-        return hidden
+        return self._blocks.forward(hidden, batch, cache, start - self.start, stop - self.start)
 
 
 def _block_spec(config: ModelConfig, index: int) -> BlockSpec:
@@ -108,20 +123,23 @@ def _block_spec(config: ModelConfig, index: int) -> BlockSpec:
     )
 
 
-def _block_weights(tensors: dict[str, Tensor], device: torch.device) -> BlockWeights:
+def _block_weights(tensors: dict[str, Tensor | QuantWeight], backend: Backend, device: torch.device) -> BlockWeights:
     """Takes the tensors, as Checkpoint.load_block returns them, out of the dict: packed ones need not stay."""
 
-    def take(name: str) -> Tensor | None:
+    def vector(name: str) -> Tensor | None:
         tensor = tensors.pop(name, None)
         return None if tensor is None else tensor.to(device)
 
+    def product(name: str) -> Product:
+        return backend.product(tensors.pop(name), vector(f"{name}_bias"))
+
     return BlockWeights(
-        attn_norm=take("attn_norm"),
-        qkv=Linear(take("qkv"), take("qkv_bias")),
-        o=Linear(take("o"), take("o_bias")),
-        mlp_norm=take("mlp_norm"),
-        gate_up=Linear(take("gate_up"), take("gate_up_bias")),
-        down=Linear(take("down"), take("down_bias")),
-        q_norm=take("q_norm"),
-        k_norm=take("k_norm"),
+        attn_norm=vector("attn_norm"),
+        qkv=product("qkv"),
+        o=product("o"),
+        mlp_norm=vector("mlp_norm"),
+        gate_up=product("gate_up"),
+        down=product("down"),
+        q_norm=vector("q_norm"),
+        k_norm=vector("k_norm"),
     )

@@ -1,13 +1,14 @@
 """What a client computes of a model: the embedding before the first block, the norm and head after the last."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from swarm.errors import InvalidRequest
 from swarm.model.weights import Checkpoint
-from swarm_kernels import Linear, rms_norm
+from swarm_kernels import FORMATS, Linear, cpu, rms_norm
 
 
 class ModelEnds:
@@ -17,18 +18,25 @@ class ModelEnds:
     embedding for each token, and gets them from the file.
     """
 
-    def __init__(self, checkpoint: Checkpoint, final_norm: Tensor, head: Linear, dtype: torch.dtype):
-        """final_norm: [hidden_size]; head: [vocab_size, hidden_size]"""
+    def __init__(self, checkpoint: Checkpoint, head: "_Head", dtype: torch.dtype):
+        """dtype: of embeddings"""
         self.config = checkpoint.config
         self._checkpoint = checkpoint
-        self._final_norm = final_norm
         self._head = head
         self._dtype = dtype
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, dtype: torch.dtype) -> "ModelEnds":
-        """Raises ModelError for missing or broken tensors, those of the embedding included."""
-        ends = cls(checkpoint, checkpoint.load_final_norm(dtype), Linear(checkpoint.load_head(dtype)), dtype)
+    def load(cls, checkpoint: Checkpoint, dtype: torch.dtype, head_format: str | None = None) -> "ModelEnds":
+        """head_format: "bfloat16" or "int8", by the fused CPU kernels where they work; by default torch in `dtype`.
+
+        Raises ModelError for missing or broken tensors, those of the embedding included.
+        """
+        fits = checkpoint.config.hidden_size % cpu.COLUMNS == 0
+        if head_format in (None, "float32") or not fits or not cpu.is_available():
+            head = _TorchHead(checkpoint, dtype)
+        else:
+            head = _FusedHead(checkpoint, head_format)
+        ends = cls(checkpoint, head, dtype)
         ends.embed([0])
         return ends
 
@@ -49,4 +57,30 @@ class ModelEnds:
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """What the last block returned, [n, hidden_size] -> [n, vocab_size] float32"""
-        return self._head(rms_norm(hidden.to(self._dtype), self._final_norm, self.config.norm_eps)).float()
+        return self._head(hidden)
+
+
+class _Head(Protocol):
+    def __call__(self, hidden: Tensor) -> Tensor: ...
+
+
+class _TorchHead:
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype):
+        self._norm, self._eps, self._dtype = checkpoint.load_final_norm(dtype), checkpoint.config.norm_eps, dtype
+        self._product = Linear(checkpoint.load_head(dtype))
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        return self._product(rms_norm(hidden.to(self._dtype), self._norm, self._eps)).float()
+
+
+class _FusedHead:
+    """Norm and product in one call, on packed weights."""
+
+    def __init__(self, checkpoint: Checkpoint, format: str):
+        self._norm, self._eps = checkpoint.load_final_norm(torch.float32), checkpoint.config.norm_eps
+        quantised = format in FORMATS
+        weight = checkpoint.load_quantised_head(FORMATS[format]) if quantised else checkpoint.load_head(torch.bfloat16)
+        self._product = cpu.PackedMatrix(weight)
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        return self._product(hidden.float().contiguous(), torch.get_num_threads(), self._norm, self._eps)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from swarm.errors import ModelError
 from swarm.model.tensor_file import CHUNK_ELEMENTS, TensorEntry, TensorFile
+from swarm_kernels import Format, QuantWeight
 
 _SCALARS = {
     GGUFValueType.UINT8: "B",
@@ -35,6 +36,8 @@ _SCALARS = {
 _VALUE_TYPES = {kind.value: kind for kind in GGUFValueType}
 _TENSOR_TYPES = {kind.value: kind for kind in GGMLQuantizationType}
 _TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
+# GGML types that one of our formats holds as they are: blocks of 32 weights, each with a scale and perhaps a minimum.
+_SAME_AS = {"Q8_0": "int8", "Q4_0": "int4", "Q4_1": "int4"}
 _MAX_DIMENSIONS = 4
 _MAX_DEPTH = 4  # of arrays of arrays
 
@@ -98,6 +101,15 @@ class GGUFFile(TensorFile):
             self.read_bytes(raw, entry.offset + start * row_bytes)
             part.copy_(self._decode(raw, entry.kind))
 
+    def read_quantised(self, name: str, format: Format) -> QuantWeight:
+        """Tensors that are in this format already are only rearranged, without another rounding."""
+        entry = self.entry(name)
+        if _SAME_AS.get(entry.kind) != format.name:
+            return super().read_quantised(name, format)
+        raw = torch.empty(entry.nbytes, dtype=torch.uint8)
+        self.read_bytes(raw, entry.offset)
+        return _repack(raw.view(entry.shape[0], entry.shape[1] // 32, -1), entry.kind, format)
+
     def _decode(self, raw: Tensor, kind: str) -> Tensor:
         """raw [rows, bytes per row] uint8 -> [rows, elements per row]"""
         if kind in _TORCH_DTYPES:
@@ -106,6 +118,20 @@ class GGUFFile(TensorFile):
             return torch.from_numpy(dequantize(raw.numpy(), GGMLQuantizationType[kind]))
         except NotImplementedError as error:
             raise ModelError(f"{self.path}: tensors of GGML type {kind} are not supported") from error
+
+
+def _repack(blocks: Tensor, kind: str, format: Format) -> QuantWeight:
+    """blocks [rows, groups, bytes per block] uint8, as ggml-common.h has them: Q8_0 (scale, 32 codes), Q4_0 (scale, 16
+    bytes), Q4_1 (scale, minimum, 16 bytes); byte j holds code j in its low and code j + 16 in its high half."""
+    scale = blocks[..., :2].contiguous().view(torch.float16).squeeze(-1)
+    if kind == "Q8_0":
+        # A file may hold -128, which no quantiser writes and the kernels do not expect.
+        return QuantWeight(format, blocks[..., 2:].contiguous().view(torch.int8).clamp_(min=-127).flatten(1), scale)
+    halves = blocks[..., -16:]
+    codes = torch.cat((halves & 15, halves >> 4), dim=-1).flatten(1)
+    if kind == "Q4_1":
+        return QuantWeight(format, codes, scale, blocks[..., 2:4].contiguous().view(torch.float16).squeeze(-1))
+    return QuantWeight(format, codes, scale, scale * -8)  # Q4_0: scale * (code - 8)
 
 
 class _Header:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from swarm.errors import ModelError
+from swarm_kernels import Format, QuantWeight, quantize
 
 # Tensors that need conversion pass through a buffer of about this many elements.
 CHUNK_ELEMENTS = 1 << 18
@@ -58,6 +59,18 @@ class TensorFile(ABC):
         matrix = self.entry(name)
         row_bytes = matrix.nbytes // matrix.shape[0]
         self._read(TensorEntry(matrix.shape[1:], matrix.kind, matrix.offset + row * row_bytes, row_bytes), out)
+
+    def read_quantised(self, name: str, format: Format) -> QuantWeight:
+        """The matrix `name` in `format`. Raises ModelError, also if its rows do not divide into the format's groups."""
+        entry = self.entry(name)
+        if entry.shape[-1] % format.group:
+            raise ModelError(
+                f"{self.path}: rows of {entry.shape[-1]} weights ({name}) do not divide into groups of {format.group}, "
+                f"as {format.name} needs; use another --quant"
+            )
+        out = torch.empty(entry.shape)
+        self._read(entry, out)
+        return quantize(out, format)
 
     def entry(self, name: str) -> TensorEntry:
         if name not in self.entries:

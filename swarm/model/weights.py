@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,11 +16,11 @@ from swarm.errors import ModelError
 from swarm.model.families import ModelConfig
 from swarm.model.layout import Naming, Part, block_parts, fused_shape
 from swarm.model.tensor_file import TensorFile
+from swarm_kernels import Format, QuantWeight, allocate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_LARGE = 1 << 16  # bytes
 Progress = Callable[[int, int], None]  # (blocks loaded, blocks in all)
 
 
@@ -68,11 +67,24 @@ class Checkpoint:
         """Bytes of one block's tensors in memory."""
         return sum(math.prod(part.shape) for parts in self._parts.values() for part in parts) * dtype.itemsize
 
-    def load_block(self, index: int, dtype: torch.dtype) -> dict[str, Tensor]:
-        """The tensors of block `index` with the names and shapes of `layout.block_parts`. Raises ModelError."""
+    def load_block(
+        self, index: int, dtype: torch.dtype, format: Format | None = None, norm_dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor | QuantWeight]:
+        """The tensors of block `index` with the names and shapes of `layout.block_parts`. Raises ModelError.
+
+        format: quantise the matrices to it. norm_dtype: of norms and biases, if not `dtype`.
+        """
         if not 0 <= index < self.config.num_blocks:
             raise ModelError(f"block {index} is outside this model, which has {self.config.num_blocks} blocks")
-        return {name: self._load_fused(index, parts, dtype) for name, parts in self._parts.items()}
+        tensors: dict[str, Tensor | QuantWeight] = {}
+        for name, parts in self._parts.items():
+            if len(parts[0].shape) == 1:
+                tensors[name] = self._load_fused(index, parts, norm_dtype or dtype)
+            elif format is None:
+                tensors[name] = self._load_fused(index, parts, dtype)
+            else:
+                tensors[name] = self._load_quantised(index, parts, format)
+        return tensors
 
     def load_embedding(self, dtype: torch.dtype) -> Tensor:
         """[vocab_size, hidden_size]; the tensor of an earlier call as long as someone holds it"""
@@ -102,6 +114,13 @@ class Checkpoint:
             return self.load_embedding(dtype)
         return self._load(self._naming.head, (self.config.vocab_size, self.config.hidden_size), dtype)
 
+    def load_quantised_head(self, format: Format) -> QuantWeight:
+        """Like load_head."""
+        name = self._naming.embedding if self.config.tie_embeddings else self._naming.head
+        file = self._source.file_of(name)
+        file.check_shape(name, (self.config.vocab_size, self.config.hidden_size))
+        return file.read_quantised(name, format)
+
     def load_tokenizer(self) -> "PreTrainedTokenizerFast":
         # transformers takes seconds and tens of MB to import, and a server, which holds a checkpoint, never needs it.
         from swarm.model.tokenizer import load_tokenizer  # noqa: PLC0415
@@ -109,12 +128,12 @@ class Checkpoint:
         return load_tokenizer(self._tokenizer_path, self.revision)
 
     def _load(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        out = _allocate(shape, dtype)
+        out = allocate(shape, dtype)
         self._source.file_of(name).read_into(name, out)
         return out
 
     def _load_fused(self, index: int, parts: tuple[Part, ...], dtype: torch.dtype) -> Tensor:
-        out = _allocate(fused_shape(parts), dtype)
+        out = allocate(fused_shape(parts), dtype)
         row = 0
         for part in parts:
             rows = out[row : row + part.shape[0]]
@@ -125,13 +144,33 @@ class Checkpoint:
             row += part.shape[0]
         return out
 
+    def _load_quantised(self, index: int, parts: tuple[Part, ...], format: Format) -> QuantWeight:
+        """Each part is quantised alone: no row knows of the others."""
+        pieces = []
+        for part in parts:
+            name = self._naming.name(index, part)
+            file = self._source.file_of(name)
+            file.check_shape(name, part.shape)
+            piece = file.read_quantised(name, format)
+            if self._interleaved and part.stem in ("q", "k"):
+                for tensor in filter(lambda tensor: tensor is not None, (piece.codes, piece.scale, piece.minimum)):
+                    _deinterleave(tensor, self.config.head_dim)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else QuantWeight.cat(pieces)
+
 
 def load_blocks(
-    checkpoint: Checkpoint, start: int, stop: int, dtype: torch.dtype, progress: Progress | None = None
-) -> Iterator[dict[str, Tensor]]:
+    checkpoint: Checkpoint,
+    start: int,
+    stop: int,
+    dtype: torch.dtype,
+    format: Format | None = None,
+    norm_dtype: torch.dtype | None = None,
+    progress: Progress | None = None,
+) -> Iterator[dict[str, Tensor | QuantWeight]]:
     """The blocks start to stop - 1, each loaded when asked for, so that only one is held twice while it is packed."""
     for index in range(start, stop):
-        yield checkpoint.load_block(index, dtype)
+        yield checkpoint.load_block(index, dtype, format, norm_dtype)
         if progress is not None:
             progress(index + 1 - start, stop - start)
 
@@ -144,17 +183,6 @@ def weights_revision(config: ModelConfig, files: Iterable[TensorFile]) -> str:
         digest.update(json.dumps([name, entry.shape, entry.kind]).encode())
         digest.update(file.sample(entry))
     return digest.hexdigest()[:16]
-
-
-def _allocate(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """An uninitialised tensor. Large ones get memory straight from the operating system.
-
-    Weights that are repacked or moved to a GPU are freed at once; malloc would keep a fifth of that memory as holes.
-    """
-    nbytes = math.prod(shape) * dtype.itemsize
-    if nbytes < _LARGE:
-        return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(mmap.mmap(-1, nbytes), dtype=dtype).view(shape)
 
 
 def _deinterleave(rows: Tensor, head_dim: int) -> None:

@@ -27,7 +27,9 @@ class PeerInfo:
     start: int  # first block served
     stop: int  # one past the last
     num_blocks: int  # of the whole model
-    dtype: str
+    dtype: str  # of activations and cache, and of weights that are not quantised
+    quant: str
+    numerics_id: str  # peers with the same one compute the same bits; empty: nothing promised
     endpoint: pb.Endpoint
     leaving: bool
     issued_ms: int
@@ -70,6 +72,8 @@ def verify(data: bytes, now_s: float | None = None) -> PeerInfo:
         stop=record.stop,
         num_blocks=record.num_blocks,
         dtype=record.dtype,
+        quant=record.quant or "none",
+        numerics_id=record.numerics_id,
         endpoint=record.endpoint,
         leaving=record.state == pb.LEAVING,
         issued_ms=record.issued_ms,

@@ -20,6 +20,8 @@ from swarm.route.local import peers_from_environment
 from swarm.route.route import missing_blocks
 from swarm.server.kv_cache import PAGE_TOKENS
 from swarm.server.lifecycle import SERVED_DTYPES, Server, ServerConfig
+from swarm.wire import messages_pb2 as pb
+from swarm_kernels import QUANTS
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -34,7 +36,10 @@ def make_parser() -> argparse.ArgumentParser:
     add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
     add("--revision", help="branch, tag or commit of a Hugging Face repository")
     add("--blocks", metavar="START:STOP", help="blocks to serve, STOP excluded (default: all)")
-    add("--dtype", default="float32", choices=SERVED_DTYPES, help="weights and arithmetic (default: float32)")
+    add("--dtype", choices=SERVED_DTYPES, help="activations, and weights that are not quantised (default: float32, "
+        "with --quant bfloat16)")
+    add("--quant", default="none", choices=QUANTS, help="weights: int8 halves and int4 quarters bfloat16's bytes, and "
+        "with them the time of a token (default: none)")
     add("--peers", nargs="+", metavar="ADDR", help="addresses of swarm members to join (default: SWARM_PEERS, or "
         "a swarm on this machine; else start one)")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
@@ -48,7 +53,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--idle-timeout", type=float, default=120.0, metavar="S", help="close sessions idle for so long (default: 120)")
     add("--drain-timeout", type=float, default=30.0, metavar="S", help="on Ctrl-C, wait so long for open sessions")
     add("--record-life", type=float, default=30.0, metavar="S", help="the directory forgets a crashed peer after this")
-    add("--threads", type=int, metavar="N", help="threads to compute with (default: all cores)")
+    add("--threads", type=int, metavar="N", help="threads to compute with (default: what a test at the start "
+        "finds fastest)")
     add("--json", action="store_true", help="print one JSON object per event")
     add("--exit-with-parent", action="store_true", help="stop when standard input closes")
     add("--verbose", "-v", action="store_true", help="log what happens")
@@ -81,6 +87,8 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         revision=args.revision,
         blocks=parse_block_range(args.blocks) if args.blocks else None,
         dtype=args.dtype,
+        quant=args.quant,
+        threads=args.threads,
         peers=tuple(args.peers or peers_from_environment()),
         host=args.host,
         announce=args.announce,
@@ -151,7 +159,7 @@ async def report_ready(server: Server, output: Output) -> None:
     to_join = f"python -m swarm.server --model {model} --blocks {{}} --peers {address}"
     ranges = [f"{start}:{stop}" for start, stop in gaps]
     lines = [
-        f"Serving blocks {record.start}:{record.stop} of {record.num_blocks} of {model} ({record.dtype}) "
+        f"Serving blocks {record.start}:{record.stop} of {record.num_blocks} of {model} ({_format(record)}) "
         f"at {record.endpoint.host}:{record.endpoint.port}, room for {load.total_pages * PAGE_TOKENS:,} tokens.",
         f"Peer {record.peer_id}",
         "",
@@ -172,10 +180,17 @@ async def report_ready(server: Server, output: Output) -> None:
         pid=os.getpid(),
         peer_id=record.peer_id,
         blocks=[record.start, record.stop],
+        dtype=record.dtype,
+        quant=record.quant,
+        numerics_id=record.numerics_id,
         host=record.endpoint.host,
         port=record.endpoint.port,
         addresses=server.addresses,
     )
+
+
+def _format(record: pb.PeerRecord) -> str:
+    return record.dtype if record.quant == "none" else f"{record.quant}, {record.dtype} activations"
 
 
 def main(arguments: list[str] | None = None) -> int:

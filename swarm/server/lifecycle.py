@@ -23,6 +23,7 @@ from swarm.wire.codec import DTYPES
 from swarm.wire.identity import Identity
 from swarm.wire.tls import make_certificate
 from swarm.wire.transport import check_port_free, max_message_bytes, serve
+from swarm_kernels import QUANTS
 
 SERVED_DTYPES = ("float32", "bfloat16")
 
@@ -34,7 +35,9 @@ class ServerConfig:
     model: str = "demo"
     revision: str | None = None
     blocks: tuple[int, int] | None = None  # None: all of them
-    dtype: str = "float32"
+    dtype: str | None = None  # None: float32, or bfloat16 for quantised blocks
+    quant: str = "none"
+    threads: int | None = None  # None: found by trying
     peers: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     announce: str | None = None  # the host that others are told; None: `host`, or this machine's outward address
@@ -56,9 +59,11 @@ class Server:
 
     def __init__(self, config: ServerConfig, progress: Callable[[int, int], None] | None = None):
         """progress: called with (blocks loaded, blocks in all) while loading."""
-        if config.dtype not in SERVED_DTYPES:
-            raise InvalidRequest(f"cannot serve in {config.dtype!r}; choose one of {', '.join(SERVED_DTYPES)}")
+        for value, known in ((config.dtype or SERVED_DTYPES[0], SERVED_DTYPES), (config.quant, QUANTS)):
+            if value not in known:
+                raise InvalidRequest(f"cannot serve in {value!r}; choose one of {', '.join(known)}")
         self.config, self._progress = config, progress
+        self.dtype = config.dtype or ("float32" if config.quant == "none" else "bfloat16")
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task] = []
 
@@ -94,26 +99,35 @@ class Server:
         self.addresses = await self.directory.addresses()
         self._stack.enter_context(announced(self.addresses))
 
-        dtype = DTYPES[config.dtype]
+        dtype = DTYPES[self.dtype]
         pool = PagePool(model, stop - start, dtype, config.kv_memory_bytes)
         blocks = await asyncio.to_thread(
-            BlockRange.load, self.checkpoint, start, stop, dtype, progress=self._progress
+            BlockRange.load,
+            self.checkpoint,
+            start,
+            stop,
+            dtype,
+            progress=self._progress,
+            quant=config.quant,
+            threads=config.threads,
         )
-        self.record = self._make_record(model, start, stop, self.identity)
+        self.record = self._make_record(model, blocks, self.identity)
         limits = Limits(config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s)
         self.handler = Handler(self.record, model.hidden_size, Runner(blocks, pool), pool, limits)
         await self._serve(model)
 
-    def _make_record(self, model: ModelConfig, start: int, stop: int, identity: Identity) -> pb.PeerRecord:
+    def _make_record(self, model: ModelConfig, blocks: BlockRange, identity: Identity) -> pb.PeerRecord:
         return pb.PeerRecord(
             version=VERSION,
             peer_id=identity.peer_id,
             model=self.checkpoint.name,
             revision=self.checkpoint.revision,
-            start=start,
-            stop=stop,
+            start=blocks.start,
+            stop=blocks.stop,
             num_blocks=model.num_blocks,
-            dtype=self.config.dtype,
+            dtype=self.dtype,
+            quant=blocks.quant,
+            numerics_id=blocks.numerics_id,
             software=f"swarm-inference {swarm.__version__}",
         )
 

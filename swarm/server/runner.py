@@ -9,7 +9,7 @@ import torch
 from swarm.model.blocks import BlockRange
 from swarm.server.kv_cache import PAGE_TOKENS, PagePool
 from swarm.server.sessions import Session, Work
-from swarm_kernels.batch import PagedBatch, Segment
+from swarm_kernels import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,7 @@ class Runner:
 
     def __init__(self, blocks: BlockRange, pool: PagePool):
         self._blocks, self._pool = blocks, pool
-        self._windows = set(blocks.config.windows[blocks.start : blocks.stop])
-        self._prepared: tuple[_Layout, PagedBatch] | None = None
+        self._prepared: tuple[_Layout, object] | None = None
 
     def run(self, slices: Sequence[Slice]) -> tuple[list[torch.Tensor], float]:
         """Outputs of every slice, each [count, hidden_size], and the seconds that the blocks took.
@@ -67,13 +66,9 @@ class Runner:
         if any(item.position + item.count >= item.session.max_tokens for item in slices):
             return  # one of them ends here
         layout = tuple((item.session, item.position + item.count, 1) for item in slices)
-        batch = self._build(layout)
-        for group in batch.groups:
-            for window in self._windows:
-                group.context(window)
-        self._prepared = layout, batch
+        self._prepared = layout, self._build(layout)
 
-    def _lay_out(self, slices: Sequence[Slice]) -> tuple[torch.Tensor, PagedBatch]:
+    def _lay_out(self, slices: Sequence[Slice]) -> tuple[torch.Tensor, object]:
         layout = tuple((item.session, item.position, item.count) for item in slices)
         prepared = self._prepared
         batch = prepared[1] if prepared and prepared[0] == layout else self._build(layout)
@@ -81,6 +76,6 @@ class Runner:
         hidden = rows[0] if len(rows) == 1 else torch.cat(rows)
         return hidden.to(device=self._blocks.device, dtype=self._blocks.dtype), batch
 
-    def _build(self, layout: _Layout) -> PagedBatch:
+    def _build(self, layout: _Layout) -> object:
         segments = [Segment(session.block_table, position, count) for session, position, count in layout]
-        return PagedBatch.build(segments, PAGE_TOKENS, self._blocks.device)
+        return self._blocks.layout(segments, PAGE_TOKENS)

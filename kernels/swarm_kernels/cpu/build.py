@@ -1,0 +1,102 @@
+"""The C++ kernels as a shared library: built with the system's compiler when first needed, then kept."""
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_FOLDER = Path(__file__).parent
+_COMPILERS = ("c++", "g++", "clang++")
+_TIMEOUT_S = 300
+# -ffp-contract=off: the compiler must not fuse what the source does not, or bits would depend on its version.
+_FLAGS = ("-std=c++17", "-O2", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-w")
+
+# Processor features (names of /proc/cpuinfo, and of the compiler's -m flags) that each build needs, best first.
+_LEVELS = {
+    "avx512bf16": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16", "avx2", "fma", "f16c"),
+    "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx2", "fma", "f16c"),
+    "avx2": ("avx2", "fma", "f16c"),
+}
+
+
+class Unavailable(Exception):
+    """The kernels cannot be used here; the message says why in one line."""
+
+
+def choose_level() -> str:
+    """The best build for this processor; SWARM_CPU_KERNELS names another one, or "torch" for none.
+
+    Raises Unavailable.
+    """
+    asked = os.environ.get("SWARM_CPU_KERNELS", "")
+    if asked == "torch":
+        raise Unavailable("SWARM_CPU_KERNELS=torch")
+    if asked and asked not in _LEVELS:
+        raise Unavailable(f"SWARM_CPU_KERNELS={asked!r:.40} is none of torch, {', '.join(_LEVELS)}")
+    features = _processor_features()
+    for level, needed in _LEVELS.items():
+        if features.issuperset(needed) and asked in ("", level):
+            return level
+    raise Unavailable(f"this processor has no {asked or 'AVX2'}")
+
+
+def source_hash(level: str) -> str:
+    """12 hex digits over the sources and how they are compiled: they and the input decide the output's bits."""
+    digest = hashlib.sha256(" ".join((*_FLAGS, level)).encode())
+    for path in sorted([*_FOLDER.glob("*.h"), *_FOLDER.glob("*.cpp")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+@cache
+def build(level: str) -> Path:
+    """The library for `level`, compiled now if no earlier process has done so. Raises Unavailable."""
+    home = Path(os.environ.get("SWARM_HOME") or Path.home() / ".cache" / "swarm")
+    path = home / "kernels" / f"{level}-{source_hash(level)}.so"
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _compile(level, path)
+        except OSError as error:
+            raise Unavailable(f"cannot write {path.parent}: {error.strerror}") from error
+    return path
+
+
+def _compile(level: str, path: Path) -> None:
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
+    if compiler is None:
+        raise Unavailable(f"there is no C++ compiler ({', '.join(_COMPILERS)})")
+    logger.warning("building the CPU kernels, once: this takes about ten seconds")
+    started = time.monotonic()
+    features = [f"-m{feature.replace('_', '')}" for feature in _LEVELS[level]]
+    # Into a file of its own, then renamed: several servers may start at once.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        built = Path(folder) / path.name
+        command = [compiler, *_FLAGS, *features, str(_FOLDER / "blocks.cpp"), "-o", str(built)]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Unavailable(f"{compiler} could not build them: {error}") from error
+        if result.returncode:
+            reason = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr[:200])
+            raise Unavailable(f"{compiler} could not build them: {reason}")
+        os.replace(built, path)
+    logger.info("built %s in %.1f s", path, time.monotonic() - started)
+
+
+def _processor_features() -> frozenset[str]:
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return frozenset()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split(":")[1].split() for line in lines if line.startswith("flags")), ()))

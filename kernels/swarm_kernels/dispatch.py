@@ -1,0 +1,111 @@
+"""Which code computes a range of blocks: by format, dtype, and what this machine can do."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from swarm_kernels import cpu
+from swarm_kernels.batch import Segment
+from swarm_kernels.block import BlockSpec, BlockWeights, Product
+from swarm_kernels.blocks import Cache, RopeTable, TorchBlocks
+from swarm_kernels.linear import DequantLinear, Linear
+from swarm_kernels.memory import Arena
+from swarm_kernels.quant import FORMATS, QuantWeight
+
+logger = logging.getLogger(__name__)
+
+BNB_FORMATS = ("bnb-nf4", "bnb-int8")
+QUANTS = ("none", *FORMATS, *BNB_FORMATS)  # what --quant takes
+
+
+class Blocks(Protocol):
+    """A range of blocks, ready to compute."""
+
+    def layout(self, segments: Sequence[Segment], page_size: int) -> object:
+        """What `forward` needs to know of a batch. Raises ValueError for segments that make no sense."""
+
+    def forward(self, hidden: Tensor, batch: object, cache: Cache, start: int, stop: int) -> Tensor:
+        """Blocks start to stop - 1 of the range on hidden [tokens, hidden_size] -> a new tensor of the same shape;
+        appends to the pools of `cache`."""
+
+
+class Backend(Protocol):
+    """Makes Blocks. Weights are handed over one block at a time, so that only one is ever held twice.
+
+    numerics_id: names everything that decides the output's bits. Peers with the same id give the same bytes for the
+        same bytes, whatever else is in a batch, however prompts are cut, wherever pages lie, and however many threads
+        run. Empty where that is not promised.
+    norm_dtype:  what norms and biases should be loaded in
+    """
+
+    numerics_id: str
+    norm_dtype: torch.dtype
+
+    def product(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> Product: ...
+
+    def blocks(self, specs: Sequence[BlockSpec], weights: Sequence[BlockWeights], rope: RopeTable) -> Blocks: ...
+
+
+class CpuBackend:
+    """The fused C++ kernels."""
+
+    norm_dtype = torch.float32
+
+    def __init__(self, quant: str, dtype: torch.dtype, threads: int):
+        format = "bfloat16" if quant == "none" else quant
+        short = str(dtype).removeprefix("torch.")
+        self.numerics_id = f"cpu-{cpu.kernel_id()}-torch{torch.__version__.split('+')[0]}-{format}-{short}"
+        self._dtype, self._threads, self._arena = dtype, threads, Arena()
+
+    def product(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> cpu.PackedMatrix:
+        return cpu.PackedMatrix(weight, bias, self._arena)
+
+    def blocks(self, specs: Sequence[BlockSpec], weights: Sequence[BlockWeights], rope: RopeTable) -> cpu.CpuBlocks:
+        return cpu.CpuBlocks(specs, weights, rope, self._dtype, self._threads)
+
+
+class TorchBackend:
+    """torch's own operations; bitsandbytes' layers where it asks for them."""
+
+    numerics_id = ""  # torch cuts its products by their number of rows
+
+    def __init__(self, quant: str, dtype: torch.dtype, device: torch.device):
+        self.norm_dtype = self._dtype = dtype
+        self._quant, self._device = quant, device
+
+    def product(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> Product:
+        if isinstance(weight, QuantWeight):
+            return DequantLinear(weight, bias)
+        if self._quant in BNB_FORMATS:
+            return _bnb_linear()(self._quant, weight.to(self._device), bias)
+        return Linear(weight.to(self._device), bias)
+
+    def blocks(self, specs: Sequence[BlockSpec], weights: Sequence[BlockWeights], rope: RopeTable) -> TorchBlocks:
+        return TorchBlocks(specs, weights, rope, self._dtype, self._device)
+
+
+def choose_backend(
+    quant: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    spec: BlockSpec,
+    hidden_size: int,
+    intermediate_size: int,
+    threads: int,
+) -> Backend:
+    """quant: one of QUANTS. dtype: of activations, cache, and unquantised weights."""
+    native = quant in FORMATS or (quant == "none" and dtype == torch.bfloat16)
+    if device.type == "cpu" and native and cpu.is_available():
+        if cpu.supports(spec, hidden_size, intermediate_size):
+            return CpuBackend(quant, dtype, threads)
+        logger.warning("the fused CPU kernels do not know such blocks, torch computes instead: %s", spec)
+    return TorchBackend(quant, dtype, device)
+
+
+def _bnb_linear() -> Callable[[str, Tensor, Tensor | None], Product]:
+    from swarm_kernels.bnb import BnbLinear  # noqa: PLC0415  # three seconds that only its users should wait
+
+    return BnbLinear
