@@ -112,8 +112,10 @@ struct Forward {
         each_row([&](int64_t row) { normalise(row, w.attn_norm); });
         product(w.qkv, narrow, {wide, wide_columns, false});
         each_row([&](int64_t row) { append_row(row, w); });
-        stages.each(int(step.rows * range.kv_heads), 1, [&](int begin, int end) {
-            for (int item = begin; item < end; item++) attend_to(item / range.kv_heads, item % range.kv_heads, w);
+        // A row's heads together, unless there are fewer rows than threads.
+        const int64_t parts = step.rows < stages.threads() ? range.kv_heads : 1, share = range.kv_heads / parts;
+        stages.each(int(step.rows * parts), 1, [&](int begin, int end) {
+            for (int item = begin; item < end; item++) attend_to(item / parts, item % parts * share, share, w);
         });
         each_row([&](int64_t row) { quantise_row<format>(attended + row * heads.columns, row, heads); });
         product(w.o, heads, {hidden, range.hidden, true});
@@ -165,25 +167,26 @@ struct Forward {
         rotate(head, step.cos + at, step.sin + at, range.head_dim);
     }
 
-    Paged<Cache> paged(void* pool, int64_t row, int64_t kv_head) const {
-        return {static_cast<Cache*>(pool), step.pages[row], range.page_tokens, range.kv_heads, range.head_dim, kv_head};
+    Paged<Cache> paged(void* pool, int64_t row) const {
+        return {static_cast<Cache*>(pool), step.pages[row], range.page_tokens, range.kv_heads * range.head_dim};
     }
 
     void append_row(int64_t row, const Block& w) {
-        for (int64_t h = 0; h < range.kv_heads; h++) {
-            float* key = head(row, range.heads + h);
-            turn(key, row, w.k_norm);
-            append(key, paged(w.keys, row, h).at(step.positions[row]), range.head_dim);
-            append(head(row, range.heads + range.kv_heads + h), paged(w.values, row, h).at(step.positions[row]), range.head_dim);
-        }
+        Cache* key_slot = paged(w.keys, row).at(step.positions[row]);
+        Cache* value_slot = paged(w.values, row).at(step.positions[row]);
+        for (int64_t h = 0; h < range.kv_heads; h++) turn(head(row, range.heads + h), row, w.k_norm);
+        const int64_t columns = range.kv_heads * range.head_dim;
+        append(head(row, range.heads), key_slot, columns);
+        append(head(row, range.heads + range.kv_heads), value_slot, columns);
     }
 
-    void attend_to(int64_t row, int64_t kv_head, const Block& w) {
+    void attend_to(int64_t row, int64_t kv_first, int64_t count, const Block& w) {
         const int64_t repeats = range.heads / range.kv_heads;
-        for (int64_t q = 0; q < repeats; q++) turn(head(row, kv_head * repeats + q), row, w.q_norm);
-        const Heads shape{range.heads, range.kv_heads, range.head_dim, range.page_tokens, w.window};
-        attend(shape, head(row, kv_head * repeats), paged(w.keys, row, kv_head), paged(w.values, row, kv_head),
-               step.positions[row], attended + row * heads.columns + kv_head * repeats * range.head_dim, score_buffer);
+        for (int64_t q = kv_first * repeats; q < (kv_first + count) * repeats; q++) turn(head(row, q), row, w.q_norm);
+        const Heads shape{range.heads, range.kv_heads, range.head_dim, w.window};
+        const bool cold = row == 0 || step.pages[row] != step.pages[row - 1];
+        attend(shape, head(row, 0), paged(w.keys, row), paged(w.values, row), step.positions[row], kv_first,
+               kv_first + count, cold, attended + row * heads.columns, score_buffer);
     }
 
     void gate(int64_t row) {

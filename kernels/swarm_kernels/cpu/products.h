@@ -1,4 +1,5 @@
-// Matrix products y = W x for a few rows x, with W packed so that it is read once, in order, with full-width loads.
+// Matrix products y = W x for a few rows x, with W packed so that it is read once, in order, with full-width loads: the
+// processor's own prefetching then does better than any hints (measured: 24 against 20 GB/s for int8).
 //
 // 16 output rows of W form a block. Along its columns a block is cut into slabs of 64 columns, in which every 64-byte
 // line holds, for each of the 16 rows, the codes of neighbouring columns (4 bytes, or 2 bf16 values, a row):
@@ -93,12 +94,10 @@ alignas(16) constexpr uint8_t kNf4Codes[16] = {1, 40, 61, 78, 92, 105, 116, 128,
 // One slab of one block times `rows` rows of x, added to y.
 template <int format, int rows>
 inline void multiply_slab(const uint8_t* slab, const Activations& x, int64_t row, int64_t column, Vec (&y)[rows]) {
-    constexpr int ahead = 64 * kLine;  // the hardware prefetcher stops at every 4 KiB page
     constexpr int lines = lines_per_slab(format);
     if constexpr (format == kBf16) {
 #pragma GCC unroll 4
         for (int line = 0; line < lines; line++) {
-            prefetch(slab + ahead + line * kLine);
             Bytes weights = load_bytes(slab + line * kLine);
 #pragma GCC unroll 8
             for (int r = 0; r < rows; r++) y[r] = dot_bf16(y[r], weights, two_values(x, row + r, column + 2 * line));
@@ -108,7 +107,6 @@ inline void multiply_slab(const uint8_t* slab, const Activations& x, int64_t row
         constexpr int group = group_size(format), groups = kSlab / group;
         constexpr int code_lines = format == kInt8 ? 16 : 8, header = lines - code_lines;
         const uint8_t* codes = slab + header * kLine;
-        for (int line = 0; line < header; line++) prefetch(slab + ahead + line * kLine);
 #pragma GCC unroll 2
         for (int g = 0; g < groups; g++) {
             const int64_t at = column / group + g;  // group of x
@@ -119,7 +117,6 @@ inline void multiply_slab(const uint8_t* slab, const Activations& x, int64_t row
 #pragma GCC unroll 16
             for (int i = 0; i < code_lines / groups; i++) {
                 const int line = g * (code_lines / groups) + i;
-                prefetch(codes + ahead + line * kLine);
                 Bytes weights = load_bytes(codes + line * kLine);
                 if constexpr (format == kInt8) {
 #pragma GCC unroll 8

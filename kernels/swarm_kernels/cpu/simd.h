@@ -17,8 +17,6 @@ inline float from_bf16(uint16_t bits) {
     return value;
 }
 
-inline void prefetch(const void* address) { _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0); }
-
 #if defined(__AVX512F__)
 
 struct Vec { __m512 v; };
@@ -51,9 +49,11 @@ inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
 inline Vec nearest(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline Vec times_power_of_two(Vec a, Vec exponent) { return {_mm512_scalef_ps(a.v, exponent.v)}; }
-// Lanes from `first` on, before `last`, of x; `otherwise` elsewhere.
+// Lanes from `first` on, before `last`, of x; `otherwise` elsewhere. Both may lie outside 0..16.
 inline Vec select(Vec x, int first, int last, Vec otherwise) {
-    __mmask16 mask = __mmask16((last >= kLanes ? 0xffffu : (1u << last) - 1) & (0xffffu << first));
+    const uint32_t before = last >= kLanes ? 0xffffu : last <= 0 ? 0 : (1u << last) - 1;
+    const uint32_t from = first <= 0 ? 0xffffu : first >= kLanes ? 0 : 0xffffu << first;
+    const __mmask16 mask = __mmask16(before & from);
     return {_mm512_mask_mov_ps(otherwise.v, mask, x.v)};
 }
 inline __m256 fold(Vec x) { return _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1)); }

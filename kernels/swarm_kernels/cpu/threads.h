@@ -31,6 +31,8 @@ public:
         wait();
     }
 
+    int threads() const { return threads_; }
+
     // A grain that gives every thread a few pieces: one that is held up leaves the rest to the others.
     int grain(int items) const { return items / (4 * threads_) + 1; }
 
