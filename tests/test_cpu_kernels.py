@@ -233,6 +233,13 @@ def test_not_a_number_is_not_hidden():
     assert not output[1].isnan().any()
 
 
+def test_tuning_tries_threads_and_keeps_one_of_them():
+    both = Both(SPEC, "int8")
+    both.kernels.threads = 0
+    both.kernels.tune(both.cache, most=3)
+    assert both.kernels.threads in (1, 2)
+
+
 def test_wrong_caches_and_blocks_are_refused():
     both = Both(SPEC, "int8")
     batch = both.kernels.layout([Segment([0], 0, 1)], PAGE)
@@ -249,9 +256,9 @@ def test_wrong_caches_and_blocks_are_refused():
 
 
 @pytest.fixture
-def fresh_home(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def empty_cache(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No kernels built so far."""
-    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+    monkeypatch.setenv("SWARM_KERNEL_CACHE", str(tmp_path))
     caches = (build.build, library.library, library.is_available)
     for cached in caches:
         cached.cache_clear()
@@ -263,7 +270,7 @@ def fresh_home(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("compiler", "reason"), [("false", "could not build"), ("/nonexistent/c++", "could not build")]
 )
-def test_without_a_working_compiler_torch_computes_and_says_so_once(fresh_home, monkeypatch, caplog, compiler, reason):
+def test_without_a_working_compiler_torch_computes_and_says_so_once(empty_cache, monkeypatch, caplog, compiler, reason):
     monkeypatch.setenv("CXX", compiler)
     with caplog.at_level(logging.WARNING):
         assert not cpu.is_available()
@@ -273,7 +280,7 @@ def test_without_a_working_compiler_torch_computes_and_says_so_once(fresh_home, 
     assert reason in lines[0]
 
 
-def test_kernels_are_built_once_and_kept(fresh_home, monkeypatch, caplog):
+def test_kernels_are_built_once_and_kept(empty_cache, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         first = build.build(build.choose_level())
         build.build.cache_clear()

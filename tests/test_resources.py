@@ -71,12 +71,13 @@ EXIT = """
     atexit.register(lambda: print([thread.name for thread in threading.enumerate() if thread.daemon]))  # runs last
     import asyncio
     from swarm.client.background import submit
-    submit(asyncio.sleep(60))
+    submit(asyncio.sleep({}))
 """
 
 
-def test_the_clients_thread_ends_before_the_interpreter_does():
+@pytest.mark.parametrize("seconds", [0, 60])  # nothing left to do, and something still running
+def test_the_clients_thread_ends_before_the_interpreter_does(seconds):
     """A timer of its event loop that fired later crashed the process, one time in thirty."""
-    command = [sys.executable, "-c", textwrap.dedent(EXIT)]
+    command = [sys.executable, "-c", textwrap.dedent(EXIT.format(seconds))]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert (result.stdout, result.stderr) == ("[]\n", "")

@@ -37,6 +37,9 @@ class TorchBlocks:
                 group.context(window)
         return batch
 
+    def tune(self, cache: Cache, most: int) -> None:
+        """torch's threads are the process's own business."""
+
     def forward(self, hidden: Tensor, batch: PagedBatch, cache: Cache, start: int, stop: int) -> Tensor:
         """Blocks start to stop - 1 of this range on hidden [tokens, hidden_size] -> a new tensor of the same shape.
 

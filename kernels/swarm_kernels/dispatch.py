@@ -31,6 +31,9 @@ class Blocks(Protocol):
         """Blocks start to stop - 1 of the range on hidden [tokens, hidden_size] -> a new tensor of the same shape;
         appends to the pools of `cache`."""
 
+    def tune(self, cache: Cache, most: int) -> None:
+        """Find out how many threads are fastest here, at most `most`. For pools that nobody uses yet."""
+
 
 class Backend(Protocol):
     """Makes Blocks. Weights are handed over one block at a time, so that only one is ever held twice.

@@ -113,17 +113,18 @@ def _affine(groups: Tensor, format: Format) -> QuantWeight:
     low, high = groups.amin(-1), groups.amax(-1)
     centre, width = (low + high) / 2, high - low
     best_error = torch.full_like(low, torch.inf)
-    best = QuantWeight(format, torch.zeros_like(groups, dtype=torch.uint8), _half(low * 0), _half(low * 0))
+    codes = torch.zeros_like(groups, dtype=torch.uint8)
+    scale, minimum = torch.zeros_like(low).half(), torch.zeros_like(low).half()
     for shrink in _SHRINK:
-        scale, minimum = _half(width * shrink / levels), _half(centre - width * shrink / 2)
-        codes = ((groups - minimum.float().unsqueeze(-1)) / _divisor(scale)).round_().clamp_(0, levels)
-        restored = codes * scale.float().unsqueeze(-1) + minimum.float().unsqueeze(-1)
-        error = (restored - groups).square_().sum(-1)
+        step, start = _half(width * shrink / levels), _half(centre - width * shrink / 2)
+        tried = (groups - start.float().unsqueeze(-1)).div_(_divisor(step)).round_().clamp_(0, levels)
+        restored = torch.addcmul(start.float().unsqueeze(-1), tried, step.float().unsqueeze(-1))
+        error = restored.sub_(groups).square_().sum(-1)
         better = error < best_error
         best_error = torch.where(better, error, best_error)
-        best.codes[better] = codes[better].to(torch.uint8)
-        best.scale[better], best.minimum[better] = scale[better], minimum[better]
-    return QuantWeight(format, best.codes.flatten(-2), best.scale, best.minimum)
+        codes = torch.where(better.unsqueeze(-1), tried.to(torch.uint8), codes)
+        scale, minimum = torch.where(better, step, scale), torch.where(better, start, minimum)
+    return QuantWeight(format, codes.flatten(-2), scale, minimum)
 
 
 def _codebook(groups: Tensor, format: Format) -> QuantWeight:

@@ -89,7 +89,14 @@ class Router:
                 f"the swarm serves {self._model!r} in revision {others}, this client has {self._revision}; "
                 "use the same files on both sides"
             )
-        return fewest_hops([peer for peer in same if self._is_wanted(peer)], self._num_blocks, self._rng)
+        wanted = [peer for peer in same if self._is_wanted(peer)]
+        if same and not wanted:
+            there = ", ".join(sorted({f"quant {peer.quant} with dtype {peer.dtype}" for peer in same}))
+            raise NoRoute(
+                f"no peer serves {self._model!r} with quant {self._quant or 'any'} and dtype {self._dtype or 'any'}, "
+                f"as this client demands; there is {there}"
+            )
+        return fewest_hops(wanted, self._num_blocks, self._rng)
 
     def _has_same_model(self, peer: PeerInfo) -> bool:
         return peer.revision == self._revision and peer.num_blocks == self._num_blocks

@@ -92,6 +92,11 @@ class BlockRange:
         return self._blocks.layout(segments, page_size)
 
     @torch.inference_mode()
+    def tune(self, cache: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Find out how many threads are fastest on this machine. For a cache that nobody uses yet."""
+        self._blocks.tune(cache, torch.get_num_threads())
+
+    @torch.inference_mode()
     def forward(
         self,
         hidden: Tensor,

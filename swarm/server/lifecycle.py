@@ -111,6 +111,8 @@ class Server:
             quant=config.quant,
             threads=config.threads,
         )
+        if config.threads is None:
+            await asyncio.to_thread(blocks.tune, pool.tensors)
         self.record = self._make_record(model, blocks, self.identity)
         limits = Limits(config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s)
         self.handler = Handler(self.record, model.hidden_size, Runner(blocks, pool), pool, limits)

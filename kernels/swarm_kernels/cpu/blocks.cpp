@@ -92,6 +92,8 @@ inline Vec activate(Vec x, int32_t kind) {
     return sigmoid_times(x, broadcast(1.5957691216f) * fma(broadcast(0.044715f) * x * x, x, x));
 }
 
+constexpr int kStagesPerBlock = 10;  // see Forward::block
+
 // The state of one call, shared by its threads.
 template <int format, class Cache>
 struct Forward {
@@ -212,7 +214,7 @@ void forward(const Range& range, int first, int last, const Step& step, int thre
         heads = take_activations(format, rows, query);
         inner = take_activations(format, rows, range.intermediate);
     });
-    in_parallel(threads, [&](Stages& stages) {
+    in_parallel(threads, kStagesPerBlock * (last - first) + 2, [&](Stages& stages) {
         Forward<format, Cache>{range, step, stages, hidden, wide, attended, narrow, heads, inner, wide_columns}.run(first, last);
     });
 }
@@ -221,7 +223,7 @@ template <int format>
 void linear(const Matrix& w, const float* norm, float eps, const float* x, float* y, int64_t rows, int threads) {
     Activations prepared;
     scratch.layout([&] { prepared = take_activations(format, rows, w.in); });
-    in_parallel(threads, [&](Stages& stages) {
+    in_parallel(threads, 2, [&](Stages& stages) {
         stages.each(int(rows), 1, [&](int begin, int end) {
             for (int64_t row = begin; row < end; row++) {
                 float* normed = one_row(w.in);

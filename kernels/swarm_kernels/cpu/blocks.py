@@ -1,5 +1,7 @@
 """A range of blocks on the CPU kernels: one call for all blocks and all rows of a batch."""
 
+import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +24,9 @@ from swarm_kernels.cpu.library import (
 
 PAGE_MULTIPLE = 16  # pages hold a multiple of so many positions
 HEAD_MULTIPLE = 16
+
+_TUNING_STEPS = 7
+_WORTH_IT = 0.9  # of the time with half as many threads
 
 Cache = Sequence[tuple[Tensor, Tensor]]
 RopeTable = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -124,6 +129,25 @@ class CpuBlocks:
         )
         library().swarm_forward(self._range, start, stop, step, self.threads)
         return output
+
+    def tune(self, cache: Cache, most: int) -> None:
+        """Set `threads` to what decodes one token fastest now, at most `most`. Overwrites the pools' first page.
+
+        More threads must earn their keep: where another process wants the cores, two are often slower than one.
+        """
+        hidden = torch.zeros(1, self._range.hidden, dtype=self._dtype)
+        batch = self.layout([Segment([0], 0, 1)], cache[0][0].shape[1])
+        best_s, best = float("inf"), 1
+        for threads in (count for count in (1, 2, 4, 8, 16, 32, 64) if count <= most):
+            self.threads = threads
+            times_s = []
+            for _ in range(_TUNING_STEPS):
+                started = time.perf_counter()
+                self.forward(hidden, batch, cache, 0, len(self._weights))
+                times_s.append(time.perf_counter() - started)
+            if statistics.median(times_s) < _WORTH_IT * best_s:
+                best_s, best = statistics.median(times_s), threads
+        self.threads = best
 
     def _use(self, cache: Cache) -> None:
         """Note where the pools lie, unless they are those of the last step."""

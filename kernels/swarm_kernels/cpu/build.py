@@ -59,8 +59,7 @@ def source_hash(level: str) -> str:
 @cache
 def build(level: str) -> Path:
     """The library for `level`, compiled now if no earlier process has done so. Raises Unavailable."""
-    home = Path(os.environ.get("SWARM_HOME") or Path.home() / ".cache" / "swarm")
-    path = home / "kernels" / f"{level}-{source_hash(level)}.so"
+    path = _cache_folder() / f"{level}-{source_hash(level)}.so"
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +67,12 @@ def build(level: str) -> Path:
         except OSError as error:
             raise Unavailable(f"cannot write {path.parent}: {error.strerror}") from error
     return path
+
+
+def _cache_folder() -> Path:
+    """Not under SWARM_HOME, which is a peer's own: all processes of a user share what is built."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("SWARM_KERNEL_CACHE") or Path(base) / "swarm" / "kernels")
 
 
 def _compile(level: str, path: Path) -> None:
