@@ -12,8 +12,8 @@ import pydoc_data.topics
 from itertools import pairwise
 
 import torch
-from common import machine, print_table, save_json
 
+from common import machine, print_table, save_json
 from swarm.model import BlockRange, Checkpoint, ModelEnds, open_checkpoint
 from swarm_kernels import QUANTS, Segment
 

@@ -30,6 +30,7 @@ from swarm_kernels import (
 )
 from swarm_kernels.quant import FORMATS, QuantWeight, quantize
 from swarm_kernels.triton import Pools, TritonRange, TritonWeights, launch, pack, unpack
+from swarm_kernels.triton.backend import TritonBackend
 from swarm_kernels.triton.layout import TritonBatch
 from swarm_kernels.triton.tiles import CANDIDATES, Tile, TileCache
 from swarm_kernels.triton.weights import split_rows
@@ -456,6 +457,18 @@ def test_parts_of_a_range_make_the_whole():
     assert_same_bits(model.range.forward(hidden, batch, model.caches, 4, 4), hidden)
     with pytest.raises(ValueError, match="outside the range 3:5"):
         model.range.forward(hidden, batch, model.caches, start=2)
+
+
+@interpreted
+def test_the_backend_computes_the_same_range():
+    model = Model("int4")
+    backend = TritonBackend(model.dtype, torch.device("cpu"))
+    weights = [backend.block(dict(block)) for block in model.blocks]
+    blocks = backend.blocks(model.specs, weights, functools.partial(rope, 32), 96)
+    hidden = model.hidden(5)
+    [expected] = model.step(([3, 5], 0, hidden))
+    cache = [(torch.zeros_like(pools.keys), torch.zeros_like(pools.values)) for pools in model.caches]
+    assert torch.equal(blocks.forward(hidden, blocks.layout([Segment([3, 5], 0, 5)], PAGE), cache, 0, 2), expected)
 
 
 @interpreted

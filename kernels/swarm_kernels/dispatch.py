@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Protocol
 
 import torch
@@ -35,6 +36,9 @@ class Blocks(Protocol):
         """Find out how many threads are fastest here, at most `most`. For pools that nobody uses yet."""
 
 
+Tensors = dict[str, Tensor | QuantWeight]
+
+
 class Backend(Protocol):
     """Makes Blocks. Weights are handed over one block at a time, so that only one is ever held twice.
 
@@ -47,9 +51,15 @@ class Backend(Protocol):
     numerics_id: str
     norm_dtype: torch.dtype
 
-    def product(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> Product: ...
+    def block(self, tensors: Tensors) -> object:
+        """One block's weights as these kernels read them. Takes the tensors out of `tensors`, so that they can go.
 
-    def blocks(self, specs: Sequence[BlockSpec], weights: Sequence[BlockWeights], rope: RopeTable) -> Blocks: ...
+        tensors: attn_norm, qkv, o, mlp_norm, gate_up, down, and where the model has them q_norm, k_norm, qkv_bias,
+        o_bias, gate_up_bias, down_bias, with the shapes of BlockWeights.
+        """
+
+    def blocks(self, specs: Sequence[BlockSpec], weights: Sequence, rope: RopeTable, max_context: int) -> Blocks:
+        """weights: what `block` made of each block. max_context: positions that a session may have."""
 
 
 class CpuBackend:
@@ -63,10 +73,12 @@ class CpuBackend:
         self.numerics_id = f"cpu-{cpu.kernel_id()}-torch{torch.__version__.split('+')[0]}-{format}-{short}"
         self._dtype, self._threads, self._arena = dtype, threads, Arena()
 
-    def product(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> cpu.PackedMatrix:
-        return cpu.PackedMatrix(weight, bias, self._arena)
+    def block(self, tensors: Tensors) -> BlockWeights:
+        return _block_weights(tensors, lambda weight, bias: cpu.PackedMatrix(weight, bias, self._arena))
 
-    def blocks(self, specs: Sequence[BlockSpec], weights: Sequence[BlockWeights], rope: RopeTable) -> cpu.CpuBlocks:
+    def blocks(
+        self, specs: Sequence[BlockSpec], weights: Sequence[BlockWeights], rope: RopeTable, max_context: int
+    ) -> cpu.CpuBlocks:
         return cpu.CpuBlocks(specs, weights, rope, self._dtype, self._threads)
 
 
@@ -79,15 +91,38 @@ class TorchBackend:
         self.norm_dtype = self._dtype = dtype
         self._quant, self._device = quant, device
 
-    def product(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> Product:
+    def block(self, tensors: Tensors) -> BlockWeights:
+        for name in tensors:
+            tensors[name] = tensors[name].to(self._device)
+        return _block_weights(tensors, self._product)
+
+    def _product(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> Product:
         if isinstance(weight, QuantWeight):
             return DequantLinear(weight, bias)
         if self._quant in BNB_FORMATS:
-            return _bnb_linear()(self._quant, weight.to(self._device), bias)
-        return Linear(weight.to(self._device), bias)
+            return _bnb_linear()(self._quant, weight, bias)
+        return Linear(weight, bias)
 
-    def blocks(self, specs: Sequence[BlockSpec], weights: Sequence[BlockWeights], rope: RopeTable) -> TorchBlocks:
+    def blocks(
+        self, specs: Sequence[BlockSpec], weights: Sequence[BlockWeights], rope: RopeTable, max_context: int
+    ) -> TorchBlocks:
         return TorchBlocks(specs, weights, rope, self._dtype, self._device)
+
+
+def _block_weights(tensors: Tensors, product: Callable[[Tensor | QuantWeight, Tensor | None], Product]) -> BlockWeights:
+    def made(name: str) -> Product:
+        return product(tensors.pop(name), tensors.pop(f"{name}_bias", None))
+
+    return BlockWeights(
+        attn_norm=tensors.pop("attn_norm"),
+        qkv=made("qkv"),
+        o=made("o"),
+        mlp_norm=tensors.pop("mlp_norm"),
+        gate_up=made("gate_up"),
+        down=made("down"),
+        q_norm=tensors.pop("q_norm", None),
+        k_norm=tensors.pop("k_norm", None),
+    )
 
 
 def choose_backend(
@@ -105,7 +140,17 @@ def choose_backend(
         if cpu.supports(spec, hidden_size, intermediate_size):
             return CpuBackend(quant, dtype, threads)
         logger.warning("the fused CPU kernels do not know such blocks, torch computes instead: %s", spec)
+    if device.type == "cuda" and quant not in BNB_FORMATS:
+        if find_spec("triton"):
+            return _triton_backend()(dtype, device)
+        logger.warning("triton is not installed, torch computes instead: pip install 'swarm-inference[cuda]'")
     return TorchBackend(quant, dtype, device)
+
+
+def _triton_backend() -> Callable[[torch.dtype, torch.device], Backend]:
+    from swarm_kernels.triton.backend import TritonBackend  # noqa: PLC0415  # an extra, not installed everywhere
+
+    return TritonBackend
 
 
 def _bnb_linear() -> Callable[[str, Tensor, Tensor | None], Product]:

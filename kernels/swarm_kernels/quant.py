@@ -74,6 +74,10 @@ class QuantWeight:
         codes, scale = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("codes", "scale"))
         return cls(pieces[0].format, codes, scale, minimum)
 
+    def to(self, device: torch.device | str) -> "QuantWeight":
+        minimum = None if self.minimum is None else self.minimum.to(device)
+        return QuantWeight(self.format, self.codes.to(device), self.scale.to(device), minimum)
+
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """[out, in], exact in float32 and rounded once from there."""
         groups = self.codes.unflatten(-1, (-1, self.format.group))

@@ -10,8 +10,7 @@ from swarm.errors import ModelError
 from swarm.model.families import ModelConfig
 from swarm.model.rope import Rope
 from swarm.model.weights import Checkpoint, Progress, load_blocks
-from swarm_kernels import FORMATS, Backend, Blocks, BlockSpec, BlockWeights, QuantWeight, Segment, choose_backend
-from swarm_kernels.block import Product
+from swarm_kernels import FORMATS, Blocks, BlockSpec, Segment, choose_backend
 
 
 def parse_block_range(text: str) -> tuple[int, int]:
@@ -79,8 +78,9 @@ class BlockRange:
             threads or torch.get_num_threads(),
         )
         loaded = load_blocks(checkpoint, start, stop, dtype, FORMATS.get(quant), backend.norm_dtype, progress)
-        weights = [_block_weights(tensors, backend, blocks.device) for tensors in loaded]
-        blocks._blocks = backend.blocks(specs, weights, Rope(config.rope, config.head_dim, config.max_context))
+        weights = [backend.block(tensors) for tensors in loaded]
+        rope = Rope(config.rope, config.head_dim, config.max_context)
+        blocks._blocks = backend.blocks(specs, weights, rope, config.max_context)
         blocks.numerics_id = backend.numerics_id
         return blocks
 
@@ -125,26 +125,4 @@ def _block_spec(config: ModelConfig, index: int) -> BlockSpec:
         norm_eps=config.norm_eps,
         activation=config.activation,
         window=config.windows[index],
-    )
-
-
-def _block_weights(tensors: dict[str, Tensor | QuantWeight], backend: Backend, device: torch.device) -> BlockWeights:
-    """Takes the tensors, as Checkpoint.load_block returns them, out of the dict: packed ones need not stay."""
-
-    def vector(name: str) -> Tensor | None:
-        tensor = tensors.pop(name, None)
-        return None if tensor is None else tensor.to(device)
-
-    def product(name: str) -> Product:
-        return backend.product(tensors.pop(name), vector(f"{name}_bias"))
-
-    return BlockWeights(
-        attn_norm=vector("attn_norm"),
-        qkv=product("qkv"),
-        o=product("o"),
-        mlp_norm=vector("mlp_norm"),
-        gate_up=product("gate_up"),
-        down=product("down"),
-        q_norm=vector("q_norm"),
-        k_norm=vector("k_norm"),
     )

@@ -40,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
         "with --quant bfloat16)")
     add("--quant", default="none", choices=QUANTS, help="weights: int8 halves and int4 quarters bfloat16's bytes, and "
         "with them the time of a token (default: none)")
+    add("--device", metavar="DEVICE", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     add("--peers", nargs="+", metavar="ADDR", help="addresses of swarm members to join (default: SWARM_PEERS, or "
         "a swarm on this machine; else start one)")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
@@ -72,6 +73,20 @@ def parse_size(text: str) -> int:
         raise InvalidRequest(f"{text!r} is not a size; write it like 512M or 2G") from error
 
 
+def check_device(name: str | None) -> str | None:
+    """Raises InvalidRequest for a device that is not here."""
+    if name is None:
+        return None
+    try:
+        if torch.device(name).type not in ("cpu", "cuda"):
+            raise RuntimeError("only processors and NVIDIA GPUs are supported")
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidRequest(f"device {name!r} cannot be used ({reason}); leave --device out, or say cpu") from error
+    return name
+
+
 def make_config(args: argparse.Namespace) -> ServerConfig:
     """The arguments, checked. Raises SwarmError."""
     for name, value in (("--port", args.port), ("--dht-port", args.dht_port)):
@@ -88,6 +103,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         blocks=parse_block_range(args.blocks) if args.blocks else None,
         dtype=args.dtype,
         quant=args.quant,
+        device=check_device(args.device),
         threads=args.threads,
         peers=tuple(args.peers or peers_from_environment()),
         host=args.host,

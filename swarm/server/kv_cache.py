@@ -12,9 +12,11 @@ from swarm.model.families import ModelConfig
 PAGE_TOKENS = 32
 
 
-def _untouched(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+def _untouched(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Zeros that take no memory until they are written: numpy asks the operating system for zeroed pages, where
-    torch.zeros writes them all."""
+    torch.zeros writes them all. A GPU has no such pages."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
     return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(shape)
 
 
@@ -25,7 +27,9 @@ class PagePool:
     are reused before fresh ones, so that a quiet server stays small.
     """
 
-    def __init__(self, config: ModelConfig, num_blocks: int, dtype: torch.dtype, budget_bytes: int):
+    def __init__(
+        self, config: ModelConfig, num_blocks: int, dtype: torch.dtype, budget_bytes: int, device: torch.device
+    ):
         page_bytes = 2 * num_blocks * PAGE_TOKENS * config.num_kv_heads * config.head_dim * dtype.itemsize
         self.num_pages = budget_bytes // page_bytes
         if self.num_pages < 1:
@@ -34,7 +38,7 @@ class PagePool:
                 f"({page_bytes / 2**20:.1f} MiB); raise --kv-memory"
             )
         shape = (self.num_pages, PAGE_TOKENS, config.num_kv_heads, config.head_dim)
-        self.tensors = [(_untouched(shape, dtype), _untouched(shape, dtype)) for _ in range(num_blocks)]
+        self.tensors = [(_untouched(shape, dtype, device), _untouched(shape, dtype, device)) for _ in range(num_blocks)]
         self._free = list(range(self.num_pages - 1, -1, -1))  # a stack: last freed, first used
 
     @property

@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 import swarm
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.model.blocks import BlockRange, check_block_range
@@ -37,6 +39,7 @@ class ServerConfig:
     blocks: tuple[int, int] | None = None  # None: all of them
     dtype: str | None = None  # None: float32, or bfloat16 for quantised blocks
     quant: str = "none"
+    device: str | None = None  # None: a GPU if there is one
     threads: int | None = None  # None: found by trying
     peers: tuple[str, ...] = ()
     host: str = "127.0.0.1"
@@ -100,14 +103,16 @@ class Server:
         self._stack.enter_context(announced(self.addresses))
 
         dtype = DTYPES[self.dtype]
-        pool = PagePool(model, stop - start, dtype, config.kv_memory_bytes)
+        device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        pool = PagePool(model, stop - start, dtype, config.kv_memory_bytes, device)
         blocks = await asyncio.to_thread(
             BlockRange.load,
             self.checkpoint,
             start,
             stop,
             dtype,
-            progress=self._progress,
+            device,
+            self._progress,
             quant=config.quant,
             threads=config.threads,
         )
