@@ -19,7 +19,12 @@ from swarm_kernels import QUANTS, Segment
 
 PAGE = 32
 TOPICS = ("assignment", "try", "class", "import", "naming", "with", "lambda", "numbers", "truth", "typesseq")
-CASES = [("none", "float32"), ("none", "bfloat16"), *((quant, "bfloat16") for quant in QUANTS if quant != "none")]
+CASES = [
+    ("none", "float32", "float32"),
+    ("none", "bfloat16", "bfloat16"),
+    *((quant, "bfloat16", "int8") for quant in QUANTS if quant != "none"),
+    ("int4", "bfloat16", "int4"),  # why the head stays in int8
+]
 
 
 def text_tokens(checkpoint: Checkpoint, count: int) -> list[int]:
@@ -28,10 +33,6 @@ def text_tokens(checkpoint: Checkpoint, count: int) -> list[int]:
     if len(tokens) < count:
         raise SystemExit(f"the text has only {len(tokens)} tokens; ask for fewer with --tokens")
     return tokens
-
-
-def head_of(quant: str, dtype: str) -> str:
-    return "int8" if quant != "none" else dtype
 
 
 def log_probabilities(
@@ -61,8 +62,7 @@ def compare(checkpoint: Checkpoint, tokens: list[int], window: int) -> list[dict
     targets = torch.tensor(tokens)[scored + 1]
     exact = None
     results = []
-    for quant, dtype in CASES:
-        head = head_of(quant, dtype)
+    for quant, dtype, head in CASES:
         found = log_probabilities(checkpoint, windows, quant, getattr(torch, dtype), head)[scored]
         exact = found if exact is None else exact
         loss = float(-found.gather(1, targets[:, None]).mean())

@@ -1,6 +1,7 @@
 """What a client computes of a model: the embedding before the first block, the norm and head after the last."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 from swarm.errors import InvalidRequest
 from swarm.model.weights import Checkpoint
 from swarm_kernels import FORMATS, Linear, cpu, rms_norm
+
+# Rows of the embedding that stay in memory: reading one takes 0.3 ms in the middle of a token, and most tokens recur.
+_KEPT_ROWS = 4096
 
 
 class ModelEnds:
@@ -24,6 +28,7 @@ class ModelEnds:
         self._checkpoint = checkpoint
         self._head = head
         self._dtype = dtype
+        self._one_row = lru_cache(_KEPT_ROWS)(lambda token_id: checkpoint.load_embedding_rows([token_id], dtype))
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, dtype: torch.dtype, head_format: str | None = None) -> "ModelEnds":
@@ -44,6 +49,8 @@ class ModelEnds:
     def embed(self, token_ids: Sequence[int]) -> Tensor:
         """[n] token ids -> [n, hidden_size]. Raises InvalidRequest for an id outside the vocabulary."""
         self.check_ids(token_ids)
+        if len(token_ids) == 1:
+            return self._one_row(token_ids[0])
         return self._checkpoint.load_embedding_rows(token_ids, self._dtype)
 
     def check_ids(self, token_ids: Sequence[int]) -> None:
