@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all lint format bench proto clean help
+.PHONY: demo test test-all lint format bench llama-cpp proto clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -39,8 +39,14 @@ format: $(VENV)/.ready-dev
 	$(RUN) -m ruff check --fix
 
 bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
+	$(RUN) benchmarks/kernels.py
+	$(RUN) benchmarks/quality.py
 	$(RUN) benchmarks/hop_overhead.py
 	$(RUN) benchmarks/tokens_per_second.py
+
+# Compiles llama.cpp for this machine, which takes ten minutes or more.
+llama-cpp: $(VENV)/.ready-dev  ## llama.cpp, to compare with in `make bench`
+	$(INSTALL) -c constraints.txt llama-cpp-python==0.3.36
 
 proto: $(VENV)/.ready-dev  ## regenerate the message classes
 	$(RUN) -m grpc_tools.protoc -I . --python_out=. swarm/wire/messages.proto

@@ -5,8 +5,8 @@
 Everything runs on this machine: real server processes on loopback, with gRPC, TLS and hashing between them, the demo
 model, one compute thread per process. llama.cpp is left out where llama-cpp-python is not installed. A figure is the
 number of sessions over the median time between two tokens of a session, in the second half of its tokens. The context
-is the length of each session's prompt; time to first token is that of one prompt of 512 tokens. Writes a table, JSON
-and plots to benchmarks/results.
+is the length of each session's prompt; time to first token is that of one prompt of 512 tokens. First the engines take
+turns with one session each; then each runs all its cases. Writes tables, JSON and plots to benchmarks/results.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 
 import torch
@@ -112,12 +112,13 @@ def measure(name: str, engine: Engine, cases: list[tuple[int, int]], repeats: in
 
 def measure_all(args: argparse.Namespace) -> list[dict]:
     cases = [(sessions, 128) for sessions in args.sessions] + [(sessions, 1024) for sessions in args.long_sessions]
+    few = [case for case in cases if case in ((1, 128), (8, 128), (1, 1024))]  # for float32, which takes minutes
     rows = []
     for peers, quant in itertools.product(args.peers, args.quants):
         with swarm_engine(peers, quant) as engine:
             format = "float32" if quant == "none" else quant
             name = f"swarm {format}, {peers} peer{'s' * (peers > 1)}"
-            rows += measure(name, engine, cases, args.repeats, args.tokens)
+            rows += measure(name, engine, few if quant == "none" else cases, args.repeats, args.tokens)
     if find_spec("llama_cpp"):
         sessions, context = max(sessions for sessions, _ in cases), max(PREFILL, *(context for _, context in cases))
         for kind in ("Q8_0", "Q4_0"):
@@ -126,9 +127,36 @@ def measure_all(args: argparse.Namespace) -> list[dict]:
     else:
         print("llama-cpp-python is not installed: no rows for llama.cpp")
     with transformers_engine() as engine:
-        few = [case for case in cases if case in ((1, 128), (8, 128), (1, 1024))]
         rows += measure("transformers float32", engine, few, 1, args.tokens)
     return rows
+
+
+def head_to_head(rounds: int, count: int) -> list[dict]:
+    """One session on each engine in turn, several times over: a shared machine may run at half its speed a minute
+    later, and only neighbours in time can be compared."""
+    with ExitStack() as stack:
+        engines = {
+            f"swarm {quant}, 2 peers": stack.enter_context(swarm_engine(2, quant)) for quant in ("int8", "int4")
+        }
+        if find_spec("llama_cpp"):
+            for kind in ("Q8_0", "Q4_0"):
+                engines[f"llama.cpp {kind}"] = stack.enter_context(llama_cpp_engine(kind, 1, PREFILL + count))
+        engines["transformers float32"] = stack.enter_context(transformers_engine())
+        speeds: dict[str, list[float]] = {name: [] for name in engines}
+        for _ in range(rounds):
+            for name, engine in engines.items():
+                speeds[name].append(decode_rate(engine, 1, 128, count))
+    slowest = statistics.median(speeds["transformers float32"])
+    return [
+        {
+            "engine, one session, context 128": name,
+            "tokens/s": statistics.median(values),
+            "least": min(values),
+            "most": max(values),
+            "times transformers": statistics.median(values) / slowest,
+        }
+        for name, values in speeds.items()
+    ]
 
 
 def tabulate(rows: list[dict]) -> list[dict]:
@@ -188,16 +216,23 @@ def main() -> None:
     parser.add_argument("--quants", nargs="+", default=["none", "int8", "int4"])
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 4, 8, 16], help="with a context of 128")
     parser.add_argument("--long-sessions", type=int, nargs="*", default=[1, 4], help="with a context of 1024")
-    parser.add_argument("--tokens", type=int, default=64, help="new tokens per session")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=48, help="new tokens per session")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=9, help="of the comparison in turns")
+    parser.add_argument("--duel", action="store_true", help="only that comparison")
     parser.add_argument("--quick", action="store_true", help="1 and 8 sessions, short contexts, once")
     args = parser.parse_args()
     if args.quick:
         args.sessions, args.long_sessions, args.repeats, args.tokens = [1, 8], [], 1, 32
     torch.set_num_threads(1)
+    duel = head_to_head(args.rounds, args.tokens)
+    print_table(duel)
+    about = machine()
+    save_json("head_to_head", {"machine": about, "tokens": args.tokens, "rows": duel})
+    if args.duel:
+        return
     rows = measure_all(args)
     print_table(tabulate(rows))
-    about = machine()
     save_json("tokens_per_second", {"machine": about, "tokens": args.tokens, "rows": rows})
     plot(rows, f"SmolLM2-135M, one compute thread per process, {about['cores']} cores: {about['processor']}")
 

@@ -140,7 +140,7 @@ def test_blocks_agree_with_float64(level: str, format: str):
     for segments in (RAGGED, NEXT):
         hidden = hidden_rows(sum(segment.count for segment in segments))
         error = relative_error(both.step(segments, hidden), both.exact_step(segments, hidden), hidden)
-        # A value at the edge between two codes may fall to the other side, which changes it by 1 %: nothing else differs.
+        # A value at the edge between two codes may fall to the other side, which changes it by 1 %; nothing else may.
         assert error < 1e-2, f"{level}: {error}"
 
 

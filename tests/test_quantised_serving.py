@@ -118,3 +118,23 @@ def test_without_kernels_a_quantised_server_serves_and_promises_no_bits(monkeypa
         with client:
             assert client.generate("The capital of France is", max_new_tokens=1).text == " Paris"
             assert statuses(client)[0].record.numerics_id == ""
+
+
+LOAD = """
+import sys, torch
+from swarm.model import BlockRange, open_checkpoint
+blocks = BlockRange.load(open_checkpoint("demo"), 0, int(sys.argv[1]), torch.bfloat16, quant=sys.argv[2])
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@needs_kernels
+@pytest.mark.parametrize("quant", ["int4", "int8"])
+def test_loading_takes_the_packed_blocks_and_one_more(quant, demo_checkpoint):
+    """Of 30 blocks against one: each of the two peaks holds one block unpacked."""
+    commands = [[sys.executable, "-c", LOAD, count, quant] for count in ("1", "30")]
+    one, all_ = (int(subprocess.run(command, capture_output=True, check=True).stdout) for command in commands)
+    weights = demo_checkpoint.block_nbytes(torch.float32) / 4
+    packed = 29 * weights * FORMATS[quant].bits_per_weight / 8
+    print(f"{quant}: {(all_ - one) * 1024 / packed:.2f} times the packed blocks")
+    assert (all_ - one) * 1024 <= packed + demo_checkpoint.block_nbytes(torch.float32)

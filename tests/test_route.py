@@ -41,7 +41,7 @@ def make_record(identity: Identity, start: int = 0, stop: int = 10, **changes: o
 
 
 def peer(name: str, start: int, stop: int) -> PeerInfo:
-    return PeerInfo(name, "m", "r", start, stop, 12, "float32", pb.Endpoint(), False, 0, 0, pb.Load())
+    return PeerInfo(name, "m", "r", start, stop, 12, "float32", "none", "", pb.Endpoint(), False, 0, 0, pb.Load())
 
 
 # --- records ---------------------------------------------------------------------------------------------------------

@@ -56,9 +56,14 @@ class TensorFile(ABC):
 
     def read_row_into(self, name: str, row: int, out: Tensor) -> None:
         """Fills out [columns] with one row of a matrix, converted to out's dtype."""
-        matrix = self.entry(name)
+        self._read(self._rows(self.entry(name), row, 1), out.unsqueeze(0))
+
+    @staticmethod
+    def _rows(matrix: TensorEntry, start: int, count: int) -> TensorEntry:
+        """`count` rows of a matrix, from row `start` on."""
         row_bytes = matrix.nbytes // matrix.shape[0]
-        self._read(TensorEntry(matrix.shape[1:], matrix.kind, matrix.offset + row * row_bytes, row_bytes), out)
+        shape = (count, *matrix.shape[1:])
+        return TensorEntry(shape, matrix.kind, matrix.offset + start * row_bytes, count * row_bytes)
 
     def read_quantised(self, name: str, format: Format) -> QuantWeight:
         """The matrix `name` in `format`. Raises ModelError, also if its rows do not divide into the format's groups."""
@@ -68,9 +73,14 @@ class TensorFile(ABC):
                 f"{self.path}: rows of {entry.shape[-1]} weights ({name}) do not divide into groups of {format.group}, "
                 f"as {format.name} needs; use another --quant"
             )
-        out = torch.empty(entry.shape)
-        self._read(entry, out)
-        return quantize(out, format)
+        rows, columns = entry.shape
+        step, pieces = max(CHUNK_ELEMENTS // columns, 1), []
+        for start in range(0, rows, step):  # so that little of it is ever unpacked
+            part = self._rows(entry, start, min(step, rows - start))
+            out = torch.empty(part.shape)
+            self._read(part, out)
+            pieces.append(quantize(out, format))
+        return QuantWeight.cat(pieces)
 
     def entry(self, name: str) -> TensorEntry:
         if name not in self.entries:

@@ -172,6 +172,8 @@ class Directory:
 
     async def leave(self) -> None:
         """Stop taking part in the DHT."""
+        if refresh := self._node.cache_refresh_task:  # which hivemind leaves running, to be complained of at exit
+            refresh.cancel()
         await self._node.shutdown()
         await self._p2p.shutdown()
 

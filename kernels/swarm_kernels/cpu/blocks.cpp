@@ -40,9 +40,7 @@ public:
     T* take(int64_t count) {
         const size_t bytes = (count * sizeof(T) + kLine - 1) / kLine * kLine;
         used_ += bytes;
-        if (used_ > size_) {  // only during the first pass of a call: see layout()
-            return nullptr;
-        }
+        if (used_ > size_) return nullptr;  // only in the first pass: see layout
         return reinterpret_cast<T*>(memory_.get() + used_ - bytes);
     }
     // Runs `place` twice where needed: once to learn how much it takes, once for real.
@@ -235,7 +233,7 @@ void linear(const Matrix& w, const float* norm, float eps, const float* x, float
     });
 }
 
-// Calls what `instances` holds for a format.
+// Instance<format>::call for a format that is known only now.
 template <template <int> class Instance, class... Arguments>
 void dispatch(int32_t format, Arguments&&... arguments) {
     switch (format) {
@@ -262,11 +260,29 @@ struct LinearInstance {
     }
 };
 
-void pack_line(uint8_t* line, const uint8_t* codes, int64_t in, int64_t column, int columns, uint8_t bias) {
+// One line of codes, of 4 columns with 128 added or of 8 columns in halves of bytes.
+void pack_line(uint8_t* line, const uint8_t* codes, int64_t in, int64_t column, int columns) {
     for (int row = 0; row < kLanes; row++)
         for (int k = 0; k < 4; k++) {
             const uint8_t* from = codes + row * in + column + k;
-            line[4 * row + k] = columns == 4 ? from[0] + bias : uint8_t(from[0] | from[4] << 4);
+            line[4 * row + k] = columns == 4 ? uint8_t(from[0] + 128) : uint8_t(from[0] | from[4] << 4);
+        }
+}
+
+// The lines before a slab's codes: scales, and minimums after the scales of their group.
+void pack_header(int32_t format, uint8_t* lines, const uint8_t* scale, const uint8_t* minimum, int64_t row0, int64_t groups,
+                 int64_t group) {
+    for (int g = 0; g < kSlab / group_size(format); g++)
+        for (int row = 0; row < kLanes; row++) {
+            const int64_t at = (row0 + row) * groups + group + g;
+            if (format == kNf4) {
+                std::memcpy(lines + 4 * row, scale + 4 * at, 4);
+            } else if (format == kInt8) {
+                std::memcpy(lines + 32 * g + 2 * row, scale + 2 * at, 2);
+            } else {
+                std::memcpy(lines + 64 * g + 2 * row, scale + 2 * at, 2);
+                std::memcpy(lines + 64 * g + 32 + 2 * row, minimum + 2 * at, 2);
+            }
         }
 }
 
@@ -294,7 +310,7 @@ int64_t swarm_packed_bytes(int32_t format, int64_t out, int64_t in) { return out
 void swarm_pack(int32_t format, const uint8_t* codes, const uint8_t* scale, const uint8_t* minimum, int64_t in,
                 int64_t first, int64_t last, uint8_t* packed) {
     const int64_t groups = in / group_size(format);
-    const int per_slab = kSlab / group_size(format);
+    const int code_lines = format == kInt8 ? 16 : 8, columns = kSlab / code_lines;
     for (int64_t block = first; block < last; block++) {
         uint8_t* line = packed + block * block_bytes(format, in);
         const int64_t row0 = block * kLanes;
@@ -304,17 +320,10 @@ void swarm_pack(int32_t format, const uint8_t* codes, const uint8_t* scale, cons
                     for (int row = 0; row < kLanes; row++) std::memcpy(line + 4 * row, codes + ((row0 + row) * in + k) * 2, 4);
                 continue;
             }
-            for (int g = 0; g < per_slab; g++)
-                for (int row = 0; row < kLanes; row++) {
-                    const int64_t at = (row0 + row) * groups + column / group_size(format) + g;
-                    if (format == kNf4) std::memcpy(line + 4 * row, scale + 4 * at, 4);
-                    else if (format == kInt8) std::memcpy(line + 32 * g + 2 * row, scale + 2 * at, 2);
-                    else std::memcpy(line + 64 * g + 2 * row, scale + 2 * at, 2), std::memcpy(line + 64 * g + 32 + 2 * row, minimum + 2 * at, 2);
-                }
-            const int code_lines = format == kInt8 ? 16 : 8, columns = format == kInt8 ? 4 : 8;
+            pack_header(format, line, scale, minimum, row0, groups, column / group_size(format));
             line += (lines_per_slab(format) - code_lines) * kLine;
             for (int64_t k = column; k < column + kSlab; k += columns, line += kLine)
-                pack_line(line, codes + row0 * in, in, k, columns, 128);
+                pack_line(line, codes + row0 * in, in, k, columns);
         }
     }
 }

@@ -14,6 +14,7 @@
 // over groups are taken from left to right. No result depends on the other rows, or on how rows are cut into tiles.
 #pragma once
 #include <algorithm>
+#include <cstring>
 
 #include "simd.h"
 #include "threads.h"

@@ -4,18 +4,10 @@
 #include <immintrin.h>
 
 #include <cstdint>
-#include <cstring>
 
 namespace swarm {
 
 constexpr int kLanes = 16;
-
-inline float from_bf16(uint16_t bits) {
-    uint32_t wide = uint32_t(bits) << 16;
-    float value;
-    std::memcpy(&value, &wide, 4);
-    return value;
-}
 
 #if defined(__AVX512F__)
 
