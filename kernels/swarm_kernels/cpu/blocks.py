@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from swarm_kernels.batch import Segment, check_segments
 from swarm_kernels.block import BlockSpec, BlockWeights
+from swarm_kernels.blocks import Cache, RopeTable
 from swarm_kernels.cpu.library import (
     ACTIVATIONS,
     ELEMENTS,
@@ -27,9 +28,6 @@ HEAD_MULTIPLE = 16
 
 _TUNING_STEPS = 7
 _WORTH_IT = 0.9  # of the time with half as many threads
-
-Cache = Sequence[tuple[Tensor, Tensor]]
-RopeTable = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def supports(spec: BlockSpec, hidden_size: int, intermediate_size: int) -> bool:
