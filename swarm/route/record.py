@@ -1,11 +1,13 @@
 """Directory records: what a peer says of itself, signed with its key, and what makes such a record acceptable."""
 
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
 from swarm.errors import InvalidRequest
+from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity, signer_of
 from swarm.wire.tls import MAX_CERTIFICATE_BYTES
@@ -13,6 +15,7 @@ from swarm.wire.tls import MAX_CERTIFICATE_BYTES
 VERSION = 1
 MAX_RECORD_BYTES = 4096
 MAX_LIFE_S = 600  # nobody may squat in the directory for longer without refreshing
+MAX_LINKS = 16  # to neighbours, that a record may name
 CLOCK_SKEW_S = 10  # hivemind itself refuses peers whose clocks differ by more than 3 s
 _DOMAIN = b"swarm/peer-record/v1"
 
@@ -35,6 +38,9 @@ class PeerInfo:
     issued_ms: int
     expires_ms: int
     load: pb.Load
+    costs: PeerCosts = field(default_factory=PeerCosts)
+    pinned: bool = True  # its contributor chose the blocks: they do not move
+    max_blocks: int = 0  # as many as it has memory for; 0: not said
 
     @property
     def blocks(self) -> tuple[int, int]:
@@ -79,6 +85,44 @@ def verify(data: bytes, now_s: float | None = None) -> PeerInfo:
         issued_ms=record.issued_ms,
         expires_ms=record.expires_ms,
         load=record.load,
+        costs=_costs(record.costs),
+        pinned=record.pinned,
+        max_blocks=record.max_blocks or record.stop - record.start,
+    )
+
+
+def costs_message(costs: PeerCosts) -> pb.Costs:
+    """`costs` as they travel in a record."""
+    return pb.Costs(
+        decode_us=[seconds * 1e6 for seconds in costs.decode_s],
+        prefill_us=costs.prefill_s * 1e6,
+        queue_us=costs.queue_s * 1e6,
+        price=costs.price,
+        started_ms=costs.started_ms,
+        links=[
+            pb.NeighbourLink(peer_id=peer_id, round_trip_us=link.round_trip_s * 1e6, bytes_per_s=link.bytes_per_s)
+            for peer_id, link in list(costs.links.items())[:MAX_LINKS]
+        ],
+    )
+
+
+def _costs(message: pb.Costs) -> PeerCosts:
+    """What a record claims, checked: a figure that is no time or no price makes the whole record invalid."""
+    times = [*message.decode_us, message.prefill_us, message.queue_us, message.price]
+    times += [figure for link in message.links for figure in (link.round_trip_us, link.bytes_per_s)]
+    if not all(math.isfinite(figure) and figure >= 0 for figure in times):
+        raise InvalidRequest("a directory record whose costs are not numbers from 0 up")
+    if len(message.decode_us) > len(BATCHES) or len(message.links) > MAX_LINKS:
+        raise InvalidRequest(f"a directory record with {len(message.decode_us)} times and {len(message.links)} links")
+    if any(figure == 0 for figure in message.decode_us) or any(link.bytes_per_s == 0 for link in message.links):
+        raise InvalidRequest("a directory record that claims to compute or to send in no time")
+    return PeerCosts(
+        decode_s=tuple(figure / 1e6 for figure in message.decode_us),
+        prefill_s=message.prefill_us / 1e6,
+        queue_s=message.queue_us / 1e6,
+        price=message.price,
+        started_ms=message.started_ms,
+        links={link.peer_id: Link(link.round_trip_us / 1e6, link.bytes_per_s) for link in message.links},
     )
 
 
@@ -86,7 +130,7 @@ def _check_fields(record: pb.PeerRecord) -> None:
     endpoint = record.endpoint
     if record.version != VERSION:
         raise InvalidRequest(f"a directory record of version {record.version}; this software reads {VERSION}")
-    if not record.start < record.stop <= record.num_blocks <= 10_000:
+    if not record.start < record.stop <= record.num_blocks <= 10_000 or record.max_blocks > 10_000:
         raise InvalidRequest(f"a directory record for blocks {record.start}:{record.stop} of {record.num_blocks}")
     if endpoint.peer_id != record.peer_id or not 0 < endpoint.port < 65536 or not 0 < len(endpoint.host) <= 255:
         raise InvalidRequest(f"a directory record with a bad address: {endpoint.host}:{endpoint.port}")

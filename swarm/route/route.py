@@ -1,11 +1,46 @@
 """Choosing a chain of peers that covers the model: pure, no I/O."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from swarm.errors import NoRoute
+from swarm.route.costs import Link
 from swarm.route.record import PeerInfo
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A peer as the search sees it, for one request: all figures are for the state that the request would meet.
+
+    They are the peer's claims, corrected by what the client has seen.
+    """
+
+    peer: PeerInfo
+    decode_s: float  # one block, one step of the batch that this request would join
+    prefill_s: float  # one block, one token of a prompt
+    queue_s: float  # wait before a step's batch begins
+    client: Link  # between the client and this peer
+    links: Mapping[str, Link] = field(default_factory=dict)  # to other peers, by peer id, as far as they are measured
+    price: float = 0.0  # one token through one block
+    hazard_per_s: float = 0.0  # rate at which this peer is expected to vanish
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a chain is wanted for."""
+
+    prompt_tokens: int
+    new_tokens: int
+    token_bytes: int  # one token's activations on the wire
+    seconds_per_price: float = 0.0  # what saving one unit of price is worth
+    max_price: float | None = None  # for the whole request
+    recovery_s: float = 1.0  # pause that a lost peer costs
+    token_s: float = 0.1  # expected time per token, by which hazards are weighed
+    start: int = 0  # a whole chain, or a replacement for part of one
+    stop: int | None = None  # None: to the end of the model
+    before: str | None = None  # peer id of the hop before; None: the client
+    after: str | None = None  # of the hop after; None: the client
 
 
 @dataclass(frozen=True)
