@@ -3,15 +3,18 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
 
 from swarm.client.background import wait
-from swarm.client.generation import Generation
+from swarm.client.chain import SessionOptions
+from swarm.client.generation import Generation, Repair
 from swarm.client.generation import Hop as GenerationHop
 from swarm.client.heads import HEAD_FORMATS, Heads, head_format
+from swarm.client.hop_stream import HopFailed, is_recoverable
 from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, is_batch, parse_options
 from swarm.client.router import Router
 from swarm.client.sampling import Sampler
-from swarm.client.session import HopFailed, Session, SessionOptions
+from swarm.client.session import Session
 from swarm.client.stream import OnPiece, Stream, drain
 from swarm.client.text import TextStream
 from swarm.errors import InvalidRequest, NoRoute, PeerBusy, PeerUnreachable
@@ -184,8 +187,9 @@ class Client:
             raise errors.exceptions[0] from None
 
     async def _run(self, generation: Generation, options: GenerateOptions) -> AsyncIterator[str]:
-        """Fill `generation` token by token, yielding new text. A chain that fails is replaced, and the new one
-        recomputes the cache from the tokens so far: nothing already generated is lost or changes."""
+        """Fill `generation` token by token, yielding new text. Peers that fail are replaced within the session; if that
+        cannot be done a new chain recomputes the cache from the tokens so far: nothing already generated is lost or
+        changes."""
         prompt = generation.prompt_token_ids
         max_tokens = len(prompt) + options.max_new_tokens
         if max_tokens > self.config.max_context:
@@ -195,14 +199,15 @@ class Client:
             )
         sampler = Sampler(options.sampling, prompt)
         text = TextStream(self.tokenizer, options.stop)
-        clock = time.perf_counter()
+        clock, attempts = time.perf_counter(), 0
         while True:
             session = await self._open_session(max_tokens)
-            generation.route = [_public(hop) for hop in session.hops]
-            generation.timings = session.timings
+            session.recovery.on_wait = partial(setattr, generation, "status")
+            before, tokens = list(generation.repairs), len(generation.token_ids)
             try:
                 async for token in self._decode(session, prompt + generation.token_ids, sampler):
                     clock = _record(generation, token, clock)
+                    _describe_chain(generation, session, before)
                     piece = text.push(token)
                     generation.finish_reason = self._finish_reason(generation, text, options)
                     if generation.finish_reason:
@@ -213,7 +218,9 @@ class Client:
                     if generation.finish_reason:
                         return
             except HopFailed as failure:
-                self._note_failure(generation, failure)
+                attempts = attempts + 1 if len(generation.token_ids) == tokens else 1
+                self._note_failure(failure, attempts)
+                generation.reroutes += 1
             finally:
                 session.close()
                 generation.receipts += session.receipts()
@@ -237,12 +244,9 @@ class Client:
             return "eos"
         return "length" if len(generation.token_ids) == options.max_new_tokens else ""
 
-    def _note_failure(self, generation: Generation, failure: HopFailed) -> None:
+    def _note_failure(self, failure: HopFailed, attempts: int) -> None:
         """Remember who failed; raise the cause if another chain would not help, or enough have been tried."""
-        if not isinstance(failure.cause, PeerUnreachable | PeerBusy):
-            raise failure.cause from failure
-        generation.reroutes += 1
-        if generation.reroutes > self._limits.max_reroutes:
+        if not is_recoverable(failure.cause) or attempts > self._limits.max_reroutes:
             raise failure.cause from failure
         for peer_id in failure.peer_ids:
             self._router.report_failure(peer_id)
@@ -265,7 +269,7 @@ class Client:
                 pause_s, full = min(pause_s * 1.5, 1.0), set()
                 continue
             connections = [self._router.connection_to(hop.peer.endpoint) for hop in hops]
-            session = Session(hops, connections, self._session_options(hops, max_tokens))
+            session = Session(hops, connections, self._session_options(hops, max_tokens), self._router)
             try:
                 await session.open()
                 return session
@@ -289,12 +293,24 @@ class Client:
             max_tokens=max_tokens,
             open_timeout_s=self._limits.open_timeout_s,
             step_timeout_s=self._limits.step_timeout_s,
+            coverage_timeout_s=self._limits.coverage_timeout_s,
+            max_repairs=self._limits.max_reroutes,
         )
 
 
 def _public(hop: Hop) -> GenerationHop:
     endpoint = hop.peer.endpoint
     return GenerationHop(hop.peer.peer_id, (hop.start, hop.stop), f"{endpoint.host}:{endpoint.port}")
+
+
+def _describe_chain(generation: Generation, session: Session, before: Sequence[Repair]) -> None:
+    """Say in `generation` which chain it takes now, and what has been replaced in it. before: repairs of the sessions
+    before this one."""
+    generation.timings = session.timings
+    if len(generation.repairs) != len(before) + len(session.recovery.repairs) or not generation.route:
+        generation.route = [_public(hop) for hop in session.hops]
+        generation.repairs = [*before, *session.recovery.repairs]
+        generation.reroutes = sum(not repair.planned for repair in generation.repairs)
 
 
 def _record(generation: Generation, token: int, clock: float) -> float:

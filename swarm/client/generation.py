@@ -27,6 +27,17 @@ class Receipt:
     digest: bytes
 
 
+@dataclass(frozen=True)
+class Repair:
+    """Hops that were replaced while a generation went on."""
+
+    peer_ids: tuple[str, ...]  # that were lost, or left
+    blocks: tuple[tuple[int, int], ...]  # start, stop of each
+    position: int  # of the session, prompt included, at which it happened
+    seconds: float  # from noticing the loss until the chain was whole again
+    planned: bool  # a peer that said goodbye was replaced before it went
+
+
 @dataclass
 class HopTiming:
     """Where the time of a hop went, as the hop itself reports it."""
@@ -47,7 +58,9 @@ class Generation:
     route: list[Hop] = field(default_factory=list)  # of the chain that computed the last token
     receipts: list[Receipt] = field(default_factory=list)
     timings: list[HopTiming] = field(default_factory=list)  # per hop of `route`
-    reroutes: int = 0  # how often the chain was replaced because a peer failed
+    reroutes: int = 0  # how often part of the chain, or all of it, was replaced because a peer failed
+    repairs: list[Repair] = field(default_factory=list)
+    status: str = ""  # what it waits for, if it waits for anything but the next token
     time_to_first_token_s: float = 0.0
     step_latencies_s: list[float] = field(default_factory=list)  # between tokens, the first one left out
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Collection
+from dataclasses import replace
 
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.model.checkpoint import Checkpoint
@@ -52,6 +53,22 @@ class Router:
             await self._refresh()  # somebody may have joined just now
             await self._pardon()
             return self._choose(avoid)
+
+    async def replacement(
+        self, start: int, stop: int, before: PeerInfo | None, after: PeerInfo | None, avoid: Collection[str]
+    ) -> tuple[list[Hop], list[Peer]]:
+        """See swarm.client.recovery.Spares."""
+        whole = [replace(peer, start=max(peer.start, start) - start, stop=min(peer.stop, stop) - start)
+                 for peer in self._peers if not self.is_failed(peer.peer_id) and peer.peer_id not in avoid
+                 and peer.start < stop and peer.stop > start]
+        by_id = {peer.peer_id: peer for peer in self._peers}
+        try:
+            hops = fewest_hops(whole, stop - start, self._rng)
+        except NoRoute:
+            await self._refresh()
+            raise
+        hops = [Hop(by_id[hop.peer.peer_id], hop.start + start, hop.stop + start) for hop in hops]
+        return hops, [self.connection_to(hop.peer.endpoint) for hop in hops]
 
     async def candidates(self) -> list[PeerInfo]:
         """The peers that a chain may be made of now."""

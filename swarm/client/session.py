@@ -1,229 +1,214 @@
-"""A session on a chain: positions in, hidden states out."""
+"""A session on a chain: positions in, hidden states out, whatever becomes of the chain's hops."""
 
 import asyncio
-import hashlib
-import os
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import grpc
 import torch
 
+from swarm.client.chain import Chain, SessionOptions
+from swarm.client.deadline import StepClock, at_work, silent, stuck_before
 from swarm.client.generation import HopTiming, Receipt
-from swarm.errors import InvalidRequest, PeerUnreachable, SwarmError, from_wire
+from swarm.client.hop_stream import HopFailed, HopStream, is_recoverable
+from swarm.client.recovery import Recovery, Spares
+from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.route.route import Hop
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.transport import Peer, unreachable
+from swarm.wire.transport import Peer
 
 CHUNK_TOKENS = 256  # of a prompt in one message (MAX_STEP_TOKENS or less): hops work on several chunks at once
 WINDOW_TOKENS = 4 * CHUNK_TOKENS  # unanswered tokens on their way
 
 
-@dataclass(frozen=True)
-class SessionOptions:
-    model: str
-    revision: str
-    hidden_size: int
-    wire_dtype: torch.dtype
-    max_tokens: int  # KV positions reserved on every hop
-    open_timeout_s: float
-    step_timeout_s: float
+@dataclass
+class _Call:
+    """One `forward`, and how far it has come. Counts are of rows of `hidden`."""
 
+    position: int
+    hidden: torch.Tensor  # [tokens, hidden_size]
+    want: int
+    sent: int = 0
+    answered: int = 0
+    first_seq: int = 0  # answers to anything older are not for this call, or were sent before a repair
+    outputs: list[torch.Tensor] = field(default_factory=list)
 
-class HopFailed(SwarmError):
-    """A chain cannot go on because of one of its peers. `cause` is the error, `peer_ids` who is to blame."""
+    @property
+    def reached(self) -> int:
+        """The session's first position that is not answered."""
+        return self.position + self.answered
 
-    def __init__(self, cause: SwarmError, peer_ids: Sequence[str]):
-        super().__init__(str(cause))
-        self.cause, self.peer_ids = cause, tuple(peer_ids)
+    @property
+    def end(self) -> int:
+        return self.position + len(self.hidden)
 
 
 class Session:
-    """One open session: the client's own stream to each hop, of which the first takes the steps and the last answers.
+    """One generation's way through a chain of peers.
 
-    Not for concurrent use: one `forward` at a time. Close it when done; the hops free its pages at once.
+    Peers that fail are replaced while it goes on, if `spares` knows others: the predecessor sends its journal to the
+    new one, then the steps without an answer are sent again. Not for concurrent use: one `forward` at a time. Close it
+    when done; the hops free its pages at once.
     """
 
-    def __init__(self, hops: Sequence[Hop], peers: Sequence[Peer], options: SessionOptions):
-        self.hops, self._peers, self._options = list(hops), list(peers), options
-        self.id = os.urandom(16)
-        self.timings = [HopTiming() for _ in hops]
-        self.sent_bytes = [0] * len(hops)  # of activations, on the client's stream to each hop
-        self.received_bytes = [0] * len(hops)
-        self._chains = [hashlib.sha256(self.id) for _ in hops]
-        self._tokens = 0  # answered so far, for receipts
-        self._streams: list[grpc.aio.StreamStreamCall] = []
-        self._readers: list[asyncio.Task] = []
-        self._inbox: asyncio.Queue[pb.Step | HopFailed] = asyncio.Queue()
+    def __init__(
+        self, hops: Sequence[Hop], peers: Sequence[Peer], options: SessionOptions, spares: Spares | None = None
+    ):
+        self._first_hops, self._peers, self._options = list(hops), list(peers), options
+        self._chain = Chain(options)
+        self._clock = StepClock()
+        self.recovery = Recovery(self._chain, spares) if spares else None
+        self._attempts = 0  # repairs since the last answer
 
-    # --- opening and closing -----------------------------------------------------------------------------------------
+    @property
+    def hops(self) -> list[Hop]:
+        """The chain as it is now."""
+        return [stream.hop for stream in self._chain.streams]
+
+    @property
+    def timings(self) -> list[HopTiming]:
+        return [stream.timing for stream in self._chain.streams]
+
+    @property
+    def sent_bytes(self) -> list[int]:
+        """Of activations, on the client's stream to each hop."""
+        return [stream.sent_bytes for stream in self._chain.streams]
+
+    @property
+    def received_bytes(self) -> list[int]:
+        return [stream.received_bytes for stream in self._chain.streams]
 
     async def open(self) -> None:
         """Open the session on all hops at once. Raises HopFailed naming the first hop that refused."""
-        self._streams = [peer.session() for peer in self._peers]
-        opening = [self._open_hop(index) for index in range(len(self.hops))]
-        outcomes = await asyncio.gather(*opening, return_exceptions=True)
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        if failures:
-            self.close()
-            raise next((f for f in failures if not isinstance(f, HopFailed)), failures[0])
-        self._readers = [asyncio.create_task(self._read(index)) for index in range(len(self.hops))]
-
-    async def _open_hop(self, index: int) -> None:
-        hop, options, stream = self.hops[index], self._options, self._streams[index]
-        request = pb.Open(
-            session_id=self.id,
-            model=options.model,
-            revision=options.revision,
-            start=hop.start,
-            stop=hop.stop,
-            wire_dtype=codec.wire_dtype(options.wire_dtype),
-            max_tokens=options.max_tokens,
-        )
-        if index + 1 < len(self.hops):
-            request.next.CopyFrom(self.hops[index + 1].peer.endpoint)
-        try:
-            async with asyncio.timeout(options.open_timeout_s):
-                await stream.write(pb.ToServer(open=request))
-                answer = await stream.read()
-        except TimeoutError as error:
-            raise self._failed(index, f"did not answer within {options.open_timeout_s:g} s") from error
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            raise self._broken(index, error) from error
-        if answer is grpc.aio.EOF:
-            raise self._failed(index, "closed the stream")
-        if answer.HasField("failure"):
-            raise HopFailed(from_wire(answer.failure.code, answer.failure.message), [hop.peer.peer_id])
-        if not answer.HasField("opened"):
-            raise self._failed(index, "answered with something unexpected")
+        await self._chain.open(self._first_hops, self._peers)
 
     def close(self) -> None:
         """End the session. Does not wait."""
-        for reader in self._readers:
-            reader.cancel()
-        for stream in self._streams:
-            stream.cancel()
+        if self.recovery:
+            self.recovery.close()
+        self._chain.close()
+
+    def receipts(self) -> list[Receipt]:
+        """One for each hop that answered anything, those that were replaced first."""
+        return [stream.receipt() for stream in [*self._chain.retired, *self._chain.streams] if stream.tokens]
 
     # --- computing ---------------------------------------------------------------------------------------------------
 
     async def forward(self, position: int, hidden: torch.Tensor, want: int = pb.LAST) -> torch.Tensor:
-        """Send activations of consecutive positions through the chain.
+        """Send hidden states through the chain.
 
         hidden: [tokens, hidden_size], the embeddings of positions `position`, `position` + 1, ...
         want: pb.LAST for the last position's output, [1, hidden_size]; pb.ALL for all, [tokens, hidden_size].
-        Raises HopFailed if a peer fails, refuses or does not answer in time.
+        Raises HopFailed if a peer fails, refuses or does not answer in time, and cannot be replaced.
         """
-        total, sent, answered = len(hidden), 0, 0
-        outputs: list[torch.Tensor] = []
-        while answered < total:
-            while sent < total and sent - answered < WINDOW_TOKENS:
-                rows = hidden[sent : sent + CHUNK_TOKENS]
-                final = sent + len(rows) == total
-                await self._send(position + sent, rows, want if final or want == pb.ALL else pb.NOTHING)
-                sent += len(rows)
-            step = await self._next_answer()
-            outputs += self._check_answer(step, position + answered, want, answered + step.count == total)
-            answered += step.count
-        return torch.cat(outputs)
+        if self.recovery:
+            await self.recovery.hand_over()
+        call, started = _Call(position, hidden, want), time.perf_counter()
+        self._start(call)
+        while call.answered < len(hidden):
+            try:
+                await self._advance(call)
+            except HopFailed as failure:
+                await self._recover(failure, call.reached)
+                self._start(call)
+        if len(hidden) == 1 and not self._attempts:
+            self._clock.observe(time.perf_counter() - started)
+        self._attempts = 0
+        return torch.cat(call.outputs)
 
-    async def _send(self, position: int, rows: torch.Tensor, want: int) -> None:
-        tensor = codec.encode(rows, self._options.wire_dtype)
-        await self._write(0, pb.Step(position=position, count=len(rows), want=want, hidden=tensor))
+    def _start(self, call: _Call) -> None:
+        """From the first position without an answer, for the first time or again."""
+        call.sent, call.first_seq = call.answered, self._chain.next_seq()
 
-    async def _write(self, index: int, step: pb.Step) -> None:
-        self.sent_bytes[index] += len(step.hidden.data)
-        try:
-            await self._streams[index].write(pb.ToServer(step=step))
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            raise self._broken(index, error) from error
+    async def _advance(self, call: _Call) -> None:
+        """Send as much as may be under way, and take one answer."""
+        while call.sent < len(call.hidden) and call.sent - call.answered < WINDOW_TOKENS:
+            rows = call.hidden[call.sent : call.sent + CHUNK_TOKENS]
+            final = call.sent + len(rows) == len(call.hidden)
+            want = call.want if final or call.want == pb.ALL else pb.NOTHING
+            await self._chain.send(call.position + call.sent, rows, want)
+            call.sent += len(rows)
+        step = await self._next_answer(call)
+        if step.seq >= call.first_seq:
+            call.outputs += self._check_answer(step, call)
+            call.answered += step.count
 
-    async def _next_answer(self) -> pb.Step:
-        try:
-            async with asyncio.timeout(self._options.step_timeout_s):
-                message = await self._inbox.get()
-        except TimeoutError as error:
-            raise await self._who_hangs() from error
-        if isinstance(message, HopFailed):
-            raise message
-        return message
-
-    def _check_answer(self, step: pb.Step, position: int, want: int, final: bool) -> list[torch.Tensor]:
+    def _check_answer(self, step: pb.Step, call: _Call) -> list[torch.Tensor]:
         """Check what the last hop returned, which is untrusted, and decode it."""
-        last = len(self.hops) - 1
-        if step.position != position or not 1 <= step.count <= WINDOW_TOKENS or len(step.visits) != len(self.hops):
-            raise self._failed(last, f"answered for positions {step.position}:{step.position + step.count}")
-        self._account(step)
-        rows = step.count if want == pb.ALL else 1 if final else 0
+        streams = self._chain.streams
+        last = streams[-1]
+        fits = step.position == call.reached and 1 <= step.count <= call.sent - call.answered
+        if not fits or len(step.visits) != len(streams):
+            raise last.failed(f"answered for positions {step.position}:{step.position + step.count}")
+        for stream, visit in zip(streams, step.visits, strict=True):
+            stream.account(visit, step.position, step.count)
+            stream.filled = True
+        final = step.position + step.count == call.end
+        rows = step.count if call.want == pb.ALL else 1 if final else 0
         if not rows:
             return []
         try:
-            hidden = codec.decode(step.hidden, (rows, self._options.hidden_size), self._options.wire_dtype)
+            return [codec.decode(step.hidden, (rows, self._options.hidden_size), self._options.wire_dtype)]
         except InvalidRequest as error:
-            raise self._failed(last, f"answered with a tensor of {error}") from error
-        return [hidden]
+            raise last.failed(f"answered with a tensor of {error}") from error
 
-    def _account(self, step: pb.Step) -> None:
-        self._tokens += step.count
-        for timing, chain, visit in zip(self.timings, self._chains, step.visits, strict=True):
-            timing.steps += 1
-            timing.queue_s += visit.queue_us / 1e6
-            timing.compute_s += visit.compute_us / 1e6
-            chain.update(visit.digest)
+    # --- waiting, and what to do when it takes long ------------------------------------------------------------------
 
-    def receipts(self) -> list[Receipt]:
-        """One for each hop, over everything this session answered."""
-        return [
-            Receipt(hop.peer.peer_id, (hop.start, hop.stop), 0, self._tokens, chain.digest())
-            for hop, chain in zip(self.hops, self._chains, strict=True)
-        ]
-
-    # --- what the hops say -------------------------------------------------------------------------------------------
-
-    async def _read(self, index: int) -> None:
-        """Sort what hop `index` says: results and failures to whoever waits in forward, relays to the next hop."""
-        last = len(self.hops) - 1
-        try:
-            while (message := await self._streams[index].read()) is not grpc.aio.EOF:
-                kind = message.WhichOneof("kind")
-                if kind == "result" and index == last:
-                    self.received_bytes[index] += len(message.result.hidden.data)
-                    self._inbox.put_nowait(message.result)
-                elif kind == "relay" and index < last:
-                    self.received_bytes[index] += len(message.relay.hidden.data)
-                    await self._write(index + 1, message.relay)
-                elif kind == "failure":
-                    error = from_wire(message.failure.code, message.failure.message)
-                    self._inbox.put_nowait(HopFailed(error, [self.hops[index].peer.peer_id]))
-                else:
-                    self._inbox.put_nowait(self._failed(index, "answered with something unexpected"))
-        except grpc.RpcError as error:
-            self._inbox.put_nowait(self._broken(index, error))
-        except HopFailed as error:
-            self._inbox.put_nowait(error)
-        else:
-            self._inbox.put_nowait(self._failed(index, "closed the stream"))
-
-    async def _who_hangs(self) -> HopFailed:
-        """No answer in time: ask every hop whether it lives; blame those that say nothing."""
-        async def silent(peer: Peer) -> bool:
+    async def _next_answer(self, call: _Call) -> pb.Step:
+        """Raises HopFailed as soon as a hop is known to be gone."""
+        patience_s, waited_s = self._clock.patience_s(call.sent - call.answered), 0.0
+        suspect: int | None = None
+        while True:
             try:
-                await peer.status(timeout_s=1.0)
-            except PeerUnreachable:
-                return True
-            return False
+                async with asyncio.timeout(patience_s):
+                    message = await self._chain.inbox.get()
+            except TimeoutError:
+                waited_s += patience_s
+                suspect = await self._ask_around(call, suspect, waited_s)
+                patience_s = min(2 * patience_s, 2.0)
+                continue
+            if isinstance(message, HopFailed):
+                raise message
+            return message
 
-        answers = await asyncio.gather(*(silent(peer) for peer in self._peers))
-        blamed = [peer for peer, is_silent in zip(self._peers, answers, strict=True) if is_silent] or self._peers
-        names = ", ".join(f"{peer.peer_id[-8:]} at {peer.address}" for peer in blamed)
-        text = f"no answer within {self._options.step_timeout_s:g} s; silent: {names}"
-        return HopFailed(PeerUnreachable(text), [peer.peer_id for peer in blamed])
+    async def _ask_around(self, call: _Call, suspect: int | None, waited_s: float) -> int | None:
+        """No answer in time: ask every hop how far it has come.
 
-    def _failed(self, index: int, what: str) -> HopFailed:
-        peer = self._peers[index]
-        return HopFailed(PeerUnreachable(f"peer {peer.peer_id[-8:]} at {peer.address} {what}"), [peer.peer_id])
+        Returns the hop that seems to wait for something that its predecessor has sent. Raises HopFailed for hops that
+        say nothing, for a loss between two hops that was already suspected, and for one that computes for too long.
+        """
+        streams = list(self._chain.streams)
+        answers = await asyncio.gather(*(stream.probe(self._chain.next_seq()) for stream in streams))
+        if not self._chain.inbox.empty():
+            return None
+        if quiet := silent(answers):
+            raise _blame([streams[index] for index in quiet], f"is silent, after {waited_s:.1f} s without an answer")
+        stop = self._chain.sent.length
+        if (lost := stuck_before(answers, stop)) is not None and lost == suspect:
+            await self._relay_from(lost - 1, call)
+            return None
+        if waited_s > self._options.step_timeout_s:
+            index = at_work(answers, stop)
+            blamed = streams if index is None else [streams[index]]
+            raise _blame(blamed, f"gave no answer within {waited_s:.0f} s")
+        return lost
 
-    def _broken(self, index: int, error: Exception) -> HopFailed:
-        if isinstance(error, grpc.RpcError):
-            return HopFailed(unreachable(self._peers[index], error), [self._peers[index].peer_id])
-        return self._failed(index, "closed the stream")
+    async def _relay_from(self, index: int, call: _Call) -> None:
+        """What hop `index` sends does not arrive: let it come through here, and send again what has no answer."""
+        request = pb.Reroute(seq=self._chain.next_seq())
+        await self._chain.streams[index].reroute(request, self._chain.next_seq())
+        self._start(call)
+        raise HopFailed(PeerUnreachable("a hop does not reach the next: its outputs come through the client now"), [])
+
+    async def _recover(self, failure: HopFailed, answered: int) -> None:
+        """Replace what is broken. answered: positions. Raises HopFailed if that cannot be done, or would not help."""
+        self._attempts += 1
+        if not is_recoverable(failure.cause) or self.recovery is None or self._attempts > self._options.max_repairs:
+            raise failure
+        await self.recovery.repair(answered)
+
+
+def _blame(streams: Sequence[HopStream], what: str) -> HopFailed:
+    """All of `streams` have to be replaced; returns the error to raise."""
+    return [stream.failed(what) for stream in streams][0]  # noqa: RUF015 - all of them

@@ -12,11 +12,13 @@ import grpc
 import torch
 
 from swarm.errors import InvalidRequest, PeerBusy, RevisionMismatch, SwarmError
+from swarm.server.journal import Journals
 from swarm.server.kv_cache import PagePool
 from swarm.server.links import Link, Links
+from swarm.server.outlet import Outlet
 from swarm.server.runner import Runner, Slice
 from swarm.server.scheduler import BatchLimits, Scheduler
-from swarm.server.sessions import Session, failure
+from swarm.server.sessions import Session, SessionKey, failure
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import max_message_bytes
@@ -31,6 +33,7 @@ class Limits:
     max_sessions: int = 128
     max_context: int = 8192  # tokens in one session
     idle_timeout_s: float = 120.0  # a session without a step for so long is closed
+    journal_bytes: int = 2**28  # of activations kept for successors that may have to be replaced, all sessions together
     batch: BatchLimits = field(default_factory=BatchLimits)
 
 
@@ -44,7 +47,8 @@ class Handler:
         self.record, self._hidden_size, self._pool, self._limits = record, hidden_size, pool, limits
         self.scheduler = Scheduler(runner, self._deliver, lambda session: pool.free(session.pages), limits.batch)
         self.links = Links(max_message_bytes(hidden_size), self._undelivered, self._refused)
-        self._sessions: dict[bytes, Session] = {}
+        self.journals = Journals(hidden_size, limits.journal_bytes)
+        self._sessions: dict[SessionKey, Session] = {}
         self.draining = False
         self.bytes_to_clients = 0
         self.records_rejected = 0  # kept up to date by whoever owns the directory
@@ -59,6 +63,7 @@ class Handler:
             total_pages=self._pool.num_pages,
             sessions=len(self._sessions),
             queued_tokens=self.scheduler.queued_tokens,
+            decoding=self.scheduler.decoding,
         )
 
     # --- the three methods -------------------------------------------------------------------------------------------
@@ -75,28 +80,27 @@ class Handler:
 
     async def session(self, requests: object, context: grpc.aio.ServicerContext) -> None:
         """A client's own stream: its first message opens a session, its end closes it."""
-        session, link = None, None
+        session = None
         try:
-            session, link = await self._open(await self._first_message(context))
-            await context.write(pb.ToClient(opened=pb.Opened(pushes=link is not None, load=self.load())))
+            session, pushes = await self._open(await self._first_message(context))
+            await context.write(pb.ToClient(opened=pb.Opened(pushes=pushes, load=self.load())))
             await self._converse(session, context)
         except SwarmError as error:
             await context.write(pb.ToClient(failure=failure(error, self.load())))
         finally:
             if session:
                 self._close(session)
-            if link:
-                self.links.release(link)
 
     async def push(self, requests: object, context: grpc.aio.ServicerContext) -> None:
         """A predecessor's stream: steps of all the sessions that come from there."""
         while (bundle := await context.read()) is not grpc.aio.EOF:
             for step in bundle.steps:
-                if session := self._sessions.get(step.session_id):
+                key = (step.session_id, step.start)
+                if session := self._sessions.get(key):
                     self._accept(session, step)
                 else:
                     error = InvalidRequest("no such session here; its client left or was too slow")
-                    await context.write(failure(error, session_id=step.session_id))
+                    await context.write(failure(error, of=key))
 
     # --- opening -----------------------------------------------------------------------------------------------------
 
@@ -109,31 +113,30 @@ class Handler:
             raise InvalidRequest("a stream's first message must open a session")
         return message.open
 
-    async def _open(self, request: pb.Open) -> tuple[Session, Link | None]:
-        """Check the request, reserve its pages, and connect to its successor if it names one."""
+    async def _open(self, request: pb.Open) -> tuple[Session, bool]:
+        """Check the request, reserve its pages, and connect to its successor if it names one; whether that can be
+        reached."""
         self._check_open(request)
         session = Session(request, self._pool.allocate(request.max_tokens), self._hidden_size)
-        self._sessions[session.id] = session
+        self._sessions[session.key] = session
         self.scheduler.add(session)
-        if session.is_last_hop:
-            session.send_on = session.answer
-            return session, None
+        if not request.HasField("next"):
+            return session, False
+        session.outlet = Outlet(request, self.links, self.journals, session.relay)
         try:
-            link = await self.links.acquire(request.next)
+            return session, await session.outlet.connect(request.next)
         except BaseException:  # also when the client goes away while we dial
             self._close(session)
             raise
-        if link:
-            session.send_on = link.send
-        return session, link
 
     def _close(self, session: Session) -> None:
-        self._sessions.pop(session.id, None)
+        self._sessions.pop(session.key, None)
         self.scheduler.remove(session)
+        session.close()
 
     def _check_open(self, request: pb.Open) -> None:
         record = self.record
-        if len(request.session_id) != 16 or request.session_id in self._sessions:
+        if len(request.session_id) != 16 or (request.session_id, request.start) in self._sessions:
             raise InvalidRequest("a session id is 16 random bytes that are not in use")
         if request.model != record.model:
             raise InvalidRequest(f"this peer serves {record.model!r}, not {request.model!r}")
@@ -160,7 +163,7 @@ class Handler:
 
     async def _converse(self, session: Session, context: grpc.aio.ServicerContext) -> None:
         """Read steps and write answers until either side ends the stream, or the client stops reading."""
-        ends = [self._read_steps(session, context), self._write_answers(session, context), session.overflowed.wait()]
+        ends = [self._read_messages(session, context), self._write_answers(session, context), session.overflowed.wait()]
         tasks = [asyncio.create_task(end) for end in ends]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -170,11 +173,25 @@ class Handler:
             for task in tasks:
                 task.cancel()
 
-    async def _read_steps(self, session: Session, context: grpc.aio.ServicerContext) -> None:
+    async def _read_messages(self, session: Session, context: grpc.aio.ServicerContext) -> None:
         while (message := await context.read()) is not grpc.aio.EOF:
-            if message.WhichOneof("kind") != "step":
+            kind = message.WhichOneof("kind")
+            if kind == "step":
+                self._accept(session, message.step)
+            elif kind == "probe":
+                session.send(pb.ToClient(progress=session.progress(message.probe.seq, self.load())))
+            elif kind == "reroute" and session.outlet:
+                session.change(self._reroute(session, message.reroute))
+            else:
                 raise InvalidRequest("this stream's session is open; send steps")
-            self._accept(session, message.step)
+
+    async def _reroute(self, session: Session, request: pb.Reroute) -> None:
+        try:
+            answer = pb.ToClient(rerouted=await session.outlet.reroute(request))
+        except SwarmError as error:
+            session.fail(error)
+        else:
+            session.send(answer)
 
     async def _write_answers(self, session: Session, context: grpc.aio.ServicerContext) -> None:
         while message := await session.outbox.get():
@@ -193,7 +210,7 @@ class Handler:
         """Send one computed slice on its way."""
         session, work = item.session, item.work
         want = work.want if item.final or work.want == pb.ALL else pb.NOTHING
-        if session.is_last_hop and want != pb.ALL:
+        if session.outlet is None and want != pb.ALL:
             output = output[-1:] if want == pb.LAST else output[:0]
         hidden = codec.encode(output, session.wire_dtype) if len(output) else None
         visit = pb.Visit(
@@ -204,26 +221,41 @@ class Handler:
         )
         session.send_on(
             pb.Step(
-                session_id=session.id,
                 position=item.position,
                 count=item.count,
                 hidden=hidden,
                 want=want,
                 visits=[*work.visits, visit],
+                seq=work.seq,
+                replay=work.replay,
             )
         )
 
     def _undelivered(self, step: pb.Step) -> None:
         """The successor cannot be reached: the client relays."""
-        if session := self._sessions.get(step.session_id):
+        if session := self._sender_to(step.session_id, step.start):
             session.relay(step)
 
-    def _refused(self, refusal: pb.Failure) -> None:
-        """The successor does not know the session: its client must hear of it."""
-        if session := self._sessions.get(refusal.session_id):
+    def _refused(self, link: Link, refusal: pb.Failure) -> None:
+        """The successor does not know the session: its client must hear of it, unless it was replaced since."""
+        session = self._sender_to(refusal.session_id, refusal.start)
+        if session and session.outlet.refused_over(link):
             session.fail(SwarmError(f"the next hop refused a step: {refusal.message}"))
 
+    def _sender_to(self, session_id: bytes, start: int) -> Session | None:
+        """The session whose successor begins at block `start`."""
+        return next(
+            (session for (id_, _), session in self._sessions.items()
+             if id_ == session_id and session.stop == start and session.outlet), None,
+        )
+
     # --- housekeeping ------------------------------------------------------------------------------------------------
+
+    def drain(self, within_s: float) -> None:
+        """Take no more sessions, and ask the clients of the open ones to move them elsewhere."""
+        self.draining = True
+        for session in self._sessions.values():
+            session.send(pb.ToClient(leaving=pb.Leaving(within_ms=int(within_s * 1000))))
 
     async def sweep(self) -> None:
         """End sessions that have been idle too long, and close idle links."""

@@ -22,7 +22,7 @@ QUEUED_STEPS = 1024  # unsent steps after which a successor counts as stuck
 class Link:
     """One Push stream to one successor, shared by all sessions that go there.
 
-    A step that could not be sent goes to `undelivered(step)`; what the successor refuses goes to `refused(failure)`.
+    A step that could not be sent goes to `undelivered(step)`; what the successor refuses to `refused(link, failure)`.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Link:
         endpoint: pb.Endpoint,
         max_bytes: int,
         undelivered: Callable[[pb.Step], None],
-        refused: Callable[[pb.Failure], None],
+        refused: "Refused",
     ):
         self.endpoint = endpoint
         self.sessions = 0  # that use this link
@@ -88,7 +88,7 @@ class Link:
     async def _read(self) -> None:
         try:
             while (failure := await self._stream.read()) is not grpc.aio.EOF:
-                self._refused(failure)
+                self._refused(self, failure)
         except grpc.RpcError as error:
             self._break(str(unreachable(self._peer, error)))
         else:
@@ -111,12 +111,13 @@ class Link:
         await self._peer.close()
 
 
+Refused = Callable[[Link, pb.Failure], None]
+
+
 class Links:
     """All links of one server, by successor."""
 
-    def __init__(
-        self, max_bytes: int, undelivered: Callable[[pb.Step], None], refused: Callable[[pb.Failure], None]
-    ):
+    def __init__(self, max_bytes: int, undelivered: Callable[[pb.Step], None], refused: Refused):
         self._max_bytes, self._undelivered, self._refused = max_bytes, undelivered, refused
         self._links: list[Link] = []  # broken ones stay until their last session has ended
         self._pushed_before = 0  # bytes, by links closed since
@@ -134,10 +135,13 @@ class Links:
             link = Link(endpoint, self._max_bytes, self._undelivered, self._refused)
             self._links.append(link)
         link.sessions += 1
-        if await link.connected():
-            return link
-        self.release(link)
-        return None
+        connected = False
+        try:
+            connected = await link.connected()
+        finally:  # also when the session ends while we dial
+            if not connected:
+                self.release(link)
+        return link if connected else None
 
     def release(self, link: Link) -> None:
         """One session less."""

@@ -15,7 +15,7 @@ import torch
 
 from swarm.errors import SwarmError
 from swarm.server.runner import Runner, Slice
-from swarm.server.sessions import Session
+from swarm.server.sessions import Session, SessionKey
 
 HOLD = 0.75  # of a decode batch's time: how long one may be held back for more tokens
 INLINE_S = 0.1  # how long the event loop may be busy with one batch
@@ -99,7 +99,7 @@ class Scheduler:
     ):
         self._runner, self._deliver, self._release = runner, deliver, release
         self._limits = limits
-        self._sessions: dict[bytes, Session] = {}
+        self._sessions: dict[SessionKey, Session] = {}
         self._running: set[Session] = set()
         self._wake = asyncio.Event()
         self._token_s = INLINE_S  # running mean: the first batches go to the thread
@@ -111,8 +111,14 @@ class Scheduler:
     def queued_tokens(self) -> int:
         return sum(work.remaining for session in self._sessions.values() for work in session.queue)
 
+    @property
+    def decoding(self) -> int:
+        """Sessions in the middle of generating."""
+        now = time.monotonic()
+        return sum(session.is_decoding(now) for session in self._sessions.values())
+
     def add(self, session: Session) -> None:
-        self._sessions[session.id] = session
+        self._sessions[session.key] = session
 
     def wake(self) -> None:
         """Something was queued."""
@@ -120,7 +126,7 @@ class Scheduler:
 
     def remove(self, session: Session) -> None:
         """Forget `session`; its pages are released at once, or after the batch that is using them."""
-        self._sessions.pop(session.id, None)
+        self._sessions.pop(session.key, None)
         session.queue.clear()
         if session not in self._running:
             self._release(session)
@@ -194,10 +200,10 @@ class Scheduler:
         item.work.done += item.count
         if item.final:
             session.queue.popleft()
-        self._sessions[session.id] = self._sessions.pop(session.id)
+        self._sessions[session.key] = self._sessions.pop(session.key)
 
     def _holds(self, session: Session) -> bool:
-        return self._sessions.get(session.id) is session
+        return self._sessions.get(session.key) is session
 
     def _fail(self, batch: Sequence[Slice], error: RuntimeError) -> None:
         for item in batch:

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from swarm.errors import InvalidRequest, PeerBusy, SwarmError
+from swarm.server.outlet import Outlet
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import MAX_STEP_TOKENS
@@ -20,9 +21,12 @@ MAX_VISITS = 256  # hops before this one
 OUTBOX_MESSAGES = 256  # unread answers after which a client counts as gone
 
 
-def failure(error: SwarmError, load: pb.Load | None = None, session_id: bytes = b"") -> pb.Failure:
+SessionKey = tuple[bytes, int]  # session id and first block: one peer may be several hops of a chain
+
+
+def failure(error: SwarmError, load: pb.Load | None = None, of: SessionKey = (b"", 0)) -> pb.Failure:
     """`error` as it travels; swarm.errors.from_wire is the way back."""
-    return pb.Failure(code=type(error).__name__, message=str(error), load=load, session_id=session_id)
+    return pb.Failure(code=type(error).__name__, message=str(error), load=load, session_id=of[0], start=of[1])
 
 
 @dataclass(slots=True)
@@ -33,6 +37,8 @@ class Work:
     hidden: torch.Tensor  # [count, hidden_size]
     want: int
     visits: list[pb.Visit]  # of the hops before this one
+    seq: int
+    replay: bool
     arrived: float = field(default_factory=time.perf_counter)
     done: int = 0  # rows already computed: a long step takes several batches
 
@@ -46,9 +52,9 @@ class Session:
 
     def __init__(self, request: pb.Open, pages: list[int], hidden_size: int):
         """pages: its block table, from the pool."""
-        self.id = request.session_id
+        self.key: SessionKey = (request.session_id, request.start)
         self.start, self.stop = request.start, request.stop
-        self.is_last_hop = not request.HasField("next")
+        self.outlet: Outlet | None = None  # None: this is the last hop, and answers the client
         self.pages = pages
         self.block_table = np.array(pages, dtype=np.int64)  # the same, as each step's layout needs it
         self.max_tokens = request.max_tokens
@@ -56,7 +62,6 @@ class Session:
         self.queue: deque[Work] = deque()
         self.outbox: asyncio.Queue[pb.ToClient | None] = asyncio.Queue(OUTBOX_MESSAGES)  # None: nothing follows
         self.overflowed = asyncio.Event()  # the client does not read its answers
-        self.send_on: Callable[[pb.Step], None] = self.relay  # or to the client as a result, or over a link
         self.last_active = time.monotonic()
         self.away_s = 0.0  # running mean: from an answer's departure to the next token's arrival
         self._answered: float | None = None  # when the last answer left, until the next step arrives
@@ -64,15 +69,21 @@ class Session:
         self._hidden_size = hidden_size
         self._length = 0  # positions computed or queued
         self._last_count = 0  # tokens of the latest step
+        self._seq = request.seq  # of the newest step
+        self._change: asyncio.Task | None = None  # of the successor, while it is being dialled
 
-    def accept(self, step: pb.Step) -> Work:
+    def accept(self, step: pb.Step) -> None:
         """Check `step`, which comes from the network, and queue it. Raises InvalidRequest and changes nothing if it
         does not fit: position, count, dtype, shape and digest are all verified before anything is computed.
+
+        A step older than one that came before is dropped: a hop sent it that has been replaced since.
         """
+        if step.seq < self._seq:
+            return
         self._check(step)
         hidden = codec.decode(step.hidden, (step.count, self._hidden_size), self.wire_dtype)
-        work = Work(step.position, hidden, step.want, list(step.visits))
-        self.queue.append(work)
+        self.queue.append(Work(step.position, hidden, step.want, list(step.visits), step.seq, step.replay))
+        self._seq = step.seq
         self._length = step.position + step.count
         self._last_count = step.count
         self.last_active = time.monotonic()
@@ -80,7 +91,11 @@ class Session:
             gap = self.last_active - self._answered
             self.away_s += 0.3 * (gap - self.away_s) if self.away_s else gap
             self._answered = None
-        return work
+
+    def progress(self, seq: int, load: pb.Load) -> pb.Progress:
+        """How far this hop has come, for the client's Probe number `seq`."""
+        computed = self.queue[0].position + self.queue[0].done if self.queue else self._length
+        return pb.Progress(seq=seq, received=self._length, computed=computed, last_seq=self._seq, load=load)
 
     def _check(self, step: pb.Step) -> None:
         count, end = step.count, step.position + step.count
@@ -113,13 +128,30 @@ class Session:
         """Whether its next token is likely to arrive soon. now: time.monotonic()."""
         return self._last_count == 1 and now - self.last_active < DECODING_S
 
-    def answer(self, result: pb.Step) -> None:
-        """Send a computed step to the client: this is the chain's last hop."""
-        self.send(pb.ToClient(result=result))
+    def send_on(self, step: pb.Step) -> None:
+        """Send a computed step to where it goes from here."""
+        if self.outlet:
+            self.outlet.send(step)
+        elif not step.replay:
+            self.send(pb.ToClient(result=step))
 
     def relay(self, step: pb.Step) -> None:
         """Hand a computed step to the client because the next hop cannot be reached from here."""
         self.send(pb.ToClient(relay=step))
+
+    def change(self, work: Coroutine[object, object, None]) -> None:
+        """Let `work` change the successor in the background: probes are answered meanwhile. A newer change replaces
+        one that is not done."""
+        if self._change:
+            self._change.cancel()
+        self._change = asyncio.create_task(work)
+
+    def close(self) -> None:
+        """The session has ended; its pages are the scheduler's to release."""
+        if self._change:
+            self._change.cancel()
+        if self.outlet:
+            self.outlet.close()
 
     def fail(self, error: SwarmError, load: pb.Load | None = None) -> None:
         """Tell the client what went wrong; the session goes on, until it has gone wrong too often."""

@@ -1,0 +1,165 @@
+"""The hops of one session, and what travels between them and the client."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from swarm.client.hop_stream import HopFailed, HopStream
+from swarm.route.route import Hop
+from swarm.wire import codec
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.journal import Journal
+from swarm.wire.transport import Peer
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    model: str
+    revision: str
+    hidden_size: int
+    wire_dtype: torch.dtype
+    max_tokens: int  # KV positions reserved on every hop
+    open_timeout_s: float
+    step_timeout_s: float  # for an answer from a chain of which every hop says that it is at work
+    coverage_timeout_s: float = 30.0  # wait for somebody to serve blocks that nobody serves any more
+    max_repairs: int = 8  # hops replaced without a step answered in between
+
+
+class Chain:
+    """A session's streams, one to each hop in order; its hops may be replaced while it lives.
+
+    What the last hop answers, and failures, wait in `inbox`. Activations that a hop could not push are passed on to the
+    next from here.
+    """
+
+    def __init__(self, options: SessionOptions):
+        self.options = options
+        self.id = os.urandom(16)
+        self.streams: list[HopStream] = []
+        self.retired: list[HopStream] = []
+        self.inbox: asyncio.Queue[pb.Step | HopFailed] = asyncio.Queue()
+        self.sent = Journal(options.hidden_size, codec.wire_dtype(options.wire_dtype))  # to the first hop
+        self.shadow: HopStream | None = None  # will take the first hop's place, and gets a copy of what that gets
+        self.on_leaving: Callable[[HopStream], None] = lambda stream: None
+        self._seq = 0
+
+    def next_seq(self) -> int:
+        """A number for whatever is sent next: newer than everything before."""
+        self._seq += 1
+        return self._seq
+
+    async def open(self, hops: Sequence[Hop], peers: Sequence[Peer]) -> None:
+        """Open the session on all hops at once. Raises HopFailed naming the first hop that refused."""
+        self.streams = await self.open_streams(hops, peers)
+
+    async def open_streams(
+        self, hops: Sequence[Hop], peers: Sequence[Peer], after: HopStream | None = None
+    ) -> list[HopStream]:
+        """Open the session on consecutive `hops`, which reserves their pages and connects each to the next, and the
+        last to `after`. All or none: raises HopFailed naming the first that refused."""
+        streams = [HopStream(hop, peer, self.id, self._receive) for hop, peer in zip(hops, peers, strict=True)]
+        opening = [
+            stream.open(self._open_request(stream.hop, following), self.options.open_timeout_s)
+            for stream, following in zip(streams, [*streams[1:], after], strict=True)
+        ]
+        outcomes = await asyncio.gather(*opening, return_exceptions=True)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failures:
+            for stream in streams:
+                stream.close()
+            raise next((f for f in failures if not isinstance(f, HopFailed)), failures[0])
+        return streams
+
+    def _open_request(self, hop: Hop, following: HopStream | None) -> pb.Open:
+        request = pb.Open(
+            session_id=self.id,
+            model=self.options.model,
+            revision=self.options.revision,
+            start=hop.start,
+            stop=hop.stop,
+            wire_dtype=codec.wire_dtype(self.options.wire_dtype),
+            max_tokens=self.options.max_tokens,
+            seq=self._seq,
+        )
+        if following:
+            request.next.CopyFrom(following.hop.peer.endpoint)
+            request.ends_replay = following in self.streams and following.filled
+        return request
+
+    def close(self) -> None:
+        """End the session. Does not wait."""
+        for stream in [*self.streams, *self.retired]:
+            stream.close()
+
+    def splice(self, first: int, last: int, streams: Sequence[HopStream]) -> None:
+        """Put `streams` in the place of hops `first` to `last`, and let these go."""
+        leaving = self.streams[first : last + 1]
+        self.streams[first : last + 1] = streams
+        self.retired += leaving
+        for stream in leaving:
+            stream.close()
+
+    async def send(self, position: int, rows: torch.Tensor, want: int) -> None:
+        """Send a step to the first hop. rows: [tokens, hidden_size]. Raises HopFailed."""
+        tensor = codec.encode(rows, self.options.wire_dtype)
+        self.sent.record(position, tensor.data)
+        step = pb.Step(position=position, count=len(rows), want=want, hidden=tensor)
+        await self.write(0, step)
+        if self.shadow:
+            await self.shadow.send(self._as_replay(step))
+
+    async def write(self, index: int, step: pb.Step) -> None:
+        """Send `step` to hop `index` under a new sequence number. Raises HopFailed."""
+        step.seq = self.next_seq()
+        await self.streams[index].send(step)
+
+    async def replay(self, to: HopStream, stop: int) -> None:
+        """Send the first hop's inputs of positions 0 to `stop` again. Raises HopFailed."""
+        for step in self.sent.steps(stop):
+            await to.send(self._as_replay(step))
+
+    def _as_replay(self, step: pb.Step) -> pb.Step:
+        copy = pb.Step()
+        copy.CopyFrom(step)
+        copy.want, copy.replay, copy.seq = pb.NOTHING, True, self.next_seq()
+        return copy
+
+    def broken(self) -> list[tuple[int, int]]:
+        """Runs (first, last) of neighbouring hops that have to be replaced."""
+        runs: list[tuple[int, int]] = []
+        for index, stream in enumerate(self.streams):
+            if stream.failure is None:
+                continue
+            if runs and runs[-1][1] == index - 1:
+                runs[-1] = (runs[-1][0], index)
+            else:
+                runs.append((index, index))
+        return runs
+
+    async def _receive(self, stream: HopStream, message: pb.ToClient | HopFailed) -> None:
+        """Sort what a hop says: results and failures to whoever waits, relays to the next hop."""
+        if stream not in self.streams:
+            return  # replaced, or not yet in its place: its failures show when it is used
+        index = self.streams.index(stream)
+        if isinstance(message, HopFailed):
+            self.inbox.put_nowait(message)
+            return
+        kind, is_last = message.WhichOneof("kind"), index == len(self.streams) - 1
+        if kind == "leaving":
+            self.on_leaving(stream)
+        elif kind == "result" and is_last:
+            self.inbox.put_nowait(message.result)
+        elif kind == "relay" and not is_last:
+            await self._relay(index, message.relay)
+        else:
+            self.inbox.put_nowait(stream.failed("answered with something unexpected"))
+
+    async def _relay(self, index: int, step: pb.Step) -> None:
+        """Under its own sequence number: it is not news, and may have been overtaken."""
+        try:
+            await self.streams[index + 1].send(step)
+        except HopFailed as failure:
+            self.inbox.put_nowait(failure)

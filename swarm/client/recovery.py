@@ -1,0 +1,226 @@
+"""Replacing hops of a chain while its session lives: after they failed, or before they leave."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from swarm.client.chain import Chain
+from swarm.client.generation import Repair
+from swarm.client.hop_stream import HopFailed, HopStream
+from swarm.errors import NoRoute, PeerBusy, PeerUnreachable
+from swarm.route.record import PeerInfo
+from swarm.route.route import Hop
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.transport import Peer
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 0.25  # between two looks for somebody who serves what nobody serves
+CATCH_UP_POLL_S = 0.02
+CATCH_UP_TIMEOUT_S = 30.0
+
+
+class Spares(Protocol):
+    """Who else could serve. Knows the swarm, and remembers who failed."""
+
+    async def replacement(
+        self, start: int, stop: int, before: PeerInfo | None, after: PeerInfo | None, avoid: Collection[str]
+    ) -> tuple[list[Hop], list[Peer]]:
+        """Hops over blocks `start` to `stop` between two peers (None: the client), without those in `avoid`.
+
+        Raises NoRoute if nobody covers them.
+        """
+
+    def report_failure(self, peer_id: str) -> None:
+        """Do not choose this peer again for a while."""
+
+
+class Recovery:
+    """Keeps one session's chain whole."""
+
+    def __init__(self, chain: Chain, spares: Spares):
+        self._chain, self._spares = chain, spares
+        self.repairs: list[Repair] = []
+        self.on_wait: Callable[[str], None] = lambda status: None  # told what a repair waits for; "": no longer
+        self._shadowing: asyncio.Task[list[HopStream]] | None = None
+        self._leavers: list[HopStream] = []  # hops that said they leave; `_shadowing` is to replace the first
+        chain.on_leaving = self._prepare
+
+    def close(self) -> None:
+        self._abandon()
+
+    # --- after a failure ---------------------------------------------------------------------------------------------
+
+    async def repair(self, answered: int) -> None:
+        """Replace all hops that failed, until the chain is whole. answered: positions whose outputs arrived.
+
+        Raises HopFailed if nobody serves their blocks in time, or a predecessor's journal is lost.
+        """
+        started = time.monotonic()
+        self._abandon()
+        lost: list[HopStream] = []
+        while broken := self._chain.broken():
+            first, last = broken[0]
+            lost += self._chain.streams[first : last + 1]
+            try:
+                await self._replace(first, last, answered)
+            except HopFailed:
+                if not self._chain.broken():  # then it is nothing that another peer would mend
+                    raise
+        if lost:
+            self._record(lost, answered, time.monotonic() - started, planned=False)
+
+    async def _replace(self, first: int, last: int, answered: int) -> None:
+        """Put others in the place of hops `first` to `last`, and bring them up to position `answered`."""
+        for stream in self._chain.streams[first : last + 1]:
+            if not isinstance(stream.failure.cause, PeerBusy):
+                self._spares.report_failure(stream.hop.peer.peer_id)
+        streams = await self._open_spares(first, last)
+        for stream in streams:
+            stream.filled = False
+        self._chain.splice(first, last, streams)
+        if first == 0:
+            await self._chain.replay(streams[0], answered)
+            return
+        request = self._reroute(streams[0], answered=answered)
+        answer = await self._chain.streams[first - 1].reroute(request, self._chain.next_seq())
+        if not answer.complete:
+            peer_id = self._chain.streams[first - 1].hop.peer.peer_id
+            raise HopFailed(PeerUnreachable(f"peer {peer_id[-8:]} has lost its journal of this session"), [])
+
+    def _reroute(self, to: HopStream, **fields: object) -> pb.Reroute:
+        return pb.Reroute(next=to.hop.peer.endpoint, seq=self._chain.next_seq(), **fields)
+
+    async def _open_spares(self, first: int, last: int) -> list[HopStream]:
+        """Streams to peers that cover what hops `first` to `last` do; waits for somebody to serve it."""
+        deadline = time.monotonic() + self._chain.options.coverage_timeout_s
+        full: set[str] = set()
+        start, stop = self._chain.streams[first].hop.start, self._chain.streams[last].hop.stop
+        try:
+            while True:
+                try:
+                    return await self._try_open(first, last, full)
+                except NoRoute as error:
+                    left_s = deadline - time.monotonic()
+                    if left_s <= 0:
+                        raise HopFailed(error, []) from error
+                    self.on_wait(f"waiting up to {left_s:.0f} s for a peer that serves blocks {start}:{stop}")
+                    await asyncio.sleep(RETRY_S)
+                    full.clear()
+        finally:
+            self.on_wait("")
+
+    async def _try_open(self, first: int, last: int, full: set[str]) -> list[HopStream]:
+        """Raises NoRoute when there is nobody left to try."""
+        streams = self._chain.streams
+        before = streams[first - 1].hop.peer if first else None
+        after = streams[last + 1] if last + 1 < len(streams) else None
+        while True:
+            hops, peers = await self._spares.replacement(
+                streams[first].hop.start, streams[last].hop.stop, before, after and after.hop.peer, full
+            )
+            try:
+                return await self._chain.open_streams(hops, peers, after)
+            except HopFailed as failure:
+                if isinstance(failure.cause, PeerUnreachable):
+                    for peer_id in failure.peer_ids:
+                        self._spares.report_failure(peer_id)
+                else:
+                    logger.info("a spare refused: %s", failure)
+                    full.update(failure.peer_ids)
+
+    # --- before somebody leaves --------------------------------------------------------------------------------------
+
+    def _prepare(self, leaver: HopStream) -> None:
+        """A hop says that it will leave: fill a replacement while it goes on serving."""
+        self._leavers.append(leaver)
+        self._shadow_next()
+
+    def _shadow_next(self) -> None:
+        self._leavers = [stream for stream in self._leavers if stream in self._chain.streams and not stream.failure]
+        if self._leavers and self._shadowing is None:
+            self._shadowing = asyncio.create_task(self._shadow(self._leavers[0]))
+
+    async def _shadow(self, leaver: HopStream) -> list[HopStream]:
+        """Streams that hold all that `leaver` holds, and go on receiving what it receives."""
+        chain = self._chain
+        index = chain.streams.index(leaver)
+        streams = await self._try_open(index, index, {leaver.hop.peer.peer_id})
+        try:
+            if index == 0:
+                chain.shadow = streams[0]
+                await chain.replay(streams[0], chain.sent.length)
+            else:
+                request = self._reroute(streams[0], shadow=True)
+                answer = await chain.streams[index - 1].reroute(request, chain.next_seq())
+                if not answer.complete:
+                    raise NoRoute("the predecessor cannot fill another hop")
+            await self._caught_up(streams[-1])
+        except BaseException:
+            self._drop_shadow(streams)
+            raise
+        return streams
+
+    async def _caught_up(self, stream: HopStream) -> None:
+        """Wait until `stream` has computed all but the token or two that are just on their way."""
+        async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
+            while True:
+                progress = await stream.probe(self._chain.next_seq())
+                if progress and progress.computed >= self._chain.sent.length - 2:
+                    return
+                await asyncio.sleep(CATCH_UP_POLL_S)
+
+    async def hand_over(self) -> None:
+        """If a replacement for a leaving hop is ready, put it in that hop's place. For between two steps."""
+        if self._shadowing is None or not self._shadowing.done():
+            return
+        leaver, task = self._leavers.pop(0), self._shadowing
+        self._shadowing = None
+        if task.cancelled() or task.exception() or leaver.failure:
+            self._discard(task)
+        else:
+            await self._switch(leaver, task.result())
+        self._shadow_next()
+
+    async def _switch(self, leaver: HopStream, streams: Sequence[HopStream]) -> None:
+        started, index = time.monotonic(), self._chain.streams.index(leaver)
+        if index:
+            previous = self._chain.streams[index - 1]
+            try:
+                await previous.reroute(self._reroute(streams[0]), self._chain.next_seq())
+            except HopFailed:
+                self._drop_shadow(streams)  # the repair that is now due replaces both
+                return
+        self._chain.shadow = None
+        self._chain.splice(index, index, streams)
+        self._record([leaver], self._chain.sent.length, time.monotonic() - started, planned=True)
+
+    def _discard(self, task: asyncio.Task[list[HopStream]]) -> None:
+        if task.cancelled():
+            return
+        if error := task.exception():
+            logger.info("a session stays on a peer that leaves: %s", error)
+        else:
+            self._drop_shadow(task.result())
+
+    def _abandon(self) -> None:
+        """Give up a handover that is under way."""
+        if self._shadowing is None:
+            return
+        if self._shadowing.done():
+            self._discard(self._shadowing)
+        else:
+            self._shadowing.cancel()
+        self._shadowing, self._leavers = None, []
+
+    def _drop_shadow(self, streams: Sequence[HopStream]) -> None:
+        self._chain.shadow = None
+        for stream in streams:
+            stream.close()
+
+    def _record(self, lost: Sequence[HopStream], position: int, seconds: float, planned: bool) -> None:
+        peer_ids = tuple(stream.hop.peer.peer_id for stream in lost)
+        blocks = tuple((stream.hop.start, stream.hop.stop) for stream in lost)
+        self.repairs.append(Repair(peer_ids, blocks, position, seconds, planned))

@@ -1,0 +1,105 @@
+"""Where one session's outputs go on this hop: to the client, to the next hop, or to the one that will replace it."""
+
+from collections.abc import Callable
+
+from swarm.server.journal import Journals
+from swarm.server.links import Link, Links
+from swarm.wire import messages_pb2 as pb
+
+Relay = Callable[[pb.Step], None]
+
+
+class Outlet:
+    """Sends a session's computed steps to its successor, over a link or, where there is none, through the client, and
+    keeps the journal from which a replacement of that successor is filled."""
+
+    def __init__(self, request: pb.Open, links: Links, journals: Journals, relay: Relay):
+        """relay: hands a step to the client, which passes it to the next hop."""
+        self._session_id, self._start = request.session_id, request.stop  # by which the successor knows the session
+        self._links, self._journals, self._relay = links, journals, relay
+        self.journal = journals.open(request.wire_dtype)
+        self._successor_has = request.max_tokens if request.ends_replay else 0  # positions
+        self._link: Link | None = None
+        self._shadow: Link | None = None
+        self._seq = request.seq  # of what is sent as a copy: newer than all that the receiver was sent before
+
+    async def connect(self, endpoint: pb.Endpoint) -> bool:
+        """Connect to the first successor; False if it cannot be reached from here, and all goes through the client."""
+        self._link = await self._links.acquire(endpoint)
+        return self._link is not None
+
+    def refused_over(self, link: Link) -> bool:
+        """Whether a refusal that came over `link` is the present successor's, and not that of one that was replaced."""
+        if link is self._shadow:
+            self._drop_shadow()
+        return link is self._link
+
+    def send(self, step: pb.Step) -> None:
+        """Send a computed step on. A replay stops here if the successor holds its positions already."""
+        step.session_id, step.start = self._session_id, self._start
+        self._journals.record(self.journal, step.position, step.hidden.data)
+        end = step.position + step.count
+        if self._shadow:
+            self._shadow.send(self._as_copy(step))
+        if step.replay and end <= self._successor_has:
+            return
+        self._successor_has = end
+        self._pass_on(step)
+
+    async def reroute(self, request: pb.Reroute) -> pb.Rerouted:
+        """Put another hop in the successor's place, filled from the journal, or beside it."""
+        self._seq = max(self._seq, request.seq)
+        if not request.HasField("next"):
+            self._follow(None)
+            return pb.Rerouted(seq=request.seq, complete=True)
+        if self._shadow and self._shadow.endpoint == request.next:  # it holds all that was ever sent
+            link, self._shadow = self._shadow, None
+            self._follow(link)
+            return pb.Rerouted(seq=request.seq, pushes=True, complete=True)
+        self._drop_shadow()
+        if not self.journal.complete:
+            return pb.Rerouted(seq=request.seq)
+        link = await self._links.acquire(request.next)
+        # Nothing is awaited from here on: whatever is computed later is sent after the replays.
+        if request.shadow:
+            self._shadow = link
+            self._replay(self.journal.length, link.send if link else None)
+            return pb.Rerouted(seq=request.seq, pushes=link is not None, complete=link is not None)
+        self._follow(link)
+        self._replay(request.answered, self._pass_on)
+        self._successor_has = min(request.answered, self.journal.length)
+        return pb.Rerouted(seq=request.seq, pushes=link is not None, complete=True)
+
+    def close(self) -> None:
+        """The session has ended."""
+        self._follow(None)
+        self._drop_shadow()
+        self._journals.close(self.journal)
+
+    def _replay(self, stop: int, send: Callable[[pb.Step], None] | None) -> None:
+        for step in self.journal.steps(stop) if send else ():
+            send(self._as_copy(step))
+
+    def _pass_on(self, step: pb.Step) -> None:
+        if self._link:
+            self._link.send(step)
+        else:
+            self._relay(step)
+
+    def _as_copy(self, step: pb.Step) -> pb.Step:
+        """`step` as a replay: whoever gets it fills its cache with it and answers nothing."""
+        copy = pb.Step()
+        copy.CopyFrom(step)
+        copy.session_id, copy.start = self._session_id, self._start
+        copy.want, copy.replay, copy.seq = pb.NOTHING, True, max(step.seq, self._seq)
+        return copy
+
+    def _follow(self, link: Link | None) -> None:
+        if self._link:
+            self._links.release(self._link)
+        self._link = link
+
+    def _drop_shadow(self) -> None:
+        if self._shadow:
+            self._links.release(self._shadow)
+            self._shadow = None

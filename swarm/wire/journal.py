@@ -1,0 +1,52 @@
+"""What a sender sent in one session, so that it can be sent again to whoever replaces the receiver.
+
+Hops keep one for their successor, and the client one for the first hop.
+"""
+
+from collections.abc import Iterator
+
+from swarm.wire import codec
+from swarm.wire import messages_pb2 as pb
+
+REPLAY_TOKENS = 256  # in one message: what a prompt's chunks have, so that the receiver computes it as fast
+
+
+class Journal:
+    """The rows of positions 0, 1, ... of one session, as they were on the wire. A row at a position already there
+    replaces it and all that followed, as it does in the receiver's cache."""
+
+    def __init__(self, hidden_size: int, wire_dtype: int):
+        """wire_dtype: a pb.DType."""
+        self._hidden_size, self._wire_dtype = hidden_size, wire_dtype
+        self._row_bytes = hidden_size * codec.torch_dtype(wire_dtype).itemsize
+        self._data = bytearray()
+        self.complete = True  # False: what it held was dropped, and nothing is recorded any more
+
+    @property
+    def length(self) -> int:
+        """Positions held."""
+        return len(self._data) // self._row_bytes
+
+    @property
+    def nbytes(self) -> int:
+        return len(self._data)
+
+    def record(self, position: int, data: bytes) -> None:
+        """Rows from `position` on. position: at most `length`."""
+        if self.complete:
+            self._data[position * self._row_bytes :] = data
+
+    def drop(self) -> None:
+        """Give the memory back; the session can then only be replayed by somebody further up the chain."""
+        self._data, self.complete = bytearray(), False
+
+    def steps(self, stop: int) -> Iterator[pb.Step]:
+        """Positions 0 to `stop` as replays. Session, hop and sequence number are for the caller to fill in."""
+        for position in range(0, min(stop, self.length), REPLAY_TOKENS):
+            count = min(REPLAY_TOKENS, stop - position, self.length - position)
+            data = bytes(self._data[position * self._row_bytes : (position + count) * self._row_bytes])
+            shape = [count, self._hidden_size]
+            tensor = pb.Tensor(
+                dtype=self._wire_dtype, shape=shape, data=data, digest=codec.digest(self._wire_dtype, shape, data)
+            )
+            yield pb.Step(position=position, count=count, hidden=tensor, want=pb.NOTHING, replay=True)
