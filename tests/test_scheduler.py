@@ -136,9 +136,9 @@ def test_a_session_that_goes_wrong_too_often_is_closed():
 def test_a_client_that_does_not_read_is_taken_for_gone():
     session = make_session()
     for _ in range(OUTBOX_MESSAGES):
-        session.answer(pb.Step())
+        session.send_on(pb.Step())
     assert not session.overflowed.is_set()
-    session.answer(pb.Step())
+    session.send_on(pb.Step())
     assert session.overflowed.is_set()
 
 
