@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from swarm.route.network import Array, Problem
-from swarm.route.shortest import Bounds, shortest
+from swarm.route.shortest import Moves, Outlook, shortest
 
 MAX_LABELS = 4096  # at one block; above it the least promising are dropped, and the result may miss the optimum
 MAX_RATES = 20
@@ -90,7 +90,8 @@ class _Labels:
         """rate: seconds per price; the bound at the right one leaves the fewest labels."""
         self._problem, self._max_price, self._rate = problem, max_price, rate
         self._limit_s = limit_s * (1 - ROUNDING)
-        self._plain, self._priced = Bounds.of(problem), Bounds.of(problem.priced(rate))
+        moves = Moves.least(problem)
+        self._plain, self._priced = Outlook.of(problem, moves), Outlook.of(problem.priced(rate), moves)
         self._least_price = least_prices(problem)
 
     def search(self) -> Array | None:
@@ -119,21 +120,21 @@ class _Labels:
 
     def _moves(self, block: int, peer: Array, seconds: Array, price: Array) -> _Layer:
         problem = self._problem
-        targets = self._targets(block, seconds, price)
+        targets = self._targets(block, peer, seconds, price)
         sources, place = np.unique(peer, return_inverse=True)
         arrivals = problem.legs(sources, targets)[place] + seconds[:, None] + problem.enter_s[targets]
         fits = self._promising(block, targets[None, :], arrivals, price[:, None])
         row, column = np.nonzero(fits & (peer[:, None] != targets))
         return _Layer(targets[column], arrivals[row, column], price[row], row)
 
-    def _targets(self, block: int, seconds: Array, price: Array) -> Array:
+    def _targets(self, block: int, peer: Array, seconds: Array, price: Array) -> Array:
         """Peers that some label could move to and still be promising."""
         peers = np.arange(len(self._problem.enter_s))
         if not len(seconds):
             return peers[:0]
-        least = price.min()
-        moved = self._promising(block, peers, seconds.min() + self._plain.move_s, least)
-        worth = (seconds + self._rate * (price - least)).min() + self._plain.move_s
+        least, moves = price.min(), self._plain.moves
+        moved = self._promising(block, peers, moves.arrive(peer, seconds), least)
+        worth = moves.arrive(peer, seconds + self._rate * (price - least))
         return np.flatnonzero(moved & (self._exchanged(block, peers, worth, least) < self._limit_s))
 
     def _promising(self, block: int, peer: Array, seconds: Array, price: Array) -> Array:

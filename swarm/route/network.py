@@ -148,16 +148,18 @@ class Problem:
         row, slot = np.nonzero(place >= 0)
         return row, place[row, slot], self.measured_s[owners[row], slot]
 
-    def least_leg_s(self) -> Array:
-        """[n]: no leg into a peer costs less than this."""
-        least = np.append(self.far_s + self.bytes_s, 0.0)  # the last stands for the filling of `neighbour`
-        if self.measured_s.size:
-            least[:-1] = np.minimum(least[:-1], self.measured_s.min(1, initial=np.inf, where=self._filled()))
-            np.minimum.at(least, self.network.neighbour, self.measured_s)
-        return least[:-1] * self.weight
-
-    def _filled(self) -> Array:
-        return self.network.neighbour < len(self.network.candidates)
+    def least_legs(self, group: Array) -> Array:
+        """[groups, n]: no leg into a peer from one of a group costs less than this. group [n]: of each peer, from 0,
+        none of them empty."""
+        far_s, bytes_s = np.full((2, group.max() + 1), np.inf)
+        np.minimum.at(far_s, group, self.far_s)
+        np.minimum.at(bytes_s, group, self.bytes_s)
+        least = np.maximum.outer(far_s, self.far_s) + np.maximum.outer(bytes_s, self.bytes_s)
+        row, slot = np.nonzero(self.network.neighbour < len(group))
+        other, seconds = self.network.neighbour[row, slot], self.measured_s[row, slot]
+        np.minimum.at(least, (group[row], other), seconds)
+        np.minimum.at(least, (group[other], row), seconds)
+        return least * self.weight
 
     def cost_of(self, owners: Array) -> float:
         """owners: the peer of each block, [stop - start]."""
