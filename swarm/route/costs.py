@@ -40,7 +40,7 @@ class PeerCosts:
 
     def decode_block_s(self, batch: float) -> float:
         """Seconds of one block for one step of a batch of `batch` sessions: linear between what was measured, and
-        beyond it."""
+        beyond it; never less than for a smaller batch."""
         times = self.decode_s
         if not times:
             return DEFAULT_BLOCK_S
@@ -48,7 +48,7 @@ class PeerCosts:
             return times[0]
         right = min(bisect.bisect_left(BATCHES, batch), len(times) - 1)
         left_batch, right_batch = BATCHES[right - 1], BATCHES[right]
-        slope = (times[right] - times[right - 1]) / (right_batch - left_batch)
+        slope = max(times[right] - times[right - 1], 0.0) / (right_batch - left_batch)
         return times[right - 1] + slope * (batch - left_batch)
 
     def prefill_block_s(self) -> float:

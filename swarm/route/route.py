@@ -1,5 +1,10 @@
-"""Choosing a chain of peers that covers the model: pure, no I/O."""
+"""What a chain of peers that covers the model is, what it costs, and the one with the fewest hops: pure, no I/O.
 
+The cheapest chain is found by swarm.route.search.
+"""
+
+import itertools
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,19 +33,24 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Request:
-    """What a chain is wanted for."""
+    """What a chain is wanted for: a whole chain, or a replacement for part of one."""
 
-    prompt_tokens: int
+    prompt_tokens: int  # for a replacement: those to replay
     new_tokens: int
     token_bytes: int  # one token's activations on the wire
     seconds_per_price: float = 0.0  # what saving one unit of price is worth
     max_price: float | None = None  # for the whole request
     recovery_s: float = 1.0  # pause that a lost peer costs
     token_s: float = 0.1  # expected time per token, by which hazards are weighed
-    start: int = 0  # a whole chain, or a replacement for part of one
-    stop: int | None = None  # None: to the end of the model
-    before: str | None = None  # peer id of the hop before; None: the client
-    after: str | None = None  # of the hop after; None: the client
+    start: int = 0  # first block
+    stop: int | None = None  # one past the last; None: to the end of the model
+    before: Candidate | None = None  # the hop before; None: the client
+    after: Candidate | None = None  # the hop after; None: the client
+
+    @property
+    def tokens(self) -> int:
+        """That are paid for."""
+        return self.prompt_tokens + self.new_tokens
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,55 @@ class Hop:
     peer: PeerInfo
     start: int  # first block it computes in this chain
     stop: int  # one past the last
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Hops in order, and what a request is expected to cost on them."""
+
+    hops: tuple[Hop, ...]
+    seconds: float  # everything in one figure: time, expected loss of peers, and the price at its worth in seconds
+    token_s: float  # between two new tokens
+    prefill_s: float  # until the prompt is through
+    price: float  # of the whole request
+
+
+def cost_chain(hops: Sequence[Hop], candidates: Mapping[str, Candidate], request: Request) -> Chain:
+    """What `request` costs on `hops`; `candidates` by peer id. This sum is what the search minimises, and what tells
+    two chains apart once fresher figures are known."""
+    peers = [candidates[hop.peer.peer_id] for hop in hops]
+    blocks = [hop.stop - hop.start for hop in hops]
+    legs, back = _legs(peers, request)
+    links = legs if back is None else [*legs, back]
+    token_s = sum(count * peer.decode_s + peer.queue_s for count, peer in zip(blocks, peers, strict=True))
+    token_s += sum(link.one_way_s(request.token_bytes) for link in links)
+    prefill_s = sum(count * peer.prefill_s for count, peer in zip(blocks, peers, strict=True)) * request.prompt_tokens
+    prefill_s += sum(link.one_way_s(request.prompt_tokens * request.token_bytes) for link in legs)
+    if back is not None:
+        prefill_s += back.one_way_s(request.token_bytes)  # only the last position comes back
+    losses = request.new_tokens * request.token_s * sum(peer.hazard_per_s for peer in peers)
+    price = request.tokens * sum(count * peer.price for count, peer in zip(blocks, peers, strict=True))
+    seconds = request.new_tokens * token_s + prefill_s + losses * request.recovery_s
+    return Chain(tuple(hops), seconds + request.seconds_per_price * price, token_s, prefill_s, price)
+
+
+def _legs(peers: Sequence[Candidate], request: Request) -> tuple[list[Link], Link | None]:
+    """The links that a whole prompt crosses, and the one back to the client, if the last hop answers to it."""
+    first = peers[0].client if request.before is None else link_between(request.before, peers[0])
+    legs = [first, *(link_between(left, right) for left, right in itertools.pairwise(peers))]
+    if request.after is None:
+        return legs, peers[-1].client
+    return [*legs, link_between(peers[-1], request.after)], None
+
+
+def link_between(left: Candidate, right: Candidate) -> Link:
+    """As measured by either, the worse figure where both did. Where neither did, the round trip lies between the
+    difference and the sum of those to the client; their maximum is the middle of that."""
+    if left.peer.peer_id == right.peer.peer_id:
+        return Link(0.0, math.inf)
+    measured = [left.links.get(right.peer.peer_id), right.links.get(left.peer.peer_id)]
+    links = [link for link in measured if link is not None] or [left.client, right.client]
+    return Link(max(link.round_trip_s for link in links), min(link.bytes_per_s for link in links))
 
 
 def fewest_hops(peers: Sequence[PeerInfo], num_blocks: int, rng: random.Random) -> list[Hop]:
@@ -63,7 +122,7 @@ def fewest_hops(peers: Sequence[PeerInfo], num_blocks: int, rng: random.Random) 
     while block < num_blocks:
         furthest = max((peer.stop for peer in peers if peer.start <= block), default=0)
         if furthest <= block:
-            raise NoRoute(_explain(peers, num_blocks))
+            raise NoRoute(explain_gaps(peers, num_blocks))
         candidates = [peer for peer in peers if peer.start <= block and peer.stop == furthest]
         chain.append(Hop(rng.choice(candidates), block, min(furthest, num_blocks)))
         block = furthest
@@ -82,8 +141,11 @@ def missing_blocks(peers: Sequence[PeerInfo], num_blocks: int) -> list[tuple[int
     return gaps
 
 
-def _explain(peers: Sequence[PeerInfo], num_blocks: int) -> str:
-    gaps = [f"{start}:{stop}" for start, stop in missing_blocks(peers, num_blocks)]
+def explain_gaps(peers: Sequence[PeerInfo], num_blocks: int, start: int = 0, stop: int | None = None) -> str:
+    """Why `peers` make no chain over blocks `start` to `stop`, and the command that would help."""
+    stop = num_blocks if stop is None else stop
+    clipped = [(max(left, start), min(right, stop)) for left, right in missing_blocks(peers, num_blocks)]
+    gaps = [f"{left}:{right}" for left, right in clipped if left < right]
     return (
         f"no peer serves blocks {', '.join(gaps)} of this model's {num_blocks}; "
         f"start one with `python -m swarm.server --blocks {gaps[0]}`"

@@ -133,10 +133,13 @@ class Peer:
         """A new Push stream: write Bundle, read Failure."""
         return self._push()
 
-    async def status(self, timeout_s: float) -> pb.Status:
-        """The peer's Status. Raises PeerUnreachable if none comes in time."""
+    async def status(self, timeout_s: float, padding_bytes: int = 0) -> pb.Status:
+        """The peer's Status. Raises PeerUnreachable if none comes in time.
+
+        padding_bytes: to send along, so that the time taken tells the link's bandwidth.
+        """
         try:
-            return await self._status(pb.StatusRequest(), timeout=timeout_s)
+            return await self._status(pb.StatusRequest(padding=bytes(padding_bytes)), timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise unreachable(self, error) from error
 

@@ -1,0 +1,175 @@
+"""A picture of the swarm in arrays, made once, and the costs that one request meets in it. Pure.
+
+All arrays over peers are in the order of the candidates; n is their number.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from swarm.route.route import Candidate, Chain, Hop, Request, cost_chain, link_between
+
+Array = np.ndarray
+
+
+class Network:
+    """Candidates, and the links between them, ready to be searched for any number of requests."""
+
+    def __init__(self, candidates: Sequence[Candidate], num_blocks: int):
+        """candidates: one for each peer."""
+        self.candidates = tuple(candidates)
+        self.num_blocks = num_blocks
+        self.by_id = {candidate.peer.peer_id: candidate for candidate in candidates}
+        self._index = {peer_id: index for index, peer_id in enumerate(self.by_id)}
+        if len(self.by_id) != len(self.candidates):
+            raise ValueError("a peer that is a candidate twice")
+        ranges = np.array([candidate.peer.blocks for candidate in candidates]).reshape(-1, 2)
+        block = np.arange(num_blocks)[:, None]
+        self.serves = (ranges[:, 0] <= block) & (block < ranges[:, 1])  # [num_blocks, n]
+        self.outside = np.where(self.serves, 0.0, np.inf)  # the same, as what it costs: nothing, or too much
+        self.decode_s = self._column("decode_s")
+        self.prefill_s = self._column("prefill_s")
+        self.queue_s = self._column("queue_s")
+        self.price = self._column("price")
+        self.hazard_per_s = self._column("hazard_per_s")
+        self.round_trip_s = np.array([candidate.client.round_trip_s for candidate in candidates])
+        self.byte_s = np.array([1 / candidate.client.bytes_per_s for candidate in candidates])
+        self._measure()
+
+    def _column(self, name: str) -> Array:
+        return np.array([getattr(candidate, name) for candidate in self.candidates], dtype=np.float64)
+
+    def _measure(self) -> None:
+        """Who measured a link to whom: a row for each peer, as long as the longest, filled up with n."""
+        size = len(self.candidates)
+        rows = [
+            [(self._index[peer_id], link) for peer_id, link in candidate.links.items() if peer_id in self._index]
+            for candidate in self.candidates
+        ]
+        degree = max(map(len, rows), default=0)
+        self.neighbour = np.full((size, degree), size)
+        self.neighbour_round_trip_s = np.zeros((size, degree))
+        self.neighbour_byte_s = np.zeros((size, degree))
+        for left, (candidate, row) in enumerate(zip(self.candidates, rows, strict=True)):
+            for column, (right, link) in enumerate(row):
+                if candidate.peer.peer_id in self.candidates[right].links or left == right:
+                    link = link_between(candidate, self.candidates[right])
+                self.neighbour[left, column] = right
+                self.neighbour_round_trip_s[left, column] = link.round_trip_s
+                self.neighbour_byte_s[left, column] = 1 / link.bytes_per_s
+
+    def hops(self, owners: Sequence[int], start: int) -> list[Hop]:
+        """owners: the peers, by index, of blocks from `start` on; consecutive blocks of one peer are one hop."""
+        edges = [0, *(place for place in range(1, len(owners)) if owners[place] != owners[place - 1]), len(owners)]
+        return [
+            Hop(self.candidates[owners[left]].peer, start + left, start + right)
+            for left, right in itertools.pairwise(edges)
+        ]
+
+    def chain(self, owners: Sequence[int], request: Request) -> Chain:
+        return cost_chain(self.hops(owners, request.start), self.by_id, request)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The additive costs of one request, in seconds: what route.cost_chain sums, taken apart."""
+
+    network: Network
+    start: int
+    stop: int
+    block_s: Array  # [n] one block
+    enter_s: Array  # [n] each hop, apart from its legs
+    first_s: Array  # [n] the leg into the first hop
+    last_s: Array  # [n] the leg out of the last
+    price: Array  # [n] one block, the whole request
+    far_s: Array  # [n] what the round trip to the client makes of a leg
+    bytes_s: Array  # [n] what its bandwidth does
+    measured_s: Array  # [n, degree] the legs that were measured
+    weight: Array  # [n] factor by which a peer, and the leg into it, look dearer than they are
+
+    @classmethod
+    def of(cls, network: Network, request: Request) -> "Problem":
+        new, crossings = request.new_tokens, (request.new_tokens + 1) / 2  # of a round trip
+        nbytes = request.tokens * request.token_bytes
+        far_s, bytes_s = network.round_trip_s * crossings, network.byte_s * nbytes
+        price = network.price * request.tokens
+        losses = new * request.token_s * request.recovery_s * network.hazard_per_s
+        problem = cls(
+            network=network,
+            start=request.start,
+            stop=network.num_blocks if request.stop is None else request.stop,
+            block_s=new * network.decode_s + request.prompt_tokens * network.prefill_s
+            + request.seconds_per_price * price,
+            enter_s=new * network.queue_s + losses,
+            first_s=far_s + bytes_s,
+            last_s=far_s + network.byte_s * ((new + 1) * request.token_bytes),
+            price=price,
+            far_s=far_s,
+            bytes_s=bytes_s,
+            measured_s=network.neighbour_round_trip_s * crossings + network.neighbour_byte_s * nbytes,
+            weight=np.ones(len(network.candidates)),
+        )
+        ends = {"first_s": request.before, "last_s": request.after}
+        legs = {name: _legs_of(end, network, crossings, nbytes) for name, end in ends.items() if end is not None}
+        return replace(problem, **legs)
+
+    def priced(self, seconds_per_price: float) -> "Problem":
+        """The same, where a unit of price costs so many seconds more."""
+        return replace(self, block_s=self.block_s + seconds_per_price * self.price)
+
+    def weighted(self, factors: Array) -> "Problem":
+        """The same, where peers and the legs at them cost `factors` [n] times as much."""
+        return replace(
+            self,
+            block_s=self.block_s * factors,
+            enter_s=self.enter_s * factors,
+            first_s=self.first_s * factors,
+            last_s=self.last_s * factors,
+            weight=self.weight * factors,
+        )
+
+    def legs(self, sources: Array, targets: Array) -> Array:
+        """[sources, targets]: seconds of a leg between two peers, as route.link_between knows the link."""
+        cost = np.maximum.outer(self.far_s[sources], self.far_s[targets])
+        cost += np.maximum.outer(self.bytes_s[sources], self.bytes_s[targets])
+        row, column, seconds = self._measured(sources, targets)
+        cost[row, column] = seconds
+        row, column, seconds = self._measured(targets, sources)
+        cost[column, row] = seconds
+        return cost * self.weight[targets]
+
+    def _measured(self, owners: Array, others: Array) -> tuple[Array, Array, Array]:
+        """Places in `owners` and in `others` of the pairs whose first has measured the link, and its cost."""
+        place = np.full(len(self.network.candidates) + 1, -1)
+        place[others] = np.arange(len(others))
+        place = place[self.network.neighbour[owners]]
+        row, slot = np.nonzero(place >= 0)
+        return row, place[row, slot], self.measured_s[owners[row], slot]
+
+    def least_legs(self, group: Array) -> Array:
+        """[groups, n]: no leg into a peer from one of a group costs less than this. group [n]: of each peer, from 0,
+        none of them empty."""
+        far_s, bytes_s = np.full((2, group.max() + 1), np.inf)
+        np.minimum.at(far_s, group, self.far_s)
+        np.minimum.at(bytes_s, group, self.bytes_s)
+        least = np.maximum.outer(far_s, self.far_s) + np.maximum.outer(bytes_s, self.bytes_s)
+        row, slot = np.nonzero(self.network.neighbour < len(group))
+        other, seconds = self.network.neighbour[row, slot], self.measured_s[row, slot]
+        np.minimum.at(least, (group[row], other), seconds)
+        np.minimum.at(least, (group[other], row), seconds)
+        return least * self.weight
+
+    def cost_of(self, owners: Array) -> float:
+        """owners: the peer of each block, [stop - start]."""
+        hops = owners[np.append(True, owners[1:] != owners[:-1])]
+        legs = np.diagonal(self.legs(hops[:-1], hops[1:]))
+        work = self.block_s[owners].sum() + self.enter_s[hops].sum()
+        return float(self.first_s[hops[0]] + work + legs.sum() + self.last_s[hops[-1]])
+
+
+def _legs_of(end: Candidate, network: Network, crossings: float, nbytes: float) -> Array:
+    """[n]: the leg between each peer and one that may be none of them."""
+    links = [link_between(end, candidate) for candidate in network.candidates]
+    return np.array([link.round_trip_s * crossings + nbytes / link.bytes_per_s for link in links])
