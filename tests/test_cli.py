@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from helpers import wait_until
+from swarm.errors import InvalidRequest
+from swarm.server.__main__ import parse_announce
 
 
 @pytest.fixture
@@ -102,6 +104,8 @@ BAD_ARGUMENTS = {
     f"--peers {NOBODY}": "no peer answers at",
     "--peers localhost:80": "not a peer address",
     "--port 99999": "not a port",
+    "--announce 203.0.113.7:99999": "99999 is not a port",
+    "--announce http://203.0.113.7": "write HOST, HOST:PORT or [IPV6]:PORT",
     "--kv-memory lots": "not a size",
     "--kv-memory 1k": "raise --kv-memory",
     "--threads 0": "--threads must be positive",
@@ -124,6 +128,26 @@ def test_a_bad_argument_gets_one_line_that_says_what_to_do(refusals, arguments):
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     assert BAD_ARGUMENTS[arguments] in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("203.0.113.7", "203.0.113.7", None),
+        ("peer.example.org:4000", "peer.example.org", 4000),
+        ("2001:db8::1", "2001:db8::1", None),
+        ("[2001:db8::1]", "2001:db8::1", None),
+        ("[2001:db8::1]:4000", "2001:db8::1", 4000),
+    ],
+)
+def test_an_announced_address_is_a_host_and_perhaps_a_port(text, host, port):
+    assert parse_announce(text) == (host, port)
+
+
+@pytest.mark.parametrize("text", ["", ":4000", "a:b", "a:", "a:0", "a:-1", "[a]:4000", "[::1", "1::2::3", "a b", "a/b"])
+def test_what_is_no_address_is_not_announced(text):
+    with pytest.raises(InvalidRequest, match=re.escape(repr(text))):
+        parse_announce(text)
 
 
 @pytest.mark.parametrize("option", ["--port", "--dht-port"])

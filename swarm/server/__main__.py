@@ -3,9 +3,11 @@
 import argparse
 import asyncio
 import gc
+import ipaddress
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -21,8 +23,10 @@ from swarm.route.route import missing_blocks
 from swarm.server.kv_cache import PAGE_TOKENS
 from swarm.server.lifecycle import SERVED_DTYPES, Server, ServerConfig
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.transport import join_address
 from swarm_kernels import QUANTS
 
+_ADDRESS = re.compile(r"(\[[^]]+\]|[^][:/\s]+)(?::(\d+))?")  # HOST[:PORT], with IPv6 in brackets
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -44,7 +48,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--peers", nargs="+", metavar="ADDR", help="addresses of swarm members to join (default: SWARM_PEERS, or "
         "a swarm on this machine; else start one)")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
-    add("--announce", metavar="HOST", help="address that others are told, if it is not --host")
+    add("--announce", metavar="HOST[:PORT]", help="address that others are told, where it is not --host and --port: "
+        "behind a port forward, or with several interfaces; IPv6 with a port in brackets")
     add("--port", type=int, default=0, help="port for activations (default: any free one)")
     add("--dht-port", type=int, default=0, help="port for the directory (default: any free one)")
     add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
@@ -73,6 +78,27 @@ def parse_size(text: str) -> int:
         raise InvalidRequest(f"{text!r} is not a size; write it like 512M or 2G") from error
 
 
+def parse_announce(text: str) -> tuple[str, int | None]:
+    """'203.0.113.7:4000' -> ('203.0.113.7', 4000), '[2001:db8::1]:4000' -> ('2001:db8::1', 4000); without a port None
+    in its place. Raises InvalidRequest."""
+    if _is_ip6(text):
+        return text, None
+    form = _ADDRESS.fullmatch(text)
+    if not form or (text[0] == "[" and not _is_ip6(form[1].strip("[]"))):
+        raise InvalidRequest(f"--announce {text!r} is not an address; write HOST, HOST:PORT or [IPV6]:PORT")
+    if form[2] and not 0 < int(form[2]) < 65536:
+        raise InvalidRequest(f"--announce {text!r}: {form[2]} is not a port; choose one from 1 to 65535")
+    return form[1].strip("[]"), int(form[2]) if form[2] else None
+
+
+def _is_ip6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def check_device(name: str | None) -> str | None:
     """Raises InvalidRequest for a device that is not here."""
     if name is None:
@@ -94,6 +120,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
             raise InvalidRequest(f"{name} {value} is not a port; choose one from 1 to 65535, or 0 for any")
     positive = {"--max-context": args.max_context, "--max-sessions": args.max_sessions, "--threads": args.threads,
                 "--idle-timeout": args.idle_timeout, "--record-life": args.record_life}
+    announce, announce_port = parse_announce(args.announce) if args.announce else (None, None)
     for name, value in positive.items():
         if value is not None and not value > 0:
             raise InvalidRequest(f"{name} must be positive, not {value}")
@@ -107,7 +134,8 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         threads=args.threads,
         peers=tuple(args.peers or peers_from_environment()),
         host=args.host,
-        announce=args.announce,
+        announce=announce,
+        announce_port=announce_port,
         port=args.port,
         dht_port=args.dht_port,
         identity=args.identity,
@@ -176,7 +204,8 @@ async def report_ready(server: Server, output: Output) -> None:
     ranges = [f"{start}:{stop}" for start, stop in gaps]
     lines = [
         f"Serving blocks {record.start}:{record.stop} of {record.num_blocks} of {model} ({_format(record)}) "
-        f"at {record.endpoint.host}:{record.endpoint.port}, room for {load.total_pages * PAGE_TOKENS:,} tokens.",
+        f"at {join_address(record.endpoint.host, record.endpoint.port)}, "
+        f"room for {load.total_pages * PAGE_TOKENS:,} tokens.",
         f"Peer {record.peer_id}",
         "",
         "Another peer joins with:",

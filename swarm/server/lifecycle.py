@@ -44,6 +44,7 @@ class ServerConfig:
     peers: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     announce: str | None = None  # the host that others are told; None: `host`, or this machine's outward address
+    announce_port: int | None = None  # the port that others are told; None: the one listened on
     port: int = 0
     dht_port: int = 0
     identity: Path | None = None
@@ -154,7 +155,7 @@ class Server:
             pb.Endpoint(
                 peer_id=self.record.peer_id,
                 host=config.announce or announced_host(config.host),
-                port=port,
+                port=config.announce_port or port,
                 certificate=certificate.certificate_der,
             )
         )

@@ -79,9 +79,14 @@ async def serve(
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
     credentials = grpc.ssl_server_credentials([(certificate.private_key_pem, certificate.certificate_pem)])
     check_port_free(host, port)
-    bound = server.add_secure_port(f"{host}:{port}", credentials)
+    bound = server.add_secure_port(join_address(host, port), credentials)
     await server.start()
     return server, bound
+
+
+def join_address(host: str, port: int) -> str:
+    """As gRPC and people write it: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def check_port_free(host: str, port: int) -> None:
@@ -105,7 +110,7 @@ class Peer:
 
     def __init__(self, endpoint: pb.Endpoint, max_bytes: int):
         self.peer_id = endpoint.peer_id
-        self.address = f"{endpoint.host}:{endpoint.port}"
+        self.address = join_address(endpoint.host, endpoint.port)
         credentials = grpc.ssl_channel_credentials(pem_from_der(endpoint.certificate))
         options = [
             *_options(max_bytes),
