@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,9 +17,11 @@ from swarm.model.checkpoint import open_checkpoint
 from swarm.model.families import ModelConfig
 from swarm.route.directory import RECORD_LIFE_S, Directory
 from swarm.route.local import announced, claimed_identity, known_addresses
-from swarm.route.record import VERSION
+from swarm.route.record import VERSION, costs_message
 from swarm.server.handler import Handler, Limits
 from swarm.server.kv_cache import PagePool
+from swarm.server.meter import Meter, measure
+from swarm.server.neighbours import Neighbours
 from swarm.server.runner import Runner
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
@@ -119,9 +122,11 @@ class Server:
         )
         if config.threads is None:
             await asyncio.to_thread(blocks.tune, pool.tensors)
+        self.meter = Meter(await asyncio.to_thread(measure, blocks, pool))
         self.record = self._make_record(model, blocks, self.identity)
         limits = Limits(config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s)
         self.handler = Handler(self.record, model.hidden_size, Runner(blocks, pool), pool, limits)
+        self.handler.scheduler.on_batch = self.meter.observe_batch
         await self._serve(model)
 
     def _make_record(self, model: ModelConfig, blocks: BlockRange, identity: Identity) -> pb.PeerRecord:
@@ -161,12 +166,18 @@ class Server:
         )
         self._stack.push_async_callback(handler.close)
         self._stack.push_async_callback(grpc_server.stop, grace=0.5)
+        self._started_ms = int(time.time() * 1000)
+        self.neighbours = Neighbours(self.directory, self.record, max_message_bytes(model.hidden_size))
+        self._stack.push_async_callback(self.neighbours.close)
         self._tasks = [asyncio.create_task(handler.scheduler.run()), asyncio.create_task(self._heartbeat())]
         self._stack.callback(self._cancel_tasks)
         await self._publish()
+        self._tasks.append(asyncio.create_task(self.neighbours.run(config.record_life_s / 3)))
         self._stack.push_async_callback(self._say_goodbye)
 
     async def _publish(self) -> None:
+        costs = replace(self.meter.costs(), started_ms=self._started_ms, links=self.neighbours.links())
+        self.record.costs.CopyFrom(costs_message(costs))
         self.record.load.CopyFrom(self.handler.load())
         await self.directory.publish(self.record, self.identity, self.config.record_life_s)
 
