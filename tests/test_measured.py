@@ -16,7 +16,7 @@ from swarm.model.families import ModelConfig
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.route.record import MAX_LINKS, PeerInfo
 from swarm.server.kv_cache import PAGE_TOKENS, PagePool
-from swarm.server.meter import LEAST_PREFILL_TOKENS, QUEUE_HALF_LIFE_S, Meter, measure
+from swarm.server.meter import LEAST_PREFILL_TOKENS, QUEUE_HALF_LIFE_S, Meter, _plausible, measure
 from swarm.server.neighbours import choose, may_meet
 from swarm.server.scheduler import BatchLimits, Scheduler
 from swarm.wire import messages_pb2 as pb
@@ -135,6 +135,11 @@ def test_the_scheduler_reports_its_batches_and_how_long_they_waited(meter):
 
 
 # --- at the start ----------------------------------------------------------------------------------------------------
+
+
+def test_a_size_that_something_held_up_is_corrected_by_the_others():
+    assert _plausible([1.0, 9.0, 1.5, 2.0, 90.0]) == (1.0, 1.5, 1.5, 2.0, 4.0)
+    assert _plausible([9.0, 1.0]) == (1.0, 1.0)
 
 
 def test_real_blocks_are_measured_on_a_pool_that_is_left_unused(demo_checkpoint):

@@ -40,12 +40,13 @@ def measure(blocks: BlockRange, pool: PagePool, budget_s: float = BUDGET_S) -> P
     for batch in BATCHES:
         if len(decode_s) < 2 or time.perf_counter() < started + budget_s / 2:
             decode_s.append(_block_s(blocks, pool, [1] * batch, depth, started + budget_s / 2))
-    costs = PeerCosts(_rising(decode_s))
+    costs = PeerCosts(_plausible(decode_s))
     affordable = (started + budget_s - time.perf_counter()) / (costs.prefill_block_s() * depth)
     tokens = min(PREFILL_TOKENS, pool.num_pages * PAGE_TOKENS, int(affordable))
     if tokens < LEAST_PREFILL_TOKENS:
         return costs
-    return PeerCosts(costs.decode_s, _block_s(blocks, pool, [tokens], depth, started + budget_s) / tokens)
+    prefill_s = _block_s(blocks, pool, [tokens], depth, started + budget_s) / tokens
+    return PeerCosts(costs.decode_s, min(prefill_s, 2 * costs.prefill_block_s()))  # the same, if nothing held it up
 
 
 def _block_s(blocks: BlockRange, pool: PagePool, counts: Sequence[int], depth: int, deadline: float) -> float:
@@ -149,9 +150,11 @@ class Meter:
         return self._queue_s * 0.5 ** ((self._clock() - self._observed_s) / QUEUE_HALF_LIFE_S)
 
 
-def _rising(times_s: Sequence[float]) -> tuple[float, ...]:
-    """None longer than that of a larger batch: whatever held a smaller one up did not come from its size."""
-    return tuple(accumulate(reversed(times_s), min))[::-1]
+def _plausible(times_s: Sequence[float]) -> tuple[float, ...]:
+    """None longer than that of a larger batch, nor than two batches of half the size: where it is, something else than
+    its size held it up."""
+    halves = accumulate(times_s, lambda half_s, whole_s: min(whole_s, 2 * half_s))
+    return tuple(accumulate(reversed(list(halves)), min))[::-1]
 
 
 def _surprise(found_s: float, expected_s: float) -> float:
