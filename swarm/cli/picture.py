@@ -24,23 +24,24 @@ _UNKNOWN = "–"
 
 @dataclass(frozen=True)
 class Picture:
-    """An overview, drawn as wide as the console and, in a live view, no higher."""
+    """An overview, drawn as wide as the console. Print it with crop=False, lest commands that are wider lose their
+    ends."""
 
     overview: Overview
     serve_command: Callable[[tuple[int, int] | None], str]  # with which a peer joins, serving these blocks
-    fit_height: bool = False
+    live: bool = False  # no higher than the console either, and no line wider
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        view = self.overview
-        above = [_headline(view), Text(), *_strip(view, options), Text()] if view.peers else []
-        below = _missing(view, self.serve_command)
+        view, width = self.overview, options.max_width
+        above = [*_headline(view, width), Text(), *_strip(view, options), Text()] if view.peers else []
+        below = _missing(view, self.serve_command, fold=self.live)
         rows = len(view.peers)
-        if self.fit_height:
-            taken = sum(len(line.wrap(console, options.max_width)) or 1 for line in [*above, *below])
+        if self.live:
+            taken = sum(len(line.wrap(console, width)) for line in [*above, *below])
             rows = max(options.size.height - taken - 3, 3)  # the table's header, "... more peers", the cursor's line
         yield from above
         if view.peers:
-            yield _table(view.peers[:rows], options.max_width)
+            yield _table(view.peers[:rows], width)
         if (hidden := len(view.peers) - rows) > 0:
             yield Text(f"... and {hidden} more {_plural(hidden, 'peer')}: --once shows all", style="dim")
         yield from below
@@ -59,28 +60,32 @@ def serve_command(model: str, peers: Sequence[str] | None, blocks: tuple[int, in
 # --- headline --------------------------------------------------------------------------------------------------------
 
 
-def _headline(view: Overview) -> Text:
-    covered = sum(count > 0 for count in view.replicas)
-    text = Text(_printable(view.model), style="bold")
-    plain = "not bold"
-    text.append(f"  {len(view.peers)} {_plural(len(view.peers), 'peer')}", style=plain)
-    text.append(f"  {covered} of {view.num_blocks} blocks served", style="not bold green" if view.complete else "red")
+def _headline(view: Overview, width: int) -> list[Text]:
+    """The facts, as many to a line as fit."""
+    lines = [Text()]
     for fact in _facts(view):
-        text.append(f"  {fact}", style=plain)
-    return text
+        if lines[-1] and len(lines[-1]) + _COLUMN_GAP + len(fact) > width:
+            lines.append(Text())
+        lines[-1].append(" " * _COLUMN_GAP if lines[-1] else "").append_text(fact)
+    return lines
 
 
-def _facts(view: Overview) -> list[str]:
-    facts = [f"{view.sessions} {_plural(view.sessions, 'session')}"]
+def _facts(view: Overview) -> list[Text]:
+    covered = sum(count > 0 for count in view.replicas)
+    facts = [
+        Text(_printable(view.model), style="bold"),
+        Text(f"{len(view.peers)} {_plural(len(view.peers), 'peer')}"),
+        Text(f"{covered} of {view.num_blocks} blocks served", style="green" if view.complete else "red"),
+        Text(f"{view.sessions} {_plural(view.sessions, 'session')}"),
+    ]
     if view.tokens_per_s is not None:
-        facts.append(f"{_figure(view.tokens_per_s)} tokens/s")
+        facts.append(Text(f"{_figure(view.tokens_per_s)} tokens/s"))
     if view.expected_tokens_per_s:
-        facts.append(f"room for {_figure(view.expected_tokens_per_s)} tokens/s")
+        facts.append(Text(f"room for {_figure(view.expected_tokens_per_s)} tokens/s"))
     software = {peer.software for peer in view.peers if peer.software}
-    if len(software) == 1:
-        facts.append(_printable(*software))
+    facts += [Text(_printable(", ".join(sorted(software))))] if software else []
     if rejected := max((peer.records_rejected or 0 for peer in view.peers), default=0):
-        facts.append(f"{rejected} bad {_plural(rejected, 'record')} refused")
+        facts.append(Text(f"{rejected} bad {_plural(rejected, 'record')} refused", style="yellow"))
     return facts
 
 
@@ -177,7 +182,7 @@ def _next_hop(peer: PeerView) -> str:
 
 def _state(peer: PeerView) -> str:
     if peer.state is State.OTHER_REVISION:
-        return f"{peer.state} {_printable(peer.revision)[:8]}"
+        return f"revision {_printable(peer.revision, limit=8)}"
     return "" if peer.state is State.ONLINE else str(peer.state)
 
 
@@ -201,21 +206,19 @@ _COLUMNS = (
 # --- what is missing -------------------------------------------------------------------------------------------------
 
 
-def _missing(view: Overview, serve_command: Callable[[tuple[int, int] | None], str]) -> list[Text]:
+def _missing(view: Overview, serve_command: Callable[[tuple[int, int] | None], str], fold: bool) -> list[Text]:
+    """fold: long commands; else each is one line, however long, so that it can be copied."""
     if not view.peers:
-        return [Text(f"Nobody in this swarm serves {_printable(view.model)}. Be the first:", style="bold red"),
-                _command(serve_command(None))]
-    if not view.gaps:
+        headline, gaps = f"Nobody in this swarm serves {_printable(view.model)}. Be the first:", [None]
+    elif view.gaps:
+        who = "No peer" if all(peer.state is State.ONLINE for peer in view.peers) else "No usable peer"
+        ranges = ", ".join(f"{start}:{stop}" for start, stop in view.gaps)
+        headline, gaps = f"{who} serves blocks {ranges} of {view.num_blocks}. To fill in:", view.gaps
+    else:
         return []
-    who = "No peer" if all(peer.state is State.ONLINE for peer in view.peers) else "No usable peer"
-    ranges = ", ".join(f"{start}:{stop}" for start, stop in view.gaps)
-    return [Text(), Text(f"{who} serves blocks {ranges} of {view.num_blocks}. To fill in:", style="bold red"),
-            *(_command(serve_command(gap)) for gap in view.gaps)]
-
-
-def _command(command: str) -> Text:
-    """On one line, however long, that it can be copied."""
-    return Text(f"  {command}", no_wrap=True, overflow="ignore")
+    commands = [Text(f"  {serve_command(gap)}", no_wrap=not fold, overflow="fold" if fold else "ignore")
+                for gap in gaps]
+    return [Text(), Text(headline, style="bold red"), *commands]
 
 
 # --- words and figures -----------------------------------------------------------------------------------------------

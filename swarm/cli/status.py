@@ -71,7 +71,7 @@ async def _look_once(args: argparse.Namespace, console: Console) -> None:
     if args.json:
         print(_as_json(view, args))
     else:
-        console.print(_picture(view, args))
+        console.print(_picture(view, args), crop=False)
 
 
 async def _watch(args: argparse.Namespace, console: Console) -> None:
@@ -81,7 +81,7 @@ async def _watch(args: argparse.Namespace, console: Console) -> None:
                 print(_as_json(view, args), flush=True)
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
             async for view in _looks(survey, args.interval or INTERVAL_S):
-                live.update(_picture(view, args, fit_height=True), refresh=True)
+                live.update(_picture(view, args, live=True), refresh=True)
 
 
 async def _looks(survey: Survey, interval_s: float) -> AsyncIterator[Overview]:
@@ -90,8 +90,8 @@ async def _looks(survey: Survey, interval_s: float) -> AsyncIterator[Overview]:
         await asyncio.sleep(interval_s)
 
 
-def _picture(view: Overview, args: argparse.Namespace, fit_height: bool = False) -> Picture:
-    return Picture(view, partial(serve_command, args.model, args.peers), fit_height)
+def _picture(view: Overview, args: argparse.Namespace, live: bool = False) -> Picture:
+    return Picture(view, partial(serve_command, args.model, args.peers), live)
 
 
 def _as_json(view: Overview, args: argparse.Namespace) -> str:

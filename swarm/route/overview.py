@@ -100,7 +100,8 @@ def make_overview(
     online = [info for info in infos if states[info.peer_id] is State.ONLINE]
     peers = [_view(info, states[info.peer_id], online, answers, before, now_s)
              for info in sorted(infos, key=lambda info: (info.blocks, info.peer_id))]
-    rates = [peer.tokens_per_s for peer in peers if peer.tokens_per_s is not None]
+    answering = [peer for peer in peers if peer.state is not State.UNREACHABLE]
+    rates = [(peer.blocks, peer.tokens_per_s) for peer in answering if peer.tokens_per_s is not None]
     capacity = _per_block(num_blocks, ((info.blocks, _capacity(info) or 0.0) for info in online))
     expected = min(capacity, default=0.0)
     gaps = missing_blocks(online, num_blocks)
@@ -112,9 +113,8 @@ def make_overview(
         replicas=tuple(_per_block(num_blocks, ((info.blocks, 1) for info in online))),
         capacity_tokens_per_s=tuple(capacity),
         gaps=tuple(gaps),
-        sessions=min(_per_block(num_blocks, ((peer.blocks, peer.sessions or 0) for peer in peers)), default=0),
-        tokens_per_s=min(_per_block(num_blocks, ((peer.blocks, peer.tokens_per_s or 0.0) for peer in peers)),
-                         default=0.0) if rates else None,
+        sessions=_narrowest(num_blocks, [(peer.blocks, peer.sessions) for peer in answering]) or 0,
+        tokens_per_s=_narrowest(num_blocks, rates),
         expected_tokens_per_s=expected if expected or gaps else None,
         peers=tuple(peers),
     )
@@ -135,12 +135,19 @@ def _state(info: PeerInfo, answers: Mapping[str, Answer], majority: tuple[str, i
 
 
 def _per_block(num_blocks: int, parts: Iterable[tuple[tuple[int, int], float]]) -> list[float]:
-    """For each block the sum over `parts` (blocks, figure) that contain it."""
+    """For each block the sum of the figures in `parts` (blocks, figure) whose blocks contain it."""
     sums = [0] * num_blocks
     for (start, stop), figure in parts:
         for block in range(start, min(stop, num_blocks)):
             sums[block] += figure
     return sums
+
+
+def _narrowest(num_blocks: int, parts: Sequence[tuple[tuple[int, int], float]]) -> float | None:
+    """The least of the sums over those blocks that are in any of `parts`; None if there are none."""
+    counts = _per_block(num_blocks, ((blocks, 1) for blocks, _ in parts))
+    sums = _per_block(num_blocks, parts)
+    return min((figure for figure, count in zip(sums, counts, strict=True) if count), default=None)
 
 
 def _capacity(info: PeerInfo) -> float | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -10,18 +10,24 @@ from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.route.directory import Directory
 from swarm.route.overview import Answer, Overview, make_overview
 from swarm.route.record import PeerInfo
+from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer, max_message_bytes
 
 TIMEOUT_S = 1.5  # for one answer
 AT_ONCE = 8  # more would wait for one another in this process's event loop, and measure that
 
 
+def connect(endpoint: pb.Endpoint) -> Peer:
+    """A connection for small messages. Raises InvalidRequest for a certificate that is none."""
+    return Peer(endpoint, max_message_bytes(hidden_size=0))
+
+
 class Survey:
     """Looks as often as asked, over connections that it keeps. Lives in one event loop."""
 
-    def __init__(self, directory: Directory, model: str):
+    def __init__(self, directory: Directory, model: str, connect: Callable[[pb.Endpoint], Peer] = connect):
         """model: as its records name it, see swarm.model.checkpoint.model_name."""
-        self._directory, self._model = directory, model
+        self._directory, self._model, self._connect = directory, model, connect
         self._known: dict[str, PeerInfo] = {}  # at the look before
         self._answers: dict[str, Answer] = {}
         self._connections: dict[bytes, Peer] = {}
@@ -46,7 +52,7 @@ class Survey:
 
         async def ask(info: PeerInfo) -> None:
             async with free:
-                with suppress(PeerUnreachable, InvalidRequest):  # the latter for a certificate that is none
+                with suppress(PeerUnreachable, InvalidRequest):
                     answers[info.peer_id] = await visit(self._connection_to(info))
 
         await asyncio.gather(*(ask(info) for info in infos))
@@ -55,7 +61,7 @@ class Survey:
     def _connection_to(self, info: PeerInfo) -> Peer:
         key = _key(info)
         if key not in self._connections:
-            self._connections[key] = Peer(info.endpoint, max_message_bytes(hidden_size=0))
+            self._connections[key] = self._connect(info.endpoint)
         return self._connections[key]
 
     async def _hang_up(self, keep: Iterable[PeerInfo]) -> None:
@@ -69,13 +75,13 @@ def _key(info: PeerInfo) -> bytes:
     return info.endpoint.SerializeToString(deterministic=True)
 
 
-async def visit(peer: Peer) -> Answer:
+async def visit(peer: Peer, clock: Callable[[], float] = time.perf_counter) -> Answer:
     """What `peer` says, and the faster of two round trips to it. The first question is not counted: it pays for the
     TLS handshake, or wakes a connection that has slept. Raises PeerUnreachable."""
     status = await peer.status(TIMEOUT_S)
     round_trips_s = []
     for _ in range(2):
-        asked = time.perf_counter()
+        asked_s = clock()
         status = await peer.status(TIMEOUT_S)
-        round_trips_s.append(time.perf_counter() - asked)
-    return Answer(status, min(round_trips_s), time.monotonic())
+        round_trips_s.append(clock() - asked_s)
+    return Answer(status, min(round_trips_s), clock())
