@@ -6,7 +6,7 @@ together bounds what the whole swarm does, and the block where they do least giv
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from swarm.route.costs import BATCHES, Link
@@ -73,10 +73,10 @@ class Overview:
     replicas: tuple[int, ...]  # per block: peers
     capacity_tokens_per_s: tuple[float, ...]  # per block: of its peers together, as far as they announce it
     gaps: tuple[tuple[int, int], ...]  # ranges that nobody serves
-    sessions: int  # at once, at most
-    tokens_per_s: float | None  # since the look before, at most; None at the first look
-    expected_tokens_per_s: float | None  # fully busy; None if a block's peers announce no costs
-    peers: tuple[PeerView, ...] = field(default=())  # by blocks
+    sessions: int  # open now; where ranges overlap, at most
+    tokens_per_s: float | None  # since the look before, likewise; None at the first look
+    expected_tokens_per_s: float | None  # of a busy swarm, at most; None if all peers of a block announce no costs
+    peers: tuple[PeerView, ...]  # by blocks
 
     @property
     def complete(self) -> bool:
