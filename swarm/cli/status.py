@@ -1,0 +1,99 @@
+"""`python -m swarm status`: who serves what, how busy and how fast; as a live view, once, or as JSON."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import partial
+
+import uvloop
+from rich.console import Console
+from rich.live import Live
+
+from swarm.cli.common import find_swarm, run
+from swarm.cli.picture import Picture, serve_command
+from swarm.errors import InvalidRequest
+from swarm.model.checkpoint import model_name
+from swarm.route.directory import Directory
+from swarm.route.overview import Overview
+from swarm.route.survey import Survey
+
+INTERVAL_S = 2.0
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m swarm status",
+        description="Show who serves which blocks of a model, how busy and how fast. In a terminal the view is live "
+        "until Ctrl-C; elsewhere it is printed once. The model's files are not needed.",
+    )
+    add = parser.add_argument
+    add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
+    add("--peers", nargs="+", metavar="ADDR", help="swarm members (default: SWARM_PEERS, or a swarm on this machine)")
+    add("--once", action="store_true", help="print once and end")
+    add("--json", action="store_true", help="print a JSON object; with --interval, one per look")
+    add("--interval", type=float, metavar="S", help=f"seconds between two looks (default: {INTERVAL_S:.0f})")
+    return run(_status, parser.parse_args(arguments))
+
+
+def _status(args: argparse.Namespace) -> None:
+    if args.interval is not None and not args.interval > 0:
+        raise InvalidRequest(f"--interval must be positive, not {args.interval}")
+    console = Console()
+    repeats = not args.once and (args.interval is not None if args.json else console.is_terminal)
+    try:
+        uvloop.run(_watch(args, console) if repeats else _look_once(args, console))
+    except KeyboardInterrupt:
+        if not repeats:
+            raise  # for what goes on until Ctrl-C, it is no failure
+    except BrokenPipeError:  # whoever reads this, as in `| head -1`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
+
+
+@asynccontextmanager
+async def _survey(args: argparse.Namespace) -> AsyncIterator[Survey]:
+    directory = await Directory.join(find_swarm(args.peers), client=True)
+    survey = Survey(directory, model_name(args.model))
+    try:
+        yield survey
+    finally:
+        await survey.close()
+        await directory.leave()
+
+
+async def _look_once(args: argparse.Namespace, console: Console) -> None:
+    async with _survey(args) as survey:
+        view = await survey.look()
+    if args.json:
+        print(_as_json(view, args))
+    else:
+        console.print(_picture(view, args), crop=False)
+
+
+async def _watch(args: argparse.Namespace, console: Console) -> None:
+    async with _survey(args) as survey:
+        if args.json:
+            async for view in _looks(survey, args.interval):
+                print(_as_json(view, args), flush=True)
+        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+            async for view in _looks(survey, args.interval or INTERVAL_S):
+                live.update(_picture(view, args, live=True), refresh=True)
+
+
+async def _looks(survey: Survey, interval_s: float) -> AsyncIterator[Overview]:
+    while True:
+        yield await survey.look()
+        await asyncio.sleep(interval_s)
+
+
+def _picture(view: Overview, args: argparse.Namespace, live: bool = False) -> Picture:
+    return Picture(view, partial(serve_command, args.model, args.peers), live)
+
+
+def _as_json(view: Overview, args: argparse.Namespace) -> str:
+    gaps = [{"blocks": gap, "command": serve_command(args.model, args.peers, gap)} for gap in view.gaps]
+    return json.dumps({**asdict(view), "complete": view.complete, "gaps": gaps})

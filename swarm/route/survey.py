@@ -1,0 +1,87 @@
+"""Looking at the swarm that serves one model: the directory's list, and a question to every peer on it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+
+from swarm.errors import InvalidRequest, PeerUnreachable
+from swarm.route.directory import Directory
+from swarm.route.overview import Answer, Overview, make_overview
+from swarm.route.record import PeerInfo
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.transport import Peer, max_message_bytes
+
+TIMEOUT_S = 1.5  # for one answer
+AT_ONCE = 8  # more would wait for one another in this process's event loop, and measure that
+
+
+def connect(endpoint: pb.Endpoint) -> Peer:
+    """A connection for small messages. Raises InvalidRequest for a certificate that is none."""
+    return Peer(endpoint, max_message_bytes(hidden_size=0))
+
+
+class Survey:
+    """Looks as often as asked, over connections that it keeps. Lives in one event loop."""
+
+    def __init__(self, directory: Directory, model: str, connect: Callable[[pb.Endpoint], Peer] = connect):
+        """model: as its records name it, see swarm.model.checkpoint.model_name."""
+        self._directory, self._model, self._connect = directory, model, connect
+        self._known: dict[str, PeerInfo] = {}  # at the look before
+        self._answers: dict[str, Answer] = {}
+        self._connections: dict[bytes, Peer] = {}
+
+    async def look(self) -> Overview:
+        """The swarm now. A peer that the directory has just ceased to list is leaving as long as it answers."""
+        listed = {info.peer_id: info for info in await self._directory.peers(self._model)}
+        departed = {id_: replace(info, leaving=True) for id_, info in self._known.items() if id_ not in listed}
+        answers = await self._ask([*listed.values(), *departed.values()])
+        known = listed | {id_: info for id_, info in departed.items() if id_ in answers}
+        picture = make_overview(self._model, list(known.values()), answers, self._answers, time.time())
+        self._known, self._answers = known, answers
+        await self._hang_up(keep=known.values())
+        return picture
+
+    async def close(self) -> None:
+        await self._hang_up(keep=())
+
+    async def _ask(self, infos: Iterable[PeerInfo]) -> dict[str, Answer]:
+        """The answers of those that give one, by peer id."""
+        free, answers = asyncio.Semaphore(AT_ONCE), {}
+
+        async def ask(info: PeerInfo) -> None:
+            async with free:
+                with suppress(PeerUnreachable, InvalidRequest):
+                    answers[info.peer_id] = await visit(self._connection_to(info))
+
+        await asyncio.gather(*(ask(info) for info in infos))
+        return answers
+
+    def _connection_to(self, info: PeerInfo) -> Peer:
+        key = _key(info)
+        if key not in self._connections:
+            self._connections[key] = self._connect(info.endpoint)
+        return self._connections[key]
+
+    async def _hang_up(self, keep: Iterable[PeerInfo]) -> None:
+        """Close the connections to all but the peers in `keep`."""
+        kept = {_key(info) for info in keep}
+        for key in self._connections.keys() - kept:
+            await self._connections.pop(key).close()
+
+
+def _key(info: PeerInfo) -> bytes:
+    return info.endpoint.SerializeToString(deterministic=True)
+
+
+async def visit(peer: Peer, clock: Callable[[], float] = time.perf_counter) -> Answer:
+    """What `peer` says, and the faster of two round trips to it. The first question is not counted: it pays for the
+    TLS handshake, or wakes a connection that has slept. Raises PeerUnreachable."""
+    status = await peer.status(TIMEOUT_S)
+    round_trips_s = []
+    for _ in range(2):
+        asked_s = clock()
+        status = await peer.status(TIMEOUT_S)
+        round_trips_s.append(clock() - asked_s)
+    return Answer(status, min(round_trips_s), clock())
