@@ -5,7 +5,8 @@ benchmarks/survival.py does the same at random moments, a hundred times over, an
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -78,10 +79,15 @@ def replaced(generation: swarm.Generation) -> set[str]:
     return {peer_id for repair in generation.repairs for peer_id in repair.peer_ids}
 
 
-def in_use(client: swarm.Client, local: swarm.LocalSwarm, blocks: str) -> LocalServer | None:
-    """The live server of a range that holds a session."""
-    busy = {status.record.peer_id for status in statuses(client) if status.load.sessions}
-    return next((server for server in live(local, blocks) if server.peer_id in busy), None)
+def who_gets_a_session(client: swarm.Client, servers: Sequence[LocalServer]) -> LocalServer:
+    """Of `servers`, as soon as one has it."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        busy = {status.record.peer_id for status in statuses(client) if status.load.sessions}
+        for server in servers:
+            if server.peer_id in busy:
+                return server
+    raise AssertionError("nobody got the session")
 
 
 # --- servers that die ------------------------------------------------------------------------------------------------
@@ -119,8 +125,7 @@ def test_the_replacement_may_die_as_well_while_it_is_being_filled(local, client,
     stream = start(client, LONG)
     victim = hop(local, stream, 1)
     victim.kill()
-    assert wait_until(lambda: in_use(client, local, "10:20") is not None, timeout_s=30)
-    replacement = in_use(client, local, "10:20")
+    replacement = who_gets_a_session(client, live(local, "10:20"))
     replacement.kill()
     out = finish(stream)
     assert out.token_ids == expected(out)
@@ -132,13 +137,24 @@ def test_a_hop_killed_before_the_first_token_costs_no_token(local, client, expec
     ensure(local)
     stream = client.stream(LONG, max_new_tokens=TOKENS, ignore_eos=True)
     running = in_background(lambda: finish(stream))
-    assert wait_until(lambda: in_use(client, local, "20:30") is not None, timeout_s=30)
-    victim = in_use(client, local, "20:30")
+    victim = who_gets_a_session(client, live(local, "20:30"))
     assert not stream.generation.token_ids
     victim.kill()
     out = running.result(120)
     assert out.token_ids == expected(out)
     assert victim.peer_id not in {hop.peer_id for hop in out.route}
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 2), (1, 0)])
+def test_a_neighbour_may_die_while_a_replacement_is_being_filled(local, client, expected, first, second):
+    ensure(local)
+    stream = start(client, LONG)
+    blocks, neighbour = RANGES[first], hop(local, stream, second)
+    hop(local, stream, first).kill()
+    who_gets_a_session(client, live(local, blocks))
+    neighbour.kill()
+    out = finish(stream)
+    assert out.token_ids == expected(out)
 
 
 # --- servers that hang, and that leave -------------------------------------------------------------------------------
@@ -167,6 +183,19 @@ def test_a_hop_that_leaves_hands_over_before_it_goes(local, client, expected, in
     assert out.token_ids == expected(out)
     assert [repair.peer_ids for repair in out.repairs if repair.planned] == [(leaver.peer_id,)]
     stopping.result(60)
+
+
+@pytest.mark.parametrize("index", range(2), ids=["first", "middle"])
+def test_the_replacement_of_a_hop_that_leaves_may_die_while_it_is_being_filled(local, client, expected, index):
+    ensure(local, **{("first", "middle")[index]: 3})
+    stream = start(client, LONG, tokens=2)
+    leaver = hop(local, stream, index)
+    os.kill(leaver.pid, signal.SIGTERM)
+    spares = [server for server in live(local, RANGES[index]) if server is not leaver]
+    who_gets_a_session(client, spares).kill()
+    out = finish(stream)
+    assert out.token_ids == expected(out)
+    leaver.stop()
 
 
 # --- nobody else -----------------------------------------------------------------------------------------------------
@@ -199,11 +228,23 @@ def test_a_generation_that_waited_long_enough_names_the_missing_blocks_and_keeps
     with swarm.Client("demo", local.peers, coverage_timeout_s=2) as hasty:
         stream = start(hasty)
         only.kill()
-        ending = in_background(lambda: finish(stream))
         with pytest.raises(swarm.NoRoute, match="10:20"):
-            ending.result(60)
+            finish(stream)
     out = stream.generation
     assert len(out.token_ids) >= 4
     assert out.token_ids == expected(out)[: len(out.token_ids)]
     assert out.text
     assert not out.finish_reason
+
+
+def test_a_replacement_computes_as_the_client_asked_for(local, client):
+    """With a spare of other weights only, a client that wants exact ones waits."""
+    ensure(local)
+    only = leave_one(local, "10:20")
+    other = local.start("10:20", quant="int4", dtype="bfloat16")
+    with swarm.Client("demo", local.peers, quant="none", coverage_timeout_s=2) as exact:
+        stream = start(exact)
+        only.kill()
+        with pytest.raises(swarm.NoRoute, match="10:20"):
+            finish(stream)
+    other.kill()
