@@ -35,10 +35,10 @@ def best_single(
     free = [i for i, p in enumerate(swarm) if not p.pinned and (movers is None or p.peer_id in movers)]
     if not free:
         return None
-    widths = [sensible_widths(swarm[i].max_blocks, num_blocks) for i in free]
-    rows = [(row, width) for row, of in enumerate(widths) for width in (of if narrower else of[:1])]
-    row, width = (np.array(column) for column in zip(*rows, strict=True))
-    speed = np.array([swarm[free[of]].tokens_per_s_with(width) for of, width in rows])
+    widths = [sensible_widths(swarm[i].max_blocks, num_blocks)[: None if narrower else 1] for i in free]
+    row, width = np.repeat(np.arange(len(free)), [len(of) for of in widths]), np.concatenate(widths)
+    compute, network = np.array([(swarm[i].blocks_per_s, swarm[i].network_tokens_per_s) for i in free]).T[:, row]
+    speed = np.minimum(compute / width, network)
     uncovered, penalty = _score(swarm, [swarm[i] for i in free], row, width, speed, num_blocks)
     best = penalty[uncovered == uncovered.min()].min()
     choice = np.argmax((uncovered == uncovered.min()) & (penalty <= best * (1 + _TIE)))

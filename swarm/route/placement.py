@@ -20,6 +20,7 @@ swarm.route.rebalance moves peers that are already placed.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -66,17 +67,16 @@ def placed_from_record(info: PeerInfo) -> Placed:
     decode_s = info.costs.decode_s
     blocks_per_s = BATCHES[len(decode_s) - 1] / decode_s[-1] if decode_s else 1 / DEFAULT_BLOCK_S
     max_blocks = min(max(info.max_blocks, info.stop - info.start), info.num_blocks)
-    return Placed(
-        info.peer_id, info.start, info.stop, max_blocks, float(f"{blocks_per_s:.1e}"), pinned=info.pinned
-    )  # fmt: skip
+    two_digits = float(f"{blocks_per_s:.1e}")
+    return Placed(info.peer_id, info.start, info.stop, max_blocks, two_digits, pinned=info.pinned)
 
 
 def block_rates(placed: Sequence[Placed], num_blocks: int) -> np.ndarray:
     """Tokens/s that the peers of each block can pass together: [num_blocks] float64."""
-    rates = np.zeros(num_blocks)
-    for peer in placed:
-        rates[peer.start : peer.stop] += peer.tokens_per_s
-    return rates
+    changes = np.zeros((len(placed) + 1, num_blocks))
+    for row, peer in enumerate(placed):
+        changes[row, peer.start : peer.stop] = peer.tokens_per_s
+    return changes.sum(0)
 
 
 def replicas(placed: Sequence[Placed], num_blocks: int) -> np.ndarray:
@@ -128,17 +128,16 @@ def throughput_bound(placed: Sequence[Placed], num_blocks: int) -> float:
 
 def supply(peers: Sequence[Placed], goal: float) -> float:
     """Block-tokens/s that `peers` can add, at the most, to blocks that want `goal` tokens/s each."""
-    return sum(
-        min(peer.blocks_per_s, peer.max_blocks * min(peer.network_tokens_per_s, goal)) for peer in peers
-    )
+    return sum(min(peer.blocks_per_s, peer.max_blocks * min(peer.network_tokens_per_s, goal)) for peer in peers)
 
 
-def sensible_widths(max_blocks: int, num_blocks: int) -> list[int]:
+@lru_cache(maxsize=1024)
+def sensible_widths(max_blocks: int, num_blocks: int) -> tuple[int, ...]:
     """How many blocks a peer may try to serve, widest first: all numbers up to WIDTHS_TRIED, of more a selection."""
     widest = min(max_blocks, num_blocks)
     if widest <= WIDTHS_TRIED:
-        return list(range(widest, 0, -1))
-    return sorted({max(1, round(widest * 0.8**step)) for step in range(WIDTHS_TRIED)}, reverse=True)
+        return tuple(range(widest, 0, -1))
+    return tuple(sorted({round(widest * 0.8**step) for step in range(WIDTHS_TRIED)}, reverse=True))
 
 
 def place(max_blocks: int, blocks_per_s: float, placed: Sequence[Placed], num_blocks: int) -> tuple[int, int]:
@@ -151,22 +150,18 @@ def place(max_blocks: int, blocks_per_s: float, placed: Sequence[Placed], num_bl
     newcomer = Placed("", 0, 1, max_blocks, blocks_per_s)
     counts, rates = replicas(placed, num_blocks), block_rates(placed, num_blocks)
     scale = fair_rate([newcomer, *placed], num_blocks)
-    edges = {0, num_blocks} | {edge for peer in placed for edge in (peer.start, peer.stop)}
 
     def score(start: int, stop: int) -> tuple[int, int, float]:
         after = rates.copy()
         after[start:stop] += newcomer.tokens_per_s_with(stop - start)
         taken = counts[start:stop]
-        penalty = float(penalties(after, scale).sum())
-        return int((taken == 0).sum()), int((taken == MIN_REPLICAS - 1).sum()), -penalty
+        return int((taken == 0).sum()), int((taken == MIN_REPLICAS - 1).sum()), -float(penalties(after, scale).sum())
 
-    options = [
-        (start, start + width)
-        for width in range(min(max_blocks, num_blocks), 0, -1)
-        for start in range(num_blocks - width + 1)
-    ]
-    scores = {option: score(*option) for option in options}
+    widths = range(min(max_blocks, num_blocks), 0, -1)
+    ranges = [(start, start + width) for width in widths for start in range(num_blocks - width + 1)]
+    scores = {blocks: score(*blocks) for blocks in ranges}
     gaps, seconds, negative_penalty = max(scores.values())
     enough = negative_penalty / NEARLY ** (2**_SHARPNESS)
-    ties = [option for option, found in scores.items() if found[:2] == (gaps, seconds) and found[2] >= enough]
-    return max(ties, key=lambda option: (len(edges & set(option)), option[1] - option[0], -option[0]))
+    ties = [blocks for blocks, found in scores.items() if found[:2] == (gaps, seconds) and found[2] >= enough]
+    edges = {0, num_blocks} | {edge for peer in placed for edge in (peer.start, peer.stop)}
+    return max(ties, key=lambda blocks: (len(edges & set(blocks)), blocks[1] - blocks[0], -blocks[0]))

@@ -21,7 +21,7 @@ from swarm.route.placement import Placed, throughput, throughput_bound
 
 MIN_GAIN = 0.05  # of throughput, for which a plan begins
 SMALL = 12  # peers that may move, up to which the best placement is searched for
-LOOK_AHEAD = 32  # moves within which a plan must have gained MIN_GAIN
+LOOK_AHEAD = 64  # moves within which a plan must have gained MIN_GAIN
 _HORIZON_S = 1200.0  # for how long a placement is expected to stay of use
 
 
