@@ -41,8 +41,10 @@ class Outlet:
         end = step.position + step.count
         if self._shadow:
             self._shadow.send(self._as_copy(step))
-        if step.replay and end <= self._successor_has:
-            return
+        if step.replay:
+            if end <= self._successor_has:
+                return
+            step.seq = max(step.seq, self._seq)  # the successor may be younger than this replay
         self._successor_has = end
         self._pass_on(step)
 
