@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's description, tables, result files."""
+"""What the benchmarks share: the machine's description, prompts, tables, result files."""
 
 import json
 import os
@@ -31,6 +31,11 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def prompt_tokens(length: int, number: int) -> list[int]:
+    """Token ids of a prompt that is the same in every run, and another for each `number`."""
+    return [1000 + (37 * index + 101 * number) % 20_000 for index in range(length)]
 
 
 def print_table(rows: Sequence[dict[str, object]]) -> None:

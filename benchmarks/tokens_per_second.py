@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM
 
 import swarm
-from common import RESULTS, machine, print_table, save_json
+from common import RESULTS, machine, print_table, prompt_tokens, save_json
 from swarm.model.checkpoint import demo_file
 
 PREFILL = 512
@@ -30,10 +30,6 @@ BLOCKS = 30
 
 # prompts, new tokens -> seconds to the first session's first token, and between the tokens of each session
 Engine = Callable[[list[list[int]], int], tuple[float, list[list[float]]]]
-
-
-def prompt_tokens(length: int, session: int) -> list[int]:
-    return [1000 + (37 * index + 101 * session) % 20_000 for index in range(length)]
 
 
 def split(peers: int) -> list[str]:

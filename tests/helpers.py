@@ -24,11 +24,12 @@ def statuses(client: swarm.Client) -> list[pb.Status]:
     """What every peer that lives says of itself, in the order of their blocks."""
 
     async def ask() -> list[pb.Status]:
-        await client._router._refresh()
+        view = client._router.view
+        await view.refresh()
         answers = []
-        for info in sorted(client._router._peers, key=lambda info: info.blocks):
+        for info in sorted(view.listed(), key=lambda info: info.blocks):
             with suppress(swarm.PeerUnreachable):
-                answers.append(await client._router.connection_to(info.endpoint).status(timeout_s=5.0))
+                answers.append(await view.connection_to(info).status(timeout_s=5.0))
         return answers
 
     return wait(ask())

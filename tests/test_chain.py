@@ -234,8 +234,8 @@ def open_request(client: swarm.Client, **changes: object) -> pb.ToServer:
 
 def first_answer(client: swarm.Client, request: pb.ToServer) -> pb.ToClient:
     async def scenario() -> pb.ToClient:
-        hops = await client._router.chain()
-        stream = client._router.connection_to(hops[0].peer.endpoint).session()
+        hops = await client._router.chain(1, 1)
+        stream = client._router.connection_to(hops[0].peer).session()
         await stream.write(request)
         answer = await stream.read()
         stream.cancel()
@@ -246,8 +246,8 @@ def first_answer(client: swarm.Client, request: pb.ToServer) -> pb.ToClient:
 
 def test_steps_for_unknown_sessions_are_refused(client):
     async def scenario() -> pb.Failure:
-        hops = await client._router.chain()
-        stream = client._router.connection_to(hops[1].peer.endpoint).push()
+        hops = await client._router.chain(1, 1)
+        stream = client._router.connection_to(hops[1].peer).push()
         await stream.write(pb.Bundle(steps=[pb.Step(session_id=b"x" * 16, count=1)]))
         failure = await stream.read()
         stream.cancel()
@@ -258,7 +258,7 @@ def test_steps_for_unknown_sessions_are_refused(client):
 
 def test_an_oversized_message_is_refused_before_it_is_read(client, expected):
     async def scenario() -> grpc.StatusCode:
-        hops = await client._router.chain()
+        hops = await client._router.chain(1, 1)
         endpoint = hops[0].peer.endpoint
         peer = swarm.wire.transport.Peer(endpoint, 2**30)
         stream = peer.session()

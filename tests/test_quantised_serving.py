@@ -9,7 +9,6 @@ import torch
 
 import swarm
 from helpers import statuses
-from swarm.client.background import wait
 from swarm.client.heads import head_format
 from swarm.model import BlockRange, Checkpoint, ModelEnds
 from swarm_kernels import FORMATS, Segment, cpu
@@ -87,7 +86,7 @@ def test_the_numerics_id_is_that_of_peers_which_compute_the_same(local):
 
 def test_the_head_follows_the_chain(local):
     with swarm.Client("demo", local.peers) as client:
-        peers = wait(client._router.candidates())
+        peers = client._router.view.usable()
         assert set(client._heads) == {"int8"}
     assert head_format(peers) == "int8"
     assert head_format([]) == "float32"

@@ -2,7 +2,7 @@
 
 from swarm_kernels.batch import PagedBatch, Segment
 from swarm_kernels.block import BlockSpec, BlockWeights, decoder_block
-from swarm_kernels.dispatch import QUANTS, Backend, Blocks, choose_backend
+from swarm_kernels.dispatch import QUANTS, Backend, Blocks, choose_backend, weight_bits
 from swarm_kernels.linear import Linear
 from swarm_kernels.memory import allocate
 from swarm_kernels.quant import FORMATS, Format, QuantWeight, quantize
@@ -31,4 +31,5 @@ __all__ = [
     "rms_norm",
     "rotary",
     "rotary_table",
+    "weight_bits",
 ]

@@ -22,6 +22,13 @@ BNB_FORMATS = ("bnb-nf4", "bnb-int8")
 QUANTS = ("none", *FORMATS, *BNB_FORMATS)  # what --quant takes
 
 
+def weight_bits(quant: str, dtype: torch.dtype) -> float:
+    """Bits that one weight takes in memory, scales included. dtype: of weights that are not quantised."""
+    if quant in FORMATS:
+        return FORMATS[quant].bits_per_weight
+    return {"bnb-int8": 8.0, "bnb-nf4": 4.5}.get(quant, 8.0 * dtype.itemsize)
+
+
 class Blocks(Protocol):
     """A range of blocks, ready to compute."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +56,7 @@ class Chain:
         self.streams = await self.open_streams(hops, peers)
 
     async def open_streams(
-        self, hops: Sequence[Hop], peers: Sequence[Peer], after: HopStream | None = None
+        self, hops: Sequence[Hop], peers: Iterable[Peer], after: HopStream | None = None
     ) -> list[HopStream]:
         """Open the session on consecutive `hops`, which reserves their pages and connects each to the next, and the
         last to `after`. All or none: raises HopFailed naming the first that refused."""

@@ -11,13 +11,15 @@ from swarm.client.generation import Generation, Repair
 from swarm.client.generation import Hop as GenerationHop
 from swarm.client.heads import HEAD_FORMATS, Heads, head_format
 from swarm.client.hop_stream import HopFailed, is_recoverable
-from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, is_batch, parse_options
+from swarm.client.opening import open_session
+from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, Terms, is_batch, parse_options
 from swarm.client.router import Router
 from swarm.client.sampling import Sampler
 from swarm.client.session import Session
 from swarm.client.stream import OnPiece, Stream, drain
 from swarm.client.text import TextStream
-from swarm.errors import InvalidRequest, NoRoute, PeerBusy, PeerUnreachable
+from swarm.client.view import SwarmView
+from swarm.errors import InvalidRequest, NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.ends import ModelEnds
 from swarm.route.directory import Directory
@@ -48,6 +50,11 @@ class Client:
         quant: str | None = None,
         head: str | None = None,
         wire_dtype: str | None = None,
+        numerics_id: str | None = None,
+        trusted: Iterable[str] | None = None,
+        excluded: Iterable[str] = (),
+        max_price: float | None = None,
+        seconds_per_price: float = 0.0,
         **limits: float,
     ):
         """Load the client's ends of the model and join the swarm.
@@ -60,6 +67,11 @@ class Client:
             default what suits the chain: float32 for exact peers, int8 for quantised ones.
         wire_dtype: "float32", "bfloat16" or "float16" for activations on the wire; by default what the peers compute
             in. A narrower one halves the traffic and rounds.
+        numerics_id: only use peers that compute exactly the bits that this id stands for.
+        trusted, excluded: peer ids; if given, only use the former, and never the latter.
+        max_price: of one token through the whole model, in the unit of the peers' announced prices.
+        seconds_per_price: how many seconds more a request may take if that saves one unit of price (0: the fastest
+            chain within max_price).
         limits: fields of ClientLimits.
         Raises ModelError, PeerUnreachable, InvalidRequest.
         """
@@ -84,19 +96,30 @@ class Client:
         self._wire_dtype, self._head_format = wire_dtype, head
         self._heads: dict[str, asyncio.Task[Heads]] = {}  # by format, loaded when the first chain wants it
         self._closed = False
-        self._router: Router = wait(self._join(addresses, dtype, quant))
+        terms = Terms(
+            dtype, quant, numerics_id, None if trusted is None else frozenset(trusted), frozenset(excluded), max_price,
+            seconds_per_price,
+        )  # fmt: skip
+        self._router: Router = wait(self._join(addresses, terms))
         try:
             self._ends = wait(self._load_ends())
         except BaseException:
             self.close()
             raise
 
-    async def _join(self, addresses: list[str], dtype: str | None, quant: str | None) -> Router:
-        return Router(await Directory.join(addresses, client=True), self._checkpoint, dtype, quant)
+    async def _join(self, addresses: list[str], terms: Terms) -> Router:
+        view = SwarmView(await Directory.join(addresses, client=True), self._checkpoint, terms)
+        wire_bytes = DTYPES[self._wire_dtype or terms.dtype or "float32"].itemsize
+        return Router(view, terms, self.config.hidden_size * wire_bytes)
 
     async def _load_ends(self) -> ModelEnds:
         """Load the head that the peers of the moment call for, so that the first prompt need not wait for it."""
-        return (await self._heads_for(await self._router.candidates())).ends
+        await self._router.view.refresh()
+        try:
+            peers = self._router.view.usable()
+        except (NoRoute, RevisionMismatch):  # said when somebody wants to generate: peers may come until then
+            peers = []
+        return (await self._heads_for(peers)).ends
 
     async def _heads_for(self, peers: Iterable[PeerInfo]) -> Heads:
         format = self._head_format or head_format(peers)
@@ -201,7 +224,7 @@ class Client:
         text = TextStream(self.tokenizer, options.stop)
         clock, attempts = time.perf_counter(), 0
         while True:
-            session = await self._open_session(max_tokens)
+            session = await self._open_session(max_tokens, len(prompt) + len(generation.token_ids))
             session.recovery.on_wait = partial(setattr, generation, "status")
             before, tokens = list(generation.repairs), len(generation.token_ids)
             try:
@@ -251,37 +274,12 @@ class Client:
         for peer_id in failure.peer_ids:
             self._router.report_failure(peer_id)
 
-    async def _open_session(self, max_tokens: int) -> Session:
-        """A session on a chain that has room, waiting for one if all are full."""
-        deadline = time.monotonic() + self._limits.busy_timeout_s
-        full: set[str] = set()  # peers that refused for lack of room
-        pause_s = 0.05
-        last_refusal: PeerBusy | None = None
-        while True:
-            try:
-                hops = await self._router.chain(avoid=full)
-            except NoRoute:
-                if not full:
-                    raise
-                if time.monotonic() > deadline:
-                    raise last_refusal from None
-                await asyncio.sleep(pause_s)
-                pause_s, full = min(pause_s * 1.5, 1.0), set()
-                continue
-            connections = [self._router.connection_to(hop.peer.endpoint) for hop in hops]
-            session = Session(hops, connections, self._session_options(hops, max_tokens), self._router)
-            try:
-                await session.open()
-                return session
-            except HopFailed as failure:
-                if isinstance(failure.cause, PeerBusy):
-                    last_refusal = failure.cause
-                    full.update(failure.peer_ids)
-                elif isinstance(failure.cause, PeerUnreachable):
-                    for peer_id in failure.peer_ids:
-                        self._router.report_failure(peer_id)
-                else:
-                    raise failure.cause from failure
+    async def _open_session(self, max_tokens: int, prompt_tokens: int = 1) -> Session:
+        """A session on the best chain for a request of `max_tokens`, of which `prompt_tokens` are there already."""
+        return await open_session(
+            self._router, self._limits, prompt_tokens, max_tokens - prompt_tokens,
+            lambda hops: self._session_options(hops, max_tokens),
+        )  # fmt: skip
 
     def _session_options(self, hops: Sequence[Hop], max_tokens: int) -> SessionOptions:
         narrow = all(hop.peer.dtype == "bfloat16" for hop in hops)

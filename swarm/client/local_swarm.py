@@ -69,7 +69,9 @@ class LocalSwarm:
     """
 
     def __init__(self, model: str = "demo", blocks: Sequence[str] = ("0:10", "10:20", "20:30"), **options: object):
-        """options: given to every server as on its command line: dtype="float32", threads=1, kv_memory="256M"."""
+        """blocks: a range for each server, like "0:10", or "auto" for one that chooses for itself.
+        options: given to every server as on its command line: dtype="float32", threads=1, kv_memory="256M".
+        """
         self.model, self._blocks, self._options = model, list(blocks), options
         self.servers: list[LocalServer] = []
         self.peers: list[str] = []
@@ -109,8 +111,10 @@ class LocalSwarm:
 
     def _launch(self, blocks: str, options: dict[str, object]) -> tuple[subprocess.Popen, Path]:
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        command = [sys.executable, "-m", "swarm.server", "--model", self.model, "--blocks", blocks, "--json"]
-        command += ["--exit-with-parent", "--peers", *self.peers]
+        command = [sys.executable, "-m", "swarm.server", "--model", self.model, "--json", "--exit-with-parent"]
+        command += ["--peers", *self.peers]
+        if blocks != "auto":
+            command += ["--blocks", blocks]
         for name, value in {**self._options, **options}.items():
             command += [f"--{name.replace('_', '-')}", str(value)]
         with open(folder / "stderr", "w") as log:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from swarm.client.sampling import SamplingOptions
 from swarm.errors import InvalidRequest
+from swarm.route.record import PeerInfo
 
 Message = Mapping[str, str]  # {"role": "user", "content": "..."}
 Prompt = str | Sequence[int] | Sequence[Message]
@@ -20,6 +21,31 @@ class ClientLimits:
     coverage_timeout_s: float = 30.0  # how long a generation waits for somebody to serve blocks that nobody serves
     max_reroutes: int = 8  # replacements of failed peers without a new token in between
     max_concurrent: int = 32  # prompts of one call that run at once
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Which peers a client uses, and what it pays them. None: any."""
+
+    dtype: str | None = None  # that they compute in
+    quant: str | None = None  # format of their weights
+    numerics_id: str | None = None  # peers with the same one compute the same bits
+    trusted: frozenset[str] | None = None  # peer ids: no others
+    excluded: frozenset[str] = frozenset()  # peer ids
+    max_price: float | None = None  # of one token through the whole model
+    seconds_per_price: float = 0.0  # what saving one unit of price is worth
+
+    def allow(self, peer: PeerInfo) -> bool:
+        """Price apart."""
+        demands = (self.dtype, peer.dtype), (self.quant, peer.quant), (self.numerics_id, peer.numerics_id)
+        if any(wanted not in (None, given) for wanted, given in demands):
+            return False
+        return peer.peer_id not in self.excluded and (self.trusted is None or peer.peer_id in self.trusted)
+
+    def __str__(self) -> str:
+        text = f"with quant {self.quant or 'any'} and dtype {self.dtype or 'any'}"
+        text += f" and numerics {self.numerics_id}" if self.numerics_id else ""
+        return text + (" among the peers allowed" if self.trusted is not None or self.excluded else "")
 
 
 @dataclass(frozen=True)

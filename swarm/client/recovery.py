@@ -26,12 +26,20 @@ class Spares(Protocol):
     """Who else could serve. Knows the swarm, and remembers who failed."""
 
     async def replacement(
-        self, start: int, stop: int, before: PeerInfo | None, after: PeerInfo | None, avoid: Collection[str]
-    ) -> tuple[list[Hop], list[Peer]]:
-        """Hops over blocks `start` to `stop` between two peers (None: the client), without those in `avoid`.
+        self,
+        lost: Sequence[Hop],
+        before: PeerInfo | None,
+        after: PeerInfo | None,
+        replay_tokens: int,
+        avoid: Collection[str],
+    ) -> list[Hop]:
+        """Hops over the blocks of `lost`, between two peers (None: the client), without the peers in `avoid`.
 
-        Raises NoRoute if nobody covers them.
+        replay_tokens: that they have to compute before they can go on. Raises NoRoute if nobody covers the blocks.
         """
+
+    def connection_to(self, peer: PeerInfo) -> Peer:
+        """The connection to a peer."""
 
     def report_failure(self, peer_id: str) -> None:
         """Do not choose this peer again for a while."""
@@ -115,14 +123,14 @@ class Recovery:
     async def _try_open(self, first: int, last: int, full: set[str]) -> list[HopStream]:
         """Raises NoRoute when there is nobody left to try."""
         streams = self._chain.streams
+        lost = [stream.hop for stream in streams[first : last + 1]]
         before = streams[first - 1].hop.peer if first else None
         after = streams[last + 1] if last + 1 < len(streams) else None
         while True:
-            hops, peers = await self._spares.replacement(
-                streams[first].hop.start, streams[last].hop.stop, before, after and after.hop.peer, full
-            )
+            following = after.hop.peer if after else None
+            hops = await self._spares.replacement(lost, before, following, self._chain.sent.length, full)
             try:
-                return await self._chain.open_streams(hops, peers, after)
+                return await self._chain.open_streams(hops, map(self._connect, hops), after)
             except HopFailed as failure:
                 if isinstance(failure.cause, PeerUnreachable):
                     for peer_id in failure.peer_ids:
@@ -130,6 +138,9 @@ class Recovery:
                 else:
                     logger.info("a spare refused: %s", failure)
                     full.update(failure.peer_ids)
+
+    def _connect(self, hop: Hop) -> Peer:
+        return self._spares.connection_to(hop.peer)
 
     # --- before somebody leaves --------------------------------------------------------------------------------------
 

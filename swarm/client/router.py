@@ -1,142 +1,154 @@
-"""Which chain a session takes: what the directory says, less what this client has seen fail."""
+"""Which chain a session takes, and who replaces its hops."""
 
-import asyncio
 import random
 import time
-from collections.abc import Collection
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Collection, Sequence
+from weakref import WeakSet
 
-from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
-from swarm.model.checkpoint import Checkpoint
-from swarm.route.directory import RECORD_LIFE_S, Directory
+from swarm.client.options import Terms
+from swarm.client.session import Session
+from swarm.client.view import REFRESH_S, SwarmView
+from swarm.errors import NoRoute, RevisionMismatch
+from swarm.route.estimates import claimed_step_s
+from swarm.route.network import Network
 from swarm.route.record import PeerInfo
-from swarm.route.route import Hop, fewest_hops
+from swarm.route.route import Chain, Hop, Request, cost_chain, link_between
+from swarm.route.search import best_chain, best_chains
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.transport import Peer, max_message_bytes
+from swarm.wire.transport import Peer
 
-REFRESH_S = 5.0  # how old a picture of the swarm may be when a session starts
-PING_TIMEOUT_S = 1.0
+CHOICES = 3  # good chains, of which two at random are compared by fresh load
+REPLACED_TOKENS = 64  # that a replacement is expected to compute; how long the generation will last is not known
 
 
 class Router:
-    """Knows the peers that serve one model, and holds a connection to each that was used. Lives in one event loop."""
+    """Chooses from what its view knows. Lives in one event loop."""
 
-    def __init__(
-        self,
-        directory: Directory,
-        checkpoint: Checkpoint,
-        dtype: str | None = None,
-        quant: str | None = None,
-    ):
-        """dtype, quant: only peers that compute in it, and with weights in this format; None takes any."""
-        self._directory, self._dtype, self._quant = directory, dtype, quant
-        self._model, self._revision = checkpoint.name, checkpoint.revision
-        self._num_blocks = checkpoint.config.num_blocks
-        self._max_bytes = max_message_bytes(checkpoint.config.hidden_size)
-        self._peers: list[PeerInfo] = []
-        self._refreshed = -REFRESH_S
-        self._refreshing = asyncio.Lock()
-        self._failed: dict[str, float] = {}  # peer id -> when it may be chosen again
-        self._connections: dict[bytes, Peer] = {}
+    def __init__(self, view: SwarmView, terms: Terms, token_bytes: int):
+        """token_bytes: one token's activations on the wire."""
+        self.view, self._terms, self._token_bytes = view, terms, token_bytes
+        self._sessions: WeakSet[Session] = WeakSet()
         self._rng = random.Random()
+        view.own_sessions = self._own_sessions
 
-    async def chain(self, avoid: Collection[str] = ()) -> list[Hop]:
-        """A chain for a new session, without the peers in `avoid` and those that failed lately.
+    async def chain(self, prompt_tokens: int, new_tokens: int, avoid: Collection[str] = ()) -> list[Hop]:
+        """The chain for a new session, without the peers in `avoid` and those that failed lately.
 
-        Raises NoRoute naming the blocks that nobody covers, RevisionMismatch if only other revisions are served.
+        Of a few good chains, two at random are compared by the load that their peers report now, and the better one is
+        taken (power of two choices: Mitzenmacher, 2001): by the directory's old figures alone, all clients would run to
+        the same peers. Raises NoRoute naming the blocks that nobody covers, RevisionMismatch if only other revisions
+        are served.
         """
-        if time.monotonic() - self._refreshed > REFRESH_S:
-            await self._refresh()
+        request = self._request(prompt_tokens, new_tokens)
+        await self.view.refresh(2 * REFRESH_S)
         try:
-            return self._choose(avoid)
-        except NoRoute:
-            await self._refresh()  # somebody may have joined just now
-            await self._pardon()
-            return self._choose(avoid)
+            chains = self._search(request, avoid)
+        except (NoRoute, RevisionMismatch):
+            await self._look_again()
+            chains = self._search(request, avoid)
+        if len(chains) > 1:
+            return list((await self._freshest(self._rng.sample(chains, 2), request)).hops)
+        return list(chains[0].hops)
 
     async def replacement(
-        self, start: int, stop: int, before: PeerInfo | None, after: PeerInfo | None, avoid: Collection[str]
-    ) -> tuple[list[Hop], list[Peer]]:
+        self, lost: Sequence[Hop], before: PeerInfo | None, after: PeerInfo | None, replay_tokens: int,
+        avoid: Collection[str],
+    ) -> list[Hop]:
         """See swarm.client.recovery.Spares."""
-        whole = [replace(peer, start=max(peer.start, start) - start, stop=min(peer.stop, stop) - start)
-                 for peer in self._peers if not self.is_failed(peer.peer_id) and peer.peer_id not in avoid
-                 and peer.start < stop and peer.stop > start]
-        by_id = {peer.peer_id: peer for peer in self._peers}
+        request = self._request(
+            replay_tokens, REPLACED_TOKENS, start=lost[0].start, stop=lost[-1].stop,
+            before=before and self.view.candidate(before), after=after and self.view.candidate(after),
+        )  # fmt: skip
         try:
-            hops = fewest_hops(whole, stop - start, self._rng)
-        except NoRoute:
-            await self._refresh()
-            raise
-        hops = [Hop(by_id[hop.peer.peer_id], hop.start + start, hop.stop + start) for hop in hops]
-        return hops, [self.connection_to(hop.peer.endpoint) for hop in hops]
+            return self._find_alike(request, lost[0].peer, avoid)
+        except (NoRoute, RevisionMismatch):
+            await self._look_again()
+            return self._find_alike(request, lost[0].peer, avoid)
 
-    async def candidates(self) -> list[PeerInfo]:
-        """The peers that a chain may be made of now."""
-        await self._refresh()
-        return [peer for peer in self._peers if self._has_same_model(peer) and self._is_wanted(peer)]
+    def connection_to(self, peer: PeerInfo) -> Peer:
+        """The connection to a peer, shared by all sessions."""
+        return self.view.connection_to(peer)
 
     def report_failure(self, peer_id: str) -> None:
-        """Do not choose this peer again until its present directory record has expired: if it is still listed by
-        then, it has refreshed the record since and lives."""
-        self._failed[peer_id] = time.monotonic() + RECORD_LIFE_S
-        for key in [key for key, peer in self._connections.items() if peer.peer_id == peer_id]:
-            self._connections.pop(key)  # sessions that still use it keep it alive
+        """Do not choose this peer again for a while."""
+        self.view.report_failure(peer_id)
 
-    def connection_to(self, endpoint: pb.Endpoint) -> Peer:
-        """The connection to a peer, shared by all sessions."""
-        key = endpoint.SerializeToString(deterministic=True)
-        if key not in self._connections:
-            self._connections[key] = Peer(endpoint, self._max_bytes)
-        return self._connections[key]
+    def note_load(self, peer_id: str, load: pb.Load) -> None:
+        """A peer that refused has said how busy it is."""
+        self.view.note_load(peer_id, load)
 
-    def is_failed(self, peer_id: str) -> bool:
-        return self._failed.get(peer_id, 0.0) > time.monotonic()
+    def watch(self, session: Session) -> None:
+        """Learn from how long the session's steps take, and count it as load on its peers while it is open."""
+        self._sessions.add(session)
+        session.on_steps = self._observe
 
     async def close(self) -> None:
-        for peer in self._connections.values():
-            await peer.close()
-        await self._directory.leave()
+        await self.view.close()
 
-    def _choose(self, avoid: Collection[str]) -> list[Hop]:
-        usable = [peer for peer in self._peers if peer.peer_id not in avoid and not self.is_failed(peer.peer_id)]
-        same = [peer for peer in usable if self._has_same_model(peer)]
-        if usable and not same:
-            others = ", ".join(sorted({peer.revision for peer in usable}))
-            raise RevisionMismatch(
-                f"the swarm serves {self._model!r} in revision {others}, this client has {self._revision}; "
-                "use the same files on both sides"
-            )
-        wanted = [peer for peer in same if self._is_wanted(peer)]
-        if same and not wanted:
-            there = ", ".join(sorted({f"quant {peer.quant} with dtype {peer.dtype}" for peer in same}))
-            raise NoRoute(
-                f"no peer serves {self._model!r} with quant {self._quant or 'any'} and dtype {self._dtype or 'any'}, "
-                f"as this client demands; there is {there}"
-            )
-        return fewest_hops(wanted, self._num_blocks, self._rng)
+    def _request(self, prompt_tokens: int, new_tokens: int, **part: object) -> Request:
+        tokens = prompt_tokens + new_tokens
+        return Request(
+            prompt_tokens,
+            new_tokens,
+            self._token_bytes,
+            seconds_per_price=self._terms.seconds_per_price,
+            max_price=None if self._terms.max_price is None else self._terms.max_price * tokens,
+            **part,
+        )
 
-    def _has_same_model(self, peer: PeerInfo) -> bool:
-        return peer.revision == self._revision and peer.num_blocks == self._num_blocks
+    def _search(self, request: Request, avoid: Collection[str]) -> list[Chain]:
+        network = self.view.network(self.view.usable(avoid))
+        return best_chains(network, self.view.num_blocks, request, CHOICES)
 
-    def _is_wanted(self, peer: PeerInfo) -> bool:
-        return self._dtype in (None, peer.dtype) and self._quant in (None, peer.quant)
+    async def _freshest(self, chains: Sequence[Chain], request: Request) -> Chain:
+        """The best of `chains` by the load that their peers report now; those with a peer that says nothing last."""
+        peers = {hop.peer.peer_id: hop.peer for chain in chains for hop in chain.hops}
+        answered = await self.view.ask_loads(peers.values())
+        fresh = {peer_id: self.view.candidate(peer) for peer_id, peer in peers.items()}
 
-    async def _refresh(self) -> None:
-        async with self._refreshing:
-            self._peers = await self._directory.peers(self._model)
-            self._refreshed = time.monotonic()
+        def cost(chain: Chain) -> tuple[int, float]:
+            quiet = sum(hop.peer.peer_id not in answered for hop in chain.hops)
+            return quiet, cost_chain(chain.hops, fresh, request).seconds
 
-    async def _pardon(self) -> None:
-        """Nothing is left to choose from: a failed peer that answers again may be chosen again."""
-        failed = [peer for peer in self._peers if self.is_failed(peer.peer_id)]
-        await asyncio.gather(*(self._pardon_if_alive(peer) for peer in failed))
+        return min(chains, key=cost)
 
-    async def _pardon_if_alive(self, info: PeerInfo) -> None:
-        peer = Peer(info.endpoint, self._max_bytes)
-        try:
-            await peer.status(PING_TIMEOUT_S)
-        except PeerUnreachable:
-            return
-        finally:
-            await peer.close()
-        self._failed.pop(info.peer_id, None)
+    def _find_alike(self, request: Request, lost: PeerInfo, avoid: Collection[str]) -> list[Hop]:
+        """The best replacement among peers that compute as the lost one did, so that tokens stay what they would have
+        been; if there is none, among all."""
+        usable = self.view.usable(avoid)
+        alike = [
+            [peer for peer in usable if _format(peer) == _format(lost) and peer.numerics_id == lost.numerics_id],
+            [peer for peer in usable if _format(peer) == _format(lost)],
+        ]
+        for peers in alike:
+            try:
+                return list(best_chain(self.view.network(peers), self.view.num_blocks, request).hops)
+            except NoRoute:
+                continue
+        return list(best_chain(self.view.network(usable), self.view.num_blocks, request).hops)
+
+    async def _look_again(self) -> None:
+        """Somebody may have joined just now, or recovered."""
+        await self.view.refresh()
+        await self.view.pardon()
+
+    def _own_sessions(self) -> Counter[str]:
+        return Counter(hop.peer.peer_id for session in self._sessions if session.is_open for hop in session.hops)
+
+    def _observe(self, session: Session, step_s: float) -> None:
+        """`step_s`: mean of some steps of one token around the session's chain."""
+        own, hops = self._own_sessions(), session.hops
+        network: Network = self.view.network({hop.peer.peer_id: hop.peer for hop in hops}.values())
+        peers = [network.by_id[hop.peer.peer_id] for hop in hops]
+        links = [peers[0].client, *map(link_between, peers, peers[1:]), peers[-1].client]
+        claims = [
+            (hop.peer.peer_id, claimed_step_s(hop.peer, hop.stop - hop.start, self.view.load(hop.peer, own)))
+            for hop in hops
+        ]
+        links_s = sum(link.one_way_s(self._token_bytes) for link in links)
+        self.view.estimates.observe(claims, links_s, step_s, time.time())
+
+
+def _format(peer: PeerInfo) -> tuple[str, str]:
+    return peer.dtype, peer.quant

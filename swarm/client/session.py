@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +20,7 @@ from swarm.wire.transport import Peer
 
 CHUNK_TOKENS = 256  # of a prompt in one message (MAX_STEP_TOKENS or less): hops work on several chunks at once
 WINDOW_TOKENS = 4 * CHUNK_TOKENS  # unanswered tokens on their way
+STEPS_PER_OBSERVATION = 16  # of a chain's speed
 
 
 @dataclass
@@ -57,6 +58,9 @@ class Session:
     ):
         self._first_hops, self._peers, self._options = list(hops), list(peers), options
         self._chain = Chain(options)
+        self.is_open = True
+        self.on_steps: Callable[[Session, float], None] = lambda session, step_s: None  # told the mean of some steps
+        self._step_times_s: list[float] = []
         self._clock = StepClock()
         self.recovery = Recovery(self._chain, spares) if spares else None
         self._attempts = 0  # repairs since the last answer
@@ -64,7 +68,7 @@ class Session:
     @property
     def hops(self) -> list[Hop]:
         """The chain as it is now."""
-        return [stream.hop for stream in self._chain.streams]
+        return [stream.hop for stream in self._chain.streams] or self._first_hops
 
     @property
     def timings(self) -> list[HopTiming]:
@@ -85,6 +89,7 @@ class Session:
 
     def close(self) -> None:
         """End the session. Does not wait."""
+        self.is_open = False
         if self.recovery:
             self.recovery.close()
         self._chain.close()
@@ -113,9 +118,17 @@ class Session:
                 await self._recover(failure, call.reached)
                 self._start(call)
         if len(hidden) == 1 and not self._attempts:
-            self._clock.observe(time.perf_counter() - started)
+            self._note_step(time.perf_counter() - started)
         self._attempts = 0
         return torch.cat(call.outputs)
+
+    def _note_step(self, step_s: float) -> None:
+        """One token went around undisturbed."""
+        self._clock.observe(step_s)
+        self._step_times_s.append(step_s)
+        if len(self._step_times_s) == STEPS_PER_OBSERVATION:
+            self.on_steps(self, sum(self._step_times_s) / STEPS_PER_OBSERVATION)
+            self._step_times_s.clear()
 
     def _start(self, call: _Call) -> None:
         """From the first position without an answer, for the first time or again."""

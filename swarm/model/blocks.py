@@ -116,6 +116,11 @@ class BlockRange:
             raise ModelError(f"blocks {start}:{stop} are outside the range {self.start}:{self.stop} held here")
         return self._blocks.forward(hidden, batch, cache, start - self.start, stop - self.start)
 
+    def finish(self) -> None:
+        """Wait until everything asked of `forward` is computed: a GPU is still at it when `forward` returns."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
 
 def _block_spec(config: ModelConfig, index: int) -> BlockSpec:
     return BlockSpec(

@@ -13,7 +13,7 @@ import numpy as np
 from swarm.route.network import Array, Problem
 from swarm.route.shortest import Moves, Outlook, shortest
 
-MAX_LABELS = 4096  # at one block; above it the least promising are dropped, and the result may miss the optimum
+MAX_LABELS = 1024  # at one block; above it the least promising are dropped, and the result may miss the optimum
 MAX_RATES = 20
 ROUNDING = 1e-9  # relative: a price that exceeds its limit by so little does not
 

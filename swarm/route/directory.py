@@ -92,6 +92,7 @@ class Directory:
 
     def __init__(self, p2p: P2P, node: DHTNode, rejections: Rejections):
         self._p2p, self._node, self.rejections = p2p, node, rejections
+        self._last_expiry_ms = 0
 
     @classmethod
     async def join(
@@ -137,7 +138,9 @@ class Directory:
     async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> None:
         """Store `record`, stamped with the present time and signed. Call again before `life_s` is over."""
         now_ms = int(time.time() * 1000)
-        record.issued_ms, record.expires_ms = now_ms, now_ms + int(life_s * 1000)
+        # The DHT keeps what expires last: nothing that this process says may be outlived by what it said before.
+        self._last_expiry_ms = max(now_ms + int(life_s * 1000), self._last_expiry_ms + 1)
+        record.issued_ms, record.expires_ms = now_ms, self._last_expiry_ms
         stored = await self._node.store(
             key=_dht_key(record.model),
             subkey=record.peer_id,
@@ -152,21 +155,24 @@ class Directory:
         goodbye = pb.PeerRecord()
         goodbye.CopyFrom(record)
         goodbye.state = pb.LEAVING
-        await self.publish(goodbye, identity, life_s + 1)  # the DHT keeps what expires last
+        await self.publish(goodbye, identity, life_s)
 
-    async def peers(self, model: str) -> list[PeerInfo]:
-        """Verified records of the peers that serve `model` now, those that said goodbye left out."""
+    async def peers(self, model: str, joining: bool = False) -> list[PeerInfo]:
+        """Verified records of the peers that serve `model` now, those that said goodbye left out.
+
+        joining: with those that are still loading.
+        """
         found = await self._node.get(_dht_key(model), latest=True)
         if found is None or not isinstance(found.value, dict):
             return []
-        peers = []
+        peers, wanted = [], {pb.ONLINE, pb.MOVING} | ({pb.JOINING} if joining else set())
         for item in list(found.value.values())[:MAX_PEERS_PER_MODEL]:
             try:
                 info = records.verify(item.value)
             except InvalidRequest as error:  # expired since, or from a store that does not check
                 logger.debug("ignored %s", error)
                 continue
-            if not info.leaving and info.model == model:
+            if info.model == model and info.state in wanted:
                 peers.append(info)
         return peers
 

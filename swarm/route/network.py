@@ -43,22 +43,22 @@ class Network:
 
     def _measure(self) -> None:
         """Who measured a link to whom: a row for each peer, as long as the longest, filled up with n."""
-        size = len(self.candidates)
+        size, index = len(self.candidates), self._index
         rows = [
-            [(self._index[peer_id], link) for peer_id, link in candidate.links.items() if peer_id in self._index]
-            for candidate in self.candidates
+            [(index[peer_id], link.round_trip_s, 1 / link.bytes_per_s) for peer_id, link in one.links.items()
+             if peer_id in index]
+            for one in self.candidates
         ]
-        degree = max(map(len, rows), default=0)
-        self.neighbour = np.full((size, degree), size)
-        self.neighbour_round_trip_s = np.zeros((size, degree))
-        self.neighbour_byte_s = np.zeros((size, degree))
-        for left, (candidate, row) in enumerate(zip(self.candidates, rows, strict=True)):
-            for column, (right, link) in enumerate(row):
-                if candidate.peer.peer_id in self.candidates[right].links or left == right:
-                    link = link_between(candidate, self.candidates[right])
-                self.neighbour[left, column] = right
-                self.neighbour_round_trip_s[left, column] = link.round_trip_s
-                self.neighbour_byte_s[left, column] = 1 / link.bytes_per_s
+        degree = np.array([len(row) for row in rows], dtype=np.intp)
+        table = np.array([entry for row in rows for entry in row]).reshape(-1, 3)
+        left, right = np.repeat(np.arange(size), degree), table[:, 0].astype(np.intp)
+        slot = np.arange(len(left)) - np.repeat(np.cumsum(degree) - degree, degree)
+        shape = size, degree.max(initial=0)
+        self.neighbour = np.full(shape, size)
+        self.neighbour_round_trip_s, self.neighbour_byte_s = np.zeros(shape), np.zeros(shape)
+        self.neighbour[left, slot] = right
+        self.neighbour_round_trip_s[left, slot] = _worse_of_both(left, right, size, table[:, 1])
+        self.neighbour_byte_s[left, slot] = _worse_of_both(left, right, size, table[:, 2])
 
     def hops(self, owners: Sequence[int], start: int) -> list[Hop]:
         """owners: the peers, by index, of blocks from `start` on; consecutive blocks of one peer are one hop."""
@@ -173,3 +173,12 @@ def _legs_of(end: Candidate, network: Network, crossings: float, nbytes: float) 
     """[n]: the leg between each peer and one that may be none of them."""
     links = [link_between(end, candidate) for candidate in network.candidates]
     return np.array([link.round_trip_s * crossings + nbytes / link.bytes_per_s for link in links])
+
+
+def _worse_of_both(left: Array, right: Array, size: int, figure: Array) -> Array:
+    """figure [links], of left[i] to right[i]; where it is also known of right[i] to left[i], the larger of the two."""
+    key, reverse = left * size + right, right * size + left
+    order = np.argsort(key)
+    place = np.searchsorted(key, reverse, sorter=order)
+    other = order[np.minimum(place, len(order) - 1)] if len(order) else order
+    return np.where(key[other] == reverse, np.maximum(figure, figure[other]), figure)

@@ -34,13 +34,36 @@ class PeerInfo:
     quant: str
     numerics_id: str  # peers with the same one compute the same bits; empty: nothing promised
     endpoint: pb.Endpoint
-    leaving: bool
+    state: int  # pb.PeerState
     issued_ms: int
     expires_ms: int
     load: pb.Load
     costs: PeerCosts = field(default_factory=PeerCosts)
     pinned: bool = True  # its contributor chose the blocks: they do not move
     max_blocks: int = 0  # as many as it has memory for; 0: not said
+
+    @classmethod
+    def of(cls, record: pb.PeerRecord) -> "PeerInfo":
+        """What `record` says. Raises InvalidRequest if its costs are no figures."""
+        return cls(
+            peer_id=record.peer_id,
+            model=record.model,
+            revision=record.revision,
+            start=record.start,
+            stop=record.stop,
+            num_blocks=record.num_blocks,
+            dtype=record.dtype,
+            quant=record.quant or "none",
+            numerics_id=record.numerics_id,
+            endpoint=record.endpoint,
+            state=record.state,
+            issued_ms=record.issued_ms,
+            expires_ms=record.expires_ms,
+            load=record.load,
+            costs=_costs(record.costs),
+            pinned=record.pinned,
+            max_blocks=record.max_blocks or record.stop - record.start,
+        )
 
     @property
     def blocks(self) -> tuple[int, int]:
@@ -70,25 +93,7 @@ def verify(data: bytes, now_s: float | None = None) -> PeerInfo:
     _check_times(record, time.time() if now_s is None else now_s)
     if signer_of(_DOMAIN, signed.payload, signed.signature) != record.peer_id:
         raise InvalidRequest(f"a directory record for {record.peer_id} that is not signed with that peer's key")
-    return PeerInfo(
-        peer_id=record.peer_id,
-        model=record.model,
-        revision=record.revision,
-        start=record.start,
-        stop=record.stop,
-        num_blocks=record.num_blocks,
-        dtype=record.dtype,
-        quant=record.quant or "none",
-        numerics_id=record.numerics_id,
-        endpoint=record.endpoint,
-        leaving=record.state == pb.LEAVING,
-        issued_ms=record.issued_ms,
-        expires_ms=record.expires_ms,
-        load=record.load,
-        costs=_costs(record.costs),
-        pinned=record.pinned,
-        max_blocks=record.max_blocks or record.stop - record.start,
-    )
+    return PeerInfo.of(record)
 
 
 def costs_message(costs: PeerCosts) -> pb.Costs:
@@ -132,6 +137,8 @@ def _check_fields(record: pb.PeerRecord) -> None:
         raise InvalidRequest(f"a directory record of version {record.version}; this software reads {VERSION}")
     if not record.start < record.stop <= record.num_blocks <= 10_000 or record.max_blocks > 10_000:
         raise InvalidRequest(f"a directory record for blocks {record.start}:{record.stop} of {record.num_blocks}")
+    if record.state == pb.JOINING:
+        return  # nobody may call it yet
     if endpoint.peer_id != record.peer_id or not 0 < endpoint.port < 65536 or not 0 < len(endpoint.host) <= 255:
         raise InvalidRequest(f"a directory record with a bad address: {endpoint.host}:{endpoint.port}")
     if not 0 < len(endpoint.certificate) <= MAX_CERTIFICATE_BYTES:

@@ -4,10 +4,12 @@ A path gives each block to a peer that serves it; consecutive blocks of one peer
 anywhere in its peer's range. The state is (block, its peer); onwards, a request stays or moves to any peer that serves
 the next block. That is a leg for every pair of peers at every block, so a backward pass comes first, in which a move
 costs the least that any leg into its target does from peers about as far from the client. What it says of a state is a
-lower bound of all that is still to come from there, and the path that it would choose can be had, at a price that is
-known. The exact pass forward then looks only at states from which that path could yet be beaten: few of thousands.
+lower bound of all that is still to come from there; the path that it would choose can be had, at a cost that is known.
+The exact pass forward then looks only at states from which that path, or a guess below it, could yet be beaten: few of
+thousands.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from swarm.route.network import Array, Problem
 
 _GROUPS = 32  # more make the bound tighter and dearer; this many made the whole search fastest
+_LIMIT_STEP = 1.1  # by which a guess of the optimum is raised
 _EXACT = 1 - 1e-12  # what is not cheaper by more than rounding is not cheaper
 
 
@@ -32,12 +35,6 @@ class Moves:
         group = np.empty(peers, dtype=np.intp)
         group[np.argsort(problem.far_s, kind="stable")] = np.arange(peers) * min(_GROUPS, peers) // max(peers, 1)
         return cls(group, problem.least_legs(group) + problem.enter_s)
-
-    @classmethod
-    def likely(cls, problem: Problem) -> "Moves":
-        """From peers no further from the client, where nobody has measured."""
-        legs = (problem.far_s + problem.bytes_s) * problem.weight
-        return cls(np.zeros(len(legs), dtype=np.intp), (legs + problem.enter_s)[None])
 
     def arrive(self, peer: Array, cost: Array) -> Array:
         """[n]: the cheapest arrival at each peer from those in `peer`, each reached at `cost`."""
@@ -68,9 +65,13 @@ class Outlook:
             leave[block] = (moves.cost + to_go[block]).min(1)
         return cls(moves, to_go, leave)
 
+    def start(self, problem: Problem) -> Array:
+        """[n]: cost of all paths that begin at a peer, at such moves."""
+        return problem.first_s + problem.enter_s + self.to_go[0]
+
     def path(self, problem: Problem) -> Array:
         """Owners of the blocks on the path that is cheapest at such moves; what it really costs is another matter."""
-        owner = int((problem.first_s + problem.enter_s + self.to_go[0]).argmin())
+        owner = int(self.start(problem).argmin())
         owners = [owner]
         for block in range(1, len(self.to_go) - 1):
             group = self.moves.group[owner]
@@ -83,11 +84,21 @@ class Outlook:
 def shortest(problem: Problem) -> tuple[Array, float]:
     """Owners of the blocks [stop - start] on the cheapest path, and its cost. Every block must be served by someone."""
     outlook = Outlook.of(problem, Moves.least(problem))
-    guesses = [outlook.path(problem), Outlook.of(problem, Moves.likely(problem)).path(problem)]
-    known = min(guesses, key=problem.cost_of)
-    limit = problem.cost_of(known)
-    better = _forward(problem, outlook, limit * _EXACT)
-    return (known, limit) if better is None else (better, problem.cost_of(better))
+    known = outlook.path(problem)
+    for limit in _limits(float(outlook.start(problem).min()), problem.cost_of(known)):
+        if (better := _forward(problem, outlook, limit * _EXACT)) is not None:
+            return better, problem.cost_of(better)
+    return known, problem.cost_of(known)
+
+
+def _limits(least: float, known: float) -> Iterator[float]:
+    """Guesses of the optimum, which lies between the two, upwards: the lower the limit, the fewer states are looked at,
+    and what is found below a limit is the optimum."""
+    limit = least * _LIMIT_STEP
+    while 0 < limit < known:
+        yield limit
+        limit *= _LIMIT_STEP
+    yield known
 
 
 def _forward(problem: Problem, outlook: Outlook, limit: float) -> Array | None:

@@ -10,6 +10,8 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,6 +24,7 @@ from swarm.route.local import peers_from_environment
 from swarm.route.route import missing_blocks
 from swarm.server.kv_cache import PAGE_TOKENS
 from swarm.server.lifecycle import SERVED_DTYPES, Server, ServerConfig
+from swarm.server.placing import Assignment
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import join_address
 from swarm_kernels import QUANTS
@@ -33,13 +36,16 @@ _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m swarm.server",
-        description="Serve a range of a model's transformer blocks to a swarm. With no argument: all of the demo "
-        "model, in the swarm found on this machine or in a new one.",
+        description="Serve a range of a model's transformer blocks to a swarm. With no argument: of the demo model, "
+        "in the swarm found on this machine or in a new one, the blocks that help most.",
     )
     add = parser.add_argument
     add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
     add("--revision", help="branch, tag or commit of a Hugging Face repository")
-    add("--blocks", metavar="START:STOP", help="blocks to serve, STOP excluded (default: all)")
+    add("--blocks", metavar="START:STOP", help="blocks to serve, STOP excluded (default: those that "
+        "help the swarm most, as many as there is memory for; the server may move to others later)")
+    add("--memory", metavar="SIZE", help="memory for blocks and cache, where --blocks is left out (default: 80%% of "
+        "what is free)")
     add("--dtype", choices=SERVED_DTYPES, help="activations, and weights that are not quantised (default: float32, "
         "with --quant bfloat16)")
     add("--quant", default="none", choices=QUANTS, help="weights: int8 halves and int4 quarters bfloat16's bytes, and "
@@ -54,6 +60,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--dht-port", type=int, default=0, help="port for the directory (default: any free one)")
     add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
     add("--kv-memory", default="1G", metavar="SIZE", help="memory for keys and values, as 512M or 2G (default: 1G)")
+    add("--journal-memory", default="256M", metavar="SIZE", help="memory for what was sent on, from which a peer that "
+        "replaces the next one is filled (default: 256M)")
     add("--max-context", type=int, metavar="TOKENS", help="longest session to accept (default: the model's own)")
     add("--max-sessions", type=int, default=128, metavar="N", help="sessions at once (default: 128)")
     add("--idle-timeout", type=float, default=120.0, metavar="S", help="close sessions idle for so long (default: 120)")
@@ -139,7 +147,9 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         port=args.port,
         dht_port=args.dht_port,
         identity=args.identity,
+        memory_bytes=parse_size(args.memory) if args.memory else None,
         kv_memory_bytes=parse_size(args.kv_memory),
+        journal_bytes=parse_size(args.journal_memory),
         max_sessions=args.max_sessions,
         max_context=args.max_context,
         idle_timeout_s=args.idle_timeout,
@@ -153,18 +163,23 @@ class Output:
 
     def __init__(self, as_json: bool):
         self._json = as_json
-        self._bar: tqdm | None = None
 
     def event(self, name: str, text: str, **fields: object) -> None:
         print(json.dumps({"event": name, **fields}) if self._json else text, flush=True)
 
-    def progress(self, done: int, total: int) -> None:
-        """A bar, if loading takes longer than a second."""
-        if self._bar is None:
-            self._bar = tqdm(total=total, desc="loading blocks", unit="block", delay=1, disable=self._json, leave=False)
-        self._bar.update(done - self._bar.n)
-        if done == total:
-            self._bar.close()
+    def progress(self) -> Callable[[int, int], None]:
+        """For one load: a bar, if that takes longer than a second. It is told (blocks done, blocks in all)."""
+        bar: tqdm | None = None
+
+        def update(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = tqdm(total=total, desc="loading blocks", unit="block", delay=1, disable=self._json, leave=False)
+            bar.update(done - bar.n)
+            if done == total:
+                bar.close()
+
+        return update
 
 
 async def serve_until_signal(config: ServerConfig, output: Output, exit_with_parent: bool) -> None:
@@ -181,16 +196,39 @@ async def serve_until_signal(config: ServerConfig, output: Output, exit_with_par
         loop.add_signal_handler(number, on_signal)
     if exit_with_parent:
         loop.add_reader(sys.stdin.fileno(), lambda: stop.set() if not os.read(sys.stdin.fileno(), 4096) else None)
-    async with Server(config, output.progress) as server:
-        started = True
-        gc.freeze()  # what is loaded by now stays: no need to walk through it again in the middle of a token
-        await report_ready(server, output)
-        failure, stopped = asyncio.create_task(server.failed()), asyncio.create_task(stop.wait())
-        await asyncio.wait({failure, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    while not stop.is_set():
+        started = False
+        async with Server(config, output.progress()) as server:
+            started = True
+            gc.freeze()  # what is loaded by now stays: no need to walk through it again in the middle of a token
+            await report_ready(server, output)
+            assignment = await first_of(server, stop)
+            if assignment:
+                output.event(
+                    "moving",
+                    f"Blocks {assignment.start}:{assignment.stop} help the swarm more: moving there.",
+                    blocks=[assignment.start, assignment.stop],
+                )
+        config = replace(config, assigned=assignment, dht_port=server.dht_port)  # where others know it
+        del server  # and its blocks, before others are loaded
+        gc.unfreeze()
+        gc.collect()
+    output.event("stopped", "left the swarm")
+
+
+async def first_of(server: Server, stop: asyncio.Event) -> Assignment | None:
+    """Serve until `stop`, or until the server should take other blocks: those. Raises what the server fails with."""
+    failure, stopped = asyncio.create_task(server.failed()), asyncio.create_task(stop.wait())
+    moves = asyncio.create_task(server.moves())
+    tasks = {failure, stopped, moves}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if failure.done():
             failure.result()
-        failure.cancel()
-    output.event("stopped", "left the swarm")
+        return moves.result() if moves.done() and not stopped.done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def report_ready(server: Server, output: Output) -> None:

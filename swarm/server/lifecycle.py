@@ -1,10 +1,12 @@
 """A server from start to goodbye: identity, directory, weights, gRPC, heartbeat, drain."""
 
 import asyncio
+import random
 import socket
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,13 +18,15 @@ from swarm.model.checkpoint import open_checkpoint
 from swarm.model.families import ModelConfig
 from swarm.route.directory import RECORD_LIFE_S, Directory
 from swarm.route.local import announced, claimed_identity, known_addresses
-from swarm.route.record import VERSION
+from swarm.route.record import VERSION, costs_message
 from swarm.server.handler import Handler, Limits
 from swarm.server.kv_cache import PagePool
+from swarm.server.meter import Meter, measure
+from swarm.server.neighbours import Neighbours
+from swarm.server.placing import MEMORY_SHARE, Assignment, Placing, affordable_blocks, free_bytes, measure_speed
 from swarm.server.runner import Runner
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
-from swarm.wire.identity import Identity
 from swarm.wire.tls import make_certificate
 from swarm.wire.transport import check_port_free, max_message_bytes, serve
 from swarm_kernels import QUANTS
@@ -36,7 +40,7 @@ class ServerConfig:
 
     model: str = "demo"
     revision: str | None = None
-    blocks: tuple[int, int] | None = None  # None: all of them
+    blocks: tuple[int, int] | None = None  # None: those that help the swarm most, now and later
     dtype: str | None = None  # None: float32, or bfloat16 for quantised blocks
     quant: str = "none"
     device: str | None = None  # None: a GPU if there is one
@@ -48,7 +52,10 @@ class ServerConfig:
     port: int = 0
     dht_port: int = 0
     identity: Path | None = None
+    assigned: Assignment | None = None  # where `blocks` is None: what this server has moved to
+    memory_bytes: int | None = None  # for blocks and cache; None: most of what is free
     kv_memory_bytes: int = 2**30
+    journal_bytes: int = 2**28
     max_sessions: int = 128
     max_context: int | None = None  # None: what the model was made for
     idle_timeout_s: float = 120.0
@@ -82,6 +89,11 @@ class Server:
     async def __aexit__(self, *exception: object) -> None:
         await self._stack.aclose()
 
+    @property
+    def dht_port(self) -> int:
+        """Of the directory's node; its addresses are /ip4/HOST/tcp/PORT/p2p/PEER_ID."""
+        return int(self.addresses[0].split("/")[4])
+
     async def failed(self) -> None:
         """Wait until one of the server's own tasks fails, and raise its error."""
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -93,8 +105,8 @@ class Server:
         check_port_free(config.host, config.port)  # before the long work of loading
         self.checkpoint = open_checkpoint(config.model, config.revision)
         model = self.checkpoint.config
-        start, stop = config.blocks or (0, model.num_blocks)
-        check_block_range(start, stop, model)
+        if config.blocks:
+            check_block_range(*config.blocks, model)
         self.identity, identity_path = self._stack.enter_context(claimed_identity(config.identity))
         self.directory = await Directory.join(
             config.peers or known_addresses(), identity_path=identity_path, host=config.host, port=config.dht_port
@@ -105,6 +117,12 @@ class Server:
 
         dtype = DTYPES[self.dtype]
         device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.record = self._make_record(model)
+        self.placing = Placing(self.directory, self.identity, self.record, config.record_life_s)
+        start, stop = await self._choose_blocks(dtype, device)
+        announcing = asyncio.create_task(self.placing.keep_announced())
+        self._stack.callback(announcing.cancel)
+        began = time.monotonic()
         pool = PagePool(model, stop - start, dtype, config.kv_memory_bytes, device)
         blocks = await asyncio.to_thread(
             BlockRange.load,
@@ -119,25 +137,53 @@ class Server:
         )
         if config.threads is None:
             await asyncio.to_thread(blocks.tune, pool.tensors)
-        self.record = self._make_record(model, blocks, self.identity)
-        limits = Limits(config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s)
+        self.meter = Meter(await asyncio.to_thread(measure, blocks, pool))
+        self.reload_s = time.monotonic() - began
+        announcing.cancel()
+        self.record.quant, self.record.numerics_id, self.record.state = blocks.quant, blocks.numerics_id, pb.ONLINE
+        limits = Limits(
+            config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
+        )
         self.handler = Handler(self.record, model.hidden_size, Runner(blocks, pool), pool, limits)
+        self.handler.scheduler.on_batch = self.meter.observe_batch
         await self._serve(model)
 
-    def _make_record(self, model: ModelConfig, blocks: BlockRange, identity: Identity) -> pb.PeerRecord:
+    def _make_record(self, model: ModelConfig) -> pb.PeerRecord:
+        """What is known before any block is chosen."""
         return pb.PeerRecord(
             version=VERSION,
-            peer_id=identity.peer_id,
+            peer_id=self.identity.peer_id,
             model=self.checkpoint.name,
             revision=self.checkpoint.revision,
-            start=blocks.start,
-            stop=blocks.stop,
             num_blocks=model.num_blocks,
             dtype=self.dtype,
-            quant=blocks.quant,
-            numerics_id=blocks.numerics_id,
             software=f"swarm-inference {swarm.__version__}",
+            pinned=self.config.blocks is not None,
         )
+
+    async def _choose_blocks(self, dtype: torch.dtype, device: torch.device) -> tuple[int, int]:
+        """Those asked for, or those that help the swarm most, as many as there is memory for."""
+        config, quant = self.config, self.config.quant
+        if config.blocks:
+            start, stop = config.blocks
+            await self.placing.announce(Assignment(start, stop, stop - start))
+            return start, stop
+        if config.assigned:
+            await self.placing.announce(config.assigned)
+            return config.assigned.start, config.assigned.stop
+        memory_bytes = config.memory_bytes or int(free_bytes(device) * MEMORY_SHARE)
+        count = affordable_blocks(self.checkpoint, quant, dtype, memory_bytes - config.kv_memory_bytes)
+        speed = await asyncio.to_thread(measure_speed, self.checkpoint, quant, dtype, device, config.threads)
+        chosen = await self.placing.choose(count, speed)
+        return chosen.start, chosen.stop
+
+    async def moves(self) -> Assignment:
+        """Wait until other blocks would help the swarm more, and return them: the server is then to be closed, and
+        another one started with that assignment. Never, where the contributor chose the blocks."""
+        while True:
+            await asyncio.sleep(self.config.record_life_s / 3 * random.uniform(0.75, 1.25))
+            if self.config.blocks is None and (assignment := await self.placing.next_move(self.reload_s)):
+                return assignment
 
     async def _serve(self, model: ModelConfig) -> None:
         """Open the port, start computing, and tell the directory: in this order, so that nobody comes too early."""
@@ -161,12 +207,18 @@ class Server:
         )
         self._stack.push_async_callback(handler.close)
         self._stack.push_async_callback(grpc_server.stop, grace=0.5)
+        self._started_ms = int(time.time() * 1000)
+        self.neighbours = Neighbours(self.directory, self.record, max_message_bytes(model.hidden_size))
+        self._stack.push_async_callback(self.neighbours.close)
         self._tasks = [asyncio.create_task(handler.scheduler.run()), asyncio.create_task(self._heartbeat())]
         self._stack.callback(self._cancel_tasks)
         await self._publish()
+        self._tasks.append(asyncio.create_task(self.neighbours.run(config.record_life_s / 3)))
         self._stack.push_async_callback(self._say_goodbye)
 
     async def _publish(self) -> None:
+        costs = replace(self.meter.costs(), started_ms=self._started_ms, links=self.neighbours.links())
+        self.record.costs.CopyFrom(costs_message(costs))
         self.record.load.CopyFrom(self.handler.load())
         await self.directory.publish(self.record, self.identity, self.config.record_life_s)
 

@@ -55,6 +55,7 @@ class Runner:
             hidden, batch = self._lay_out([slices[index] for index in members])
             started = time.perf_counter()
             output = self._blocks.forward(hidden, batch, self._pool.tensors, start, stop)
+            self._blocks.finish()
             compute_s += time.perf_counter() - started
             for index, part in zip(members, output.split([slices[index].count for index in members]), strict=True):
                 outputs[index] = part

@@ -88,6 +88,9 @@ class Scheduler:
     batch_tokens)`, until stopped.
 
     Pages of a session that closes while a batch runs are released only after that batch.
+
+    on_batch: if set, called with every batch once its outputs are on their way, when it began (time.perf_counter()),
+    and the seconds its blocks took.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class Scheduler:
         self._decode_s = 0.0  # running mean of a decode batch
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self.tokens_served = 0
+        self.on_batch: Callable[[Sequence[Slice], float, float], None] | None = None
 
     @property
     def queued_tokens(self) -> int:
@@ -177,6 +181,8 @@ class Scheduler:
                 self._advance(item)
                 self._deliver(item, output, started - item.work.arrived, compute_s, tokens)
                 item.session.answered()
+        if self.on_batch:
+            self.on_batch(batch, started, compute_s)
 
     async def _run(self, batch: Sequence[Slice]) -> tuple[list[torch.Tensor], float]:
         """Long batches go to the compute thread, so that the network is served meanwhile. Short ones are computed

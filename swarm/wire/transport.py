@@ -148,8 +148,9 @@ class Peer:
         except grpc.aio.AioRpcError as error:
             raise unreachable(self, error) from error
 
-    async def close(self) -> None:
-        await self._channel.close()
+    async def close(self, grace_s: float | None = None) -> None:
+        """grace_s: calls still running may go on for so long."""
+        await self._channel.close(grace_s)
 
 
 def unreachable(peer: Peer, error: grpc.RpcError) -> PeerUnreachable:

@@ -1,0 +1,74 @@
+"""Opening a session on the best chain that has room."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from swarm.client.chain import SessionOptions
+from swarm.client.hop_stream import HopFailed
+from swarm.client.options import ClientLimits
+from swarm.client.router import Router
+from swarm.client.session import Session
+from swarm.errors import NoRoute, PeerBusy, PeerUnreachable
+from swarm.route.route import Hop
+
+MAX_REFUSALS = 2  # then the swarm is full for the moment, and asking everyone would only make it busier
+FIRST_PAUSE_S = 0.05
+LAST_PAUSE_S = 1.0
+
+
+async def open_session(
+    router: Router,
+    limits: ClientLimits,
+    prompt_tokens: int,
+    new_tokens: int,
+    options: Callable[[Sequence[Hop]], SessionOptions],
+) -> Session:
+    """A session on the best chain, its pages reserved on every hop; waits for room if all are full.
+
+    options: for a chain of these hops. Raises NoRoute, RevisionMismatch, InvalidRequest, and PeerBusy if there is no
+    room in time.
+    """
+    deadline, pause_s = time.monotonic() + limits.busy_timeout_s, FIRST_PAUSE_S
+    while True:
+        refusal = await _try(router, prompt_tokens, new_tokens, options)
+        if isinstance(refusal, Session):
+            return refusal
+        if time.monotonic() > deadline:
+            raise refusal
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
+
+
+async def _try(
+    router: Router, prompt_tokens: int, new_tokens: int, options: Callable[[Sequence[Hop]], SessionOptions]
+) -> Session | PeerBusy:
+    """A session, or what the last peer said that had no room for one."""
+    full: set[str] = set()
+    refusal: PeerBusy | None = None
+    while len(full) <= MAX_REFUSALS:
+        try:
+            hops = await router.chain(prompt_tokens, new_tokens, full)
+        except NoRoute:
+            if refusal is None:
+                raise
+            return refusal
+        session = Session(hops, [router.connection_to(hop.peer) for hop in hops], options(hops), router)
+        router.watch(session)
+        try:
+            await session.open()
+            return session
+        except HopFailed as failure:
+            session.close()
+            if isinstance(failure.cause, PeerBusy):
+                refusal = failure.cause
+                full.update(failure.peer_ids)
+            elif isinstance(failure.cause, PeerUnreachable):
+                for peer_id in failure.peer_ids:
+                    router.report_failure(peer_id)
+            else:
+                raise failure.cause from failure
+        except BaseException:  # the caller has left
+            session.close()
+            raise
+    return refusal

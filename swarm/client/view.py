@@ -1,0 +1,158 @@
+"""What a client knows of the swarm: who serves its model by the directory, and what it has seen of them itself."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+
+from swarm.client.options import Terms
+from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
+from swarm.model.checkpoint import Checkpoint
+from swarm.route.directory import RECORD_LIFE_S, Directory
+from swarm.route.estimates import Estimates
+from swarm.route.network import Network
+from swarm.route.pings import Pings
+from swarm.route.record import PeerInfo
+from swarm.route.route import Candidate
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.connections import Connections
+from swarm.wire.transport import Peer, max_message_bytes
+
+REFRESH_S = 5.0  # how old a picture of the swarm may be
+PING_EVERY_S = 15.0
+STATUS_TIMEOUT_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class SwarmView:
+    """The peers of one model, kept current in the background. Lives in one event loop."""
+
+    def __init__(self, directory: Directory, checkpoint: Checkpoint, terms: Terms):
+        self._directory, self._terms = directory, terms
+        self._model, self._revision = checkpoint.name, checkpoint.revision
+        self.num_blocks = checkpoint.config.num_blocks
+        self.connections = Connections(max_message_bytes(checkpoint.config.hidden_size))
+        self.estimates = Estimates()
+        self.own_sessions: Callable[[], Counter[str]] = Counter  # of this client's, by peer id: news to the directory
+        self._pings = Pings(self.connections.to)
+        self._peers: list[PeerInfo] = []
+        self._loads: dict[str, tuple[float, pb.Load]] = {}  # fresher than the record's, with when it was heard
+        self._failed: dict[str, float] = {}  # peer id -> when it may be chosen again
+        self._refreshed = self._pinged = float("-inf")
+        self._refreshing = asyncio.Lock()
+        self._task = asyncio.create_task(self._keep_current())
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await self.connections.close()
+        await self._directory.leave()
+
+    # --- keeping it current ------------------------------------------------------------------------------------------
+
+    async def refresh(self, max_age_s: float = 0.0) -> None:
+        """Ask the directory, unless the picture is no older than that."""
+        async with self._refreshing:
+            if time.monotonic() - self._refreshed > max_age_s:
+                self._peers = await self._directory.peers(self._model)
+                self._refreshed = time.monotonic()
+                self.connections.keep_only({peer.peer_id for peer in self._peers})
+
+    async def _keep_current(self) -> None:
+        while True:
+            await self.refresh(REFRESH_S / 2)
+            measured = self._pings.links()
+            if self._pinged + PING_EVERY_S < time.monotonic() or any(p.peer_id not in measured for p in self._peers):
+                self._pinged = time.monotonic()
+                await self._pings.round([peer for peer in self._peers if not self.is_failed(peer.peer_id)])
+            await asyncio.sleep(REFRESH_S)
+
+    def report_failure(self, peer_id: str) -> None:
+        """Do not choose this peer again until its present directory record has expired: if it is still listed by
+        then, it has refreshed the record since and lives."""
+        logger.info("peer %s failed", peer_id)
+        self._failed[peer_id] = time.monotonic() + RECORD_LIFE_S
+        self.estimates.note_failure(peer_id)
+        self.connections.drop(peer_id)
+
+    def is_failed(self, peer_id: str) -> bool:
+        return self._failed.get(peer_id, 0.0) > time.monotonic()
+
+    async def pardon(self) -> None:
+        """Nothing is left to choose from: a failed peer that answers again may be chosen again."""
+        failed = [peer for peer in self._peers if self.is_failed(peer.peer_id)]
+        loads = await self.ask_loads(failed)
+        for peer_id in loads:
+            self._failed.pop(peer_id, None)
+
+    async def ask_loads(self, peers: Iterable[PeerInfo]) -> dict[str, pb.Load]:
+        """Fresh loads, by peer id, of those that answer."""
+        peers = list(peers)
+
+        async def ask(info: PeerInfo) -> pb.Load | None:
+            try:
+                return (await self.connections.to(info.endpoint).status(STATUS_TIMEOUT_S)).load
+            except PeerUnreachable:
+                return None
+
+        loads = await asyncio.gather(*(ask(peer) for peer in peers))
+        found = {peer.peer_id: load for peer, load in zip(peers, loads, strict=True) if load is not None}
+        for peer_id, load in found.items():
+            self.note_load(peer_id, load)
+        return found
+
+    def note_load(self, peer_id: str, load: pb.Load) -> None:
+        """A peer has just said how busy it is."""
+        self._loads[peer_id] = time.monotonic(), load
+
+    # --- what there is to choose from --------------------------------------------------------------------------------
+
+    def listed(self) -> list[PeerInfo]:
+        """All peers in the directory, whether they can be used or not."""
+        return list(self._peers)
+
+    def usable(self, avoid: Collection[str] = ()) -> list[PeerInfo]:
+        """The peers that a chain may be made of now.
+
+        Raises RevisionMismatch if only other revisions are served, NoRoute if nobody meets this client's terms.
+        """
+        alive = [peer for peer in self._peers if peer.peer_id not in avoid and not self.is_failed(peer.peer_id)]
+        same = [peer for peer in alive if peer.revision == self._revision and peer.num_blocks == self.num_blocks]
+        if alive and not same:
+            others = ", ".join(sorted({peer.revision for peer in alive}))
+            raise RevisionMismatch(
+                f"the swarm serves {self._model!r} in revision {others}, this client has {self._revision}; "
+                "use the same files on both sides"
+            )
+        wanted = [peer for peer in same if self._terms.allow(peer)]
+        if same and not wanted:
+            there = ", ".join(sorted({f"quant {peer.quant} with dtype {peer.dtype}" for peer in same}))
+            raise NoRoute(f"no peer serves {self._model!r} {self._terms}, as this client demands; there is {there}")
+        return wanted
+
+    def network(self, peers: Iterable[PeerInfo]) -> Network:
+        """`peers` with all that is known of their speed, load and links."""
+        own, links, now_s = self.own_sessions(), self._pings.links(), time.time()
+        return Network(
+            [self.estimates.candidate(peer, now_s, links, self.load(peer, own)) for peer in peers], self.num_blocks
+        )
+
+    def candidate(self, peer: PeerInfo) -> Candidate:
+        """The same of one peer."""
+        load = self.load(peer, self.own_sessions())
+        return self.estimates.candidate(peer, time.time(), self._pings.links(), load)
+
+    def load(self, peer: PeerInfo, own: Counter[str]) -> pb.Load:
+        """The newest that is known, and no less than what this client itself keeps busy there."""
+        heard, load = self._loads.get(peer.peer_id, (float("-inf"), peer.load))
+        newest = load if time.monotonic() - heard < REFRESH_S else peer.load
+        if newest.decoding >= own[peer.peer_id]:
+            return newest
+        known = pb.Load()
+        known.CopyFrom(newest)
+        known.decoding = own[peer.peer_id]
+        return known
+
+    def connection_to(self, peer: PeerInfo) -> Peer:
+        return self.connections.to(peer.endpoint)

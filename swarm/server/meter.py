@@ -1,0 +1,162 @@
+"""What a block takes on this server: measured at the start, and from then on by every batch it computes."""
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+import torch
+
+from swarm.model.blocks import BlockRange
+from swarm.route.costs import BATCHES, PeerCosts
+from swarm.server.kv_cache import PAGE_TOKENS, PagePool
+from swarm.server.runner import Slice
+from swarm_kernels import Segment
+
+BUDGET_S = 0.25  # for measuring at the start; on slow blocks a few steps more
+PREFILL_TOKENS = 128
+LEAST_PREFILL_TOKENS = 32  # fewer cost almost as much as more do, and tell little of a long prompt
+QUEUE_HALF_LIFE_S = 30.0  # of the mean wait, when nothing is computed
+
+_RUNS = 3
+_STEP = 1 / 40  # of the budget that one step of one session may take
+_RATE = 0.1  # of the difference, that one batch moves a mean
+_ELSEWHERE = 0.25  # of that, in sizes other than the batch's: what slows a machine down slows all of them
+_MOST = 2.0  # times the mean, or its inverse, that a batch may count for: processes pause for many reasons
+
+
+def measure(blocks: BlockRange, pool: PagePool, budget_s: float = BUDGET_S) -> PeerCosts:
+    """Decode and prefill times of `blocks`, by a few steps over the first pages of `pool`, which nobody uses yet.
+
+    Smallest batches first, on as many of the blocks as the budget allows: then they still outgrow the processor's
+    caches. When it is spent, the larger figures follow from those measured; batches of one and two are always tried.
+    """
+    depth = blocks.stop - blocks.start
+    first_s = _step_s(blocks, pool, [1], depth)  # finds cold caches: a guess only
+    depth = min(max(round(depth * budget_s * _STEP / first_s), 1), depth)
+    started = time.perf_counter()
+    decode_s: list[float] = []
+    for batch in BATCHES:
+        if len(decode_s) < 2 or time.perf_counter() < started + budget_s / 2:
+            decode_s.append(_block_s(blocks, pool, [1] * batch, depth, started + budget_s / 2))
+    costs = PeerCosts(_plausible(decode_s))
+    affordable = (started + budget_s - time.perf_counter()) / (costs.prefill_block_s() * depth)
+    tokens = min(PREFILL_TOKENS, pool.num_pages * PAGE_TOKENS, int(affordable))
+    if tokens < LEAST_PREFILL_TOKENS:
+        return costs
+    prefill_s = _block_s(blocks, pool, [tokens], depth, started + budget_s) / tokens
+    return PeerCosts(costs.decode_s, min(prefill_s, 2 * costs.prefill_block_s()))  # the same, if nothing held it up
+
+
+def _block_s(blocks: BlockRange, pool: PagePool, counts: Sequence[int], depth: int, deadline: float) -> float:
+    """Seconds for one block: by the fastest of _RUNS steps, or of as many as end before `deadline` (perf_counter).
+
+    Other processes only ever add to it; if they always do, real batches will tell soon enough.
+    """
+    times_s = [_step_s(blocks, pool, counts, depth)]
+    while len(times_s) < _RUNS and time.perf_counter() + times_s[-1] < deadline:
+        times_s.append(_step_s(blocks, pool, counts, depth))
+    return min(times_s) / depth
+
+
+def _step_s(blocks: BlockRange, pool: PagePool, counts: Sequence[int], depth: int) -> float:
+    """Seconds for a step through the first `depth` blocks, of sessions with so many new tokens each.
+
+    They share pages: more would take memory that the server may never need, and what is in them does not matter.
+    """
+    pages = list(range(min(pool.num_pages, -(-PREFILL_TOKENS // PAGE_TOKENS))))
+    last = PAGE_TOKENS - 1  # as a session's first page holds it: attention over a short context
+    segments = [Segment(pages, last if count == 1 else 0, count) for count in counts]
+    hidden = torch.zeros(sum(counts), blocks.config.hidden_size, dtype=blocks.dtype, device=blocks.device)
+    batch = blocks.layout(segments, PAGE_TOKENS)
+    blocks.finish()
+    started = time.perf_counter()
+    blocks.forward(hidden, batch, pool.tensors, blocks.start, blocks.start + depth)
+    blocks.finish()
+    return time.perf_counter() - started
+
+
+class Meter:
+    """Running means of what batches take. Lives in the event loop."""
+
+    def __init__(self, start: PeerCosts, clock: Callable[[], float] = time.monotonic):
+        """start: what `measure` found."""
+        self._decode_s = [start.decode_block_s(batch) for batch in BATCHES]
+        self._prefill_s = start.prefill_block_s()
+        self._queue_s, self._clock, self._observed_s = 0.0, clock, clock()
+
+    def costs(self) -> PeerCosts:
+        """The present means."""
+        return PeerCosts(tuple(self._decode_s), self._prefill_s, self._faded_queue_s())
+
+    def observe_batch(self, batch: Sequence[Slice], started: float, compute_s: float) -> None:
+        """The scheduler computed `batch` in `compute_s` seconds, from `started` on (time.perf_counter())."""
+        waits_s = [started - item.work.arrived for item in batch if len(item.work.hidden) == 1]
+        ranges = {(item.session.start, item.session.stop) for item in batch}
+        start, stop = ranges.pop()
+        self.observe(
+            decode_sessions=len(waits_s),
+            prefill_tokens=sum(item.count for item in batch) - len(waits_s),
+            blocks=0 if ranges else stop - start,
+            compute_s=compute_s,
+            queue_s=sum(waits_s) / len(waits_s) if waits_s else 0.0,
+        )
+
+    def observe(
+        self, decode_sessions: int, prefill_tokens: int, blocks: int, compute_s: float, queue_s: float
+    ) -> None:
+        """One batch was computed.
+
+        blocks: that its tokens passed; 0 if not all passed the same. queue_s: mean wait of its decoding sessions.
+        What a block takes is learned from batches of one kind only: nobody knows which part of a mixed one took how
+        long. Nor do batches larger than the largest announced tell anything of that one.
+        """
+        if decode_sessions:
+            self._note_queue(queue_s)
+        if not blocks:
+            return
+        block_s = max(compute_s / blocks, 1e-9)
+        if not prefill_tokens and 1 <= decode_sessions <= BATCHES[-1]:
+            self._note_decode(decode_sessions, block_s)
+        elif not decode_sessions and prefill_tokens >= LEAST_PREFILL_TOKENS:
+            self._prefill_s *= math.exp(_RATE * _surprise(block_s / prefill_tokens, self._prefill_s))
+
+    def _note_decode(self, batch: int, block_s: float) -> None:
+        left = min(bisect_right(BATCHES, batch), len(BATCHES) - 1) - 1
+        right_weight = (batch - BATCHES[left]) / (BATCHES[left + 1] - BATCHES[left])
+        times_s = self._decode_s
+        expected_s = times_s[left] + right_weight * (times_s[left + 1] - times_s[left])
+        step = _RATE * _surprise(block_s, expected_s)
+        for index in range(len(times_s)):
+            weight = {left: 1 - right_weight, left + 1: right_weight}.get(index, 0.0)
+            times_s[index] *= math.exp(step * max(weight, _ELSEWHERE))
+        self._straighten(left + round(right_weight))
+
+    def _straighten(self, observed: int) -> None:
+        """No larger batch takes less than a smaller one. What was observed last is right, and the others give way."""
+        times_s = self._decode_s
+        for index in range(observed + 1, len(times_s)):
+            times_s[index] = max(times_s[index], times_s[index - 1])
+        for index in range(observed - 1, -1, -1):
+            times_s[index] = min(times_s[index], times_s[index + 1])
+
+    def _note_queue(self, queue_s: float) -> None:
+        mean_s = self._faded_queue_s()
+        self._queue_s = mean_s + _RATE * (min(queue_s, 10 * mean_s + 0.01) - mean_s)
+        self._observed_s = self._clock()
+
+    def _faded_queue_s(self) -> float:
+        return self._queue_s * 0.5 ** ((self._clock() - self._observed_s) / QUEUE_HALF_LIFE_S)
+
+
+def _plausible(times_s: Sequence[float]) -> tuple[float, ...]:
+    """None longer than that of a larger batch, nor than two batches of half the size: where it is, something else than
+    its size held it up."""
+    halves = accumulate(times_s, lambda half_s, whole_s: min(whole_s, 2 * half_s))
+    return tuple(accumulate(reversed(list(halves)), min))[::-1]
+
+
+def _surprise(found_s: float, expected_s: float) -> float:
+    """The logarithm of their ratio, within bounds."""
+    return min(max(math.log(found_s / expected_s), -math.log(_MOST)), math.log(_MOST))

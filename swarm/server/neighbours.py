@@ -1,0 +1,91 @@
+"""Who may come before and after this server in a chain, and how far away they are."""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+
+from swarm.route.costs import Link
+from swarm.route.directory import Directory
+from swarm.route.pings import Pings
+from swarm.route.record import MAX_LINKS, PeerInfo
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.transport import Peer
+
+STRANGERS = 4  # of the MAX_LINKS neighbours asked at a time, drawn from all but the nearest
+READING_SHARE = 0.03  # of the time, at most, that goes into reading the directory: a large one takes a while
+
+
+def may_meet(record: pb.PeerRecord, peer: PeerInfo) -> bool:
+    """Whether a chain is likely to lead from one of the two straight to the other: one ends where the other goes on."""
+    if peer.revision != record.revision or peer.blocks == (record.start, record.stop):
+        return False
+    first, last = record.start == 0, record.stop == record.num_blocks
+    ends_meet = (last and peer.start == 0) or (first and peer.stop == peer.num_blocks)  # where tokens go in a ring
+    return ends_meet or peer.start <= record.stop < peer.stop or record.start <= peer.stop < record.stop
+
+
+def choose(neighbours: Sequence[PeerInfo], links: Mapping[str, Link], rng: random.Random) -> list[PeerInfo]:
+    """Whom to ask now: the nearest of `neighbours`, as far as `links` (nearest first) tell, and some others."""
+    by_id = {peer.peer_id: peer for peer in neighbours}
+    known = [peer_id for peer_id in links if peer_id in by_id]
+    nearest = known[: MAX_LINKS - STRANGERS]
+    others = [peer_id for peer_id in by_id if peer_id not in nearest]
+    strangers = rng.sample(others, min(len(others), MAX_LINKS - len(nearest)))
+    return [by_id[peer_id] for peer_id in nearest + strangers]
+
+
+class Neighbours:
+    """Measures the links to this server's neighbours, beside serving. Lives in the event loop."""
+
+    def __init__(self, directory: Directory, record: pb.PeerRecord, max_bytes: int):
+        """record: this server's own; it may change."""
+        self._directory, self._record, self._max_bytes = directory, record, max_bytes
+        self._pings = Pings(self._connection_to)
+        self._connections: dict[bytes, Peer] = {}
+        self._neighbours: list[PeerInfo] = []
+        self._read_again_s = 0.0  # time.monotonic()
+        self._rng = random.Random()
+
+    def links(self) -> dict[str, Link]:
+        """To neighbours that are in the directory and answer: MAX_LINKS of them at most, nearest first."""
+        absent = self._pings.failures()
+        present = {peer.peer_id for peer in self._neighbours if peer.peer_id not in absent}
+        links = [(peer_id, link) for peer_id, link in self._pings.links().items() if peer_id in present]
+        return dict(links[:MAX_LINKS])
+
+    async def run(self, interval_s: float) -> None:
+        """Measure every `interval_s` seconds until cancelled, in the middle between two heartbeats."""
+        await asyncio.sleep(interval_s / 2)
+        while True:
+            await self._measure()
+            await asyncio.sleep(interval_s)
+
+    async def _measure(self) -> None:
+        if time.monotonic() >= self._read_again_s:
+            await self._read_directory()
+        chosen = choose(self._neighbours, self._pings.links(), self._rng)
+        await self._close_all_but(chosen)
+        await self._pings.round(chosen, limit=MAX_LINKS)
+
+    async def _read_directory(self) -> None:
+        started_s = time.monotonic()
+        peers = await self._directory.peers(self._record.model)
+        self._neighbours = [peer for peer in peers if may_meet(self._record, peer)]
+        now_s = time.monotonic()
+        self._read_again_s = now_s + (now_s - started_s) / READING_SHARE
+
+    def _connection_to(self, endpoint: pb.Endpoint) -> Peer:
+        key = endpoint.SerializeToString(deterministic=True)
+        if key not in self._connections:
+            self._connections[key] = Peer(endpoint, self._max_bytes)
+        return self._connections[key]
+
+    async def _close_all_but(self, peers: Sequence[PeerInfo]) -> None:
+        wanted = {peer.endpoint.SerializeToString(deterministic=True) for peer in peers}
+        for key in self._connections.keys() - wanted:
+            await self._connections.pop(key).close()
+
+    async def close(self) -> None:
+        """After `run` was cancelled."""
+        await self._close_all_but([])

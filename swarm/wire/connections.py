@@ -1,0 +1,46 @@
+"""Connections of one process to many peers."""
+
+import asyncio
+from collections.abc import Collection
+
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.transport import Peer
+
+LAST_CALLS_S = 120.0  # a connection that nobody shall use any more stays open so long for those that still do
+
+
+class Connections:
+    """One connection to each peer, made when first asked for and shared by all who ask. Lives in one event loop."""
+
+    def __init__(self, max_bytes: int):
+        self._max_bytes = max_bytes
+        self._open: dict[bytes, Peer] = {}  # by endpoint: a peer that restarts is another one
+        self._closing: set[asyncio.Task] = set()
+
+    def to(self, endpoint: pb.Endpoint) -> Peer:
+        """Raises InvalidRequest if its certificate is none."""
+        key = endpoint.SerializeToString(deterministic=True)
+        if key not in self._open:
+            self._open[key] = Peer(endpoint, self._max_bytes)
+        return self._open[key]
+
+    def drop(self, peer_id: str) -> None:
+        """The next one who asks for this peer gets a new connection; the old one closes after its last call."""
+        self._close([key for key, peer in self._open.items() if peer.peer_id == peer_id])
+
+    def keep_only(self, peer_ids: Collection[str]) -> None:
+        """Drop all others."""
+        self._close([key for key, peer in self._open.items() if peer.peer_id not in peer_ids])
+
+    def _close(self, keys: Collection[bytes]) -> None:
+        for key in keys:
+            task = asyncio.create_task(self._open.pop(key).close(LAST_CALLS_S))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Close all at once."""
+        for task in self._closing:
+            task.cancel()
+        await asyncio.gather(*self._closing, *(peer.close() for peer in self._open.values()), return_exceptions=True)
+        self._open.clear()
