@@ -30,9 +30,11 @@ from swarm.wire import messages_pb2 as pb
 NUM_BLOCKS = 12
 
 
-def peer(name: str, start: int, stop: int, *, revision: str = "r1", leaving: bool = False, **costs: object) -> PeerInfo:
+def peer(
+    name: str, start: int, stop: int, *, revision: str = "r1", state: int = pb.ONLINE, **costs: object
+) -> PeerInfo:
     endpoint = pb.Endpoint(host="127.0.0.1", port=1234)
-    return PeerInfo(name, "m", revision, start, stop, NUM_BLOCKS, "float32", "none", "", endpoint, leaving, 0, 0,
+    return PeerInfo(name, "m", revision, start, stop, NUM_BLOCKS, "float32", "none", "", endpoint, state, 0, 0,
                     pb.Load(), PeerCosts(**costs))
 
 
@@ -102,9 +104,15 @@ def test_a_silent_peer_is_shown_but_serves_nothing():
 
 
 def test_a_leaving_peer_is_shown_but_serves_no_new_sessions():
-    view = look(peer("a", 0, 12, leaving=True), peer("b", 0, 6))
+    view = look(peer("a", 0, 12, state=pb.LEAVING), peer("b", 0, 6))
     assert states(view) == {"a": State.LEAVING, "b": State.ONLINE}
     assert view.gaps == ((6, 12),)
+
+
+def test_a_loading_peer_serves_nothing_yet_and_a_moving_one_still_does():
+    view = look(peer("a", 0, 6, state=pb.JOINING), peer("b", 6, 12, state=pb.MOVING), silent="a")
+    assert states(view) == {"a": State.LOADING, "b": State.MOVING}
+    assert view.gaps == ((0, 6),)
 
 
 def test_a_peer_of_another_revision_than_most_is_flagged_and_covers_nothing():
@@ -204,9 +212,10 @@ class Connection:
     """Answers after `seconds`, one question after another; the last goes on for ever. None: does not answer."""
 
     def __init__(self, seconds: tuple[float | None, ...] = (0.0,)):
-        self._seconds, self.now_s, self.closed = list(seconds), 0.0, False
+        self._seconds, self.now_s, self.asked, self.closed = list(seconds), 0.0, 0, False
 
     async def status(self, timeout_s: float) -> pb.Status:
+        self.asked += 1
         took_s = self._seconds.pop(0) if len(self._seconds) > 1 else self._seconds[0]
         if took_s is None:
             raise PeerUnreachable("no answer")
@@ -223,7 +232,7 @@ class Listing:
     def __init__(self, *lists: list[PeerInfo]):
         self._lists = iter(lists)
 
-    async def peers(self, model: str) -> list[PeerInfo]:
+    async def peers(self, model: str, joining: bool) -> list[PeerInfo]:
         return next(self._lists)
 
 
@@ -246,6 +255,13 @@ def test_a_peer_that_is_listed_no_longer_is_leaving_while_it_answers_and_then_fo
     seen = looks(3, Listing([peer("a", 0, 12)], [], []), connection)
     assert seen == [{"a": State.ONLINE}, {"a": State.LEAVING}, {}]
     assert connection.closed
+
+
+def test_a_loading_peer_is_not_called():
+    listed = [peer("a", 0, 12, state=pb.JOINING)]
+    connection = Connection((None,))
+    assert looks(2, Listing(listed, []), connection) == [{"a": State.LOADING}, {}]
+    assert not connection.asked
 
 
 def test_a_peer_that_falls_silent_is_shown_as_long_as_it_is_listed():

@@ -15,7 +15,10 @@ from swarm.route.overview import Overview, PeerView, State
 _SHADES = "·░▒▓█"  # by number of replicas; the last for as many and more
 _ASCII_SHADES = ".123+"
 _REPLICA_STYLES = ("bold red", "yellow", "green", "green", "green")
-_STATE_STYLES = {State.ONLINE: "", State.LEAVING: "yellow", State.OTHER_REVISION: "magenta", State.UNREACHABLE: "red"}
+_STATE_STYLES = {
+    State.ONLINE: "", State.MOVING: "cyan", State.LOADING: "cyan",
+    State.LEAVING: "yellow", State.OTHER_REVISION: "magenta", State.UNREACHABLE: "red",
+}
 _GROUP = 10  # blocks between two gaps of the strip
 _COLUMN_GAP = 2
 _SHORT_ID = 6  # last characters of a peer id, as in the routes that the other commands print
@@ -211,7 +214,7 @@ def _missing(view: Overview, serve_command: Callable[[tuple[int, int] | None], s
     if not view.peers:
         headline, gaps = f"Nobody in this swarm serves {_printable(view.model)}. Be the first:", [None]
     elif view.gaps:
-        who = "No peer" if all(peer.state is State.ONLINE for peer in view.peers) else "No usable peer"
+        who = "No peer" if all(peer.state.usable for peer in view.peers) else "No usable peer"
         ranges = ", ".join(f"{start}:{stop}" for start, stop in view.gaps)
         headline, gaps = f"{who} serves blocks {ranges} of {view.num_blocks}. To fill in:", view.gaps
     else:

@@ -20,9 +20,15 @@ class State(StrEnum):
     """Whether a chain may be made of a peer, and if not, why not."""
 
     ONLINE = "online"
+    MOVING = "moving"  # serves, and is about to leave for other blocks
+    LOADING = "loading"  # its blocks: nobody may call it yet
     LEAVING = "leaving"  # finishes its sessions and takes no new ones
     OTHER_REVISION = "other revision"  # of the model than most peers serve: chains cannot mix them
     UNREACHABLE = "does not answer"  # from here, though the directory lists it
+
+    @property
+    def usable(self) -> bool:
+        return self in (State.ONLINE, State.MOVING)
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class PeerView:
-    """One peer. None is what is not known: of a peer that does not answer, or that announces no costs."""
+    """One peer. None is what is not known: of a peer that loads or does not answer, or that announces no costs."""
 
     peer_id: str
-    address: str
+    address: str  # empty while it loads
     blocks: tuple[int, int]
     revision: str
     dtype: str
@@ -64,7 +70,7 @@ class PeerView:
 
 @dataclass(frozen=True)
 class Overview:
-    """The swarm of one model. Coverage counts the peers that are online."""
+    """The swarm of one model. Coverage counts the peers that are usable."""
 
     time_s: float  # Unix time
     model: str
@@ -97,20 +103,20 @@ def make_overview(
     """
     revision, num_blocks = _majority(infos)
     states = {info.peer_id: _state(info, answers, (revision, num_blocks)) for info in infos}
-    online = [info for info in infos if states[info.peer_id] is State.ONLINE]
-    peers = [_view(info, states[info.peer_id], online, answers, before, now_s)
+    usable = [info for info in infos if states[info.peer_id].usable]
+    peers = [_view(info, states[info.peer_id], usable, answers, before, now_s)
              for info in sorted(infos, key=lambda info: (info.blocks, info.peer_id))]
-    answering = [peer for peer in peers if peer.state is not State.UNREACHABLE]
+    answering = [peer for peer in peers if peer.peer_id in answers]
     rates = [(peer.blocks, peer.tokens_per_s) for peer in answering if peer.tokens_per_s is not None]
-    capacity = _per_block(num_blocks, ((info.blocks, _capacity(info) or 0.0) for info in online))
+    capacity = _per_block(num_blocks, ((info.blocks, _capacity(info) or 0.0) for info in usable))
     expected = min(capacity, default=0.0)
-    gaps = missing_blocks(online, num_blocks)
+    gaps = missing_blocks(usable, num_blocks)
     return Overview(
         time_s=now_s,
         model=model,
         revision=revision,
         num_blocks=num_blocks,
-        replicas=tuple(_per_block(num_blocks, ((info.blocks, 1) for info in online))),
+        replicas=tuple(_per_block(num_blocks, ((info.blocks, 1) for info in usable))),
         capacity_tokens_per_s=tuple(capacity),
         gaps=tuple(gaps),
         sessions=_narrowest(num_blocks, [(peer.blocks, peer.sessions) for peer in answering]) or 0,
@@ -127,11 +133,15 @@ def _majority(infos: Sequence[PeerInfo]) -> tuple[str, int]:
 
 
 def _state(info: PeerInfo, answers: Mapping[str, Answer], majority: tuple[str, int]) -> State:
+    if info.state == pb.JOINING:
+        return State.LOADING
     if info.peer_id not in answers:
         return State.UNREACHABLE
-    if info.leaving:
+    if info.state == pb.LEAVING:
         return State.LEAVING
-    return State.ONLINE if (info.revision, info.num_blocks) == majority else State.OTHER_REVISION
+    if (info.revision, info.num_blocks) != majority:
+        return State.OTHER_REVISION
+    return State.MOVING if info.state == pb.MOVING else State.ONLINE
 
 
 def _per_block(num_blocks: int, parts: Iterable[tuple[tuple[int, int], float]]) -> list[float]:
@@ -156,16 +166,16 @@ def _capacity(info: PeerInfo) -> float | None:
     return max(rates) / (info.stop - info.start) if rates else None
 
 
-def _next_hop(info: PeerInfo, online: Sequence[PeerInfo]) -> str | None:
+def _next_hop(info: PeerInfo, usable: Sequence[PeerInfo]) -> str | None:
     links = info.costs.links
-    able = [peer.peer_id for peer in online if peer.start <= info.stop < peer.stop and peer.peer_id in links]
+    able = [peer.peer_id for peer in usable if peer.start <= info.stop < peer.stop and peer.peer_id in links]
     return min(able, key=lambda peer_id: links[peer_id].round_trip_s, default=None)
 
 
 def _view(
     info: PeerInfo,
     state: State,
-    online: Sequence[PeerInfo],
+    usable: Sequence[PeerInfo],
     answers: Mapping[str, Answer],
     before: Mapping[str, Answer],
     now_s: float,
@@ -173,7 +183,7 @@ def _view(
     costs = info.costs
     return PeerView(
         peer_id=info.peer_id,
-        address=join_address(info.endpoint.host, info.endpoint.port),
+        address=join_address(info.endpoint.host, info.endpoint.port) if info.endpoint.host else "",
         blocks=info.blocks,
         revision=info.revision,
         dtype=info.dtype,
@@ -183,7 +193,7 @@ def _view(
         decode_s=costs.decode_s[0] if costs.decode_s else None,
         capacity_tokens_per_s=_capacity(info),
         links=costs.links,
-        next_hop=_next_hop(info, online),
+        next_hop=_next_hop(info, usable),
         **_answered(answers.get(info.peer_id), before.get(info.peer_id)),
     )
 
