@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all lint format bench llama-cpp proto clean help
+.PHONY: demo test test-all lint format bench survival llama-cpp proto clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -43,6 +43,10 @@ bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/quality.py
 	$(RUN) benchmarks/hop_overhead.py
 	$(RUN) benchmarks/tokens_per_second.py
+
+survival: $(VENV)/.ready-dev  ## servers that die, hang and leave: a thousand trials (two hours), and a soak of ten minutes
+	$(RUN) benchmarks/survival.py
+	$(RUN) benchmarks/soak.py
 
 # Compiles llama.cpp for this machine, which takes ten minutes or more.
 llama-cpp: $(VENV)/.ready-dev  ## llama.cpp, to compare with in `make bench`

@@ -73,29 +73,37 @@ class Outcome:
 
 def run_trial(name: str, replicas: Replicas, client: swarm.Client, calm: Undisturbed, seed: int) -> Outcome:
     scenario, rng = SCENARIOS[name], random.Random(f"{name} {seed}")
-    index = rng.randrange(PROMPTS)
-    stream = client.stream(prompt_tokens(scenario.prompt, index), max_new_tokens=NEW_TOKENS, ignore_eos=True)
-    out = stream.generation
-    trial = Trial(replicas, client, out, rng, statistics.median(calm.steps_s[scenario.prompt]),
-                  calm.first_token_s[scenario.prompt])
+    length, index = scenario.prompt, rng.randrange(PROMPTS)
+    stream = client.stream(prompt_tokens(length, index), max_new_tokens=NEW_TOKENS, ignore_eos=True)
+    step_s, first_token_s = statistics.median(calm.steps_s[length]), calm.first_token_s[length]
+    trial = Trial(replicas, client, stream.generation, rng, step_s, first_token_s)
     errors: list[str] = []
     consumer = threading.Thread(target=consume, args=[stream, errors, trial.over], daemon=True)
     consumer.start()
     scenario.disturb(trial)
     consumer.join(TRIAL_LIMIT_S)
     if consumer.is_alive():
-        errors.append(f"hangs after {len(out.token_ids)} tokens; status {out.status!r}")
-    harmed = {server.peer_id for server in trial.harmed}
-    accused = {peer_id for repair in out.repairs for peer_id in repair.peer_ids} - harmed
-    replicas.kill(*(replicas.server(peer_id) for peer_id in accused))  # this client would not take them for a while
-    if name in BEFORE_FIRST_TOKEN:
-        pause_s = out.time_to_first_token_s - trial.first_token_s
-    else:
-        pause_s = max(out.step_latencies_s, default=0.0)
+        errors.append(f"hangs after {len(trial.generation.token_ids)} tokens; status {trial.generation.status!r}")
+    return judge(trial, calm.tokens[length, index], name in BEFORE_FIRST_TOKEN, "".join(errors))
+
+
+def judge(trial: Trial, expected: Sequence[int], before_first_token: bool, error: str) -> Outcome:
+    out = trial.generation
+    lost = {peer_id for repair in out.repairs for peer_id in repair.peer_ids}
+    accused = lost - {server.peer_id for server in trial.harmed}
+    trial.replicas.kill(*map(trial.replicas.server, accused))  # this client would not take them for a while
+    trial.replicas.bury()
     planned = sum(repair.planned for repair in out.repairs)
-    restarts = max(out.reroutes - len(out.repairs) + planned, 0)
-    identical = out.token_ids == calm.tokens[scenario.prompt, index]
-    return Outcome(identical, pause_s, len(out.repairs), planned, restarts, len(accused), "".join(errors))
+    return Outcome(
+        identical=out.token_ids == expected,
+        pause_s=out.time_to_first_token_s - trial.first_token_s if before_first_token
+        else max(out.step_latencies_s, default=0.0),
+        repairs=len(out.repairs),
+        planned=planned,
+        restarts=max(out.reroutes - len(out.repairs) + planned, 0),
+        accused=len(accused),
+        error=error,
+    )  # fmt: skip
 
 
 def consume(stream: object, errors: list[str], over: threading.Event) -> None:
@@ -121,7 +129,7 @@ def run_scenario(name: str, trials: int, replicas: Replicas, client: swarm.Clien
 
 
 def summarise(name: str, outcomes: Sequence[Outcome]) -> dict[str, object]:
-    pauses = sorted(outcome.pause_s for outcome in outcomes)
+    pauses = sorted(outcome.pause_s for outcome in outcomes if not outcome.error) or [float("nan")]
     return {
         "scenario": name,
         "what happens": SCENARIOS[name].about,
@@ -145,11 +153,11 @@ def describe_steps(steps_s: Sequence[float]) -> dict[str, float]:
 
 
 def plot(results: dict[str, list[Outcome]], calm: Undisturbed, title: str) -> None:
-    """The share of trials that paused for no longer than so long."""
+    """The share of trials that paused for no longer than so long; failed ones lie at the right edge."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     for number, (name, outcomes) in enumerate(results.items()):
-        pauses = [max(outcome.pause_s, 1e-3) for outcome in outcomes]
+        pauses = [TRIAL_LIMIT_S if outcome.error else max(outcome.pause_s, 1e-3) for outcome in outcomes]
         axes.ecdf(pauses, label=f"{name}: {SCENARIOS[name].about}", color=f"C{number}")
     steps = [step for steps in calm.steps_s.values() for step in steps]
     axes.ecdf(steps, label="steps when nothing happens", color="0.6", linestyle="--")
