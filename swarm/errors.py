@@ -4,9 +4,20 @@ A message says what was wrong, with which value, and what to do about it. Code o
 so that a peer's refusal arrives at the client as the same exception it was at the server.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from swarm.client.generation import Generation
+
 
 class SwarmError(Exception):
-    """Base class: catching it catches every error this library raises on purpose."""
+    """Base class: catching it catches every error this library raises on purpose.
+
+    generations: where `swarm.Client` was generating, what there was by then of each prompt, tokens and text.
+    """
+
+    generations: "Sequence[Generation]" = ()
 
 
 class ModelError(SwarmError):

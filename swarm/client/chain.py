@@ -1,6 +1,7 @@
 """The hops of one session, and what travels between them and the client."""
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -56,13 +57,18 @@ class Chain:
         self.streams = await self.open_streams(hops, peers)
 
     async def open_streams(
-        self, hops: Sequence[Hop], peers: Iterable[Peer], after: HopStream | None = None
+        self,
+        hops: Sequence[Hop],
+        peers: Iterable[Peer],
+        after: HopStream | None = None,
+        timeout_s: float = math.inf,
     ) -> list[HopStream]:
         """Open the session on consecutive `hops`, which reserves their pages and connects each to the next, and the
         last to `after`. All or none: raises HopFailed naming the first that refused."""
+        timeout_s = min(timeout_s, self.options.open_timeout_s)
         streams = [HopStream(hop, peer, self.id, self._receive) for hop, peer in zip(hops, peers, strict=True)]
         opening = [
-            stream.open(self._open_request(stream.hop, following), self.options.open_timeout_s)
+            stream.open(self._open_request(stream.hop, following), timeout_s)
             for stream, following in zip(streams, [*streams[1:], after], strict=True)
         ]
         outcomes = await asyncio.gather(*opening, return_exceptions=True)
@@ -82,7 +88,7 @@ class Chain:
             stop=hop.stop,
             wire_dtype=codec.wire_dtype(self.options.wire_dtype),
             max_tokens=self.options.max_tokens,
-            seq=self._seq,
+            seq=self.next_seq(),  # what is still on its way to the hop that this one replaces is older
         )
         if following:
             request.next.CopyFrom(following.hop.peer.endpoint)
@@ -109,17 +115,29 @@ class Chain:
         step = pb.Step(position=position, count=len(rows), want=want, hidden=tensor)
         await self.write(0, step)
         if self.shadow:
-            await self.shadow.send(self._as_replay(step))
+            try:
+                await self.shadow.send(self._as_replay(step))
+            except HopFailed:  # whoever is filling it will notice, and the chain is none the worse for it
+                self.shadow = None
 
     async def write(self, index: int, step: pb.Step) -> None:
         """Send `step` to hop `index` under a new sequence number. Raises HopFailed."""
         step.seq = self.next_seq()
         await self.streams[index].send(step)
 
-    async def replay(self, to: HopStream, stop: int) -> None:
-        """Send the first hop's inputs of positions 0 to `stop` again. Raises HopFailed."""
-        for step in self.sent.steps(stop):
+    async def replay(self, to: HopStream, stop: int, start: int = 0) -> None:
+        """Send the first hop's inputs of positions `start` to `stop` again. Raises HopFailed."""
+        for step in self.sent.steps(stop, start):
             await to.send(self._as_replay(step))
+
+    async def follow(self, shadow: HopStream) -> None:
+        """Send `shadow` all that the first hop was sent, and from now on a copy of what that is sent. Raises HopFailed.
+        """
+        held = 0
+        while held < self.sent.length:  # it grows meanwhile; a live step must not overtake what precedes it
+            held, start = self.sent.length, held
+            await self.replay(shadow, held, start)
+        self.shadow = shadow
 
     def _as_replay(self, step: pb.Step) -> pb.Step:
         copy = pb.Step()

@@ -19,7 +19,7 @@ from swarm.client.session import Session
 from swarm.client.stream import OnPiece, Stream, drain
 from swarm.client.text import TextStream
 from swarm.client.view import SwarmView
-from swarm.errors import InvalidRequest, NoRoute, PeerUnreachable, RevisionMismatch
+from swarm.errors import InvalidRequest, NoRoute, PeerUnreachable, RevisionMismatch, SwarmError
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.ends import ModelEnds
 from swarm.route.directory import Directory
@@ -95,6 +95,7 @@ class Client:
         self.tokenizer = self._checkpoint.load_tokenizer()
         self._wire_dtype, self._head_format = wire_dtype, head
         self._heads: dict[str, asyncio.Task[Heads]] = {}  # by format, loaded when the first chain wants it
+        self._running: set[asyncio.Task] = set()
         self._closed = False
         terms = Terms(
             dtype, quant, numerics_id, None if trusted is None else frozenset(trusted), frozenset(excluded), max_price,
@@ -140,10 +141,16 @@ class Client:
         """Leave the swarm. Generations still running fail."""
         if not self._closed:
             self._closed = True
-            wait(self._router.close())
+            wait(self._leave())
             for loading in self._heads.values():
                 if loading.done() and not loading.cancelled() and not loading.exception():
                     loading.result().close()
+
+    async def _leave(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._router.close()
 
     # --- the public calls --------------------------------------------------------------------------------------------
 
@@ -155,7 +162,8 @@ class Client:
         options: max_new_tokens (128), temperature (0: greedy), top_k, top_p, repetition_penalty, seed, stop (a string
             or several, not part of the text), ignore_eos (False). A list of prompts shares them; with a seed, each
             prompt gives what it would give alone.
-        Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable.
+        Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; the error's `generations` hold what there was by
+        then.
         """
         parsed, generations = parse_options(options), self._generations(prompt)
         wait(self._run_all(generations, parsed, lambda index, piece: None))
@@ -194,8 +202,10 @@ class Client:
     # --- in the background loop --------------------------------------------------------------------------------------
 
     async def _run_all(self, generations: list[Generation], options: GenerateOptions, on_piece: OnPiece) -> None:
-        """Fill all of `generations` at once, as far as max_concurrent allows. The first error ends them all."""
-        slots = asyncio.Semaphore(self._limits.max_concurrent)
+        """Fill all of `generations` at once, as far as max_concurrent allows. The first error ends them all, and
+        carries what there is by then."""
+        slots, task = asyncio.Semaphore(self._limits.max_concurrent), asyncio.current_task()
+        self._running.add(task)
 
         async def fill(index: int) -> None:
             async with slots:
@@ -207,7 +217,16 @@ class Client:
                 for index in range(len(generations)):
                     group.create_task(fill(index))
         except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+            error = errors.exceptions[0]
+            if isinstance(error, SwarmError):
+                error.generations = generations
+            raise error from None
+        except asyncio.CancelledError:
+            if self._closed:
+                raise SwarmError("the client was closed while it was generating") from None
+            raise
+        finally:
+            self._running.discard(task)
 
     async def _run(self, generation: Generation, options: GenerateOptions) -> AsyncIterator[str]:
         """Fill `generation` token by token, yielding new text. Peers that fail are replaced within the session; if that
@@ -226,6 +245,7 @@ class Client:
         while True:
             session = await self._open_session(max_tokens, len(prompt) + len(generation.token_ids))
             session.recovery.on_wait = partial(setattr, generation, "status")
+            generation.route = [_public(hop) for hop in session.hops]
             before, tokens = list(generation.repairs), len(generation.token_ids)
             try:
                 async for token in self._decode(session, prompt + generation.token_ids, sampler):
@@ -305,7 +325,7 @@ def _describe_chain(generation: Generation, session: Session, before: Sequence[R
     """Say in `generation` which chain it takes now, and what has been replaced in it. before: repairs of the sessions
     before this one."""
     generation.timings = session.timings
-    if len(generation.repairs) != len(before) + len(session.recovery.repairs) or not generation.route:
+    if len(generation.repairs) != len(before) + len(session.recovery.repairs):
         generation.route = [_public(hop) for hop in session.hops]
         generation.repairs = [*before, *session.recovery.repairs]
         generation.reroutes = sum(not repair.planned for repair in generation.repairs)

@@ -24,6 +24,10 @@ class HopFailed(SwarmError):
         super().__init__(str(cause))
         self.cause, self.peer_ids = cause, tuple(peer_ids)
 
+    def again(self) -> "HopFailed":
+        """The same, to be raised in another place: an exception raised twice drags its first traceback along."""
+        return HopFailed(self.cause, self.peer_ids)
+
 
 class HopStream:
     """One hop. Answers to what was asked here are returned to the asker; everything else goes to `receive`."""
@@ -136,6 +140,8 @@ class HopStream:
                 return await answer
         finally:
             self._asked.pop(seq, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # it may have come after the asker gave up
 
     async def _read(self) -> None:
         try:
@@ -178,8 +184,8 @@ class HopStream:
         self.failure = self.failure or HopFailed(cause, [self.hop.peer.peer_id])
         for asked in self._asked.values():
             if not asked.done():
-                asked.set_exception(self.failure)
-        return self.failure
+                asked.set_exception(self.failure.again())
+        return self.failure.again()
 
     def _cancel_asked(self) -> None:
         for asked in self._asked.values():

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
@@ -17,9 +18,11 @@ from swarm.wire.transport import Peer
 
 logger = logging.getLogger(__name__)
 
+SPARE_TIMEOUT_S = 2.5  # a spare that takes longer to open a session is no help now
 RETRY_S = 0.25  # between two looks for somebody who serves what nobody serves
 CATCH_UP_POLL_S = 0.02
 CATCH_UP_TIMEOUT_S = 30.0
+MAX_SHADOWS = 3  # tried for one hop that leaves; then the session stays there, and is repaired when it has left
 
 
 class Spares(Protocol):
@@ -54,6 +57,7 @@ class Recovery:
         self.on_wait: Callable[[str], None] = lambda status: None  # told what a repair waits for; "": no longer
         self._shadowing: asyncio.Task[list[HopStream]] | None = None
         self._leavers: list[HopStream] = []  # hops that said they leave; `_shadowing` is to replace the first
+        self._tries: Counter[HopStream] = Counter()  # to fill a replacement for a leaver
         chain.on_leaving = self._prepare
 
     def close(self) -> None:
@@ -74,8 +78,8 @@ class Recovery:
             lost += self._chain.streams[first : last + 1]
             try:
                 await self._replace(first, last, answered)
-            except HopFailed:
-                if not self._chain.broken():  # then it is nothing that another peer would mend
+            except HopFailed as failure:
+                if not failure.peer_ids:  # nobody is left to take over: nothing that another round would mend
                     raise
         if lost:
             self._record(lost, answered, time.monotonic() - started, planned=False)
@@ -130,7 +134,7 @@ class Recovery:
             following = after.hop.peer if after else None
             hops = await self._spares.replacement(lost, before, following, self._chain.sent.length, full)
             try:
-                return await self._chain.open_streams(hops, map(self._connect, hops), after)
+                return await self._chain.open_streams(hops, map(self._connect, hops), after, SPARE_TIMEOUT_S)
             except HopFailed as failure:
                 if isinstance(failure.cause, PeerUnreachable):
                     for peer_id in failure.peer_ids:
@@ -161,8 +165,7 @@ class Recovery:
         streams = await self._try_open(index, index, {leaver.hop.peer.peer_id})
         try:
             if index == 0:
-                chain.shadow = streams[0]
-                await chain.replay(streams[0], chain.sent.length)
+                await chain.follow(streams[0])
             else:
                 request = self._reroute(streams[0], shadow=True)
                 answer = await chain.streams[index - 1].reroute(request, chain.next_seq())
@@ -178,6 +181,8 @@ class Recovery:
         """Wait until `stream` has computed all but the token or two that are just on their way."""
         async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
             while True:
+                if stream.failure:
+                    raise stream.failure.again()
                 progress = await stream.probe(self._chain.next_seq())
                 if progress and progress.computed >= self._chain.sent.length - 2:
                     return
@@ -191,6 +196,9 @@ class Recovery:
         self._shadowing = None
         if task.cancelled() or task.exception() or leaver.failure:
             self._discard(task)
+            self._tries[leaver] += 1
+            if self._tries[leaver] < MAX_SHADOWS:
+                self._leavers.append(leaver)
         else:
             await self._switch(leaver, task.result())
         self._shadow_next()

@@ -231,15 +231,16 @@ class Handler:
             )
         )
 
-    def _undelivered(self, step: pb.Step) -> None:
-        """The successor cannot be reached: the client relays."""
-        if session := self._sender_to(step.session_id, step.start):
+    def _undelivered(self, link: Link, step: pb.Step) -> None:
+        """The successor cannot be reached: the client relays, if it is the successor still."""
+        session = self._sender_to(step.session_id, step.start)
+        if session and session.outlet.note_trouble(link):
             session.relay(step)
 
     def _refused(self, link: Link, refusal: pb.Failure) -> None:
         """The successor does not know the session: its client must hear of it, unless it was replaced since."""
         session = self._sender_to(refusal.session_id, refusal.start)
-        if session and session.outlet.refused_over(link):
+        if session and session.outlet.note_trouble(link):
             session.fail(SwarmError(f"the next hop refused a step: {refusal.message}"))
 
     def _sender_to(self, session_id: bytes, start: int) -> Session | None:

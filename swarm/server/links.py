@@ -22,14 +22,15 @@ QUEUED_STEPS = 1024  # unsent steps after which a successor counts as stuck
 class Link:
     """One Push stream to one successor, shared by all sessions that go there.
 
-    A step that could not be sent goes to `undelivered(step)`; what the successor refuses to `refused(link, failure)`.
+    A step that could not be sent goes to `undelivered(link, step)`, what the successor refuses to `refused(link,
+    failure)`.
     """
 
     def __init__(
         self,
         endpoint: pb.Endpoint,
         max_bytes: int,
-        undelivered: Callable[[pb.Step], None],
+        undelivered: "Undelivered",
         refused: "Refused",
     ):
         self.endpoint = endpoint
@@ -56,7 +57,7 @@ class Link:
     def send(self, step: pb.Step) -> None:
         """Send `step` on, or hand it back if the link is broken or stuck."""
         if self.broken or len(self._waiting) >= QUEUED_STEPS:
-            self._undelivered(step)
+            self._undelivered(self, step)
         else:
             self._waiting.append(step)
             self._wake.set()
@@ -69,7 +70,7 @@ class Link:
             except (grpc.RpcError, asyncio.InvalidStateError) as error:
                 self._break(str(unreachable(self._peer, error)) if isinstance(error, grpc.RpcError) else "it closed")
                 for step in steps:
-                    self._undelivered(step)
+                    self._undelivered(self, step)
                 return
             self.bytes_pushed += sum(len(step.hidden.data) for step in steps)
 
@@ -101,7 +102,7 @@ class Link:
         self.broken = True
         logger.info("link to %s broke: %s", self._peer.address, reason)
         while self._waiting:
-            self._undelivered(self._waiting.popleft())
+            self._undelivered(self, self._waiting.popleft())
 
     async def close(self) -> None:
         self.broken = True
@@ -111,13 +112,14 @@ class Link:
         await self._peer.close()
 
 
+Undelivered = Callable[[Link, pb.Step], None]
 Refused = Callable[[Link, pb.Failure], None]
 
 
 class Links:
     """All links of one server, by successor."""
 
-    def __init__(self, max_bytes: int, undelivered: Callable[[pb.Step], None], refused: Refused):
+    def __init__(self, max_bytes: int, undelivered: Undelivered, refused: Refused):
         self._max_bytes, self._undelivered, self._refused = max_bytes, undelivered, refused
         self._links: list[Link] = []  # broken ones stay until their last session has ended
         self._pushed_before = 0  # bytes, by links closed since

@@ -28,8 +28,9 @@ class Outlet:
         self._link = await self._links.acquire(endpoint)
         return self._link is not None
 
-    def refused_over(self, link: Link) -> bool:
-        """Whether a refusal that came over `link` is the present successor's, and not that of one that was replaced."""
+    def note_trouble(self, link: Link) -> bool:
+        """`link` does not deliver, or its peer refuses. Whether that is the present successor's trouble, and not that
+        of one that was replaced, or of one to come, which is given up."""
         if link is self._shadow:
             self._drop_shadow()
         return link is self._link

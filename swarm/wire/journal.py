@@ -40,9 +40,9 @@ class Journal:
         """Give the memory back; the session can then only be replayed by somebody further up the chain."""
         self._data, self.complete = bytearray(), False
 
-    def steps(self, stop: int) -> Iterator[pb.Step]:
-        """Positions 0 to `stop` as replays. Session, hop and sequence number are for the caller to fill in."""
-        for position in range(0, min(stop, self.length), REPLAY_TOKENS):
+    def steps(self, stop: int, start: int = 0) -> Iterator[pb.Step]:
+        """Positions `start` to `stop` as replays. Session, hop and sequence number are for the caller to fill in."""
+        for position in range(start, min(stop, self.length), REPLAY_TOKENS):
             count = min(REPLAY_TOKENS, stop - position, self.length - position)
             data = bytes(self._data[position * self._row_bytes : (position + count) * self._row_bytes])
             shape = [count, self._hidden_size]
