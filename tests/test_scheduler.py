@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from swarm.errors import InvalidRequest, PeerBusy
 from swarm.server.kv_cache import PAGE_TOKENS
+from swarm.server.pipelining import DecodeTimes, micro_batches, rows_to_take
 from swarm.server.scheduler import BatchLimits, choose_batch, hold_s
 from swarm.server.sessions import MAX_FAULTS, OUTBOX_MESSAGES, Session
 from swarm.wire import codec
@@ -165,3 +166,61 @@ def test_a_batch_waits_for_tokens_that_are_due_soon_but_not_for_late_ones():
     assert hold_s([here, soon], batch, 0.1, now + 1.0) == 0  # it has waited long enough, or the other is not coming
     prompt = waiting(50)
     assert hold_s([*prompt, soon], choose_batch(prompt, LIMITS, now), 0.1, now) == 0
+
+
+def test_a_batch_waits_for_its_companions_however_far_they_have_travelled():
+    """After a long way the margin of a token's due time is longer than any hold; it must not send the first alone."""
+    now = time.monotonic()
+    here, companion = decoding_session(0.4, True), decoding_session(0.4, False)
+    arrival = now + 0.4
+    here.last_active = arrival
+    assert 0 < hold_s([here, companion], choose_batch([here], LIMITS, arrival), 0.1, arrival) <= 0.075
+    assert hold_s([here, companion], choose_batch([here], LIMITS, arrival), 0.1, arrival, enough=1) == 0
+
+
+def settle(sessions: int, batch_s, round_s: float) -> int:
+    """The number of micro-batches that a server comes to, one step at a time."""
+    count = 1
+    for _ in range(2 * sessions):
+        count = micro_batches(sessions, batch_s, round_s, count)
+    return count
+
+
+def test_sessions_are_divided_while_a_server_idles_and_the_time_of_a_batch_depends_on_its_size():
+    def by_size(rows: float) -> float:
+        return 0.01 + 0.01 * rows
+
+    def fixed(rows: float) -> float:
+        return 0.1
+
+    assert settle(16, by_size, round_s=1.0) > 2
+    assert settle(16, fixed, round_s=1.0) == 1  # weights are read again, and nobody gains
+    assert settle(16, by_size, round_s=0.2) == 1  # this server has no time to spare
+    assert settle(1, by_size, round_s=1.0) == 1
+
+
+@given(st.integers(1, 64), st.floats(0, 0.1), st.floats(1e-4, 0.1), st.floats(0.001, 5))
+def test_no_division_fills_a_server_beyond_a_part_of_the_round(sessions, fixed_s, row_s, round_s):
+    count = settle(sessions, lambda rows: fixed_s + row_s * rows, round_s)
+    assert 1 <= count <= sessions
+    assert count == 1 or count * fixed_s + sessions * row_s <= 0.75 * round_s
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 64))
+def test_a_batch_takes_its_share_and_leaves_no_small_rest(waiting, sessions, count):
+    rows = rows_to_take(waiting, sessions, count)
+    assert 1 <= rows <= waiting
+    assert rows == waiting or waiting - rows >= rows / 2
+
+
+def test_the_time_of_a_batch_is_learned_from_batches_of_other_sizes():
+    times = DecodeTimes()
+    assert times.seconds(8) == 0
+    times.observe(16, 0.2)
+    assert times.seconds(8) == pytest.approx(0.1)  # nothing better is known
+    times.observe(4, 0.1)
+    assert times.seconds(10) == pytest.approx(0.15)
+    assert times.seconds(32) == pytest.approx(0.4)
+    for _ in range(100):
+        times.observe(16, 0.4)  # something else has the processor now
+    assert times.seconds(16) == pytest.approx(0.4, rel=0.01)

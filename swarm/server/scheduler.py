@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from swarm.errors import SwarmError
+from swarm.server.pipelining import DecodeTimes, micro_batches, rows_to_take
 from swarm.server.runner import Runner, Slice
 from swarm.server.sessions import Session, SessionKey
 
 HOLD = 0.75  # of a decode batch's time: how long one may be held back for more tokens
+MARGIN = 0.2  # of the time that sessions.Session.due() allows a token, beyond the usual
 INLINE_S = 0.1  # how long the event loop may be busy with one batch
 
 logger = logging.getLogger(__name__)
@@ -57,19 +59,34 @@ def choose_batch(sessions: Sequence[Session], limits: BatchLimits, now: float) -
     return batch
 
 
-def hold_s(sessions: Sequence[Session], batch: Sequence[Slice], decode_s: float, now: float) -> float:
+def decoding(sessions: Sequence[Session], now: float) -> list[Session]:
+    """Those whose next token is here, or may be expected within another of its rounds."""
+    found = []
+    for session in sessions:
+        due = session.due()
+        waits = bool(session.queue) and session.queue[0].remaining == 1
+        if waits or (due is not None and now < due + session.away_s):
+            found.append(session)
+    return found
+
+
+def hold_s(
+    sessions: Sequence[Session], batch: Sequence[Slice], decode_s: float, now: float, enough: int = 2**31
+) -> float:
     """How long to hold `batch` back for tokens that are about to arrive; 0: not at all.
 
     A decode batch costs little more for eight sessions than for one. Two half batches in turn cost the fixed part
     twice, so waiting for the other half pays if it comes within a part of that time. decode_s: what a decode batch
-    takes. now: time.monotonic().
+    takes. now: time.monotonic(). enough: rows that are not held back for more.
     """
-    if any(item.count > 1 for item in batch):
+    if len(batch) >= enough or any(item.count > 1 for item in batch):
         return 0.0
     latest = now + HOLD * decode_s - max(now - item.session.last_active for item in batch)
-    due = [session.due() for session in sessions]
-    soon = [time_ for time_ in due if time_ is not None and now < time_ <= latest]
-    return max(soon, default=now) - now
+    due = [(session.due(), session.away_s) for session in sessions]
+    # Rows that travel together are all expected now when the first is here, however wide the margin of `due` is after
+    # a long way; it only says when to give one up.
+    soon = [time_ for time_, away_s in due if time_ is not None and now < time_ and time_ - MARGIN * away_s <= latest]
+    return max(min(max(soon, default=now), latest) - now, 0.0)
 
 
 async def _let_others_run() -> None:
@@ -107,6 +124,9 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._token_s = INLINE_S  # running mean: the first batches go to the thread
         self._decode_s = 0.0  # running mean of a decode batch
+        self._decode_times = DecodeTimes()
+        self._stay_s = 0.0  # running mean of a decode step, from its arrival to its output's departure
+        self._micro_batches = 1
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self.tokens_served = 0
         self.on_batch: Callable[[Sequence[Slice], float, float], None] | None = None
@@ -118,8 +138,7 @@ class Scheduler:
     @property
     def decoding(self) -> int:
         """Sessions in the middle of generating."""
-        now = time.monotonic()
-        return sum(session.is_decoding(now) for session in self._sessions.values())
+        return len(decoding(list(self._sessions.values()), time.monotonic()))
 
     def add(self, session: Session) -> None:
         self._sessions[session.key] = session
@@ -152,8 +171,13 @@ class Scheduler:
         """What to compute now, perhaps after a short wait for more; empty if nothing waits."""
         while True:
             sessions, now = list(self._sessions.values()), time.monotonic()
-            batch = choose_batch(sessions, self._limits, now)
-            pause_s = hold_s(sessions, batch, self._decode_s, now) if batch else 0.0
+            expected = decoding(sessions, now)
+            waiting = sum(bool(session.queue) for session in expected)
+            rows = rows_to_take(waiting, len(expected), self._micro_batches) if waiting else 0
+            limits = replace(self._limits, decode_rows=min(rows, self._limits.decode_rows))
+            batch = choose_batch(sessions, limits, now)
+            share = -(-len(expected) // self._micro_batches)
+            pause_s = hold_s(sessions, batch, self._decode_s, now, share) if batch else 0.0
             if not pause_s:
                 return batch
             self._wake.clear()
@@ -183,6 +207,21 @@ class Scheduler:
                 item.session.answered()
         if self.on_batch:
             self.on_batch(batch, started, compute_s)
+        if tokens == len(batch):
+            self._learn(batch, compute_s)
+
+    def _learn(self, batch: Sequence[Slice], compute_s: float) -> None:
+        """From a decode batch: what such batches take, and into how many to divide the sessions from now on."""
+        self._decode_s += 0.2 * (compute_s - self._decode_s)
+        self._decode_times.observe(len(batch), compute_s)
+        stay_s = time.perf_counter() - min(item.work.arrived for item in batch)
+        self._stay_s += 0.2 * (stay_s - self._stay_s)
+        sessions = decoding(list(self._sessions.values()), time.monotonic())
+        if sessions:
+            away_s = sum(session.away_s for session in sessions) / len(sessions)
+            self._micro_batches = micro_batches(
+                len(sessions), self._decode_times.seconds, away_s + self._stay_s, self._micro_batches
+            )
 
     async def _run(self, batch: Sequence[Slice]) -> tuple[list[torch.Tensor], float]:
         """Long batches go to the compute thread, so that the network is served meanwhile. Short ones are computed
@@ -196,8 +235,6 @@ class Scheduler:
             loop = asyncio.get_running_loop()
             outputs = await loop.run_in_executor(self._thread, self._runner.run, batch)
         self._token_s += 0.2 * (outputs[1] / tokens - self._token_s)
-        if tokens == len(batch):
-            self._decode_s += 0.2 * (outputs[1] - self._decode_s)
         return outputs
 
     def _advance(self, item: Slice) -> None:

@@ -1,0 +1,62 @@
+"""Into how many micro-batches a server divides its decoding sessions, so that the chain's other hops, and the network,
+work on some while it works on others. Pure.
+
+Sessions that are computed together travel together, and nothing ever parts them: one batch goes round the chain, and
+every hop idles while the others compute and while it is on the wire. Parting them shortens each batch, at every hop,
+and costs the part of a batch's time that does not depend on its size (reading the weights) once more.
+"""
+
+import math
+from collections.abc import Callable
+
+BUSY = 0.6  # of a round: how long a server may compute when it divides once more
+STILL_BUSY = 0.75  # and when it stays with as many as it has
+WORTH = 0.25  # seconds that a token must save at this hop, for each second more that the hop computes in a round
+
+
+class DecodeTimes:
+    """What decode batches take here, by their size, as running means. Sizes are grouped by powers of two."""
+
+    def __init__(self) -> None:
+        self._means: dict[int, tuple[float, float]] = {}  # rows, seconds
+
+    def observe(self, rows: int, seconds: float) -> None:
+        group = (rows - 1).bit_length()
+        old_rows, old_seconds = self._means.get(group, (rows, seconds))
+        self._means[group] = old_rows + 0.2 * (rows - old_rows), old_seconds + 0.2 * (seconds - old_seconds)
+
+    def seconds(self, rows: float) -> float:
+        """Of a batch of `rows`: linear between what was seen and, for want of better, in proportion below and above.
+        0 if nothing was."""
+        below = (0.0, 0.0)
+        for point in sorted(self._means.values()):
+            if rows <= point[0]:
+                return below[1] + (point[1] - below[1]) * (rows - below[0]) / (point[0] - below[0])
+            below = point
+        return below[1] * rows / below[0] if below[0] else 0.0
+
+
+def micro_batches(sessions: int, batch_s: Callable[[float], float], round_s: float, current: int = 1) -> int:
+    """How many micro-batches `sessions` decoding sessions should form; at most one more or less than `current`.
+
+    batch_s: seconds of a batch of so many rows. round_s: seconds from one token of a session to its next.
+    Divides further as long as this server would still idle for a part of each round, and as long as it pays: in a chain
+    of 1 / WORTH hops, the time that a token saves is that which one of them computes longer.
+    """
+    count = 1
+    while count < sessions:
+        more = count + 1
+        busy_now_s, busy_s = count * batch_s(sessions / count), more * batch_s(sessions / more)
+        saved_s = busy_now_s / count - busy_s / more
+        limit_s = (STILL_BUSY if more <= current else BUSY) * round_s
+        if busy_s > limit_s or saved_s < WORTH * (busy_s - busy_now_s):
+            break
+        count = more
+    return min(max(count, current - 1), current + 1)
+
+
+def rows_to_take(waiting: int, sessions: int, count: int) -> int:
+    """How many of `waiting` rows go into the next batch, where `sessions` form `count` micro-batches. What is a little
+    larger than its share stays whole: a rest of one row would cost nearly as much as a batch."""
+    share = math.ceil(sessions / count)
+    return waiting if waiting <= 1.5 * share else share
