@@ -24,7 +24,7 @@ class Scenario:
     name: str
     peers: int = 1000
     requests: int = 10_000
-    arrivals_per_s: float = 10.0
+    arrivals_per_s: float = 0.05  # for each peer
     num_blocks: int = 32
     widths: tuple[int, int] = (5, 16)  # blocks that a peer serves, least and most
     block_s: float = 0.002  # median, one session
@@ -60,7 +60,7 @@ class Scenario:
         """A Poisson process; numbers of tokens are exponentially distributed."""
         arrivals, at_s = [], 0.0
         for _ in range(self.requests):
-            at_s += rng.expovariate(self.arrivals_per_s)
+            at_s += rng.expovariate(self.arrivals_per_s * self.peers)
             prompt, new = (1 + int(rng.expovariate(1 / mean)) for mean in (self.prompt_tokens, self.new_tokens))
             arrivals.append(Arrival(at_s, rng.randrange(SITES), prompt, new))
         return arrivals
@@ -100,7 +100,13 @@ class Scenario:
         return start, start + width
 
 
-LAN = Scenario("homogeneous LAN")
+_WORLD = {"regions": 6, "region_size": 0.03}
+
 SCENARIOS = (
-    LAN,
+    Scenario("equal peers, one LAN"),
+    Scenario("unequal speeds, one LAN", speeds=0.6),
+    Scenario("six regions", speeds=0.4, **_WORLD),
+    Scenario("six regions, mixed lines", speeds=0.4, bytes_per_s=(0.5e6, 125e6), **_WORLD),
+    Scenario("high load", speeds=0.4, arrivals_per_s=0.3, regions=2, region_size=0.02),
+    Scenario("peers come and go", speeds=0.4, life_s=600.0, **_WORLD),
 )

@@ -201,6 +201,7 @@ class Simulation:
     def _decode(self, session: Session) -> None:
         for part in session.parts:
             part.ready = True
+            part.load()
         if math.isnan(session.decoding_since_s):
             session.decoding_since_s = self.now_s
         session.links_s = sum(leg.one_way_s(self._world.token_bytes) for leg in self._legs(session))
