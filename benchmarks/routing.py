@@ -111,7 +111,7 @@ def plot(rows: list[dict[str, object]], title: str) -> None:
         axes.bar(x, means, 0.25, yerr=[[0] * len(x), above], color=colour, label=policy, ecolor="0.3", capsize=2)
         for at, mean in zip(x, means, strict=True):
             axes.text(at, mean / 2, f"{mean:.0f}", ha="center", va="center", fontsize=7)
-    axes.set_xticks(range(len(names)), names, fontsize=8)
+    axes.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names], fontsize=8)
     axes.set_ylabel("ms per token: mean, and up to the 95th percentile")
     axes.legend(frameon=False, fontsize=8)
     for side in ("top", "right"):

@@ -107,6 +107,7 @@ SCENARIOS = (
     Scenario("unequal speeds, one LAN", speeds=0.6),
     Scenario("six regions", speeds=0.4, **_WORLD),
     Scenario("six regions, mixed lines", speeds=0.4, bytes_per_s=(0.5e6, 125e6), **_WORLD),
+    Scenario("six regions, hardly any load", speeds=0.4, arrivals_per_s=0.002, **_WORLD),
     Scenario("high load", speeds=0.4, arrivals_per_s=0.3, regions=2, region_size=0.02),
     Scenario("peers come and go", speeds=0.4, life_s=600.0, **_WORLD),
 )
