@@ -216,6 +216,17 @@ def test_a_peer_with_a_queue_is_avoided_by_a_slower_one_without():
     assert route(best_chain([busy, idle], 12, request())) == [("idle", 0, 12)]
 
 
+def test_fresher_figures_of_some_peers_change_the_best_chain():
+    network = Network([candidate("one", 0, 12), candidate("other", 0, 12, decode_s=0.011)], 12)
+    assert route(best_chain(network, 12, request())) == [("one", 0, 12)]
+    network.update([candidate("one", 0, 12, queue_s=0.1)])
+    assert route(best_chain(network, 12, request())) == [("other", 0, 12)]
+    network.update([candidate("other", 0, 12, decode_s=0.05)])
+    chain = best_chain(network, 12, request())
+    assert route(chain) == [("one", 0, 12)]
+    assert chain == cost_chain(chain.hops, network.by_id, request())
+
+
 def test_a_range_is_left_in_its_middle_where_a_faster_peer_begins():
     slow, fast = candidate("slow", 0, 12, decode_s=0.05), candidate("fast", 7, 12, decode_s=0.001)
     assert route(best_chain([slow, fast], 12, request())) == [("slow", 0, 7), ("fast", 7, 12)]

@@ -4,7 +4,7 @@ All arrays over peers are in the order of the candidates; n is their number.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,14 +12,21 @@ import numpy as np
 from swarm.route.route import Candidate, Chain, Hop, Request, cost_chain, link_between
 
 Array = np.ndarray
+_FIGURES = ("decode_s", "prefill_s", "queue_s", "price", "hazard_per_s")
 
 
 class Network:
     """Candidates, and the links between them, ready to be searched for any number of requests."""
 
+    decode_s: Array  # [n], as the others: of the candidates
+    prefill_s: Array
+    queue_s: Array
+    price: Array
+    hazard_per_s: Array
+
     def __init__(self, candidates: Sequence[Candidate], num_blocks: int):
         """candidates: one for each peer."""
-        self.candidates = tuple(candidates)
+        self.candidates = list(candidates)
         self.num_blocks = num_blocks
         self.by_id = {candidate.peer.peer_id: candidate for candidate in candidates}
         self._index = {peer_id: index for index, peer_id in enumerate(self.by_id)}
@@ -29,17 +36,20 @@ class Network:
         block = np.arange(num_blocks)[:, None]
         self.serves = (ranges[:, 0] <= block) & (block < ranges[:, 1])  # [num_blocks, n]
         self.outside = np.where(self.serves, 0.0, np.inf)  # the same, as what it costs: nothing, or too much
-        self.decode_s = self._column("decode_s")
-        self.prefill_s = self._column("prefill_s")
-        self.queue_s = self._column("queue_s")
-        self.price = self._column("price")
-        self.hazard_per_s = self._column("hazard_per_s")
+        for name in _FIGURES:
+            setattr(self, name, np.array([getattr(candidate, name) for candidate in candidates], dtype=np.float64))
         self.round_trip_s = np.array([candidate.client.round_trip_s for candidate in candidates])
         self.byte_s = np.array([1 / candidate.client.bytes_per_s for candidate in candidates])
         self._measure()
 
-    def _column(self, name: str) -> Array:
-        return np.array([getattr(candidate, name) for candidate in self.candidates], dtype=np.float64)
+    def update(self, fresh: Iterable[Candidate]) -> None:
+        """Take over the load, speed, price and hazard of some of the candidates, as they are known better by now. Their
+        blocks and links stay."""
+        for candidate in fresh:
+            index = self._index[candidate.peer.peer_id]
+            self.candidates[index] = self.by_id[candidate.peer.peer_id] = candidate
+            for name in _FIGURES:
+                getattr(self, name)[index] = getattr(candidate, name)
 
     def _measure(self) -> None:
         """Who measured a link to whom: a row for each peer, as long as the longest, filled up with n."""
