@@ -14,8 +14,9 @@ It stops after a number of nodes, not after a time: all peers have to find the s
 
 import math
 import random
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -53,7 +54,7 @@ def best_placements(peers: Swarm, num_blocks: int) -> tuple[Swarm, ...]:
         if low >= high * (1 - PRECISION):
             break
         goal = (low + high) / 2
-        positions = _Search(free, goal).run(base)
+        positions = _Search(free, goal, num_blocks).run(base)
         if positions is None:
             high = goal
         else:
@@ -88,7 +89,7 @@ def covering_placement(peers: Sequence[Placed], num_blocks: int) -> Swarm | None
     """`peers` so that every block has one; those that are pinned stay. None: not found."""
     covered = np.minimum(replicas(_pinned(peers), num_blocks), 1).astype(float)
     free = [replace(peer, blocks_per_s=peer.max_blocks, network_tokens_per_s=math.inf) for peer in _free(peers)]
-    positions = _Search(free, goal=1.0).run(covered)
+    positions = _Search(free, 1.0, num_blocks).run(covered)
     return None if positions is None else _complete(positions, tuple(peers), num_blocks)
 
 
@@ -115,49 +116,48 @@ def _complete(positions: list[Placed], peers: Swarm, num_blocks: int) -> Swarm:
     return tuple(sorted(swarm, key=lambda peer: peer.peer_id))
 
 
-@dataclass
 class _Search:
-    """Depth first, for a placement that gives every block `goal` tokens/s."""
+    """Depth first, for a placement of `peers` that gives every block `goal` tokens/s."""
 
-    peers: list[Placed]
-    goal: float
-    nodes: int = 0
-    failed: set[tuple] = field(default_factory=set)
+    def __init__(self, peers: list[Placed], goal: float, num_blocks: int) -> None:
+        self._goal, self._num_blocks = goal, num_blocks
+        self._nodes = 0
+        self._failed: set[tuple] = set()
+        kinds = defaultdict(list)  # equal peers are tried once
+        for peer in peers:
+            kinds[peer.max_blocks, peer.blocks_per_s, peer.network_tokens_per_s].append(peer)
+        self._members = list(kinds.values())
+        self._supplies = np.array([supply([first], goal) for first, *_ in self._members])
+        options = [  # what a peer of each kind may serve, the fastest first
+            (-first.tokens_per_s_with(width), kind, width)
+            for kind, (first, *_) in enumerate(self._members)
+            for width in sensible_widths(first.max_blocks, num_blocks)
+        ]
+        speeds, self._kinds, self._widths = (np.array(column) for column in zip(*sorted(options), strict=True))
+        self._speeds = -speeds
 
     def run(self, rates: np.ndarray) -> list[Placed] | None:
-        kinds: dict[tuple, list[int]] = {}
-        for index, peer in enumerate(self.peers):
-            kinds.setdefault((peer.max_blocks, peer.blocks_per_s, peer.network_tokens_per_s), []).append(index)
-        self.members = list(kinds.values())
-        self.supplies = np.array([supply([self.peers[of[0]]], self.goal) for of in self.members])
-        options = [
-            (kind, width, self.peers[of[0]].tokens_per_s_with(width))
-            for kind, of in enumerate(self.members)
-            for width in sensible_widths(self.peers[of[0]].max_blocks, len(rates))
-        ]
-        options.sort(key=lambda option: (-option[2], option))
-        self.kinds, self.widths, self.speeds = (np.array(column) for column in zip(*options, strict=True))
-        return self._from(rates, tuple(len(of) for of in self.members), -1, 0)
+        """The peers that it needs, placed; `rates` are what blocks have without them. None: not found."""
+        return self._from(rates, tuple(len(of) for of in self._members), -1, 0)
 
     def _from(self, rates: np.ndarray, left: tuple[int, ...], block: int, first: int) -> list[Placed] | None:
         """left: peers of each kind; for `block` only options from `first` on are open."""
-        lacking = np.flatnonzero(rates < self.goal * (1 - _SLACK))
+        lacking = np.flatnonzero(rates < self._goal * (1 - _SLACK))
         if not lacking.size:
             return []
         first = first if lacking[0] == block else 0
-        state = (left, first, (rates / self.goal).round(9).tobytes())
-        if self.nodes >= MAX_NODES or state in self.failed:
+        state = (left, first, (rates / self._goal).round(9).tobytes())
+        if self._nodes >= MAX_NODES or state in self._failed:
             return None
-        self.nodes += 1
+        self._nodes += 1
         for option, after in self._children(rates, left, int(lacking[0]), first):
-            kind, width = int(self.kinds[option]), int(self.widths[option])
+            kind, width = int(self._kinds[option]), int(self._widths[option])
             fewer = (*left[:kind], left[kind] - 1, *left[kind + 1 :])
             rest = self._from(after, fewer, int(lacking[0]), option)
             if rest is not None:
-                peer = self.peers[self.members[kind][fewer[kind]]]
-                start = min(int(lacking[0]), len(rates) - width)
-                return [peer.at(start, start + width), *rest]
-        self.failed.add(state)
+                start = min(int(lacking[0]), self._num_blocks - width)
+                return [self._members[kind][fewer[kind]].at(start, start + width), *rest]
+        self._failed.add(state)
         return None
 
     def _children(
@@ -165,13 +165,13 @@ class _Search:
     ) -> list[tuple[int, np.ndarray]]:
         """Options that leave enough supply for the rest, least wasteful first, with the rates after each."""
         counts = np.array(left)
-        options = first + np.flatnonzero(counts[self.kinds[first:]])
-        widths, kinds = self.widths[options], self.kinds[options]
-        starts = np.minimum(block, len(rates) - widths)[:, None]
-        blocks = np.arange(len(rates))
+        options = first + np.flatnonzero(counts[self._kinds[first:]])
+        widths, kinds = self._widths[options], self._kinds[options]
+        starts = np.minimum(block, self._num_blocks - widths)[:, None]
+        blocks = np.arange(self._num_blocks)
         served = (blocks >= starts) & (blocks < starts + widths[:, None])
-        after = rates + served * self.speeds[options][:, None]
-        lacking = np.maximum(self.goal - after, 0).sum(1)
-        spare = counts @ self.supplies - self.supplies[kinds] - lacking
-        order = np.lexsort((-widths, -(spare / self.goal).round(9)))
-        return [(int(options[i]), after[i]) for i in order if spare[i] >= -_SLACK * self.goal * len(rates)]
+        after = rates + served * self._speeds[options][:, None]
+        lacking = np.maximum(self._goal - after, 0).sum(1)
+        spare = counts @ self._supplies - self._supplies[kinds] - lacking
+        order = np.lexsort((-widths, -(spare / self._goal).round(9)))
+        return [(int(options[i]), after[i]) for i in order if spare[i] >= -_SLACK * self._goal * self._num_blocks]
