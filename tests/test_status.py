@@ -222,7 +222,7 @@ class Connection:
         self.now_s += took_s
         return pb.Status()
 
-    async def close(self) -> None:
+    async def close(self, grace_s: float | None = None) -> None:
         self.closed = True
 
 

@@ -3,12 +3,11 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from swarm.client.client import Client
 from swarm.client.generation import Generation
-from swarm.errors import PeerUnreachable, SwarmError
-from swarm.route.local import known_addresses, peers_from_environment
+from swarm.errors import SwarmError
 from swarm_kernels import QUANTS
 
 
@@ -26,19 +25,6 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repetition-penalty", type=float, default=1.0, metavar="X", help="(default: 1.0, none)")
     add("--seed", type=int, help="makes sampling repeatable")
     add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
-
-
-def find_swarm(peers: Sequence[str] | None) -> list[str]:
-    """Addresses of swarm members: `peers`, or SWARM_PEERS, or a swarm on this machine.
-
-    Raises PeerUnreachable if there is none.
-    """
-    addresses = list(peers or peers_from_environment() or known_addresses())
-    if not addresses:
-        raise PeerUnreachable(
-            "no swarm found on this machine; start one with `python -m swarm.server`, or give its address with --peers"
-        )
-    return addresses
 
 
 def make_client(args: argparse.Namespace) -> Client:

@@ -14,11 +14,12 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
-from swarm.cli.common import find_swarm, run
+from swarm.cli.common import run
 from swarm.cli.picture import Picture, serve_command
 from swarm.errors import InvalidRequest
 from swarm.model.checkpoint import model_name
 from swarm.route.directory import Directory
+from swarm.route.local import find_swarm
 from swarm.route.overview import Overview
 from swarm.route.survey import Survey
 

@@ -19,11 +19,11 @@ from swarm.client.session import Session
 from swarm.client.stream import OnPiece, Stream, drain
 from swarm.client.text import TextStream
 from swarm.client.view import SwarmView
-from swarm.errors import InvalidRequest, NoRoute, PeerUnreachable, RevisionMismatch, SwarmError
+from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch, SwarmError
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.ends import ModelEnds
 from swarm.route.directory import Directory
-from swarm.route.local import known_addresses, peers_from_environment
+from swarm.route.local import find_swarm
 from swarm.route.record import PeerInfo
 from swarm.route.route import Hop
 from swarm.wire.codec import DTYPES
@@ -85,11 +85,7 @@ class Client:
             self._limits = ClientLimits(**limits)
         except TypeError as error:
             raise InvalidRequest(f"unknown limit: {error}; see swarm.client.options.ClientLimits") from error
-        addresses = list(peers or peers_from_environment() or known_addresses())
-        if not addresses:
-            raise PeerUnreachable(
-                "no swarm found on this machine; start one with `python -m swarm.server`, or give peers=[...]"
-            )
+        addresses = find_swarm(peers)
         self._checkpoint = open_checkpoint(model, revision)
         self.config = self._checkpoint.config
         self.tokenizer = self._checkpoint.load_tokenizer()

@@ -33,7 +33,8 @@ class SwarmView:
         self._directory, self._terms = directory, terms
         self._model, self._revision = checkpoint.name, checkpoint.revision
         self.num_blocks = checkpoint.config.num_blocks
-        self.connections = Connections(max_message_bytes(checkpoint.config.hidden_size))
+        max_bytes = max_message_bytes(checkpoint.config.hidden_size)
+        self.connections = Connections(lambda endpoint: Peer(endpoint, max_bytes))
         self.estimates = Estimates()
         self.own_sessions: Callable[[], Counter[str]] = Counter  # of this client's, by peer id: news to the directory
         self._pings = Pings(self.connections.to)

@@ -10,7 +10,7 @@ from typing import TextIO
 
 import psutil
 
-from swarm.errors import SwarmError
+from swarm.errors import PeerUnreachable, SwarmError
 from swarm.wire.identity import Identity
 
 MAX_IDENTITIES = 64
@@ -39,6 +39,20 @@ def known_addresses() -> list[str]:
             addresses.extend(entry["addresses"])
         else:
             file.unlink(missing_ok=True)  # left behind by a process that was killed
+    return addresses
+
+
+def find_swarm(peers: Sequence[str] | None) -> list[str]:
+    """Addresses of swarm members: `peers`, or SWARM_PEERS, or a swarm on this machine.
+
+    Raises PeerUnreachable if there is none.
+    """
+    addresses = list(peers or peers_from_environment() or known_addresses())
+    if not addresses:
+        raise PeerUnreachable(
+            "no swarm found on this machine; start one with `python -m swarm.server`, or give the address of a peer "
+            "(--peers, or peers=[...])"
+        )
     return addresses
 
 

@@ -11,6 +11,7 @@ from swarm.route.directory import Directory
 from swarm.route.overview import Answer, Overview, make_overview
 from swarm.route.record import PeerInfo
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.connections import Connections
 from swarm.wire.transport import Peer, max_message_bytes
 
 TIMEOUT_S = 1.5  # for one answer
@@ -27,10 +28,10 @@ class Survey:
 
     def __init__(self, directory: Directory, model: str, connect: Callable[[pb.Endpoint], Peer] = connect):
         """model: as its records name it, see swarm.model.checkpoint.model_name."""
-        self._directory, self._model, self._connect = directory, model, connect
+        self._directory, self._model = directory, model
         self._known: dict[str, PeerInfo] = {}  # at the look before
         self._answers: dict[str, Answer] = {}
-        self._connections: dict[bytes, Peer] = {}
+        self._connections = Connections(connect)
 
     async def look(self) -> Overview:
         """The swarm now. A peer that the directory has just ceased to list is leaving as long as it answers."""
@@ -42,11 +43,11 @@ class Survey:
         known = listed | {id_: info for id_, info in departed.items() if id_ in answers}
         picture = make_overview(self._model, list(known.values()), answers, self._answers, time.time())
         self._known, self._answers = known, answers
-        await self._hang_up(keep=known.values())
+        self._connections.keep_only(known)
         return picture
 
     async def close(self) -> None:
-        await self._hang_up(keep=())
+        await self._connections.close()
 
     async def _ask(self, infos: Iterable[PeerInfo]) -> dict[str, Answer]:
         """The answers of those that give one, by peer id."""
@@ -55,26 +56,10 @@ class Survey:
         async def ask(info: PeerInfo) -> None:
             async with free:
                 with suppress(PeerUnreachable, InvalidRequest):
-                    answers[info.peer_id] = await visit(self._connection_to(info))
+                    answers[info.peer_id] = await visit(self._connections.to(info.endpoint))
 
         await asyncio.gather(*(ask(info) for info in infos))
         return answers
-
-    def _connection_to(self, info: PeerInfo) -> Peer:
-        key = _key(info)
-        if key not in self._connections:
-            self._connections[key] = self._connect(info.endpoint)
-        return self._connections[key]
-
-    async def _hang_up(self, keep: Iterable[PeerInfo]) -> None:
-        """Close the connections to all but the peers in `keep`."""
-        kept = {_key(info) for info in keep}
-        for key in self._connections.keys() - kept:
-            await self._connections.pop(key).close()
-
-
-def _key(info: PeerInfo) -> bytes:
-    return info.endpoint.SerializeToString(deterministic=True)
 
 
 async def visit(peer: Peer, clock: Callable[[], float] = time.perf_counter) -> Answer:

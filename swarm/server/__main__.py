@@ -43,9 +43,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
     add("--revision", help="branch, tag or commit of a Hugging Face repository")
     add("--blocks", metavar="START:STOP", help="blocks to serve, STOP excluded (default: those that "
-        "help the swarm most, as many as there is memory for; the server may move to others later)")
-    add("--memory", metavar="SIZE", help="memory for blocks and cache, where --blocks is left out (default: 80%% of "
-        "what is free)")
+        "help most; may move later)")
+    add("--memory", metavar="SIZE", help="for blocks and cache, without --blocks (default: 80%% of what is free)")
     add("--dtype", choices=SERVED_DTYPES, help="activations, and weights that are not quantised (default: float32, "
         "with --quant bfloat16)")
     add("--quant", default="none", choices=QUANTS, help="weights: int8 halves and int4 quarters bfloat16's bytes, and "
@@ -54,14 +53,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("--peers", nargs="+", metavar="ADDR", help="addresses of swarm members to join (default: SWARM_PEERS, or "
         "a swarm on this machine; else start one)")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
-    add("--announce", metavar="HOST[:PORT]", help="address that others are told, where it is not --host and --port: "
-        "behind a port forward, or with several interfaces; IPv6 with a port in brackets")
+    add("--announce", metavar="HOST[:PORT]", help="address that others are told, if another one; IPv6 with a port in "
+        "brackets")
     add("--port", type=int, default=0, help="port for activations (default: any free one)")
     add("--dht-port", type=int, default=0, help="port for the directory (default: any free one)")
     add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
     add("--kv-memory", default="1G", metavar="SIZE", help="memory for keys and values, as 512M or 2G (default: 1G)")
-    add("--journal-memory", default="256M", metavar="SIZE", help="memory for what was sent on, from which a peer that "
-        "replaces the next one is filled (default: 256M)")
+    add("--journal-memory", default="256M", metavar="SIZE", help="of what was sent, to fill new successors (256M)")
     add("--max-context", type=int, metavar="TOKENS", help="longest session to accept (default: the model's own)")
     add("--max-sessions", type=int, default=128, metavar="N", help="sessions at once (default: 128)")
     add("--idle-timeout", type=float, default=120.0, metavar="S", help="close sessions idle for so long (default: 120)")

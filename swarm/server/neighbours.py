@@ -10,6 +10,7 @@ from swarm.route.directory import Directory
 from swarm.route.pings import Pings
 from swarm.route.record import MAX_LINKS, PeerInfo
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.connections import Connections
 from swarm.wire.transport import Peer
 
 STRANGERS = 4  # of the MAX_LINKS neighbours asked at a time, drawn from all but the nearest
@@ -40,9 +41,9 @@ class Neighbours:
 
     def __init__(self, directory: Directory, record: pb.PeerRecord, max_bytes: int):
         """record: this server's own; it may change."""
-        self._directory, self._record, self._max_bytes = directory, record, max_bytes
-        self._pings = Pings(self._connection_to)
-        self._connections: dict[bytes, Peer] = {}
+        self._directory, self._record = directory, record
+        self._connections = Connections(lambda endpoint: Peer(endpoint, max_bytes))
+        self._pings = Pings(self._connections.to)
         self._neighbours: list[PeerInfo] = []
         self._read_again_s = 0.0  # time.monotonic()
         self._rng = random.Random()
@@ -65,7 +66,7 @@ class Neighbours:
         if time.monotonic() >= self._read_again_s:
             await self._read_directory()
         chosen = choose(self._neighbours, self._pings.links(), self._rng)
-        await self._close_all_but(chosen)
+        self._connections.keep_only({peer.peer_id for peer in chosen})
         await self._pings.round(chosen, limit=MAX_LINKS)
 
     async def _read_directory(self) -> None:
@@ -75,17 +76,6 @@ class Neighbours:
         now_s = time.monotonic()
         self._read_again_s = now_s + (now_s - started_s) / READING_SHARE
 
-    def _connection_to(self, endpoint: pb.Endpoint) -> Peer:
-        key = endpoint.SerializeToString(deterministic=True)
-        if key not in self._connections:
-            self._connections[key] = Peer(endpoint, self._max_bytes)
-        return self._connections[key]
-
-    async def _close_all_but(self, peers: Sequence[PeerInfo]) -> None:
-        wanted = {peer.endpoint.SerializeToString(deterministic=True) for peer in peers}
-        for key in self._connections.keys() - wanted:
-            await self._connections.pop(key).close()
-
     async def close(self) -> None:
         """After `run` was cancelled."""
-        await self._close_all_but([])
+        await self._connections.close()

@@ -1,7 +1,7 @@
 """Connections of one process to many peers."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
@@ -12,8 +12,9 @@ LAST_CALLS_S = 120.0  # a connection that nobody shall use any more stays open s
 class Connections:
     """One connection to each peer, made when first asked for and shared by all who ask. Lives in one event loop."""
 
-    def __init__(self, max_bytes: int):
-        self._max_bytes = max_bytes
+    def __init__(self, connect: Callable[[pb.Endpoint], Peer]):
+        """connect: opens a connection; raises InvalidRequest if the endpoint's certificate is none."""
+        self._connect = connect
         self._open: dict[bytes, Peer] = {}  # by endpoint: a peer that restarts is another one
         self._closing: set[asyncio.Task] = set()
 
@@ -21,7 +22,7 @@ class Connections:
         """Raises InvalidRequest if its certificate is none."""
         key = endpoint.SerializeToString(deterministic=True)
         if key not in self._open:
-            self._open[key] = Peer(endpoint, self._max_bytes)
+            self._open[key] = self._connect(endpoint)
         return self._open[key]
 
     def drop(self, peer_id: str) -> None:
