@@ -42,6 +42,7 @@ bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/kernels.py
 	$(RUN) benchmarks/quality.py
 	$(RUN) benchmarks/hop_overhead.py
+	$(RUN) benchmarks/placement.py
 	$(RUN) benchmarks/tokens_per_second.py
 
 survival: $(VENV)/.ready-dev  ## servers that die, hang and leave: a thousand trials (two hours), and a soak of ten minutes

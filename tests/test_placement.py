@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
+from swarm.route import rebalance
 from swarm.route.costs import PeerCosts
 from swarm.route.placement import (
     Placed,
@@ -173,7 +174,7 @@ def test_moves_end_and_lose_neither_blocks_nor_throughput(case):
 
 
 @settings(max_examples=15)
-@given(swarms((SMALL + 1, 24), (6, 24)))
+@given(swarms((SMALL + 1, 40), (6, 24)))
 def test_moves_of_larger_swarms_end_too(case):
     swarm, num_blocks = case
     settled, _ = settle(swarm, num_blocks)
@@ -181,7 +182,7 @@ def test_moves_of_larger_swarms_end_too(case):
 
 
 @pytest.mark.parametrize("most", [2, 5, 9])
-@pytest.mark.parametrize("peers", [4, 20])
+@pytest.mark.parametrize("peers", [4, 30])
 def test_every_block_gets_a_peer_when_there_is_just_enough_memory_for_all(peers, most):
     draw = random.Random(peers * most)
     for _ in range(2):
@@ -205,14 +206,23 @@ def test_too_little_memory_covers_as_much_as_it_can():
         assert (replicas(settled, 200) > 0).sum() == sum(each.max_blocks for each in swarm)
 
 
-def test_gaps_between_pinned_peers_are_filled_by_the_peers_that_fit():
-    """The large peer stands before the small gap and the small one before the large: their order has to change."""
-    pinned = [peer("a", 0, 4, pinned=True), peer("b", 6, 20, pinned=True), peer("c", 25, 30, pinned=True)]
-    crowd = [peer(f"crowd{i:02d}", 0, 1, speed=1) for i in range(SMALL)]
-    swarm = [*pinned, *crowd, peer("wide", 0, 5), peer("narrow", 24, 26)]
-    for free in (swarm, [*pinned, *swarm[-2:]]):
-        settled, _ = settle(free, 30)
-        assert throughput(settled, 30) > 0
+def test_only_the_peers_between_a_gap_and_an_overlap_move():
+    """There is just enough memory, so no single move helps; each of five shifts by one block."""
+    starts = [3 * index + (5 <= index < 10) for index in range(SMALL + 3)]
+    swarm = [peer(f"p{index:02d}", start, start + 3) for index, start in enumerate(starts)]
+    settled, moves = settle(swarm, 3 * len(swarm))
+    assert [each.start for each in settled] == [3 * index for index in range(len(swarm))]
+    assert moves == 5
+
+
+@pytest.mark.parametrize("small", [0, SMALL])
+def test_gaps_between_pinned_peers_are_filled_by_the_peers_that_fit(small, monkeypatch):
+    """Six blocks are missing, and later four. The peer of four comes first and would go to the six."""
+    monkeypatch.setattr(rebalance, "SMALL", small)
+    pinned = [peer("a", 0, 4, pinned=True), peer("b", 10, 20, pinned=True), peer("c", 24, 30, pinned=True)]
+    free = [peer("four", 0, 4), peer("three", 1, 4), peer("three too", 1, 4)]
+    settled, _ = settle([*pinned, *free], 30)
+    assert throughput(settled, 30) > 0
 
 
 @pytest.mark.parametrize(("peers", "num_blocks"), [(3, 8), (4, 6), (5, 5)])
@@ -257,12 +267,13 @@ def test_equal_peers_on_the_same_blocks_spread_evenly():
     assert block_rates(settled, 20).min() >= 0.95 * 40 * 100 / 20
 
 
-def test_a_good_placement_is_left_alone_when_speeds_are_measured_again():
-    draw = random.Random(2)
-    swarm, _ = settle(random_swarm(draw, 60, 40, 10), 40)
+@pytest.mark.parametrize("peers", [4, SMALL, 60])
+def test_a_good_placement_is_left_alone_when_speeds_are_measured_again(peers):
+    draw = random.Random(peers)
+    swarm, _ = settle(random_swarm(draw, peers, 30, 12), 30)
     for _ in range(5):
         noisy = [dataclasses.replace(each, blocks_per_s=each.blocks_per_s * draw.uniform(0.95, 1.05)) for each in swarm]
-        _, moves = settle(noisy, 40)
+        _, moves = settle(noisy, 30)
         assert moves <= 6
 
 
@@ -275,7 +286,7 @@ def test_the_loss_of_a_seventh_of_all_peers_is_made_good():
 
 
 @settings(max_examples=20)
-@given(swarms((1, 16), (2, 10)), st.randoms())
+@given(swarms((1, 9), (2, 8)), st.randoms())
 def test_every_peer_computes_the_same_move_whatever_order_its_directory_is_in(case, shuffler):
     swarm, num_blocks = case
     again = list(swarm)
@@ -284,7 +295,7 @@ def test_every_peer_computes_the_same_move_whatever_order_its_directory_is_in(ca
 
 
 @settings(max_examples=20)
-@given(swarms((SMALL + 6, 24), (4, 15)))
+@given(swarms((SMALL + 6, 40), (4, 15)))
 def test_a_large_swarm_that_covers_everything_goes_on_doing_so(case):
     swarm, num_blocks = case
     assume(throughput(swarm, num_blocks) > 0 and sum(not each.pinned for each in swarm) > SMALL)

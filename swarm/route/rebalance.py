@@ -20,7 +20,8 @@ from swarm.route.packing import best_placements, displaced
 from swarm.route.placement import Placed, throughput, throughput_bound
 
 MIN_GAIN = 0.05  # of throughput, for which a plan begins
-SMALL = 12  # peers that may move, up to which the best placement is searched for
+SMALL = 24  # peers that may move, up to which the best placement is searched for
+FEW = 6  # moves: a longer plan of a small swarm must gain more in proportion, lest noise sets all peers moving
 LOOK_AHEAD = 64  # moves within which a plan must have gained MIN_GAIN
 _HORIZON_S = 1200.0  # for how long a placement is expected to stay of use
 
@@ -104,15 +105,19 @@ def _approach(swarm: Swarm, targets: Sequence[Swarm], num_blocks: int, min_gain:
     Let d be the number of peers that are not in their places there, equal peers being interchangeable. (a) Good
     enough: no move. (b) One move makes it so: that one. (c) With a gap: the best move that closes it without
     increasing d. (d) Otherwise one of the d peers goes to its place. d never grows before (a) or (b) ends everything,
-    (c) never follows (c), and (d) lowers d: after at most 2 d + 1 moves nothing moves.
+    (c) never follows (c), and (d) lowers d: after at most 2 d + 1 moves nothing moves. Good enough means less the
+    larger d is; a plan that has begun goes on, as d falls, unless throughput has already risen enough.
     """
-    goal = max(throughput(target, num_blocks) for target in targets) / (1 + min_gain)
-    if throughput(swarm, num_blocks) >= goal:
+    now, best = throughput(swarm, num_blocks), max(throughput(target, num_blocks) for target in targets)
+    if now * (1 + min_gain) >= best:
         return None
     finish = best_single(swarm, num_blocks)
-    if throughput(moved(swarm, finish), num_blocks) >= goal:
-        return _move(swarm, finish, num_blocks, throughput(moved(swarm, finish), num_blocks), 1)
+    finished = throughput(moved(swarm, finish), num_blocks)
+    if finished * (1 + min_gain) >= best:
+        return _move(swarm, finish, num_blocks, finished, 1)
     target, strays = min(((target, _strays(swarm, target)) for target in targets), key=lambda pair: len(pair[1]))
+    if now * (1 + min_gain * max(1, len(strays) / FEW)) >= best:
+        return None
     peer = best_single(swarm, num_blocks, movers=strays)
     if not standing(swarm, num_blocks)[0] or standing(moved(swarm, peer), num_blocks)[0]:
         steps = [stray.at(*place) for stray in swarm for place in sorted(strays.get(stray.peer_id, ()))]
