@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import swarm
 from swarm.client.background import wait
+from swarm.route.record import PeerInfo
 from swarm.wire import messages_pb2 as pb
 
 
@@ -18,6 +19,12 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
             return True
         time.sleep(0.05)
     return condition()
+
+
+def listed(client: swarm.Client) -> list[PeerInfo]:
+    """What the directory says now."""
+    wait(client._router.view.refresh())
+    return client._router.view.listed()
 
 
 def statuses(client: swarm.Client) -> list[pb.Status]:

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import swarm
-from helpers import wait_until
-from swarm.client.background import wait
+from helpers import listed, wait_until
 from swarm.model.blocks import BlockRange
 from swarm.model.families import ModelConfig
 from swarm.route.costs import BATCHES, Link, PeerCosts
@@ -217,7 +216,7 @@ def test_servers_announce_what_they_measured_and_links_to_their_neighbours():
         costs: dict[str, PeerCosts] = {}
 
         def announced() -> bool:
-            costs.update({info.peer_id: info.costs for info in wait(client._router.candidates())})
+            costs.update({info.peer_id: info.costs for info in listed(client)})
             return len(costs) == 3 and all(one.links for one in costs.values())
 
         assert wait_until(announced, 15)

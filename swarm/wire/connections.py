@@ -15,27 +15,27 @@ class Connections:
     def __init__(self, connect: Callable[[pb.Endpoint], Peer]):
         """connect: opens a connection; raises InvalidRequest if the endpoint's certificate is none."""
         self._connect = connect
-        self._open: dict[bytes, Peer] = {}  # by endpoint: a peer that restarts is another one
+        self._open: dict[bytes, tuple[str, Peer]] = {}  # by endpoint, for a peer that restarts has another; with its id
         self._closing: set[asyncio.Task] = set()
 
     def to(self, endpoint: pb.Endpoint) -> Peer:
         """Raises InvalidRequest if its certificate is none."""
         key = endpoint.SerializeToString(deterministic=True)
         if key not in self._open:
-            self._open[key] = self._connect(endpoint)
-        return self._open[key]
+            self._open[key] = endpoint.peer_id, self._connect(endpoint)
+        return self._open[key][1]
 
     def drop(self, peer_id: str) -> None:
         """The next one who asks for this peer gets a new connection; the old one closes after its last call."""
-        self._close([key for key, peer in self._open.items() if peer.peer_id == peer_id])
+        self._close([key for key, (id_, _) in self._open.items() if id_ == peer_id])
 
     def keep_only(self, peer_ids: Collection[str]) -> None:
         """Drop all others."""
-        self._close([key for key, peer in self._open.items() if peer.peer_id not in peer_ids])
+        self._close([key for key, (id_, _) in self._open.items() if id_ not in peer_ids])
 
     def _close(self, keys: Collection[bytes]) -> None:
         for key in keys:
-            task = asyncio.create_task(self._open.pop(key).close(LAST_CALLS_S))
+            task = asyncio.create_task(self._open.pop(key)[1].close(LAST_CALLS_S))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
@@ -43,5 +43,6 @@ class Connections:
         """Close all at once."""
         for task in self._closing:
             task.cancel()
-        await asyncio.gather(*self._closing, *(peer.close() for peer in self._open.values()), return_exceptions=True)
+        closing = [peer.close() for _, peer in self._open.values()]
+        await asyncio.gather(*self._closing, *closing, return_exceptions=True)
         self._open.clear()
