@@ -19,7 +19,7 @@ from swarm.client.stream import Stream
 RANGES = ("0:10", "10:20", "20:30")
 PROMPT = "The capital of France is"
 LONG = [1000 + (37 * index) % 20_000 for index in range(400)]  # takes a while to be computed again
-TOKENS = 40
+TOKENS = 64  # enough for a handover in the middle, also on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,6 @@ def test_a_hop_killed_before_the_first_token_costs_no_token(local, client, expec
     assert victim.peer_id not in {hop.peer_id for hop in out.route}
 
 
-@pytest.mark.xfail(reason="see what test_recovery.py says of a hop that is being filled")
 @pytest.mark.parametrize(
     ("first", "second"), [(0, 1), *(pytest.param(1, neighbour, marks=pytest.mark.slow) for neighbour in (2, 0))]
 )
@@ -226,7 +225,6 @@ def test_a_generation_waits_for_blocks_that_nobody_serves_and_says_so(local, cli
     assert out.status == ""
 
 
-@pytest.mark.xfail(run=False, reason="it waits for ever: see test_recovery.py on a repair that finds nobody")
 def test_a_generation_that_waited_long_enough_names_the_missing_blocks_and_keeps_its_text(local, expected):
     ensure(local)
     only = leave_one(local, "10:20")
@@ -243,7 +241,6 @@ def test_a_generation_that_waited_long_enough_names_the_missing_blocks_and_keeps
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="see test_recovery.py on what a replacement is chosen by")
 def test_a_replacement_computes_as_the_client_asked_for(local, client):
     """With a spare of other weights only, a client that wants exact ones waits."""
     ensure(local)

@@ -109,6 +109,7 @@ class Recovery:
         """Streams to peers that cover what hops `first` to `last` do; waits for somebody to serve it."""
         deadline = time.monotonic() + self._chain.options.coverage_timeout_s
         full: set[str] = set()
+        waiting = False
         start, stop = self._chain.streams[first].hop.start, self._chain.streams[last].hop.stop
         try:
             while True:
@@ -118,7 +119,11 @@ class Recovery:
                     left_s = deadline - time.monotonic()
                     if left_s <= 0:
                         raise HopFailed(error, []) from error
-                    self.on_wait(f"waiting up to {left_s:.0f} s for a peer that serves blocks {start}:{stop}")
+                    status = f"waiting up to {left_s:.0f} s for a peer that serves blocks {start}:{stop}"
+                    self.on_wait(status)
+                    if not waiting:
+                        logger.warning(status)
+                    waiting = True
                     await asyncio.sleep(RETRY_S)
                     full.clear()
         finally:

@@ -237,8 +237,8 @@ class Server:
     async def _say_goodbye(self) -> None:
         """Leave the directory, refuse new sessions, and give the open ones time to finish."""
         self._tasks[1].cancel()  # a heartbeat now would bring the record back
+        self.handler.drain(self.config.drain_timeout_s)
         await self.directory.withdraw(self.record, self.identity, self.config.record_life_s)
-        self.handler.drain(self.config.drain_timeout_s)  # after the goodbye, so that nobody is sent back here
         deadline = asyncio.get_running_loop().time() + self.config.drain_timeout_s
         while self.handler.open_sessions and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.05)
