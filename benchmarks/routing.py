@@ -6,8 +6,8 @@ Needs no model and no server. First the search: a picture of the swarm is made o
 searched for the best chain, for the best two, and for the best whose price is half way between the cheapest chain's and
 the best one's. Then simulated swarms (swarm.route.simulate): the same peers, requests and deaths for each policy. The
 policies are this library's, a chain with the fewest hops, and Petals' cost function. Writes tables, JSON and a plot to
-benchmarks/results. The full comparison, 1,000 peers and 10,000 requests in each scenario, takes about an hour on one
-core; --jobs runs several simulations at once.
+benchmarks/results. The default, 1,000 peers and 10,000 requests in each scenario, takes minutes for each policy:
+--jobs runs several simulations at once.
 """
 
 import argparse
