@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.errors import InvalidRequest, PeerBusy
+from swarm.errors import InvalidRequest
 from swarm.server.kv_cache import PAGE_TOKENS
 from swarm.server.pipelining import DecodeTimes, micro_batches, rows_to_take
 from swarm.server.scheduler import BatchLimits, choose_batch, hold_s
@@ -119,11 +119,15 @@ def test_a_bad_step_is_refused_and_changes_nothing(step, complaint):
     session.accept(make_step(0, 100))
 
 
-def test_a_flood_of_steps_is_refused_beyond_the_reservation():
+def test_a_step_takes_the_place_of_what_it_rewinds_and_a_flood_of_them_takes_no_room():
     session = make_session(max_tokens=100)
-    session.accept(make_step(0, 100))
-    with pytest.raises(PeerBusy, match="in flight"):
-        session.accept(make_step(0, 1))
+    session.accept(make_step(0, 60))  # may be in computation
+    for _ in range(50):
+        session.accept(make_step(0, 40))
+        session.accept(make_step(40, 40))
+        session.accept(make_step(80, 20))
+        assert sum(work.remaining for work in session.queue) <= 60 + 100
+    assert [(work.position, work.remaining) for work in session.queue] == [(0, 60), (0, 40), (40, 40), (80, 20)]
 
 
 def test_a_session_that_goes_wrong_too_often_is_closed():

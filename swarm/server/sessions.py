@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from swarm.errors import InvalidRequest, PeerBusy, SwarmError
+from swarm.errors import InvalidRequest, SwarmError
 from swarm.server.outlet import Outlet
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
@@ -76,12 +76,16 @@ class Session:
         """Check `step`, which comes from the network, and queue it. Raises InvalidRequest and changes nothing if it
         does not fit: position, count, dtype, shape and digest are all verified before anything is computed.
 
-        A step older than one that came before is dropped: a hop sent it that has been replaced since.
+        What waits from the step's position on is dropped, for the step rewinds it; so no more than a reservation's
+        tokens ever wait, beside the step in computation. A step older than one that came before is dropped itself: a
+        hop sent it that has been replaced since.
         """
         if step.seq < self._seq:
             return
         self._check(step)
         hidden = codec.decode(step.hidden, (step.count, self._hidden_size), self.wire_dtype)
+        while len(self.queue) > 1 and self.queue[-1].position >= step.position:  # the first may be in computation
+            self.queue.pop()
         self.queue.append(Work(step.position, hidden, step.want, list(step.visits), step.seq, step.replay))
         self._seq = step.seq
         self._length = step.position + step.count
@@ -111,8 +115,6 @@ class Session:
             raise InvalidRequest(
                 f"positions {step.position}:{end} are beyond the {self.max_tokens} that this session reserved"
             )
-        if sum(work.remaining for work in self.queue) + count > self.max_tokens:
-            raise PeerBusy("this session has more tokens in flight than it reserved; wait for answers first")
 
     def answered(self) -> None:
         """An output left: the next token is now on its way round the chain."""
