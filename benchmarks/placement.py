@@ -19,8 +19,8 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from common import machine, print_table, save_json
-from swarm.route.placement import Placed, block_rates, place, throughput, throughput_bound
-from swarm.route.rebalance import next_move
+from swarm.route.placement.placed import Placed, block_rates, place, throughput, throughput_bound
+from swarm.route.placement.rebalance import next_move
 
 Swarm = list[Placed]
 

@@ -21,14 +21,14 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from common import RESULTS, machine, print_table, save_json
-from swarm.route.client_view import Knowledge
-from swarm.route.network import Network
-from swarm.route.policies import Balanced, fewest, petals
 from swarm.route.route import Candidate, Request
-from swarm.route.scenarios import SCENARIOS, Scenario
-from swarm.route.search import best_chain, best_chains
-from swarm.route.simulate import Simulation
-from swarm.route.simulated import Place
+from swarm.route.search.chains import best_chain, best_chains
+from swarm.route.search.network import Network
+from swarm.route.simulate.clients import Knowledge
+from swarm.route.simulate.peers import Place
+from swarm.route.simulate.policies import Balanced, fewest, petals
+from swarm.route.simulate.scenarios import SCENARIOS, Scenario
+from swarm.route.simulate.world import Simulation
 
 POLICIES = {"this library": Balanced(), "fewest hops": fewest, "as Petals": petals}
 REQUEST = Request(prompt_tokens=200, new_tokens=200, token_bytes=16384)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from swarm.route import rebalance
 from swarm.route.costs import PeerCosts
-from swarm.route.placement import (
+from swarm.route.placement import rebalance
+from swarm.route.placement.placed import (
     Placed,
     block_rates,
     place,
@@ -22,7 +22,7 @@ from swarm.route.placement import (
     throughput,
     throughput_bound,
 )
-from swarm.route.rebalance import MIN_GAIN, SMALL, Move, next_move, worth_moving
+from swarm.route.placement.rebalance import MIN_GAIN, SMALL, Move, next_move, worth_moving
 from swarm.route.record import PeerInfo
 from swarm.wire import messages_pb2 as pb
 

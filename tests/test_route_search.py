@@ -9,10 +9,10 @@ import pytest
 
 from swarm.errors import NoRoute
 from swarm.route.costs import Link
-from swarm.route.network import Network
 from swarm.route.record import PeerInfo
 from swarm.route.route import Candidate, Chain, Request, cost_chain, link_between
-from swarm.route.search import SLACK, best_chain, best_chains
+from swarm.route.search.chains import SLACK, best_chain, best_chains
+from swarm.route.search.network import Network
 from swarm.wire import messages_pb2 as pb
 
 FAST = Link(0.002, 1e9)

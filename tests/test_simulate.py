@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from swarm.errors import NoRoute
-from swarm.route.policies import Balanced, fewest, petals
 from swarm.route.route import Hop
-from swarm.route.scenarios import Scenario
-from swarm.route.simulate import Simulation
-from swarm.route.simulated import Place, Session, link
+from swarm.route.simulate.peers import Place, Session, link
+from swarm.route.simulate.policies import Balanced, fewest, petals
+from swarm.route.simulate.scenarios import Scenario
+from swarm.route.simulate.world import Simulation
 
 SMALL = Scenario("small", peers=20, requests=60, num_blocks=12, widths=(3, 6), speeds=0.6, regions=3, region_size=0.02)
 MORTAL = replace(SMALL, name="mortal", life_s=60.0)

@@ -11,10 +11,10 @@ from swarm.client.session import Session
 from swarm.client.view import REFRESH_S, SwarmView
 from swarm.errors import NoRoute, RevisionMismatch
 from swarm.route.estimates import claimed_step_s
-from swarm.route.network import Network
 from swarm.route.record import PeerInfo
 from swarm.route.route import Chain, Hop, Request, cost_chain, link_between
-from swarm.route.search import best_chain, best_chains
+from swarm.route.search.chains import best_chain, best_chains
+from swarm.route.search.network import Network
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
 

@@ -11,10 +11,10 @@ from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.model.checkpoint import Checkpoint
 from swarm.route.directory import RECORD_LIFE_S, Directory
 from swarm.route.estimates import Estimates
-from swarm.route.network import Network
 from swarm.route.pings import Pings
 from swarm.route.record import PeerInfo
 from swarm.route.route import Candidate
+from swarm.route.search.network import Network
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
 from swarm.wire.transport import Peer, max_message_bytes

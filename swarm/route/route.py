@@ -1,6 +1,6 @@
 """What a chain of peers that covers the model is, what it costs, and the one with the fewest hops: pure, no I/O.
 
-The cheapest chain is found by swarm.route.search.
+The cheapest chain is found by swarm.route.search.chains.
 """
 
 import itertools

@@ -1,9 +1,9 @@
 """Which blocks this server serves, where its contributor did not say: at the start, and when others would help more.
 
-The plans themselves are in swarm.route.placement and swarm.route.rebalance. Servers that see the same directory make
-the same plan, in which one of them moves. Two may still see different pictures, or join in the same second, and both
-fill the same gap; therefore each announces what it is about to do, waits, and looks again whether somebody else has
-announced something that makes it pointless.
+The plans themselves are in swarm.route.placement. Servers that see the same directory make the same plan, in which one
+of them moves. Two may still see different pictures, or join in the same second, and both fill the same gap; therefore
+each announces what it is about to do, waits, and looks again whether somebody else has announced something that makes
+it pointless.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from swarm.model.blocks import BlockRange
 from swarm.model.weights import Checkpoint
 from swarm.route.costs import BATCHES
 from swarm.route.directory import Directory
-from swarm.route.placement import Placed, place, placed_from_record
-from swarm.route.rebalance import Move, next_move, worth_moving
+from swarm.route.placement.placed import Placed, place, placed_from_record
+from swarm.route.placement.rebalance import Move, next_move, worth_moving
 from swarm.route.record import PeerInfo
 from swarm.server.kv_cache import PagePool
 from swarm.server.meter import measure

@@ -17,9 +17,9 @@ The rules look at nothing but where the peers are now, and still come to an end:
 4. Nothing covers everything: any move that leaves fewer gaps.
 """
 
-from swarm.route.moves import Swarm, best_single, moved, standing
-from swarm.route.packing import covering_placement, displaced
-from swarm.route.placement import Placed, replicas
+from swarm.route.placement.moves import Swarm, best_single, moved, standing
+from swarm.route.placement.packing import covering_placement, displaced
+from swarm.route.placement.placed import Placed, replicas
 
 
 def gap_move(swarm: Swarm, num_blocks: int) -> Placed | None:

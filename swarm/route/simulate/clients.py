@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from swarm.route.costs import Link
-from swarm.route.network import Network
 from swarm.route.record import PeerInfo
 from swarm.route.route import Candidate, Hop, Request
-from swarm.route.simulated import Place, SimulatedPeer, link
+from swarm.route.search.network import Network
+from swarm.route.simulate.peers import Place, SimulatedPeer, link
 from swarm.wire import messages_pb2 as pb
 
 ANNOUNCE_S = 10.0  # how often a peer refreshes its record

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from swarm.errors import NoRoute
-from swarm.route.client_view import View
-from swarm.route.network import Network
 from swarm.route.route import Hop, Request, cost_chain, explain_gaps, fewest_hops
-from swarm.route.search import SLACK, best_chains
+from swarm.route.search.chains import SLACK, best_chains
+from swarm.route.search.network import Network
+from swarm.route.simulate.clients import View
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The cheapest chain of peers for a request, and good alternatives to it: pure, no I/O.
 
 Cheapest by route.cost_chain: compute, queues, links there and back, prefill, expected loss of peers and price, in
-seconds. How it is found is in swarm.route.shortest and, under a limit on the price, in swarm.route.budget.
+seconds. How it is found is in the module shortest and, under a limit on the price, in the module budget.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from swarm.errors import NoRoute
-from swarm.route.budget import ROUNDING, least_prices, shortest_within
-from swarm.route.network import Network, Problem
 from swarm.route.route import Candidate, Chain, Request, explain_gaps
-from swarm.route.shortest import shortest
+from swarm.route.search.budget import ROUNDING, least_prices, shortest_within
+from swarm.route.search.network import Network, Problem
+from swarm.route.search.shortest import shortest
 
 SLACK = 1.25  # an alternative costs at most so many times what the best chain does
 

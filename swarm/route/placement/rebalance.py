@@ -4,7 +4,7 @@ Every peer computes the same move from the same directory, and only the peer tha
 again. Nothing is remembered between moves, so what is left of a plan must be found again from where it stands. That
 plans end all the same is shown for each rule where it is implemented:
 
-- While some block has no peer: swarm.route.coverage.
+- While some block has no peer: swarm.route.placement.coverage.
 - At most SMALL peers that may move: towards the best placement there is (`_approach`).
 - More: single moves uphill (`_climb`).
 """
@@ -14,10 +14,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from swarm.route.coverage import gap_move
-from swarm.route.moves import Swarm, best_single, improving_single, moved, standing
-from swarm.route.packing import best_placements, displaced
-from swarm.route.placement import Placed, throughput, throughput_bound
+from swarm.route.placement.coverage import gap_move
+from swarm.route.placement.moves import Swarm, best_single, improving_single, moved, standing
+from swarm.route.placement.packing import best_placements, displaced
+from swarm.route.placement.placed import Placed, throughput, throughput_bound
 
 MIN_GAIN = 0.05  # of throughput, for which a plan begins
 SMALL = 24  # peers that may move, up to which the best placement is searched for

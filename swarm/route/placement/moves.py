@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from swarm.route.placement import Placed, block_rates, fair_rate, penalties, replicas, sensible_widths
+from swarm.route.placement.placed import Placed, block_rates, fair_rate, penalties, replicas, sensible_widths
 
 STEP = 1e-3  # least relative decrease of the penalties by a move worth making
 _TIE = 1e-9  # relative: scores closer than this are equal, so that machines which round differently agree

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swarm.route.network import Array, Problem
-from swarm.route.shortest import Moves, Outlook, shortest
+from swarm.route.search.network import Array, Problem
+from swarm.route.search.shortest import Moves, Outlook, shortest
 
 MAX_LABELS = 1024  # at one block; above it the least promising are dropped, and the result may miss the optimum
 MAX_RATES = 20

@@ -5,11 +5,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from swarm.route.client_view import noisy
 from swarm.route.costs import BATCHES, PeerCosts
 from swarm.route.record import PeerInfo
-from swarm.route.simulate import World
-from swarm.route.simulated import Arrival, Place, SimulatedPeer, link
+from swarm.route.simulate.clients import noisy
+from swarm.route.simulate.peers import Arrival, Place, SimulatedPeer, link
+from swarm.route.simulate.world import World
 from swarm.wire import messages_pb2 as pb
 
 LINKS = 16  # that a peer measures, to the nearest of those that serve what follows its blocks

@@ -21,8 +21,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from swarm.route.moves import Swarm, improving_single, moved
-from swarm.route.placement import (
+from swarm.route.placement.moves import Swarm, improving_single, moved
+from swarm.route.placement.placed import (
     Placed,
     block_rates,
     place,

@@ -11,7 +11,7 @@ Pure and deterministic: discrete events in simulated seconds, one seed, no clock
 - A peer with no room refuses, and the client tries others. When a peer dies, its sessions stop, notice, ask the policy
   for a replacement, and replay all tokens so far through it.
 
-Policies are in swarm.route.policies, worlds to compare them in, in swarm.route.scenarios.
+Policies are in swarm.route.simulate.policies, worlds to compare them in, in swarm.route.simulate.scenarios.
 """
 
 import heapq
@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from swarm.errors import NoRoute
-from swarm.route.client_view import ANNOUNCE_S, RECORD_LIFE_S, REFRESH_S, Knowledge, Policy, View
 from swarm.route.costs import Link
 from swarm.route.route import Candidate, Request
-from swarm.route.simulated import Arrival, Part, Place, Session, SimulatedPeer, link
+from swarm.route.simulate.clients import ANNOUNCE_S, RECORD_LIFE_S, REFRESH_S, Knowledge, Policy, View
+from swarm.route.simulate.peers import Arrival, Part, Place, Session, SimulatedPeer, link
 
 CHUNK_TOKENS = 8
 NOTICE_S = 1.0  # until a client is sure that a peer is dead

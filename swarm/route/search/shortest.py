@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swarm.route.network import Array, Problem
+from swarm.route.search.network import Array, Problem
 
 _GROUPS = 32  # more make the bound tighter and dearer; this many made the whole search fastest
 _LIMIT_STEP = 1.1  # by which a guess of the optimum is raised

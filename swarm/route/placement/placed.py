@@ -14,7 +14,7 @@ one block is enough. (It is a safe figure: a chain that enters a range late cost
 Without network limits the rates of all blocks add up to the summed blocks_per_s of all peers whatever their ranges,
 so no placement passes more than that sum over the number of blocks; `throughput_bound` is a little sharper.
 
-swarm.route.rebalance moves peers that are already placed.
+swarm.route.placement.rebalance moves peers that are already placed.
 """
 
 import math
