@@ -27,6 +27,7 @@ from swarm.route.local import find_swarm
 from swarm.route.record import PeerInfo
 from swarm.route.route import Hop
 from swarm.wire.codec import DTYPES
+from swarm.wire.transport import join_address
 from swarm_kernels import QUANTS
 
 
@@ -314,7 +315,7 @@ class Client:
 
 def _public(hop: Hop) -> GenerationHop:
     endpoint = hop.peer.endpoint
-    return GenerationHop(hop.peer.peer_id, (hop.start, hop.stop), f"{endpoint.host}:{endpoint.port}")
+    return GenerationHop(hop.peer.peer_id, (hop.start, hop.stop), join_address(endpoint.host, endpoint.port))
 
 
 def _describe_chain(generation: Generation, session: Session, before: Sequence[Repair]) -> None:

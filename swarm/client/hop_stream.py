@@ -18,11 +18,12 @@ REROUTE_TIMEOUT_S = 5.0  # dialling another hop, which may be behind a firewall,
 
 
 class HopFailed(SwarmError):
-    """A chain cannot go on because of one of its peers. `cause` is the error, `peer_ids` who is to blame."""
+    """A chain cannot go on because of one of its peers. `cause` is the error, `peer_ids` who is to blame, `load` how
+    busy that one says it is, if it does."""
 
-    def __init__(self, cause: SwarmError, peer_ids: Sequence[str]):
+    def __init__(self, cause: SwarmError, peer_ids: Sequence[str], load: pb.Load | None = None):
         super().__init__(str(cause))
-        self.cause, self.peer_ids = cause, tuple(peer_ids)
+        self.cause, self.peer_ids, self.load = cause, tuple(peer_ids), load
 
     def again(self) -> "HopFailed":
         """The same, to be raised in another place: an exception raised twice drags its first traceback along."""
@@ -172,7 +173,9 @@ class HopStream:
     def _reported(self, failure: pb.Failure) -> HopFailed:
         """What the hop says went wrong. If that is the request's own fault, the hop is none the worse for it."""
         cause = from_wire(failure.code, failure.message)
-        error = HopFailed(cause, [self.hop.peer.peer_id])
+        error = HopFailed(cause, [self.hop.peer.peer_id], failure.load if failure.HasField("load") else None)
+        if self._reader is None:  # it refused to open the session, which is no failure of its own
+            return error
         return self._mark(cause) if is_recoverable(cause) else error
 
     def _broken(self, error: Exception) -> HopFailed:

@@ -63,6 +63,8 @@ async def _try(
             if isinstance(failure.cause, PeerBusy):
                 refusal = failure.cause
                 full.update(failure.peer_ids)
+                for peer_id in failure.peer_ids if failure.load else ():
+                    router.note_load(peer_id, failure.load)
             elif isinstance(failure.cause, PeerUnreachable):
                 for peer_id in failure.peer_ids:
                     router.report_failure(peer_id)

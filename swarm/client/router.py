@@ -18,7 +18,7 @@ from swarm.route.search.network import Network
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
 
-CHOICES = 3  # good chains, of which two at random are compared by fresh load
+CHOICES = 4  # good chains, of which the best and another are compared by fresh load
 REPLACED_TOKENS = 64  # that a replacement is expected to compute; how long the generation will last is not known
 
 
@@ -35,10 +35,10 @@ class Router:
     async def chain(self, prompt_tokens: int, new_tokens: int, avoid: Collection[str] = ()) -> list[Hop]:
         """The chain for a new session, without the peers in `avoid` and those that failed lately.
 
-        Of a few good chains, two at random are compared by the load that their peers report now, and the better one is
-        taken (power of two choices: Mitzenmacher, 2001): by the directory's old figures alone, all clients would run to
-        the same peers. Raises NoRoute naming the blocks that nobody covers, RevisionMismatch if only other revisions
-        are served.
+        Of a few good chains, the best and one at random are compared by the load that their peers report now, and the
+        better one is taken (power of two choices: Mitzenmacher, 2001): by the directory's old figures alone, all
+        clients would run to the same peers. Raises NoRoute naming the blocks that nobody covers, RevisionMismatch if
+        only other revisions are served.
         """
         request = self._request(prompt_tokens, new_tokens)
         await self.view.refresh(2 * REFRESH_S)
@@ -48,7 +48,8 @@ class Router:
             await self._look_again()
             chains = self._search(request, avoid)
         if len(chains) > 1:
-            return list((await self._freshest(self._rng.sample(chains, 2), request)).hops)
+            two = [chains[0], self._rng.choice(chains[1:])]
+            return list((await self._freshest(two, request)).hops)
         return list(chains[0].hops)
 
     async def replacement(

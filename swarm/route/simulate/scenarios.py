@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swarm.route.costs import BATCHES, PeerCosts
+from swarm.route.placement.placed import place as place_newcomer
+from swarm.route.placement.placed import placed_from_record
 from swarm.route.record import PeerInfo
 from swarm.route.simulate.clients import noisy
 from swarm.route.simulate.peers import Arrival, Place, SimulatedPeer, link
@@ -68,12 +70,14 @@ class Scenario:
     def _peer(
         self, others: Sequence[SimulatedPeer], number: int, regions: Sequence[tuple[float, float]], rng: random.Random
     ) -> SimulatedPeer:
-        start, stop = self._blocks(others, rng)
+        width = min(rng.randint(*self.widths), self.num_blocks)
         least, most = self.bytes_per_s
         bytes_per_s = math.exp(rng.uniform(math.log(least), math.log(most)))
         place = Place(*self._point(regions, rng), bytes_per_s)
         block_s = self.block_s * rng.lognormvariate(0, self.speeds)
         decode_s = tuple(block_s * (1 + GROWTH * (batch - 1)) for batch in BATCHES)
+        placed = [placed_from_record(other.info) for other in others]
+        start, stop = place_newcomer(width, BATCHES[-1] / decode_s[-1], placed, self.num_blocks)
         next_to = sorted(
             (link(place, other.place).round_trip_s, other.peer_id, other)
             for other in others
@@ -84,20 +88,6 @@ class Scenario:
         info = PeerInfo(f"peer{number}", self.name, "", start, stop, self.num_blocks, "float32", "none", "",
                         pb.Endpoint(), False, 0, 0, pb.Load(), costs)
         return SimulatedPeer(info, place, GROWTH, room=64)
-
-    def _blocks(self, others: Sequence[SimulatedPeer], rng: random.Random) -> tuple[int, int]:
-        """Where the fewest peers are."""
-        width = min(rng.randint(*self.widths), self.num_blocks)
-        served = [0] * (self.num_blocks + 1)  # differences
-        for other in others:
-            served[other.info.start] += 1
-            served[other.info.stop] -= 1
-        for block in range(self.num_blocks):
-            served[block + 1] += served[block]
-        starts = range(self.num_blocks - width + 1)
-        need = {start: sum(1 / (1 + count) ** 2 for count in served[start : start + width]) for start in starts}
-        start = max(starts, key=lambda start: (need[start], rng.random()))
-        return start, start + width
 
 
 _WORLD = {"regions": 6, "region_size": 0.03}

@@ -4,10 +4,11 @@ Pure and deterministic: discrete events in simulated seconds, one seed, no clock
 
 - A session's time per token is the sum of its hops' waits and computing, and of its links. It is worked out anew every
   CHUNK_TOKENS tokens from the steps and blocks per second that all others then ask of the same peers
-  (simulated.SimulatedPeer); its own rate is what the others see of it. Tokens are no events of their own.
+  (peers.SimulatedPeer); its own rate is what the others see of it. Tokens are no events of their own.
 - Prompts go from hop to hop, in chunks between decode steps: while one is computed, both take longer.
-- Peers announce their load every few seconds, and clients read that later still (client_view). Links are measured with
-  an error that stays. A dead peer's record lives on until it expires.
+- A peer that joins takes the blocks that swarm.route.placement gives a newcomer.
+- Peers announce their load every few seconds, and clients read that later still (clients.Knowledge). Links are measured
+  with an error that stays. A dead peer's record lives on until it expires.
 - A peer with no room refuses, and the client tries others. When a peer dies, its sessions stop, notice, ask the policy
   for a replacement, and replay all tokens so far through it.
 
@@ -46,7 +47,7 @@ class World:
     newcomer: Joins  # makes a peer, given those alive and a number never used before
     peers: int  # at any time
     life_s: float = 0.0  # mean time until a peer dies; 0: none does
-    noise: float = 0.1  # of measured links, see client_view.Knowledge
+    noise: float = 0.1  # of measured links, see clients.Knowledge
     seed: int = 0
 
 
