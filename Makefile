@@ -43,6 +43,8 @@ bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/quality.py
 	$(RUN) benchmarks/hop_overhead.py
 	$(RUN) benchmarks/tokens_per_second.py
+	$(RUN) benchmarks/pipelining.py
+	$(RUN) benchmarks/wan.py
 
 # Compiles llama.cpp for this machine, which takes ten minutes or more.
 llama-cpp: $(VENV)/.ready-dev  ## llama.cpp, to compare with in `make bench`
