@@ -44,6 +44,8 @@ bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/hop_overhead.py
 	$(RUN) benchmarks/placement.py
 	$(RUN) benchmarks/tokens_per_second.py
+	$(RUN) benchmarks/pipelining.py
+	$(RUN) benchmarks/wan.py
 
 survival: $(VENV)/.ready-dev  ## servers that die, hang and leave: a thousand trials (two hours), and a soak of ten minutes
 	$(RUN) benchmarks/survival.py
