@@ -4,7 +4,7 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,39 +107,13 @@ class Server:
         model = self.checkpoint.config
         if config.blocks:
             check_block_range(*config.blocks, model)
-        self.identity, identity_path = self._stack.enter_context(claimed_identity(config.identity))
-        self.directory = await Directory.join(
-            config.peers or known_addresses(), identity_path=identity_path, host=config.host, port=config.dht_port
-        )
-        self._stack.push_async_callback(self.directory.leave)
-        self.addresses = await self.directory.addresses()
-        self._stack.enter_context(announced(self.addresses))
-
-        dtype = DTYPES[self.dtype]
+        members = config.peers or known_addresses()
+        await self._join(members)
         device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.record = self._make_record(model)
-        self.placing = Placing(self.directory, self.identity, self.record, config.record_life_s)
-        start, stop = await self._choose_blocks(dtype, device)
-        announcing = asyncio.create_task(self.placing.keep_announced())
-        self._stack.callback(announcing.cancel)
+        start, stop = await self._choose_blocks(device, alone=not members)
         began = time.monotonic()
-        pool = PagePool(model, stop - start, dtype, config.kv_memory_bytes, device)
-        blocks = await asyncio.to_thread(
-            BlockRange.load,
-            self.checkpoint,
-            start,
-            stop,
-            dtype,
-            device,
-            self._progress,
-            quant=config.quant,
-            threads=config.threads,
-        )
-        if config.threads is None:
-            await asyncio.to_thread(blocks.tune, pool.tensors)
-        self.meter = Meter(await asyncio.to_thread(measure, blocks, pool))
+        blocks, pool = await self._load(start, stop, device)
         self.reload_s = time.monotonic() - began
-        announcing.cancel()
         self.record.quant, self.record.numerics_id, self.record.state = blocks.quant, blocks.numerics_id, pb.ONLINE
         limits = Limits(
             config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
@@ -147,6 +121,41 @@ class Server:
         self.handler = Handler(self.record, model.hidden_size, Runner(blocks, pool), pool, limits)
         self.handler.scheduler.on_batch = self.meter.observe_batch
         await self._serve(model)
+
+    async def _join(self, members: Sequence[str]) -> None:
+        """Take part in the directory."""
+        config = self.config
+        self.identity, path = self._stack.enter_context(claimed_identity(config.identity))
+        self.directory = await Directory.join(members, identity_path=path, host=config.host, port=config.dht_port)
+        self._stack.push_async_callback(self.directory.leave)
+        self.addresses = await self.directory.addresses()
+        self._stack.enter_context(announced(self.addresses))
+        self.record = self._make_record(self.checkpoint.config)
+        self.placing = Placing(self.directory, self.identity, self.record, config.record_life_s)
+
+    async def _load(self, start: int, stop: int, device: torch.device) -> tuple[BlockRange, PagePool]:
+        """The blocks and their cache, ready to compute, and measured."""
+        config, dtype = self.config, DTYPES[self.dtype]
+        announcing = asyncio.create_task(self.placing.keep_announced())
+        try:
+            pool = PagePool(self.checkpoint.config, stop - start, dtype, config.kv_memory_bytes, device)
+            blocks = await asyncio.to_thread(
+                BlockRange.load,
+                self.checkpoint,
+                start,
+                stop,
+                dtype,
+                device,
+                self._progress,
+                quant=config.quant,
+                threads=config.threads,
+            )
+            if config.threads is None:
+                await asyncio.to_thread(blocks.tune, pool.tensors)
+            self.meter = Meter(measure(blocks, pool))  # here: another thread would leave a heap behind
+        finally:
+            announcing.cancel()
+        return blocks, pool
 
     def _make_record(self, model: ModelConfig) -> pb.PeerRecord:
         """What is known before any block is chosen."""
@@ -161,9 +170,9 @@ class Server:
             pinned=self.config.blocks is not None,
         )
 
-    async def _choose_blocks(self, dtype: torch.dtype, device: torch.device) -> tuple[int, int]:
+    async def _choose_blocks(self, device: torch.device, alone: bool) -> tuple[int, int]:
         """Those asked for, or those that help the swarm most, as many as there is memory for."""
-        config, quant = self.config, self.config.quant
+        config, quant, dtype = self.config, self.config.quant, DTYPES[self.dtype]
         if config.blocks:
             start, stop = config.blocks
             await self.placing.announce(Assignment(start, stop, stop - start))
@@ -174,7 +183,7 @@ class Server:
         memory_bytes = config.memory_bytes or int(free_bytes(device) * MEMORY_SHARE)
         count = affordable_blocks(self.checkpoint, quant, dtype, memory_bytes - config.kv_memory_bytes)
         speed = await asyncio.to_thread(measure_speed, self.checkpoint, quant, dtype, device, config.threads)
-        chosen = await self.placing.choose(count, speed)
+        chosen = await self.placing.choose(count, speed, alone)
         return chosen.start, chosen.stop
 
     async def moves(self) -> Assignment:

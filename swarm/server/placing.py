@@ -80,14 +80,17 @@ class Placing:
         self._rng = random.Random()
         self._well_placed: tuple | None = None  # the picture in which there was nothing to do
 
-    async def choose(self, max_blocks: int, blocks_per_s: float) -> Assignment:
-        """The range that this server takes, announced as one that it is about to serve."""
+    async def choose(self, max_blocks: int, blocks_per_s: float, alone: bool = False) -> Assignment:
+        """The range that this server takes, announced as one that it is about to serve.
+
+        alone: this server starts a swarm, and need not look out for others that start in the same second.
+        """
         while True:
             others = await self._others()
             placed = [placed_from_record(peer) for peer in others]
             chosen = Assignment(*place(max_blocks, blocks_per_s, placed, self._record.num_blocks), max_blocks)
             await self.announce(chosen)
-            if not others:
+            if alone:
                 return chosen
             await self._settle()
             if not self._outbid(await self._others(), others):
@@ -102,9 +105,10 @@ class Placing:
     def _outbid(self, now: Sequence[PeerInfo], then: Sequence[PeerInfo]) -> bool:
         """Whether somebody with a smaller peer id has announced since to join where this server wants to. Of two that
         want the same, one gives way."""
-        known = {peer.peer_id for peer in then if peer.state == pb.JOINING}
+        known = {(peer.peer_id, peer.blocks) for peer in then}
         return any(
-            peer.state == pb.JOINING and peer.peer_id not in known and peer.peer_id < self._record.peer_id
+            peer.state == pb.JOINING and (peer.peer_id, peer.blocks) not in known
+            and peer.peer_id < self._record.peer_id
             and peer.start < self._record.stop and peer.stop > self._record.start
             for peer in now
         )
