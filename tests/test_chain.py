@@ -52,7 +52,7 @@ def run_session(client: swarm.Client, work, max_tokens: int = 100, unreachable_n
     successor, as if a firewall stood between them; the client itself still reaches all."""
 
     async def scenario():
-        session = await client._open_session(max_tokens)
+        session = await client._generator.open_session(max_tokens)
         if unreachable_next:
             session.close()
             hops = [
@@ -326,7 +326,7 @@ def test_two_thousand_sessions_open_and_close_under_garbage_collection(client):
 
         async def many() -> None:
             for round_ in range(250):
-                sessions = await asyncio.gather(*(client._open_session(40) for _ in range(8)))
+                sessions = await asyncio.gather(*(client._generator.open_session(40) for _ in range(8)))
                 for session in sessions[round_ % 2 :]:
                     session.close()
                 if round_ % 2:  # the first is closed too, and left to the collector in a cycle of its own

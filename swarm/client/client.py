@@ -1,23 +1,15 @@
 """`swarm.Client`: the public way to generate."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 
 from swarm.client.background import wait
-from swarm.client.chain import SessionOptions
-from swarm.client.generation import Generation, Repair
-from swarm.client.generation import Hop as GenerationHop
+from swarm.client.generating import Generator
+from swarm.client.generation import Generation
 from swarm.client.heads import HEAD_FORMATS, Heads, head_format
-from swarm.client.hop_stream import HopFailed, is_recoverable
-from swarm.client.opening import open_session
 from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, Terms, is_batch, parse_options
 from swarm.client.router import Router
-from swarm.client.sampling import Sampler
-from swarm.client.session import Session
 from swarm.client.stream import OnPiece, Stream, drain
-from swarm.client.text import TextStream
 from swarm.client.view import SwarmView
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch, SwarmError
 from swarm.model.checkpoint import open_checkpoint
@@ -25,9 +17,7 @@ from swarm.model.ends import ModelEnds
 from swarm.route.directory import Directory
 from swarm.route.local import find_swarm
 from swarm.route.record import PeerInfo
-from swarm.route.route import Hop
 from swarm.wire.codec import DTYPES
-from swarm.wire.transport import join_address
 from swarm_kernels import QUANTS
 
 
@@ -90,7 +80,7 @@ class Client:
         self._checkpoint = open_checkpoint(model, revision)
         self.config = self._checkpoint.config
         self.tokenizer = self._checkpoint.load_tokenizer()
-        self._wire_dtype, self._head_format = wire_dtype, head
+        self._head_format = head
         self._heads: dict[str, asyncio.Task[Heads]] = {}  # by format, loaded when the first chain wants it
         self._running: set[asyncio.Task] = set()
         self._closed = False
@@ -98,16 +88,19 @@ class Client:
             dtype, quant, numerics_id, None if trusted is None else frozenset(trusted), frozenset(excluded), max_price,
             seconds_per_price,
         )  # fmt: skip
-        self._router: Router = wait(self._join(addresses, terms))
+        self._router: Router = wait(self._join(addresses, terms, wire_dtype))
+        self._generator = Generator(
+            self._checkpoint, self.tokenizer, self._router, self._heads_for, self._limits, wire_dtype
+        )
         try:
             self._ends = wait(self._load_ends())
         except BaseException:
             self.close()
             raise
 
-    async def _join(self, addresses: list[str], terms: Terms) -> Router:
+    async def _join(self, addresses: list[str], terms: Terms, wire_dtype: str | None) -> Router:
         view = SwarmView(await Directory.join(addresses, client=True), self._checkpoint, terms)
-        wire_bytes = DTYPES[self._wire_dtype or terms.dtype or "float32"].itemsize
+        wire_bytes = DTYPES[wire_dtype or terms.dtype or "float32"].itemsize
         return Router(view, terms, self.config.hidden_size * wire_bytes)
 
     async def _load_ends(self) -> ModelEnds:
@@ -206,7 +199,7 @@ class Client:
 
         async def fill(index: int) -> None:
             async with slots:
-                async for piece in self._run(generations[index], options):
+                async for piece in self._generator.run(generations[index], options):
                     on_piece(index, piece)
 
         try:
@@ -224,116 +217,3 @@ class Client:
             raise
         finally:
             self._running.discard(task)
-
-    async def _run(self, generation: Generation, options: GenerateOptions) -> AsyncIterator[str]:
-        """Fill `generation` token by token, yielding new text. Peers that fail are replaced within the session; if that
-        cannot be done a new chain recomputes the cache from the tokens so far: nothing already generated is lost or
-        changes."""
-        prompt = generation.prompt_token_ids
-        max_tokens = len(prompt) + options.max_new_tokens
-        if max_tokens > self.config.max_context:
-            raise InvalidRequest(
-                f"{len(prompt)} prompt tokens and {options.max_new_tokens} new ones are more than this model's context "
-                f"of {self.config.max_context}; shorten the prompt or lower max_new_tokens"
-            )
-        sampler = Sampler(options.sampling, prompt)
-        text = TextStream(self.tokenizer, options.stop)
-        clock, attempts = time.perf_counter(), 0
-        while True:
-            session = await self._open_session(max_tokens, len(prompt) + len(generation.token_ids))
-            session.recovery.on_wait = partial(setattr, generation, "status")
-            generation.route = [_public(hop) for hop in session.hops]
-            before, tokens = list(generation.repairs), len(generation.token_ids)
-            try:
-                async for token in self._decode(session, prompt + generation.token_ids, sampler):
-                    clock = _record(generation, token, clock)
-                    _describe_chain(generation, session, before)
-                    piece = text.push(token)
-                    generation.finish_reason = self._finish_reason(generation, text, options)
-                    if generation.finish_reason:
-                        piece += text.finish()
-                    generation.text = text.text
-                    if piece:
-                        yield piece
-                    if generation.finish_reason:
-                        return
-            except HopFailed as failure:
-                attempts = attempts + 1 if len(generation.token_ids) == tokens else 1
-                self._note_failure(failure, attempts)
-                generation.reroutes += 1
-            finally:
-                session.close()
-                generation.receipts += session.receipts()
-
-    async def _decode(self, session: Session, tokens: list[int], sampler: Sampler) -> AsyncIterator[int]:
-        """Tokens that follow `tokens`, without end."""
-        heads = await self._heads_for(hop.peer for hop in session.hops)
-        with heads.session():
-            hidden = await session.forward(0, self._ends.embed(tokens))
-            length = len(tokens)
-            while True:
-                token = await heads.pick(hidden, sampler)
-                yield token
-                hidden = await session.forward(length, self._ends.embed([token]))
-                length += 1
-
-    def _finish_reason(self, generation: Generation, text: TextStream, options: GenerateOptions) -> str:
-        if text.stopped:
-            return "stop"
-        if generation.token_ids[-1] in self.config.eos_token_ids and not options.ignore_eos:
-            return "eos"
-        return "length" if len(generation.token_ids) == options.max_new_tokens else ""
-
-    def _note_failure(self, failure: HopFailed, attempts: int) -> None:
-        """Remember who failed; raise the cause if another chain would not help, or enough have been tried."""
-        if not is_recoverable(failure.cause) or attempts > self._limits.max_reroutes:
-            raise failure.cause from failure
-        for peer_id in failure.peer_ids:
-            self._router.report_failure(peer_id)
-
-    async def _open_session(self, max_tokens: int, prompt_tokens: int = 1) -> Session:
-        """A session on the best chain for a request of `max_tokens`, of which `prompt_tokens` are there already."""
-        return await open_session(
-            self._router, self._limits, prompt_tokens, max_tokens - prompt_tokens,
-            lambda hops: self._session_options(hops, max_tokens),
-        )  # fmt: skip
-
-    def _session_options(self, hops: Sequence[Hop], max_tokens: int) -> SessionOptions:
-        narrow = all(hop.peer.dtype == "bfloat16" for hop in hops)
-        return SessionOptions(
-            model=self._checkpoint.name,
-            revision=self._checkpoint.revision,
-            hidden_size=self.config.hidden_size,
-            wire_dtype=DTYPES[self._wire_dtype or ("bfloat16" if narrow else "float32")],
-            max_tokens=max_tokens,
-            open_timeout_s=self._limits.open_timeout_s,
-            step_timeout_s=self._limits.step_timeout_s,
-            coverage_timeout_s=self._limits.coverage_timeout_s,
-            max_repairs=self._limits.max_reroutes,
-        )
-
-
-def _public(hop: Hop) -> GenerationHop:
-    endpoint = hop.peer.endpoint
-    return GenerationHop(hop.peer.peer_id, (hop.start, hop.stop), join_address(endpoint.host, endpoint.port))
-
-
-def _describe_chain(generation: Generation, session: Session, before: Sequence[Repair]) -> None:
-    """Say in `generation` which chain it takes now, and what has been replaced in it. before: repairs of the sessions
-    before this one."""
-    generation.timings = session.timings
-    if len(generation.repairs) != len(before) + len(session.recovery.repairs):
-        generation.route = [_public(hop) for hop in session.hops]
-        generation.repairs = [*before, *session.recovery.repairs]
-        generation.reroutes = sum(not repair.planned for repair in generation.repairs)
-
-
-def _record(generation: Generation, token: int, clock: float) -> float:
-    """Add `token` and the time since `clock`; returns the present time."""
-    now = time.perf_counter()
-    if generation.token_ids:
-        generation.step_latencies_s.append(now - clock)
-    else:
-        generation.time_to_first_token_s = now - clock
-    generation.token_ids.append(token)
-    return now

@@ -1,0 +1,153 @@
+"""From a prompt's tokens to a finished generation: sessions, tokens, text."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
+
+from swarm.client.chain import SessionOptions
+from swarm.client.generation import Generation, Repair
+from swarm.client.generation import Hop as GenerationHop
+from swarm.client.heads import Heads
+from swarm.client.hop_stream import HopFailed, is_recoverable
+from swarm.client.opening import open_session
+from swarm.client.options import ClientLimits, GenerateOptions
+from swarm.client.router import Router
+from swarm.client.sampling import Sampler
+from swarm.client.session import Session
+from swarm.client.text import TextStream, Tokenizer
+from swarm.errors import InvalidRequest
+from swarm.model.checkpoint import Checkpoint
+from swarm.route.record import PeerInfo
+from swarm.route.route import Hop
+from swarm.wire.codec import DTYPES
+from swarm.wire.transport import join_address
+
+
+class Generator:
+    """Fills generations, any number at once. Lives in one event loop."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: Tokenizer,
+        router: Router,
+        heads_for: Callable[[Iterable[PeerInfo]], Awaitable[Heads]],
+        limits: ClientLimits,
+        wire_dtype: str | None,
+    ):
+        """heads_for: the head that suits a chain of these peers. wire_dtype: None: what the peers compute in."""
+        self._checkpoint, self._config, self._tokenizer = checkpoint, checkpoint.config, tokenizer
+        self._router, self._heads_for, self._limits, self._wire_dtype = router, heads_for, limits, wire_dtype
+
+    async def run(self, generation: Generation, options: GenerateOptions) -> AsyncIterator[str]:
+        """Fill `generation` token by token, yielding new text. Peers that fail are replaced within the session; if that
+        cannot be done a new chain recomputes the cache from the tokens so far: nothing already generated is lost or
+        changes."""
+        prompt = generation.prompt_token_ids
+        max_tokens = len(prompt) + options.max_new_tokens
+        if max_tokens > self._config.max_context:
+            raise InvalidRequest(
+                f"{len(prompt)} prompt tokens and {options.max_new_tokens} new ones are more than this model's context "
+                f"of {self._config.max_context}; shorten the prompt or lower max_new_tokens"
+            )
+        sampler = Sampler(options.sampling, prompt)
+        text = TextStream(self._tokenizer, options.stop)
+        clock, attempts = time.perf_counter(), 0
+        while True:
+            session = await self.open_session(max_tokens, len(prompt) + len(generation.token_ids))
+            session.recovery.on_wait = partial(setattr, generation, "status")
+            generation.route = [_public(hop) for hop in session.hops]
+            before, tokens = list(generation.repairs), len(generation.token_ids)
+            try:
+                async for token in self._decode(session, prompt + generation.token_ids, sampler):
+                    clock = _record(generation, token, clock)
+                    _describe_chain(generation, session, before)
+                    piece = text.push(token)
+                    generation.finish_reason = self._finish_reason(generation, text, options)
+                    if generation.finish_reason:
+                        piece += text.finish()
+                    generation.text = text.text
+                    if piece:
+                        yield piece
+                    if generation.finish_reason:
+                        return
+            except HopFailed as failure:
+                attempts = attempts + 1 if len(generation.token_ids) == tokens else 1
+                self._note_failure(failure, attempts)
+                generation.reroutes += 1
+            finally:
+                session.close()
+                generation.receipts += session.receipts()
+
+    async def _decode(self, session: Session, tokens: list[int], sampler: Sampler) -> AsyncIterator[int]:
+        """Tokens that follow `tokens`, without end."""
+        heads = await self._heads_for(hop.peer for hop in session.hops)
+        with heads.session():
+            hidden = await session.forward(0, heads.ends.embed(tokens))
+            length = len(tokens)
+            while True:
+                token = await heads.pick(hidden, sampler)
+                yield token
+                hidden = await session.forward(length, heads.ends.embed([token]))
+                length += 1
+
+    def _finish_reason(self, generation: Generation, text: TextStream, options: GenerateOptions) -> str:
+        if text.stopped:
+            return "stop"
+        if generation.token_ids[-1] in self._config.eos_token_ids and not options.ignore_eos:
+            return "eos"
+        return "length" if len(generation.token_ids) == options.max_new_tokens else ""
+
+    def _note_failure(self, failure: HopFailed, attempts: int) -> None:
+        """Remember who failed; raise the cause if another chain would not help, or enough have been tried."""
+        if not is_recoverable(failure.cause) or attempts > self._limits.max_reroutes:
+            raise failure.cause from failure
+        for peer_id in failure.peer_ids:
+            self._router.report_failure(peer_id)
+
+    async def open_session(self, max_tokens: int, prompt_tokens: int = 1) -> Session:
+        """A session on the best chain for a request of `max_tokens`, of which `prompt_tokens` are there already."""
+        return await open_session(
+            self._router, self._limits, prompt_tokens, max_tokens - prompt_tokens,
+            lambda hops: self._session_options(hops, max_tokens),
+        )  # fmt: skip
+
+    def _session_options(self, hops: Sequence[Hop], max_tokens: int) -> SessionOptions:
+        narrow = all(hop.peer.dtype == "bfloat16" for hop in hops)
+        return SessionOptions(
+            model=self._checkpoint.name,
+            revision=self._checkpoint.revision,
+            hidden_size=self._config.hidden_size,
+            wire_dtype=DTYPES[self._wire_dtype or ("bfloat16" if narrow else "float32")],
+            max_tokens=max_tokens,
+            open_timeout_s=self._limits.open_timeout_s,
+            step_timeout_s=self._limits.step_timeout_s,
+            coverage_timeout_s=self._limits.coverage_timeout_s,
+            max_repairs=self._limits.max_reroutes,
+        )
+
+
+def _public(hop: Hop) -> GenerationHop:
+    endpoint = hop.peer.endpoint
+    return GenerationHop(hop.peer.peer_id, (hop.start, hop.stop), join_address(endpoint.host, endpoint.port))
+
+
+def _describe_chain(generation: Generation, session: Session, before: Sequence[Repair]) -> None:
+    """Say in `generation` which chain it takes now, and what has been replaced in it. before: repairs of the sessions
+    before this one."""
+    generation.timings = session.timings
+    if len(generation.repairs) != len(before) + len(session.recovery.repairs):
+        generation.route = [_public(hop) for hop in session.hops]
+        generation.repairs = [*before, *session.recovery.repairs]
+        generation.reroutes = sum(not repair.planned for repair in generation.repairs)
+
+
+def _record(generation: Generation, token: int, clock: float) -> float:
+    """Add `token` and the time since `clock`; returns the present time."""
+    now = time.perf_counter()
+    if generation.token_ids:
+        generation.step_latencies_s.append(now - clock)
+    else:
+        generation.time_to_first_token_s = now - clock
+    generation.token_ids.append(token)
+    return now
