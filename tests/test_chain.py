@@ -152,6 +152,33 @@ def test_half_precision_on_the_wire_halves_the_bytes_and_keeps_the_sense(local, 
     assert pushed == (len(out.prompt_token_ids) + 7) * 2 * HIDDEN * 2
 
 
+# --- choosing peers --------------------------------------------------------------------------------------------------
+
+
+def test_a_client_uses_only_peers_on_its_terms(local):
+    first, middle, last = (server.peer_id for server in local.servers)
+    with swarm.Client("demo", local.peers, trusted=[first, middle, last], max_price=0.0) as client:
+        assert [hop.peer_id for hop in client.generate(PROMPT, max_new_tokens=2).route] == [first, middle, last]
+    for terms in ({"excluded": [middle]}, {"trusted": [first, last]}):
+        with swarm.Client("demo", local.peers, **terms) as client, pytest.raises(swarm.NoRoute, match="10:20"):
+            client.generate(PROMPT, max_new_tokens=2)
+    with (
+        swarm.Client("demo", local.peers, numerics_id="nobody's") as client,
+        pytest.raises(swarm.NoRoute, match="numerics nobody's"),
+    ):
+        client.generate(PROMPT, max_new_tokens=2)
+
+
+def test_a_client_knows_the_way_to_every_peer_and_compares_what_they_claim_with_what_it_sees(local):
+    with swarm.Client("demo", local.peers) as client:
+        view, peer_ids = client._router.view, {server.peer_id for server in local.servers}
+        assert wait_until(lambda: set(view._pings.links()) >= peer_ids, timeout_s=10)
+        client.generate(PROMPT, max_new_tokens=40, ignore_eos=True)
+        now_s = time.time()
+        assert all(view.estimates.factor(peer_id, now_s) > 0 for peer_id in peer_ids)
+        assert set(view.estimates._evidence) >= peer_ids
+
+
 # --- hostile steps ---------------------------------------------------------------------------------------------------
 
 
