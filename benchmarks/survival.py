@@ -8,11 +8,12 @@ of its chain. Its tokens must be those of an undisturbed run. The pause is the l
 an ordinary step included; for what happens before the first token, the time to it beyond an undisturbed one's. Servers
 are started between trials only, so that they do not take processor time from the one that is measured.
 
-Writes a table, JSON and a plot to benchmarks/results. The exit status is 1 if any generation failed or any token
-differed.
+Writes a table, JSON and a plot to benchmarks/results, after each scenario; the figures of scenarios that are not run
+stay there. The exit status is 1 if any generation failed or any token differed.
 """
 
 import argparse
+import json
 import random
 import statistics
 import sys
@@ -152,13 +153,34 @@ def describe_steps(steps_s: Sequence[float]) -> dict[str, float]:
             "max s": ordered[-1]}
 
 
-def plot(results: dict[str, list[Outcome]], calm: Undisturbed, title: str) -> None:
+def save(results: dict[str, list[Outcome]], calm: Undisturbed) -> None:
+    """Beside what was saved before of other scenarios."""
+    path = RESULTS / "survival.json"
+    before = json.loads(path.read_text()) if path.exists() else {"rows": [], "undisturbed steps": {}, "trials": {}}
+    rows = {row["scenario"]: row for row in before["rows"]} | {
+        name: summarise(name, outcomes) for name, outcomes in results.items()
+    }
+    trials = before["trials"] | {name: [asdict(one) for one in outcomes] for name, outcomes in results.items()}
+    steps = before["undisturbed steps"] | {
+        f"prompt of {length}": describe_steps(steps) for length, steps in calm.steps_s.items()
+    }
+    about, known = machine(), [name for name in SCENARIOS if name in rows]
+    save_json("survival", {
+        "machine": about,
+        "rows": [rows[name] for name in known],
+        "undisturbed steps": steps,
+        "trials": {name: trials[name] for name in known},
+    })
+    pauses = {name: [TRIAL_LIMIT_S if one["error"] else one["pause_s"] for one in trials[name]] for name in known}
+    plot(pauses, calm, f"SmolLM2-135M float32, three hops on loopback, {about['cores']} cores: {about['processor']}")
+
+
+def plot(pauses_s: dict[str, list[float]], calm: Undisturbed, title: str) -> None:
     """The share of trials that paused for no longer than so long; failed ones lie at the right edge."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    for number, (name, outcomes) in enumerate(results.items()):
-        pauses = [TRIAL_LIMIT_S if outcome.error else max(outcome.pause_s, 1e-3) for outcome in outcomes]
-        axes.ecdf(pauses, label=f"{name}: {SCENARIOS[name].about}", color=f"C{number}")
+    for number, (name, pauses) in enumerate(pauses_s.items()):
+        axes.ecdf([max(pause, 1e-3) for pause in pauses], label=f"{name}: {SCENARIOS[name].about}", color=f"C{number}")
     steps = [step for steps in calm.steps_s.values() for step in steps]
     axes.ecdf(steps, label="steps when nothing happens", color="0.6", linestyle="--")
     for limit_s in (1, 3):
@@ -188,14 +210,12 @@ def main() -> int:
         for name in args.scenario:
             results[name] = run_scenario(name, args.trials, replicas, client, calm)
             print_table([summarise(name, results[name])])
-    rows = [summarise(name, outcomes) for name, outcomes in results.items()]
-    undisturbed = {f"prompt of {length}": describe_steps(steps) for length, steps in calm.steps_s.items()}
-    print_table(rows)
-    print_table([{"steps when nothing happens": name, **steps} for name, steps in undisturbed.items()])
-    about = machine()
-    trials = {name: [asdict(outcome) for outcome in outcomes] for name, outcomes in results.items()}
-    save_json("survival", {"machine": about, "rows": rows, "undisturbed steps": undisturbed, "trials": trials})
-    plot(results, calm, f"SmolLM2-135M float32, three hops on loopback, {about['cores']} cores: {about['processor']}")
+            save(results, calm)
+    print_table([summarise(name, outcomes) for name, outcomes in results.items()])
+    print_table([
+        {"steps when nothing happens": f"prompt of {length}", **describe_steps(steps)}
+        for length, steps in calm.steps_s.items()
+    ])
     errors = Counter(outcome.error for outcomes in results.values() for outcome in outcomes if outcome.error)
     for error, count in errors.most_common():
         print(f"{count} times: {error}", file=sys.stderr)
