@@ -178,7 +178,7 @@ def test_a_batch_waits_for_its_companions_however_far_they_have_travelled():
     here, companion = decoding_session(0.4, True), decoding_session(0.4, False)
     arrival = now + 0.4
     here.last_active = arrival
-    assert 0 < hold_s([here, companion], choose_batch([here], LIMITS, arrival), 0.1, arrival) <= 0.075 + 1e-6  # clocks round
+    assert 0 < hold_s([here, companion], choose_batch([here], LIMITS, arrival), 0.1, arrival) <= 0.075 + 1e-6
     assert hold_s([here, companion], choose_batch([here], LIMITS, arrival), 0.1, arrival, enough=1) == 0
 
 
