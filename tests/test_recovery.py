@@ -230,3 +230,36 @@ def test_asking_a_broken_stream_again_and_again_neither_grows_nor_complains():
 
     assert asyncio.run(scenario()) < 20
     assert not complaints
+
+
+def test_a_session_that_ends_while_it_is_being_opened_is_closed_on_all_hops():
+    """As when a handover is given up because the generation is complete."""
+    closed: list[str] = []
+
+    class SlowCall:
+        def __init__(self, name: str):
+            self._name = name
+
+        async def write(self, message: pb.ToServer) -> None:
+            pass
+
+        async def read(self) -> pb.ToClient:
+            if self._name == "slow":
+                await asyncio.sleep(60)
+            return pb.ToClient(opened=pb.Opened(pushes=True)) if not closed else await asyncio.sleep(60)
+
+        def cancel(self) -> None:
+            closed.append(self._name)
+
+    def connection(name: str) -> SimpleNamespace:
+        return SimpleNamespace(peer_id=name, address=name, session=lambda: SlowCall(name))
+
+    async def scenario() -> None:
+        hops, peers = [Hop(peer("quick"), 0, 10), Hop(peer("slow"), 10, 20)], [connection("quick"), connection("slow")]
+        opening = asyncio.create_task(Chain(OPTIONS).open_streams(hops, peers))
+        await asyncio.sleep(0.05)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert sorted(closed) == ["quick", "slow"]

@@ -71,7 +71,12 @@ class Chain:
             stream.open(self._open_request(stream.hop, following), timeout_s)
             for stream, following in zip(streams, [*streams[1:], after], strict=True)
         ]
-        outcomes = await asyncio.gather(*opening, return_exceptions=True)
+        try:
+            outcomes = await asyncio.gather(*opening, return_exceptions=True)
+        except BaseException:  # the session ended meanwhile: no hop may keep its pages
+            for stream in streams:
+                stream.close()
+            raise
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failures:
             for stream in streams:
