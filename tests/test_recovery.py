@@ -238,15 +238,15 @@ def test_a_session_that_ends_while_it_is_being_opened_is_closed_on_all_hops():
 
     class SlowCall:
         def __init__(self, name: str):
-            self._name = name
+            self._name, self._answers = name, [pb.ToClient(opened=pb.Opened())] if name == "quick" else []
 
         async def write(self, message: pb.ToServer) -> None:
             pass
 
         async def read(self) -> pb.ToClient:
-            if self._name == "slow":
+            if not self._answers:
                 await asyncio.sleep(60)
-            return pb.ToClient(opened=pb.Opened(pushes=True)) if not closed else await asyncio.sleep(60)
+            return self._answers.pop()
 
         def cancel(self) -> None:
             closed.append(self._name)
