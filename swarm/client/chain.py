@@ -12,7 +12,7 @@ from swarm.client.hop_stream import HopFailed, HopStream
 from swarm.route.route import Hop
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.journal import Journal
+from swarm.wire.journal import Journal, as_replay
 from swarm.wire.transport import Peer
 
 
@@ -73,15 +73,13 @@ class Chain:
         ]
         try:
             outcomes = await asyncio.gather(*opening, return_exceptions=True)
-        except BaseException:  # the session ended meanwhile: no hop may keep its pages
+            failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+            if failures:
+                raise next((f for f in failures if not isinstance(f, HopFailed)), failures[0])
+        except BaseException:  # also when the session ends meanwhile: no hop may keep its pages
             for stream in streams:
                 stream.close()
             raise
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        if failures:
-            for stream in streams:
-                stream.close()
-            raise next((f for f in failures if not isinstance(f, HopFailed)), failures[0])
         return streams
 
     def _open_request(self, hop: Hop, following: HopStream | None) -> pb.Open:
@@ -121,7 +119,7 @@ class Chain:
         await self.write(0, step)
         if self.shadow:
             try:
-                await self.shadow.send(self._as_replay(step))
+                await self.shadow.send(as_replay(step, self.next_seq()))
             except HopFailed:  # whoever is filling it will notice, and the chain is none the worse for it
                 self.shadow = None
 
@@ -133,7 +131,7 @@ class Chain:
     async def replay(self, to: HopStream, stop: int, start: int = 0) -> None:
         """Send the first hop's inputs of positions `start` to `stop` again. Raises HopFailed."""
         for step in self.sent.steps(stop, start):
-            await to.send(self._as_replay(step))
+            await to.send(as_replay(step, self.next_seq()))
 
     async def follow(self, shadow: HopStream) -> None:
         """Send `shadow` all that the first hop was sent, and from now on a copy of what that is sent. Raises HopFailed.
@@ -143,12 +141,6 @@ class Chain:
             held, start = self.sent.length, held
             await self.replay(shadow, held, start)
         self.shadow = shadow
-
-    def _as_replay(self, step: pb.Step) -> pb.Step:
-        copy = pb.Step()
-        copy.CopyFrom(step)
-        copy.want, copy.replay, copy.seq = pb.NOTHING, True, self.next_seq()
-        return copy
 
     def broken(self) -> list[tuple[int, int]]:
         """Runs (first, last) of neighbouring hops that have to be replaced."""

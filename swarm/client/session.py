@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from swarm.client.chain import Chain, SessionOptions
-from swarm.client.deadline import StepClock, at_work, silent, stuck_before
+from swarm.client.deadline import MOST_PATIENCE_S, StepClock, at_work, silent, stuck_before
 from swarm.client.generation import HopTiming, Receipt
 from swarm.client.hop_stream import HopFailed, HopStream, is_recoverable
 from swarm.client.recovery import Recovery, Spares
@@ -178,14 +178,14 @@ class Session:
                     message = await self._chain.inbox.get()
             except TimeoutError:
                 waited_s += patience_s
-                suspect = await self._ask_around(call, suspect, waited_s)
-                patience_s = min(2 * patience_s, 2.0)
+                suspect = await self._ask_around(suspect, waited_s)
+                patience_s = min(2 * patience_s, MOST_PATIENCE_S)
                 continue
             if isinstance(message, HopFailed):
                 raise message
             return message
 
-    async def _ask_around(self, call: _Call, suspect: int | None, waited_s: float) -> int | None:
+    async def _ask_around(self, suspect: int | None, waited_s: float) -> int | None:
         """No answer in time: ask every hop how far it has come.
 
         Returns the hop that seems to wait for something that its predecessor has sent. Raises HopFailed for hops that
@@ -199,20 +199,19 @@ class Session:
             raise _blame([streams[index] for index in quiet], f"is silent, after {waited_s:.1f} s without an answer")
         stop = self._chain.sent.length
         if (lost := stuck_before(answers, stop)) is not None and lost == suspect:
-            await self._relay_from(lost - 1, call)
-            return None
+            raise await self._relay_from(lost - 1)
         if waited_s > self._options.step_timeout_s:
             index = at_work(answers, stop)
             blamed = streams if index is None else [streams[index]]
             raise _blame(blamed, f"gave no answer within {waited_s:.0f} s")
         return lost
 
-    async def _relay_from(self, index: int, call: _Call) -> None:
-        """What hop `index` sends does not arrive: let it come through here, and send again what has no answer."""
+    async def _relay_from(self, index: int) -> HopFailed:
+        """What hop `index` sends does not arrive: let it come through here. Returns the error to raise, by which what
+        has no answer is sent again."""
         request = pb.Reroute(seq=self._chain.next_seq())
         await self._chain.streams[index].reroute(request, self._chain.next_seq())
-        self._start(call)
-        raise HopFailed(PeerUnreachable("a hop does not reach the next: its outputs come through the client now"), [])
+        return HopFailed(PeerUnreachable("a hop does not reach the next: its outputs come through the client now"), [])
 
     async def _recover(self, failure: HopFailed, answered: int) -> None:
         """Replace what is broken. answered: positions. Raises HopFailed if that cannot be done, or would not help."""

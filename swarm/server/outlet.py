@@ -5,6 +5,7 @@ from collections.abc import Callable
 from swarm.server.journal import Journals
 from swarm.server.links import Link, Links
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.journal import as_replay
 
 Relay = Callable[[pb.Step], None]
 
@@ -90,11 +91,9 @@ class Outlet:
             self._relay(step)
 
     def _as_copy(self, step: pb.Step) -> pb.Step:
-        """`step` as a replay: whoever gets it fills its cache with it and answers nothing."""
-        copy = pb.Step()
-        copy.CopyFrom(step)
+        """`step` as a replay for a successor."""
+        copy = as_replay(step, max(step.seq, self._seq))
         copy.session_id, copy.start = self._session_id, self._start
-        copy.want, copy.replay, copy.seq = pb.NOTHING, True, max(step.seq, self._seq)
         return copy
 
     def _follow(self, link: Link | None) -> None:

@@ -11,6 +11,14 @@ from swarm.wire import messages_pb2 as pb
 REPLAY_TOKENS = 256  # in one message: what a prompt's chunks have, so that the receiver computes it as fast
 
 
+def as_replay(step: pb.Step, seq: int) -> pb.Step:
+    """A copy of `step` under number `seq`: whoever gets it fills its cache with it and answers nothing."""
+    copy = pb.Step()
+    copy.CopyFrom(step)
+    copy.want, copy.replay, copy.seq = pb.NOTHING, True, seq
+    return copy
+
+
 class Journal:
     """The rows of positions 0, 1, ... of one session, as they were on the wire. A row at a position already there
     replaces it and all that followed, as it does in the receiver's cache."""
