@@ -118,11 +118,13 @@ class Handler:
         reached."""
         self._check_open(request)
         session = Session(request, self._pool.allocate(request.max_tokens), self._hidden_size)
+        writer = ReceiptWriter(self._identity, self._terms(request), self.on_signed)
+        session.log = WorkLog(self.journals, request.wire_dtype, writer)
         self._sessions[session.key] = session
         self.scheduler.add(session)
         if not request.HasField("next"):
             return session, False
-        session.outlet = Outlet(request, self.links, self.journals, session.relay)
+        session.outlet = Outlet(request, self.links, session.log.journal, session.relay)
         try:
             return session, await session.outlet.connect(request.next)
         except BaseException:  # also when the client goes away while we dial
@@ -182,6 +184,10 @@ class Handler:
                 session.send(pb.ToClient(progress=session.progress(message.probe.seq, self.load())))
             elif kind == "reroute" and session.outlet:
                 session.change(self._reroute(session, message.reroute))
+            elif kind == "fetch":
+                session.fetch(message.fetch)
+            elif kind == "seal":
+                session.seal(message.seal)
             else:
                 raise InvalidRequest("this stream's session is open; send steps")
 
@@ -196,6 +202,7 @@ class Handler:
     async def _write_answers(self, session: Session, context: grpc.aio.ServicerContext) -> None:
         while message := await session.outbox.get():
             await context.write(message)
+            session.written(message)
             self.bytes_to_clients += len(message.result.hidden.data) + len(message.relay.hidden.data)
 
     def _accept(self, session: Session, step: pb.Step) -> None:
@@ -209,25 +216,25 @@ class Handler:
     def _deliver(self, item: Slice, output: torch.Tensor, queue_s: float, compute_s: float, batch_tokens: int) -> None:
         """Send one computed slice on its way."""
         session, work = item.session, item.work
+        rows = codec.to_rows(output, session.wire_dtype)
+        session.log.record(item.position, work.rows[item.first : item.first + item.count], rows)
+        if work.seal and item.final:
+            session.log.seal(work.receipts)
         want = work.want if item.final or work.want == pb.ALL else pb.NOTHING
         if session.outlet is None and want != pb.ALL:
-            output = output[-1:] if want == pb.LAST else output[:0]
-        hidden = codec.encode(output, session.wire_dtype) if len(output) else None
-        visit = pb.Visit(
-            digest=hidden.digest if hidden else b"",
-            queue_us=int(queue_s * 1e6),
-            compute_us=int(compute_s * 1e6),
-            batch_tokens=batch_tokens,
-        )
+            rows = rows[-1:] if want == pb.LAST else rows[:0]
+        visit = pb.Visit(queue_us=int(queue_s * 1e6), compute_us=int(compute_s * 1e6), batch_tokens=batch_tokens)
         session.send_on(
             pb.Step(
                 position=item.position,
                 count=item.count,
-                hidden=hidden,
+                hidden=rows.message() if len(rows) else None,
                 want=want,
                 visits=[*work.visits, visit],
                 seq=work.seq,
                 replay=work.replay,
+                seal=work.seal and item.final,
+                receipts=session.log.outgoing(work.receipts if item.final else ()),
             )
         )
 

@@ -2,23 +2,21 @@
 
 from collections.abc import Callable
 
-from swarm.server.journal import Journals
 from swarm.server.links import Link, Links
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.journal import as_replay
+from swarm.wire.journal import Journal, as_replay
 
 Relay = Callable[[pb.Step], None]
 
 
 class Outlet:
-    """Sends a session's computed steps to its successor, over a link or, where there is none, through the client, and
-    keeps the journal from which a replacement of that successor is filled."""
+    """Sends a session's computed steps to its successor, over a link or, where there is none, through the client."""
 
-    def __init__(self, request: pb.Open, links: Links, journals: Journals, relay: Relay):
-        """relay: hands a step to the client, which passes it to the next hop."""
+    def __init__(self, request: pb.Open, links: Links, journal: Journal, relay: Relay):
+        """journal: of what was computed, from which a replacement of the successor is filled.
+        relay: hands a step to the client, which passes it to the next hop."""
         self._session_id, self._start = request.session_id, request.stop  # by which the successor knows the session
-        self._links, self._journals, self._relay = links, journals, relay
-        self.journal = journals.open(request.wire_dtype)
+        self._links, self._journal, self._relay = links, journal, relay
         self._successor_has = request.max_tokens if request.ends_replay else 0  # positions
         self._link: Link | None = None
         self._shadow: Link | None = None
@@ -36,19 +34,20 @@ class Outlet:
             self._drop_shadow()
         return link is self._link
 
-    def send(self, step: pb.Step) -> None:
-        """Send a computed step on. A replay stops here if the successor holds its positions already."""
+    def send(self, step: pb.Step) -> bool:
+        """Send a computed step on, which is in the journal by now; whether it went: a replay stops here if the
+        successor holds its positions already."""
         step.session_id, step.start = self._session_id, self._start
-        self._journals.record(self.journal, step.position, step.hidden.data)
         end = step.position + step.count
         if self._shadow:
             self._shadow.send(self._as_copy(step))
         if step.replay:
             if end <= self._successor_has:
-                return
+                return False
             step.seq = max(step.seq, self._seq)  # the successor may be younger than this replay
         self._successor_has = end
         self._pass_on(step)
+        return True
 
     async def reroute(self, request: pb.Reroute) -> pb.Rerouted:
         """Put another hop in the successor's place, filled from the journal, or beside it."""
@@ -61,27 +60,26 @@ class Outlet:
             self._follow(link)
             return pb.Rerouted(seq=request.seq, pushes=True, complete=True)
         self._drop_shadow()
-        if not self.journal.complete:
+        if not self._journal.complete:
             return pb.Rerouted(seq=request.seq)
         link = await self._links.acquire(request.next)
         # Nothing is awaited from here on: whatever is computed later is sent after the replays.
         if request.shadow:
             self._shadow = link
-            self._replay(self.journal.length, link.send if link else None)
+            self._replay(self._journal.length, link.send if link else None)
             return pb.Rerouted(seq=request.seq, pushes=link is not None, complete=link is not None)
         self._follow(link)
         self._replay(request.answered, self._pass_on)
-        self._successor_has = min(request.answered, self.journal.length)
+        self._successor_has = min(request.answered, self._journal.length)
         return pb.Rerouted(seq=request.seq, pushes=link is not None, complete=True)
 
     def close(self) -> None:
         """The session has ended."""
         self._follow(None)
         self._drop_shadow()
-        self._journals.close(self.journal)
 
     def _replay(self, stop: int, send: Callable[[pb.Step], None] | None) -> None:
-        for step in self.journal.steps(stop) if send else ():
+        for step in self._journal.steps(stop) if send else ():
             send(self._as_copy(step))
 
     def _pass_on(self, step: pb.Step) -> None:

@@ -11,6 +11,8 @@ import torch
 
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.server.outlet import Outlet
+from swarm.server.work_log import WorkLog
+from swarm.trust.receipts import MAX_RECEIPT_BYTES
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import MAX_STEP_TOKENS
@@ -18,6 +20,8 @@ from swarm.wire.transport import MAX_STEP_TOKENS
 DECODING_S = 1.0  # a session that sent a single token this recently is in the middle of generating
 MAX_FAULTS = 16  # bad steps after which a session is closed
 MAX_VISITS = 256  # hops before this one
+MAX_RECEIPTS = 2 * MAX_VISITS  # with one step
+MAX_LARGE_ANSWERS = 4  # rows and receipts that a client asked for and has not read
 OUTBOX_MESSAGES = 256  # unread answers after which a client counts as gone
 
 
@@ -34,11 +38,14 @@ class Work:
     """A checked step that waits for, or is in, computation."""
 
     position: int
-    hidden: torch.Tensor  # [count, hidden_size]
+    rows: codec.Rows  # as they came
+    hidden: torch.Tensor  # the same, [count, hidden_size]
     want: int
     visits: list[pb.Visit]  # of the hops before this one
     seq: int
     replay: bool
+    seal: bool
+    receipts: list[bytes]  # of the hops before this one, unchecked
     arrived: float = field(default_factory=time.perf_counter)
     done: int = 0  # rows already computed: a long step takes several batches
 
@@ -55,6 +62,7 @@ class Session:
         self.key: SessionKey = (request.session_id, request.start)
         self.start, self.stop = request.start, request.stop
         self.outlet: Outlet | None = None  # None: this is the last hop, and answers the client
+        self.log: WorkLog  # given by whoever opens the session
         self.pages = pages
         self.block_table = np.array(pages, dtype=np.int64)  # the same, as each step's layout needs it
         self.max_tokens = request.max_tokens
@@ -71,6 +79,7 @@ class Session:
         self._last_count = 0  # tokens of the latest step
         self._seq = request.seq  # of the newest step
         self._change: asyncio.Task | None = None  # of the successor, while it is being dialled
+        self._large_answers = 0  # in the outbox
 
     def accept(self, step: pb.Step) -> None:
         """Check `step`, which comes from the network, and queue it. Raises InvalidRequest and changes nothing if it
@@ -83,10 +92,13 @@ class Session:
         if step.seq < self._seq:
             return
         self._check(step)
-        hidden = codec.decode(step.hidden, (step.count, self._hidden_size), self.wire_dtype)
+        rows = codec.read_rows(step.hidden, (step.count, self._hidden_size), self.wire_dtype)
         while len(self.queue) > 1 and self.queue[-1].position >= step.position:  # the first may be in computation
             self.queue.pop()
-        self.queue.append(Work(step.position, hidden, step.want, list(step.visits), step.seq, step.replay))
+        self.queue.append(Work(
+            step.position, rows, rows.tensor(), step.want, list(step.visits), step.seq, step.replay, step.seal,
+            list(step.receipts),
+        ))  # fmt: skip
         self._seq = step.seq
         self._length = step.position + step.count
         self._last_count = step.count
@@ -105,8 +117,10 @@ class Session:
         count, end = step.count, step.position + step.count
         if not 1 <= count <= MAX_STEP_TOKENS:
             raise InvalidRequest(f"a step of {count} tokens; send between 1 and {MAX_STEP_TOKENS}")
-        if len(step.visits) > MAX_VISITS or any(len(visit.digest) > 32 for visit in step.visits):
+        if len(step.visits) > MAX_VISITS:
             raise InvalidRequest(f"a step that claims {len(step.visits)} visits; a chain has at most {MAX_VISITS} hops")
+        if len(step.receipts) > MAX_RECEIPTS or any(len(receipt) > MAX_RECEIPT_BYTES for receipt in step.receipts):
+            raise InvalidRequest(f"a step with {len(step.receipts)} receipts, or an oversized one")
         if step.position > self._length:
             raise InvalidRequest(
                 f"position {step.position} leaves a gap: this session has {self._length} tokens so far"
@@ -133,9 +147,11 @@ class Session:
     def send_on(self, step: pb.Step) -> None:
         """Send a computed step to where it goes from here."""
         if self.outlet:
-            self.outlet.send(step)
-        elif not step.replay:
+            sent = self.outlet.send(step)
+        elif sent := not step.replay:
             self.send(pb.ToClient(result=step))
+        if not sent:
+            self.log.hold(step.receipts)
 
     def relay(self, step: pb.Step) -> None:
         """Hand a computed step to the client because the next hop cannot be reached from here."""
@@ -154,6 +170,33 @@ class Session:
             self._change.cancel()
         if self.outlet:
             self.outlet.close()
+        self.log.close()
+
+    def fetch(self, request: pb.Fetch) -> None:
+        """Answer with outputs out of the journal. Raises InvalidRequest."""
+        if request.count > MAX_STEP_TOKENS:
+            raise InvalidRequest(f"asked for {request.count} positions; ask for at most {MAX_STEP_TOKENS} at a time")
+        rows = self.log.fetch(request.position, request.count)
+        self._send_large(pb.ToClient(rows=pb.Rows(seq=request.seq, hidden=rows.message() if rows else None)))
+
+    def seal(self, request: pb.Seal) -> None:
+        """Sign what is not signed yet, and answer with the receipts asked for. Raises InvalidRequest."""
+        self.log.seal()
+        receipts, sketches = self.log.since(request.first)
+        sealed = pb.Sealed(seq=request.seq, receipts=receipts, sketches=sketches if request.sketches else ())
+        self._send_large(pb.ToClient(sealed=sealed))
+
+    def _send_large(self, message: pb.ToClient) -> None:
+        """An answer that the client asked for: it cannot fill this server's memory by asking and not reading."""
+        if self._large_answers >= MAX_LARGE_ANSWERS:
+            raise InvalidRequest(f"{MAX_LARGE_ANSWERS} answers are waiting to be read; read them before asking again")
+        self._large_answers += 1
+        self.send(message)
+
+    def written(self, message: pb.ToClient) -> None:
+        """`message` has gone to the client."""
+        if message.WhichOneof("kind") in ("rows", "sealed"):
+            self._large_answers -= 1
 
     def fail(self, error: SwarmError, load: pb.Load | None = None) -> None:
         """Tell the client what went wrong; the session goes on, until it has gone wrong too often."""

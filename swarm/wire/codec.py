@@ -1,11 +1,16 @@
-"""Tensors as bytes, and the digest by which every hop names what it received and sent.
+"""Tensors as bytes, and the digests by which every hop names what it received and sent.
 
-A tensor travels as raw little-endian row-major bytes with its dtype and shape. The digest covers all three: the same
-bytes under another shape are another tensor.
+A tensor travels as raw little-endian row-major bytes with its dtype and shape. Each of its rows, one position's
+activations, has a digest of its own, and the tensor's is made of them: how positions are cut into messages differs from
+hop to hop (a prompt's chunk is computed in slices, a journal is sent again in larger ones), while a row stays the same
+bytes with the same digest all the way. Receipts are made of rows' digests.
 """
 
 import hashlib
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -31,20 +36,59 @@ def torch_dtype(number: int) -> torch.dtype:
     return _FROM_WIRE[number]
 
 
-def encode(tensor: torch.Tensor, dtype: torch.dtype) -> pb.Tensor:
-    """`tensor` (any shape, any device) as a message in `dtype`, with its digest."""
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A matrix as it travels, with the digest of every row."""
+
+    dtype: int  # pb.DType
+    columns: int
+    data: bytes  # row-major, little-endian
+    digests: Sequence[bytes]
+
+    @classmethod
+    def of(cls, dtype: int, columns: int, data: bytes) -> "Rows":
+        """data: whole rows."""
+        return cls(dtype, columns, data, row_digests(dtype, columns, data))
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def __getitem__(self, rows: slice) -> "Rows":
+        """Consecutive rows of these."""
+        start, stop, _ = rows.indices(len(self))
+        row_bytes = self.columns * torch_dtype(self.dtype).itemsize
+        return Rows(self.dtype, self.columns, self.data[start * row_bytes : stop * row_bytes], self.digests[start:stop])
+
+    @classmethod
+    def join(cls, parts: "Sequence[Rows]") -> "Rows":
+        """The rows of all of `parts`, at least one, which are of one dtype and width."""
+        data = b"".join(part.data for part in parts)
+        digests = [digest for part in parts for digest in part.digests]
+        return cls(parts[0].dtype, parts[0].columns, data, digests)
+
+    def message(self) -> pb.Tensor:
+        shape = (len(self.digests), self.columns)
+        return pb.Tensor(dtype=self.dtype, shape=shape, data=self.data, digest=tensor_digest(self.digests))
+
+    def tensor(self) -> torch.Tensor:
+        """[rows, columns] in the dtype that travels, in memory of its own."""
+        flat = torch.frombuffer(bytearray(self.data), dtype=torch_dtype(self.dtype))  # torch wants to be able to write
+        return flat.view(len(self.digests), self.columns)
+
+
+def to_rows(tensor: torch.Tensor, dtype: torch.dtype) -> Rows:
+    """`tensor` [rows, columns], on any device, as it travels in `dtype`."""
     if tensor.dtype != dtype or tensor.device.type != "cpu":
         tensor = tensor.to(device="cpu", dtype=dtype)
     if dtype == torch.bfloat16:  # numpy does not know it, but only the bytes matter here
         data = tensor.view(torch.int16).numpy().tobytes()
     else:
         data = tensor.numpy().tobytes()
-    number, shape = wire_dtype(dtype), list(tensor.shape)
-    return pb.Tensor(dtype=number, shape=shape, data=data, digest=digest(number, shape, data))
+    return Rows.of(wire_dtype(dtype), tensor.shape[1], data)
 
 
-def decode(message: pb.Tensor, shape: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
-    """The tensor in `message`, which must have exactly this shape and dtype and match its digest.
+def read_rows(message: pb.Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Rows:
+    """What is in `message`, which must have exactly this shape and dtype and match its digest.
 
     Raises InvalidRequest on any disagreement, before a byte of it is interpreted.
     """
@@ -55,14 +99,43 @@ def decode(message: pb.Tensor, shape: tuple[int, int], dtype: torch.dtype) -> to
     expected = shape[0] * shape[1] * dtype.itemsize
     if len(message.data) != expected:
         raise InvalidRequest(f"wrong length: {list(shape)} of {dtype} is {expected} bytes, got {len(message.data)}")
-    if digest(message.dtype, message.shape, message.data) != message.digest:
+    rows = Rows.of(message.dtype, shape[1], message.data)
+    if tensor_digest(rows.digests) != message.digest:
         raise InvalidRequest("wrong digest: the tensor's bytes are not the ones that were announced; send them again")
-    return torch.frombuffer(bytearray(message.data), dtype=dtype).view(shape)  # torch wants memory it may write
+    return rows
 
 
-def digest(dtype: int, shape: list[int], data: bytes) -> bytes:
-    """SHA-256 over a tensor's wire header (domain, dtype, rank, dimensions as u32) and its bytes."""
-    header = struct.pack(f"<8sII{len(shape)}I", b"swarm/t1", dtype, len(shape), *shape)
-    hasher = hashlib.sha256(header)
-    hasher.update(data)
-    return hasher.digest()
+def encode(tensor: torch.Tensor, dtype: torch.dtype) -> pb.Tensor:
+    """`tensor` [rows, columns], on any device, as a message in `dtype`."""
+    return to_rows(tensor, dtype).message()
+
+
+def decode(message: pb.Tensor, shape: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
+    """The tensor in `message`; see `read_rows`."""
+    return read_rows(message, shape, dtype).tensor()
+
+
+def row_digests(dtype: int, columns: int, data: bytes) -> list[bytes]:
+    """SHA-256 of every row of `data`: over a header (domain, dtype, columns) and the row's bytes.
+
+    dtype: a pb.DType. Raises InvalidRequest if `data` does not consist of whole rows.
+    """
+    row_bytes = columns * torch_dtype(dtype).itemsize
+    if len(data) % row_bytes:
+        raise InvalidRequest(f"{len(data)} bytes are not whole rows of {row_bytes}")
+    begun, view, digests = _row_hasher(dtype, columns), memoryview(data), []
+    for offset in range(0, len(data), row_bytes):
+        hasher = begun.copy()
+        hasher.update(view[offset : offset + row_bytes])
+        digests.append(hasher.digest())
+    return digests
+
+
+def tensor_digest(rows: Sequence[bytes]) -> bytes:
+    """SHA-256 over the digests of a tensor's rows, which name dtype and shape."""
+    return hashlib.sha256(b"swarm/t2" + b"".join(rows)).digest()
+
+
+@cache
+def _row_hasher(dtype: int, columns: int) -> "hashlib._Hash":
+    return hashlib.sha256(struct.pack("<8sII", b"swarm/r1", dtype, columns))

@@ -3,15 +3,18 @@
 The same key is the libp2p identity (so the peer id contains the whole public key), signs the peer's directory record,
 and owns an EVM-style address. One signature therefore convinces a neighbour, a stranger offline and a contract.
 
-Formats: libp2p peer ids and key protobufs, https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md
+Formats: libp2p peer ids and key protobufs, https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md; addresses,
+the Ethereum yellow paper, appendix F.
 """
 
 import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import base58
 from coincurve import PrivateKey, PublicKey
+from Crypto.Hash import keccak
 
 from swarm.errors import InvalidRequest, SwarmError
 
@@ -24,6 +27,10 @@ _PUBLIC_PREFIX = _KEY_TYPE + b"\x12\x21"
 # A public key this short is not hashed: the peer id is an identity multihash (code 0) around it.
 _PEER_ID_PREFIX = b"\x00" + bytes([len(_PUBLIC_PREFIX) + 33])
 
+ADDRESS_BYTES = 20
+# Of every signature (r, s) there is a second form (r, n - s) by the same key: only the one with the smaller s counts.
+_HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+
 
 class Identity:
     """A secp256k1 key pair that signs for one peer."""
@@ -31,6 +38,7 @@ class Identity:
     def __init__(self, secret: bytes | None = None):
         self._key = PrivateKey(secret)
         self.peer_id = peer_id_of(self._key.public_key.format())
+        self.address = address_of(self.peer_id)
 
     @classmethod
     def load_or_create(cls, path: Path) -> "Identity":
@@ -53,7 +61,11 @@ class Identity:
     def sign(self, domain: bytes, message: bytes) -> bytes:
         """A 65-byte recoverable signature over `message` in `domain` (what the message is for, so that a signature
         given for one purpose proves nothing in another)."""
-        return self._key.sign_recoverable(_digest(domain, message), hasher=None)
+        return self.sign_hash(_digest(domain, message))
+
+    def sign_hash(self, hash: bytes) -> bytes:
+        """A 65-byte recoverable signature over a 32-byte hash, which must name its domain itself."""
+        return self._key.sign_recoverable(hash, hasher=None)
 
 
 def signer_of(domain: bytes, message: bytes, signature: bytes) -> str:
@@ -61,13 +73,39 @@ def signer_of(domain: bytes, message: bytes, signature: bytes) -> str:
 
     Raises InvalidRequest if the signature is malformed; a well-formed one by somebody else gives another peer id.
     """
+    return signer_of_hash(_digest(domain, message), signature)
+
+
+def signer_of_hash(hash: bytes, signature: bytes) -> str:
+    """The peer id whose key made `signature` over the 32 bytes of `hash`. Raises InvalidRequest like `signer_of`."""
     if len(signature) != SIGNATURE_BYTES:
         raise InvalidRequest(f"a signature has {SIGNATURE_BYTES} bytes, this one {len(signature)}")
+    if int.from_bytes(signature[32:64]) > _HALF_ORDER:
+        raise InvalidRequest("malformed signature: not in its canonical form (low s)")
     try:
-        key = PublicKey.from_signature_and_message(signature, _digest(domain, message), hasher=None)
+        key = PublicKey.from_signature_and_message(signature, hash, hasher=None)
     except Exception as error:  # coincurve raises ValueError and bare Exception alike
         raise InvalidRequest(f"malformed signature: {error}") from error
     return peer_id_of(key.format())
+
+
+def keccak256(data: bytes) -> bytes:
+    """Keccak-256, as Ethereum has it: not SHA3-256."""
+    return keccak.new(digest_bits=32 * 8, data=data).digest()
+
+
+@lru_cache(4096)
+def address_of(peer_id: str) -> bytes:
+    """The 20-byte EVM address of the key inside `peer_id`. Raises InvalidRequest if there is no such key in it."""
+    prefix = _PEER_ID_PREFIX + _PUBLIC_PREFIX
+    try:
+        decoded = base58.b58decode(peer_id)
+        if not decoded.startswith(prefix):
+            raise ValueError("not a secp256k1 peer id")
+        point = PublicKey(decoded[len(prefix) :]).format(compressed=False)
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest(f"{peer_id!r:.80} is not the peer id of a secp256k1 key: {error}") from error
+    return keccak256(point[1:])[-ADDRESS_BYTES:]
 
 
 def peer_id_of(public_key: bytes) -> str:

@@ -48,13 +48,19 @@ class Journal:
         """Give the memory back; the session can then only be replayed by somebody further up the chain."""
         self._data, self.complete = bytearray(), False
 
+    def rows(self, position: int, count: int) -> codec.Rows | None:
+        """The rows of `count` positions, or None if they are not all here."""
+        if not count or position + count > self.length:
+            return None
+        data = bytes(self._data[position * self._row_bytes : (position + count) * self._row_bytes])
+        return codec.Rows.of(self._wire_dtype, self._hidden_size, data)
+
     def steps(self, stop: int, start: int = 0) -> Iterator[pb.Step]:
-        """Positions `start` to `stop` as replays. Session, hop and sequence number are for the caller to fill in."""
-        for position in range(start, min(stop, self.length), REPLAY_TOKENS):
-            count = min(REPLAY_TOKENS, stop - position, self.length - position)
-            data = bytes(self._data[position * self._row_bytes : (position + count) * self._row_bytes])
-            shape = [count, self._hidden_size]
-            tensor = pb.Tensor(
-                dtype=self._wire_dtype, shape=shape, data=data, digest=codec.digest(self._wire_dtype, shape, data)
+        """Positions `start` to `stop` as replays, for each of which the receiver signs a receipt. Session, hop and
+        sequence number are for the caller to fill in."""
+        stop = min(stop, self.length)
+        for position in range(start, stop, REPLAY_TOKENS):
+            rows = self.rows(position, min(REPLAY_TOKENS, stop - position))
+            yield pb.Step(
+                position=position, count=len(rows), hidden=rows.message(), want=pb.NOTHING, replay=True, seal=True
             )
-            yield pb.Step(position=position, count=count, hidden=tensor, want=pb.NOTHING, replay=True)

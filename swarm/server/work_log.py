@@ -1,0 +1,49 @@
+"""What one session's work on this hop was: kept to be sent again and to be audited, and signed."""
+
+from collections.abc import Sequence
+
+from swarm.server.journal import Journals
+from swarm.trust.writing import ReceiptWriter
+from swarm.wire.codec import Rows
+
+MAX_HELD = 256  # receipts of the hops before this one that wait for something to go along with
+
+
+class WorkLog:
+    """Everything that a session computes goes through `record`; its receipts travel with what it sends on."""
+
+    def __init__(self, journals: Journals, wire_dtype: int, writer: ReceiptWriter):
+        """wire_dtype: a pb.DType."""
+        self._journals, self._writer = journals, writer
+        self.journal = journals.open(wire_dtype)  # of the outputs
+        self._held: list[bytes] = []
+
+    def record(self, position: int, inputs: Rows, outputs: Rows) -> None:
+        """Rows from `position` on, as they came and as they go."""
+        self._journals.record(self.journal, position, outputs.data)
+        self._writer.record(position, inputs, outputs)
+
+    def seal(self, before: Sequence[bytes] = ()) -> None:
+        """Sign what is not signed yet. before: receipts that came along with the inputs."""
+        self._writer.seal(before)
+
+    def outgoing(self, before: Sequence[bytes]) -> list[bytes]:
+        """Receipts to send along with a step: those that came with it, and this hop's own."""
+        held, self._held = self._held, []
+        return [*held, *before, *self._writer.take()]
+
+    def hold(self, receipts: Sequence[bytes]) -> None:
+        """The step that these were to go along with ends here; the next one takes them."""
+        self._held = [*self._held, *receipts][-MAX_HELD:]
+
+    def since(self, index: int) -> tuple[list[bytes], list[bytes]]:
+        """This hop's receipts from number `index` on, and their sketches."""
+        return self._writer.since(index)
+
+    def fetch(self, position: int, count: int) -> Rows | None:
+        """Outputs that were sent on; None if they are not all here any more."""
+        return self.journal.rows(position, count)
+
+    def close(self) -> None:
+        """The session has ended."""
+        self._journals.close(self.journal)
