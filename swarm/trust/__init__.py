@@ -1,0 +1,1 @@
+"""Whether a hop computed what it says: receipts, audits by re-execution, standing."""
