@@ -1,0 +1,60 @@
+"""A few numbers per token that commit a hop to its result, so that it can be audited without shipping whole tensors.
+
+A hop projects what it *added* (output minus input) on K random directions that its own signed roots choose (Fiat and
+Shamir, 1986): known only once the result is fixed, and to everybody. Norms survive random projections (Johnson and
+Lindenstrauss, 1984; with +-1 entries: Achlioptas, 2003), so an auditor who recomputes the result learns from the
+sketch how far the hop's lay from it. Whoever holds the result itself can check the sketch.
+"""
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swarm.errors import InvalidRequest
+
+K = 8  # projections per token: 1 KiB for a chunk of 32; benchmarks/verification.py measures what fewer would miss
+_DOMAIN = b"swarm/sketch/1"
+
+
+def sketch_seed(inputs_root: bytes, outputs_root: bytes) -> bytes:
+    """32 bytes. inputs_root, outputs_root: the 32-byte Merkle roots that the receipt signs."""
+    return hashlib.sha256(_DOMAIN + inputs_root + outputs_root).digest()
+
+
+def projections(seed: bytes, hidden_size: int, k: int = K) -> Tensor:
+    """[hidden_size, k] float32 of +1 and -1, the bits of SHAKE-256 over `seed`."""
+    count = hidden_size * k
+    stream = np.frombuffer(hashlib.shake_256(seed).digest(-(-count // 8)), dtype=np.uint8)
+    bits = np.unpackbits(stream, count=count).astype(np.float32)
+    return torch.from_numpy(2 * bits - 1).view(hidden_size, k)
+
+
+def sketch(x: Tensor, y: Tensor, inputs_root: bytes, outputs_root: bytes) -> Tensor:
+    """x, y [count, hidden_size]: a chunk's inputs and outputs as they are on the wire -> [count, K] float32."""
+    matrix = projections(sketch_seed(inputs_root, outputs_root), x.shape[1])
+    return (y.float() - x.float()) @ matrix
+
+
+def sketch_bytes(values: Tensor) -> bytes:
+    """[count, K] float32 as little-endian bytes, row after row; their SHA-256 is in the receipt."""
+    return values.numpy().astype("<f4", copy=False).tobytes()
+
+
+def parse_sketch(data: bytes, count: int) -> Tensor:
+    """The other way, [count, K]. Raises InvalidRequest for another length; NaN and infinity are left to the audit."""
+    expected = 4 * count * K
+    if len(data) != expected:
+        raise InvalidRequest(f"the sketch of {count} tokens is {expected} bytes, not {len(data)}")
+    return torch.from_numpy(np.frombuffer(data, dtype="<f4").astype(np.float32)).view(count, K)
+
+
+def sketch_agrees(claimed: Tensor, x: Tensor, y: Tensor, inputs_root: bytes, outputs_root: bytes) -> bool:
+    """Whether a hop's sketch is that of its own signed outputs, up to the order of a float32 sum."""
+    own = sketch(x, y, inputs_root, outputs_root)
+    scale = (y.float() - x.float()).norm(dim=1, keepdim=True)
+    return bool(((claimed - own).abs() <= _SUM_ERROR * scale).all())  # False for NaN, too
+
+
+_SUM_ERROR = 1e-4  # of a token's delta; float32 sums of 10,000 terms stay below 1e-5
