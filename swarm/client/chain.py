@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,9 +9,13 @@ import torch
 
 from swarm.client.hop_stream import HopFailed, HopStream
 from swarm.route.route import Hop
+from swarm.trust.checking import ChainReceipts
+from swarm.trust.receipts import NOTHING, Terms
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.identity import address_of
 from swarm.wire.journal import Journal, as_replay
+from swarm.wire.session_id import new_session_id
 from swarm.wire.transport import Peer
 
 
@@ -38,10 +41,11 @@ class Chain:
 
     def __init__(self, options: SessionOptions):
         self.options = options
-        self.id = os.urandom(16)
+        self.id = new_session_id()
         self.streams: list[HopStream] = []
         self.retired: list[HopStream] = []
         self.inbox: asyncio.Queue[pb.Step | HopFailed] = asyncio.Queue()
+        self.receipts = ChainReceipts()
         self.sent = Journal(options.hidden_size, codec.wire_dtype(options.wire_dtype))  # to the first hop
         self.shadow: HopStream | None = None  # will take the first hop's place, and gets a copy of what that gets
         self.on_leaving: Callable[[HopStream], None] = lambda stream: None
@@ -62,15 +66,20 @@ class Chain:
         peers: Iterable[Peer],
         after: HopStream | None = None,
         timeout_s: float = math.inf,
+        live_from: int = 0,
     ) -> list[HopStream]:
         """Open the session on consecutive `hops`, which reserves their pages and connects each to the next, and the
-        last to `after`. All or none: raises HopFailed naming the first that refused."""
+        last to `after`. All or none: raises HopFailed naming the first that refused.
+
+        live_from: positions below this will be replayed to them.
+        """
         timeout_s = min(timeout_s, self.options.open_timeout_s)
-        streams = [HopStream(hop, peer, self.id, self._receive) for hop, peer in zip(hops, peers, strict=True)]
-        opening = [
-            stream.open(self._open_request(stream.hop, following), timeout_s)
+        streams = [HopStream(hop, peer, self._receive) for hop, peer in zip(hops, peers, strict=True)]
+        requests = [
+            self._open_request(stream.hop, following)
             for stream, following in zip(streams, [*streams[1:], after], strict=True)
         ]
+        opening = [stream.open(request, timeout_s) for stream, request in zip(streams, requests, strict=True)]
         try:
             outcomes = await asyncio.gather(*opening, return_exceptions=True)
             failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
@@ -80,7 +89,17 @@ class Chain:
             for stream in streams:
                 stream.close()
             raise
+        for stream, request in zip(streams, requests, strict=True):
+            terms = _receipt_terms(stream.hop, request)
+            stream.receipts = self.receipts.expect(terms, stream.hop.peer.peer_id, live_from)
         return streams
+
+    async def collect_receipts(self, streams: Iterable[HopStream]) -> None:
+        """Let these hops sign what they have computed, and ask them for what they signed and nobody passed on."""
+        streams = [stream for stream in streams if not stream.failure]
+        for answer in await asyncio.gather(*(stream.seal(self.next_seq()) for stream in streams)):
+            for receipt in answer.receipts if answer else ():
+                self.receipts.add(receipt)
 
     def _open_request(self, hop: Hop, following: HopStream | None) -> pb.Open:
         request = pb.Open(
@@ -111,11 +130,13 @@ class Chain:
         for stream in leaving:
             stream.close()
 
-    async def send(self, position: int, rows: torch.Tensor, want: int) -> None:
-        """Send a step to the first hop. rows: [tokens, hidden_size]. Raises HopFailed."""
-        tensor = codec.encode(rows, self.options.wire_dtype)
-        self.sent.record(position, tensor.data)
-        step = pb.Step(position=position, count=len(rows), want=want, hidden=tensor)
+    async def send(self, position: int, hidden: torch.Tensor, want: int, seal: bool = False) -> None:
+        """Send a step to the first hop. hidden: [tokens, hidden_size]. seal: every hop signs what it has computed up to
+        here. Raises HopFailed."""
+        rows = codec.to_rows(hidden, self.options.wire_dtype)
+        self.sent.record(position, rows.data)
+        self.receipts.sent(position, rows.digests)
+        step = pb.Step(position=position, count=len(rows), want=want, hidden=rows.message(), seal=seal)
         await self.write(0, step)
         if self.shadow:
             try:
@@ -178,3 +199,19 @@ class Chain:
             await self.streams[index + 1].send(step)
         except HopFailed as failure:
             self.inbox.put_nowait(failure)
+
+
+def _receipt_terms(hop: Hop, request: pb.Open) -> Terms:
+    """What the receipts of a hop opened by `request` have to say of it."""
+    return Terms(
+        session=request.session_id,
+        attempt=request.seq,
+        peer=address_of(hop.peer.peer_id),
+        start=request.start,
+        stop=request.stop,
+        weights=request.weights or NOTHING,
+        format=f"{hop.peer.quant}/{hop.peer.dtype}",
+        numerics_id=hop.peer.numerics_id,
+        wire_dtype=request.wire_dtype,
+        quote=request.quote or NOTHING,
+    )

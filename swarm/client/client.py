@@ -15,8 +15,9 @@ from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch, SwarmError
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.ends import ModelEnds
 from swarm.route.directory import Directory
-from swarm.route.local import find_swarm
+from swarm.route.local import find_swarm, receipts_file
 from swarm.route.record import PeerInfo
+from swarm.trust.store import ReceiptStore
 from swarm.wire.codec import DTYPES
 from swarm_kernels import QUANTS
 
@@ -89,8 +90,9 @@ class Client:
             seconds_per_price,
         )  # fmt: skip
         self._router: Router = wait(self._join(addresses, terms, wire_dtype))
+        self.receipts = ReceiptStore(receipts_file())
         self._generator = Generator(
-            self._checkpoint, self.tokenizer, self._router, self._heads_for, self._limits, wire_dtype
+            self._checkpoint, self.tokenizer, self._router, self._heads_for, self._limits, wire_dtype, self.receipts
         )
         try:
             self._ends = wait(self._load_ends())
@@ -132,6 +134,7 @@ class Client:
         if not self._closed:
             self._closed = True
             wait(self._leave())
+            self.receipts.close()
             for loading in self._heads.values():
                 if loading.done() and not loading.cancelled() and not loading.exception():
                     loading.result().close()

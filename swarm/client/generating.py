@@ -1,5 +1,6 @@
 """From a prompt's tokens to a finished generation: sessions, tokens, text."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from swarm.errors import InvalidRequest
 from swarm.model.checkpoint import Checkpoint
 from swarm.route.record import PeerInfo
 from swarm.route.route import Hop
+from swarm.trust.store import ReceiptStore
 from swarm.wire.codec import DTYPES
 from swarm.wire.transport import join_address
 
@@ -34,10 +36,12 @@ class Generator:
         heads_for: Callable[[Iterable[PeerInfo]], Awaitable[Heads]],
         limits: ClientLimits,
         wire_dtype: str | None,
+        store: ReceiptStore,
     ):
         """heads_for: the head that suits a chain of these peers. wire_dtype: None: what the peers compute in."""
         self._checkpoint, self._config, self._tokenizer = checkpoint, checkpoint.config, tokenizer
         self._router, self._heads_for, self._limits, self._wire_dtype = router, heads_for, limits, wire_dtype
+        self._store = store
 
     async def run(self, generation: Generation, options: GenerateOptions) -> AsyncIterator[str]:
         """Fill `generation` token by token, yielding new text. Peers that fail are replaced within the session; if that
@@ -56,6 +60,7 @@ class Generator:
         while True:
             session = await self.open_session(max_tokens, len(prompt) + len(generation.token_ids))
             session.recovery.on_wait = partial(setattr, generation, "status")
+            session.receipts.on_receipt = self._store.add
             generation.route = [_public(hop) for hop in session.hops]
             before, tokens = list(generation.repairs), len(generation.token_ids)
             try:
@@ -76,8 +81,11 @@ class Generator:
                 self._note_failure(failure, attempts)
                 generation.reroutes += 1
             finally:
+                if not asyncio.current_task().cancelling():
+                    await session.settle()
                 session.close()
-                generation.receipts += session.receipts()
+                generation.receipts += session.receipts.all()
+                generation.faults += session.receipts.faults
 
     async def _decode(self, session: Session, tokens: list[int], sampler: Sampler) -> AsyncIterator[int]:
         """Tokens that follow `tokens`, without end."""

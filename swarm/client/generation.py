@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from swarm.trust.checking import Fault
+from swarm.trust.receipts import SignedReceipt
+
 
 @dataclass(frozen=True)
 class Hop:
@@ -10,21 +13,6 @@ class Hop:
     peer_id: str
     blocks: tuple[int, int]  # start, stop
     address: str
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What one hop sent on over consecutive positions of one session, by digest.
-
-    `digest` is a SHA-256 hash chain over the digests of every tensor that the hop says it sent. Each of them was
-    checked by whoever received the tensor. Receipts are not signed.
-    """
-
-    peer_id: str
-    blocks: tuple[int, int]
-    first_position: int
-    count: int
-    digest: bytes
 
 
 @dataclass(frozen=True)
@@ -56,7 +44,8 @@ class Generation:
     token_ids: list[int] = field(default_factory=list)  # new tokens only
     finish_reason: str = ""  # "length", "eos" or "stop"
     route: list[Hop] = field(default_factory=list)  # of the chain that computed the last token
-    receipts: list[Receipt] = field(default_factory=list)
+    receipts: list[SignedReceipt] = field(default_factory=list)  # what the hops signed, checked; by hop, in order
+    faults: list[Fault] = field(default_factory=list)  # of peers whose receipts are missing or do not fit
     timings: list[HopTiming] = field(default_factory=list)  # per hop of `route`
     reroutes: int = 0  # how often part of the chain, or all of it, was replaced because a peer failed
     repairs: list[Repair] = field(default_factory=list)

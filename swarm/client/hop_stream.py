@@ -1,20 +1,21 @@
 """The client's own stream to one hop of a session's chain."""
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
 
-from swarm.client.generation import HopTiming, Receipt
+from swarm.client.generation import HopTiming
 from swarm.errors import PeerBusy, PeerUnreachable, SwarmError, from_wire
 from swarm.route.route import Hop
+from swarm.trust.checking import HopReceipts
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer, unreachable
 
 SILENCE_S = 0.35  # a hop that says nothing for so long when asked, beyond the way there and back, is taken for hung
 REROUTE_TIMEOUT_S = 5.0  # dialling another hop, which may be behind a firewall, included
+EVIDENCE_TIMEOUT_S = 2.0  # for receipts and rows out of a journal: later than this, they count as withheld
 
 
 class HopFailed(SwarmError):
@@ -33,17 +34,16 @@ class HopFailed(SwarmError):
 class HopStream:
     """One hop. Answers to what was asked here are returned to the asker; everything else goes to `receive`."""
 
-    def __init__(self, hop: Hop, peer: Peer, session_id: bytes, receive: "Receive"):
+    def __init__(self, hop: Hop, peer: Peer, receive: "Receive"):
         self.hop, self.peer = hop, peer
         self.timing = HopTiming()
         self.sent_bytes = 0  # of activations, on this stream
         self.received_bytes = 0
         self.failure: HopFailed | None = None  # why it has to be replaced
         self.filled = True  # False: it replaces another, and its cache may not be complete yet
-        self.tokens = 0  # answered through this hop
-        self.first_position = 0
+        self.receipts: HopReceipts  # once it is open
+        self.answered = 0  # positions below this were answered through this hop
         self.round_trip_s = 0.0  # of opening, which is more than one way there and back
-        self._chain = hashlib.sha256(session_id)
         self._receive = receive
         self._stream: grpc.aio.StreamStreamCall | None = None
         self._reader: asyncio.Task | None = None
@@ -107,20 +107,28 @@ class HopStream:
         finally:
             asking.cancel()
 
-    def account(self, visit: pb.Visit, position: int, count: int) -> None:
-        """Book what the hop says of an answered step."""
-        if not self.tokens:
-            self.first_position = position
-        self.tokens += count
+    async def seal(self, seq: int, sketches: bool = False) -> pb.Sealed | None:
+        """Let the hop sign what it has computed, and get the receipts that have not come yet; None if it is silent or
+        gone. seq: an unused sequence number."""
+        request = pb.Seal(seq=seq, first=0 if sketches else len(self.receipts.receipts), sketches=sketches)
+        return await self._ask_evidence(pb.ToServer(seal=request), seq)
+
+    async def fetch(self, position: int, count: int, seq: int) -> pb.Rows | None:
+        """Outputs out of the hop's journal; None if it is silent or gone. seq: an unused sequence number."""
+        return await self._ask_evidence(pb.ToServer(fetch=pb.Fetch(seq=seq, position=position, count=count)), seq)
+
+    async def _ask_evidence(self, message: pb.ToServer, seq: int) -> "Answer | None":
+        try:
+            return await self._ask(message, seq, EVIDENCE_TIMEOUT_S + self.round_trip_s)
+        except (TimeoutError, HopFailed):
+            return None
+
+    def account(self, visit: pb.Visit, stop: int) -> None:
+        """Book what the hop says of an answered step, which ended before position `stop`."""
+        self.answered = stop
         self.timing.steps += 1
         self.timing.queue_s += visit.queue_us / 1e6
         self.timing.compute_s += visit.compute_us / 1e6
-        self._chain.update(visit.digest)
-
-    def receipt(self) -> Receipt:
-        """Over everything that was answered through this hop."""
-        blocks = (self.hop.start, self.hop.stop)
-        return Receipt(self.hop.peer.peer_id, blocks, self.first_position, self.tokens, self._chain.digest())
 
     def failed(self, what: str) -> HopFailed:
         """The hop is no good any more; returns the error to raise."""
@@ -132,7 +140,7 @@ class HopStream:
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
             raise self._broken(error) from error
 
-    async def _ask(self, message: pb.ToServer, seq: int, timeout_s: float) -> pb.Progress | pb.Rerouted:
+    async def _ask(self, message: pb.ToServer, seq: int, timeout_s: float) -> "Answer":
         """Raises TimeoutError, or HopFailed if the hop fails meanwhile."""
         answer = self._asked[seq] = asyncio.get_running_loop().create_future()
         try:
@@ -156,7 +164,7 @@ class HopStream:
 
     async def _sort(self, message: pb.ToClient) -> None:
         kind = message.WhichOneof("kind")
-        if kind in ("rerouted", "progress"):
+        if kind in ("rerouted", "progress", "rows", "sealed"):
             answer = getattr(message, kind)
             asked = self._asked.get(answer.seq)
             if asked and not asked.done():
@@ -195,6 +203,7 @@ class HopStream:
             asked.cancel()
 
 
+Answer = pb.Progress | pb.Rerouted | pb.Rows | pb.Sealed
 Receive = Callable[[HopStream, pb.ToClient | HopFailed], Awaitable[None]]
 
 

@@ -140,7 +140,8 @@ class Recovery:
             following = after.hop.peer if after else None
             hops = await self._spares.replacement(lost, before, following, self._chain.sent.length, full)
             try:
-                return await self._chain.open_streams(hops, map(self._connect, hops), after, SPARE_TIMEOUT_S)
+                replayed = self._chain.sent.length
+                return await self._chain.open_streams(hops, map(self._connect, hops), after, SPARE_TIMEOUT_S, replayed)
             except HopFailed as failure:
                 if isinstance(failure.cause, PeerUnreachable):
                     for peer_id in failure.peer_ids:
@@ -219,6 +220,9 @@ class Recovery:
                 self._drop_shadow(streams)  # the repair that is now due replaces both
                 return
         self._chain.shadow = None
+        for stream in streams:
+            stream.receipts.live_from = self._chain.sent.length
+        await self._chain.collect_receipts([leaver])
         self._chain.splice(index, index, streams)
         self._record([leaver], self._chain.sent.length, time.monotonic() - started, planned=True)
 

@@ -9,11 +9,12 @@ import torch
 
 from swarm.client.chain import Chain, SessionOptions
 from swarm.client.deadline import MOST_PATIENCE_S, StepClock, at_work, silent, stuck_before
-from swarm.client.generation import HopTiming, Receipt
+from swarm.client.generation import HopTiming
 from swarm.client.hop_stream import HopFailed, HopStream, is_recoverable
 from swarm.client.recovery import Recovery, Spares
 from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.route.route import Hop
+from swarm.trust.checking import ChainReceipts, FaultKind
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
@@ -21,6 +22,8 @@ from swarm.wire.transport import Peer
 CHUNK_TOKENS = 256  # of a prompt in one message (MAX_STEP_TOKENS or less): hops work on several chunks at once
 WINDOW_TOKENS = 4 * CHUNK_TOKENS  # unanswered tokens on their way
 STEPS_PER_OBSERVATION = 16  # of a chain's speed
+SEAL_TOKENS = 32  # after which every hop signs a receipt
+SEAL_S = 1.0  # or after this time
 
 
 @dataclass
@@ -64,6 +67,13 @@ class Session:
         self._clock = StepClock()
         self.recovery = Recovery(self._chain, spares) if spares else None
         self._attempts = 0  # repairs since the last answer
+        self._sealed, self._unsealed = time.monotonic(), 0  # when the last seal was asked for, and tokens since
+        self._arrived: list[bytes] = []  # receipts that wait to be checked
+
+    @property
+    def receipts(self) -> ChainReceipts:
+        """What the hops have signed, including those that were replaced."""
+        return self._chain.receipts
 
     @property
     def hops(self) -> list[Hop]:
@@ -94,9 +104,13 @@ class Session:
             self.recovery.close()
         self._chain.close()
 
-    def receipts(self) -> list[Receipt]:
-        """One for each hop that answered anything, those that were replaced first."""
-        return [stream.receipt() for stream in [*self._chain.retired, *self._chain.streams] if stream.tokens]
+    async def settle(self) -> None:
+        """Get receipts for all that was answered. For when nothing more is to be computed."""
+        self._check_receipts()
+        await self._chain.collect_receipts(self._chain.streams)
+        for stream in self._chain.streams:
+            if not stream.failure and not stream.receipts.signed_until(stream.answered):
+                self.receipts.blame(stream.hop.peer.peer_id, FaultKind.MISSING, f"up to position {stream.answered}")
 
     # --- computing ---------------------------------------------------------------------------------------------------
 
@@ -140,12 +154,27 @@ class Session:
             rows = call.hidden[call.sent : call.sent + CHUNK_TOKENS]
             final = call.sent + len(rows) == len(call.hidden)
             want = call.want if final or call.want == pb.ALL else pb.NOTHING
-            await self._chain.send(call.position + call.sent, rows, want)
+            await self._chain.send(call.position + call.sent, rows, want, self._is_seal_due(len(rows)))
             call.sent += len(rows)
+        self._check_receipts()  # now, while the hops compute
         step = await self._next_answer(call)
+        self._arrived += step.receipts
         if step.seq >= call.first_seq:
             call.outputs += self._check_answer(step, call)
             call.answered += step.count
+
+    def _is_seal_due(self, tokens: int) -> bool:
+        """Whether the hops are to sign a receipt after so many further tokens: a message of a prompt has its own."""
+        now, self._unsealed = time.monotonic(), self._unsealed + tokens
+        due = tokens > 1 or self._unsealed >= SEAL_TOKENS or now - self._sealed > SEAL_S
+        if due:
+            self._sealed, self._unsealed = now, 0
+        return due
+
+    def _check_receipts(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        for receipt in arrived:
+            self.receipts.add(receipt)
 
     def _check_answer(self, step: pb.Step, call: _Call) -> list[torch.Tensor]:
         """Check what the last hop returned, which is untrusted, and decode it."""
@@ -155,16 +184,19 @@ class Session:
         if not fits or len(step.visits) != len(streams):
             raise last.failed(f"answered for positions {step.position}:{step.position + step.count}")
         for stream, visit in zip(streams, step.visits, strict=True):
-            stream.account(visit, step.position, step.count)
+            stream.account(visit, step.position + step.count)
             stream.filled = True
         final = step.position + step.count == call.end
         rows = step.count if call.want == pb.ALL else 1 if final else 0
         if not rows:
             return []
         try:
-            return [codec.decode(step.hidden, (rows, self._options.hidden_size), self._options.wire_dtype)]
+            answered = codec.read_rows(step.hidden, (rows, self._options.hidden_size), self._options.wire_dtype)
         except InvalidRequest as error:
             raise last.failed(f"answered with a tensor of {error}") from error
+        for position, digest in enumerate(answered.digests, step.position + step.count - rows):
+            self.receipts.received(position, digest, last.receipts)
+        return [answered.tensor()]
 
     # --- waiting, and what to do when it takes long ------------------------------------------------------------------
 

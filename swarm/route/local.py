@@ -21,6 +21,11 @@ def swarm_home() -> Path:
     return Path(os.environ.get("SWARM_HOME") or Path.home() / ".cache" / "swarm")
 
 
+def receipts_file(server: str = "") -> Path:
+    """Where receipts are kept: this user's as a client, or those that the server with this peer id signed."""
+    return swarm_home() / "receipts" / f"{server or 'client'}.db"
+
+
 def peers_from_environment() -> list[str]:
     """The addresses in SWARM_PEERS, separated by spaces or commas."""
     return os.environ.get("SWARM_PEERS", "").replace(",", " ").split()

@@ -19,8 +19,14 @@ from swarm.server.outlet import Outlet
 from swarm.server.runner import Runner, Slice
 from swarm.server.scheduler import BatchLimits, Scheduler
 from swarm.server.sessions import Session, SessionKey, failure
+from swarm.server.work_log import WorkLog
+from swarm.trust.receipts import NOTHING, Terms
+from swarm.trust.store import ReceiptStore
+from swarm.trust.writing import ReceiptWriter
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.identity import Identity
+from swarm.wire.session_id import check_session_id
 from swarm.wire.transport import max_message_bytes
 
 OPEN_TIMEOUT_S = 10.0  # a stream that has not opened a session by then is closed
@@ -41,10 +47,21 @@ class Handler:
     """The service's three methods over one block range. Lives in the event loop.
 
     record: what this peer announces; its range, model and revision are what sessions are checked against.
+    identity, receipts: with what it signs for its work, and where it keeps what it signed.
     """
 
-    def __init__(self, record: pb.PeerRecord, hidden_size: int, runner: Runner, pool: PagePool, limits: Limits):
+    def __init__(
+        self,
+        record: pb.PeerRecord,
+        hidden_size: int,
+        runner: Runner,
+        pool: PagePool,
+        limits: Limits,
+        identity: Identity,
+        receipts: ReceiptStore,
+    ):
         self.record, self._hidden_size, self._pool, self._limits = record, hidden_size, pool, limits
+        self._identity, self._receipts = identity, receipts
         self.scheduler = Scheduler(runner, self._deliver, lambda session: pool.free(session.pages), limits.batch)
         self.links = Links(max_message_bytes(hidden_size), self._undelivered, self._refused)
         self.journals = Journals(hidden_size, limits.journal_bytes)
@@ -118,7 +135,7 @@ class Handler:
         reached."""
         self._check_open(request)
         session = Session(request, self._pool.allocate(request.max_tokens), self._hidden_size)
-        writer = ReceiptWriter(self._identity, self._terms(request), self.on_signed)
+        writer = ReceiptWriter(self._identity, self._terms(request), self._receipts.add)
         session.log = WorkLog(self.journals, request.wire_dtype, writer)
         self._sessions[session.key] = session
         self.scheduler.add(session)
@@ -138,8 +155,9 @@ class Handler:
 
     def _check_open(self, request: pb.Open) -> None:
         record = self.record
-        if len(request.session_id) != 16 or (request.session_id, request.start) in self._sessions:
-            raise InvalidRequest("a session id is 16 random bytes that are not in use")
+        check_session_id(request.session_id, time.time())
+        if (request.session_id, request.start) in self._sessions:
+            raise InvalidRequest("this session is open here already")
         if request.model != record.model:
             raise InvalidRequest(f"this peer serves {record.model!r}, not {request.model!r}")
         if request.revision != record.revision:
@@ -156,10 +174,30 @@ class Handler:
                 f"a context of {request.max_tokens} tokens is longer than this peer allows ({self._limits.max_context})"
             )
         codec.torch_dtype(request.wire_dtype)
+        if len(request.quote) not in (0, 32):
+            raise InvalidRequest(f"a quote is named by 32 bytes, not {len(request.quote)}")
         if self.draining:
             raise PeerBusy("this peer is leaving the swarm")
         if len(self._sessions) >= self._limits.max_sessions:
             raise PeerBusy(f"all {self._limits.max_sessions} sessions of this peer are in use")
+        # Last, for it is remembered: two openings under one name could make two receipts that look like a fraud.
+        if not self._receipts.remember_opening(request.session_id, request.start, request.seq):
+            raise InvalidRequest("this session was opened here before; open it again under a higher number")
+
+    def _terms(self, request: pb.Open) -> Terms:
+        """What this peer's receipts for a session say of it."""
+        return Terms(
+            session=request.session_id,
+            attempt=request.seq,
+            peer=self._identity.address,
+            start=request.start,
+            stop=request.stop,
+            weights=NOTHING,
+            format=f"{self.record.quant}/{self.record.dtype}",
+            numerics_id=self.record.numerics_id,
+            wire_dtype=request.wire_dtype,
+            quote=request.quote or NOTHING,
+        )
 
     # --- steps in and out --------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from swarm.model.blocks import BlockRange, check_block_range
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.families import ModelConfig
 from swarm.route.directory import RECORD_LIFE_S, Directory
-from swarm.route.local import announced, claimed_identity, known_addresses
+from swarm.route.local import announced, claimed_identity, known_addresses, receipts_file
 from swarm.route.record import VERSION, costs_message
 from swarm.server.handler import Handler, Limits
 from swarm.server.kv_cache import PagePool
@@ -25,6 +25,7 @@ from swarm.server.meter import Meter, measure
 from swarm.server.neighbours import Neighbours
 from swarm.server.placing import MEMORY_SHARE, Assignment, Placing, affordable_blocks, free_bytes, measure_speed
 from swarm.server.runner import Runner
+from swarm.trust.store import ReceiptStore
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
 from swarm.wire.tls import make_certificate
@@ -118,7 +119,9 @@ class Server:
         limits = Limits(
             config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
         )
-        self.handler = Handler(self.record, model.hidden_size, Runner(blocks, pool), pool, limits)
+        self.handler = Handler(
+            self.record, model.hidden_size, Runner(blocks, pool), pool, limits, self.identity, self._open_store()
+        )
         self.handler.scheduler.on_batch = self.meter.observe_batch
         await self._serve(model)
 
@@ -156,6 +159,11 @@ class Server:
         finally:
             announcing.cancel()
         return blocks, pool
+
+    def _open_store(self) -> ReceiptStore:
+        store = ReceiptStore(receipts_file(self.identity.peer_id))
+        self._stack.callback(store.close)
+        return store
 
     def _make_record(self, model: ModelConfig) -> pb.PeerRecord:
         """What is known before any block is chosen."""

@@ -157,7 +157,7 @@ def _parse(data: bytes) -> tuple[Receipt, bytes]:
     signature = data[offset:]
     if len(signature) != SIGNATURE_BYTES:
         raise InvalidRequest("a receipt whose parts do not fill its length")
-    if not (start < stop and 0 < count and position + count < 2**32):
+    if not (start < stop and count > 0 and position + count < 2**32):
         raise InvalidRequest(f"a receipt for {count} positions of blocks {start}:{stop}")
     terms = Terms(session, attempt, peer, start, stop, weights, words[0], words[1], wire_dtype, quote)
     return Receipt(terms, index, position, count, inputs, outputs, sketch, upstream, previous, time_ms), signature

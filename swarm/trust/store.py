@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -46,7 +47,7 @@ class ReceiptStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = self._connect()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="receipts")
-        self._waiting: list[SignedReceipt] = []
+        self._waiting: deque[SignedReceipt] = deque()
         self._since_prune = 0
 
     def _connect(self) -> sqlite3.Connection:
@@ -98,7 +99,9 @@ class ReceiptStore:
         self._database.close()
 
     def _flush(self) -> None:
-        batch, self._waiting = self._waiting, []
+        batch = []
+        while self._waiting:  # what is added meanwhile is taken as well, or, being the only one then, starts a new round
+            batch.append(self._waiting.popleft())
         try:
             with closing(self._connect()) as database:
                 database.execute("BEGIN IMMEDIATE")
