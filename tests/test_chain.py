@@ -23,6 +23,7 @@ from swarm.client.hop_stream import HopFailed
 from swarm.client.session import Session
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.session_id import new_session_id
 from swarm.wire.transport import MAX_STEP_TOKENS
 
 HIDDEN = 576
@@ -231,7 +232,9 @@ def test_a_bad_step_gets_one_line_and_costs_nobody_else(client, expected, change
         ({"model": "other"}, swarm.InvalidRequest, "serves 'demo'"),
         ({"start": 0, "stop": 30}, swarm.InvalidRequest, "this peer serves blocks"),
         ({"start": 9, "stop": 3}, swarm.InvalidRequest, "this peer serves blocks"),
-        ({"session_id": b"short"}, swarm.InvalidRequest, "16 random bytes"),
+        ({"session_id": b"short"}, swarm.InvalidRequest, "a UUID of version 7"),
+        ({"session_id": bytes(6) + new_session_id()[6:]}, swarm.InvalidRequest, "start a new session"),
+        ({"quote": b"short"}, swarm.InvalidRequest, "a quote is named by 32 bytes"),
         ({"wire_dtype": 50}, swarm.InvalidRequest, "dtype"),
     ],
 )
@@ -241,6 +244,23 @@ def test_a_bad_open_is_refused_with_its_reason(client, changes, error, complaint
     assert complaint in answer.failure.message
 
 
+def test_a_session_cannot_be_opened_again_under_the_same_number(client):
+    """Or a client could make an honest peer sign two different receipts for the same work."""
+    request = open_request(client)
+    assert first_answer(client, request).HasField("opened")
+    for changes in ({}, {"max_tokens": 11}):
+        again = open_request(client, session_id=request.open.session_id, **changes)
+        assert "opened here before" in wait_until_free(client, again).failure.message
+    assert first_answer(client, open_request(client, session_id=request.open.session_id, seq=1)).HasField("opened")
+
+
+def wait_until_free(client: swarm.Client, request: pb.ToServer) -> pb.ToClient:
+    """The answer once the session that is open under this id has been closed, which takes the server a moment."""
+    while "open here already" in (answer := first_answer(client, request)).failure.message:
+        time.sleep(0.01)
+    return answer
+
+
 def test_a_stream_must_begin_with_open(client):
     answer = first_answer(client, pb.ToServer(step=pb.Step()))
     assert "must open a session" in answer.failure.message
@@ -248,7 +268,7 @@ def test_a_stream_must_begin_with_open(client):
 
 def open_request(client: swarm.Client, **changes: object) -> pb.ToServer:
     fields = {
-        "session_id": os.urandom(16),
+        "session_id": new_session_id(),
         "model": "demo",
         "revision": client._checkpoint.revision,
         "start": 0,

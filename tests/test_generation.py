@@ -86,8 +86,9 @@ def test_the_route_covers_the_model_in_order(local, client):
     for hop in out.route:
         start, stop = served[hop.peer_id]
         assert start <= hop.blocks[0] < hop.blocks[1] <= stop
-    assert [receipt.blocks for receipt in out.receipts] == [hop.blocks for hop in out.route]
-    assert all(receipt.count == len(out.prompt_token_ids) + 1 for receipt in out.receipts)
+    for hop in out.route:
+        signed = [receipt.count for receipt in out.receipts if receipt.peer_id == hop.peer_id]
+        assert sum(signed) == len(out.prompt_token_ids) + 1
 
 
 @pytest.fixture(scope="module")

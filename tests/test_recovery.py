@@ -96,11 +96,18 @@ def test_what_a_hop_still_has_to_be_filled_with_reaches_a_successor_that_was_rep
     async def scenario() -> list[pb.Step]:
         links = FakeLinks()
         request = pb.Open(session_id=b"s" * 16, stop=10, wire_dtype=pb.FLOAT32, max_tokens=100, seq=5)
-        outlet = Outlet(request, links, Journals(HIDDEN, 2**20), lambda step: None)
+        journals = Journals(HIDDEN, 2**20)
+        journal = journals.open(pb.FLOAT32)
+        outlet = Outlet(request, links, journal, lambda step: None)
+
+        def send(step: pb.Step) -> None:
+            journals.record(journal, step.position, step.hidden.data)
+            outlet.send(step)
+
         await outlet.connect(pb.Endpoint(peer_id="old"))
-        outlet.send(replay(0, 8, seq=7))
+        send(replay(0, 8, seq=7))
         await outlet.reroute(pb.Reroute(next=pb.Endpoint(peer_id="new"), seq=10, answered=16))
-        outlet.send(replay(8, 8, seq=7))
+        send(replay(8, 8, seq=7))
         return links.links["new"].sent
 
     sent = asyncio.run(scenario())
@@ -219,7 +226,7 @@ def test_asking_a_broken_stream_again_and_again_neither_grows_nor_complains():
 
     async def scenario() -> int:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-        stream = HopStream(Hop(peer("x"), 0, 10), SimpleNamespace(peer_id="x", address="x"), b"s", None)
+        stream = HopStream(Hop(peer("x"), 0, 10), SimpleNamespace(peer_id="x", address="x"), None)
         stream._stream = BrokenCall()
         for seq in range(50):
             assert await stream.probe(seq) is None

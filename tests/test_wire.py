@@ -94,9 +94,22 @@ def test_a_tensor_that_is_not_what_it_claims_is_refused(message, complaint):
         codec.decode(message, (2, 8), torch.float32)
 
 
-def test_the_digest_covers_the_shape():
+def test_the_digest_covers_shape_and_dtype():
     data = bytes(64)
-    assert codec.digest(pb.FLOAT32, [2, 8], data) != codec.digest(pb.FLOAT32, [8, 2], data)
+    digests = [
+        codec.tensor_digest(codec.row_digests(dtype, columns, data))
+        for dtype, columns in [(pb.FLOAT32, 8), (pb.FLOAT32, 2), (pb.BFLOAT16, 8), (pb.FLOAT16, 8)]
+    ]
+    assert len(set(digests)) == len(digests)
+
+
+@given(st.integers(1, 12), st.integers(0, 12), st.integers(0, 12))
+def test_a_row_has_the_same_digest_however_rows_are_cut_into_messages(count, first, second):
+    cut, other = sorted((min(first, count), min(second, count)))
+    whole = codec.to_rows(torch.randn(count, 5), torch.float32)
+    parts = [whole[:cut], whole[cut:other], whole[other:]]
+    assert codec.Rows.join(parts) == whole
+    assert [digest for part in parts for digest in codec.Rows.of(pb.FLOAT32, 5, part.data).digests] == whole.digests
 
 
 def test_certificates_are_small_and_junk_is_refused():

@@ -100,7 +100,7 @@ class ReceiptStore:
 
     def _flush(self) -> None:
         batch = []
-        while self._waiting:  # what is added meanwhile is taken as well, or, being the only one then, starts a new round
+        while self._waiting:  # what is added from now on is taken too, or is the first of the next round
             batch.append(self._waiting.popleft())
         try:
             with closing(self._connect()) as database:
