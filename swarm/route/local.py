@@ -21,6 +21,16 @@ def swarm_home() -> Path:
     return Path(os.environ.get("SWARM_HOME") or Path.home() / ".cache" / "swarm")
 
 
+def digests_folder() -> Path:
+    """Where digests of weights are kept, see swarm.model.digest_cache."""
+    return swarm_home() / "digests"
+
+
+def standing_file() -> Path:
+    """Where clients keep what they know of peers, see swarm.trust.book."""
+    return swarm_home() / "standing.sqlite"
+
+
 def peers_from_environment() -> list[str]:
     """The addresses in SWARM_PEERS, separated by spaces or commas."""
     return os.environ.get("SWARM_PEERS", "").replace(",", " ").split()
