@@ -1,5 +1,7 @@
 """Fixtures shared by all tests."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -16,6 +18,19 @@ settings.load_profile("swarm")
 def _one_thread():
     """Tests run beside servers of their own, and torch's threads stall when they have to share a core."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory):
+    """What tests learn of peers is not for this user's clients to remember. Who looks for a swarm on this machine sets
+    a home of its own."""
+    before = os.environ.get("SWARM_HOME")
+    os.environ["SWARM_HOME"] = str(tmp_path_factory.mktemp("home"))
+    yield
+    if before is None:
+        del os.environ["SWARM_HOME"]
+    else:
+        os.environ["SWARM_HOME"] = before
 
 
 @pytest.fixture(scope="session")

@@ -195,6 +195,9 @@ def test_a_replacement_is_what_the_client_would_have_chosen_in_the_first_place(c
         async def peers(self, model: str) -> list[PeerInfo]:
             return [peer("other", **changes)]
 
+        async def accusations(self, model: str) -> dict[str, bytes]:
+            return {}
+
         async def leave(self) -> None:
             pass
 

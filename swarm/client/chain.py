@@ -29,6 +29,7 @@ class SessionOptions:
     open_timeout_s: float
     step_timeout_s: float  # for an answer from a chain of which every hop says that it is at work
     coverage_timeout_s: float = 30.0  # wait for somebody to serve blocks that nobody serves any more
+    weights: Callable[[int, int], bytes] = lambda start, stop: b""  # root that a range of blocks should have
     max_repairs: int = 8  # hops replaced without a step answered in between
 
 
@@ -110,6 +111,8 @@ class Chain:
             stop=hop.stop,
             wire_dtype=codec.wire_dtype(self.options.wire_dtype),
             max_tokens=self.options.max_tokens,
+            weights=self.options.weights(hop.start, hop.stop),
+            quote=hop.peer.quote,
             seq=self.next_seq(),  # what is still on its way to the hop that this one replaces is older
         )
         if following:

@@ -13,10 +13,12 @@ from swarm.client.stream import OnPiece, Stream, drain
 from swarm.client.view import SwarmView
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch, SwarmError
 from swarm.model.checkpoint import open_checkpoint
+from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
 from swarm.route.directory import Directory
-from swarm.route.local import find_swarm, receipts_file
+from swarm.route.local import digests_folder, find_swarm, receipts_file, standing_file
 from swarm.route.record import PeerInfo
+from swarm.trust.book import Book
 from swarm.trust.store import ReceiptStore
 from swarm.wire.codec import DTYPES
 from swarm_kernels import QUANTS
@@ -101,7 +103,10 @@ class Client:
             raise
 
     async def _join(self, addresses: list[str], terms: Terms, wire_dtype: str | None) -> Router:
-        view = SwarmView(await Directory.join(addresses, client=True), self._checkpoint, terms)
+        directory = await Directory.join(addresses, client=True)
+        book = await asyncio.to_thread(Book, standing_file())
+        digests = DigestCache(digests_folder()) if self._checkpoint.local else None
+        view = SwarmView(directory, self._checkpoint, terms, book, digests)
         wire_bytes = DTYPES[wire_dtype or terms.dtype or "float32"].itemsize
         return Router(view, terms, self.config.hidden_size * wire_bytes)
 

@@ -9,7 +9,7 @@ from swarm.client.hop_stream import HopFailed
 from swarm.client.options import ClientLimits
 from swarm.client.router import Router
 from swarm.client.session import Session
-from swarm.errors import NoRoute, PeerBusy, PeerUnreachable
+from swarm.errors import NoRoute, PeerBusy, PeerUnreachable, RevisionMismatch
 from swarm.route.route import Hop
 
 MAX_REFUSALS = 2  # then the swarm is full for the moment, and asking everyone would only make it busier
@@ -68,6 +68,10 @@ async def _try(
             elif isinstance(failure.cause, PeerUnreachable):
                 for peer_id in failure.peer_ids:
                     router.report_failure(peer_id)
+            elif isinstance(failure.cause, RevisionMismatch):
+                for hop in hops:
+                    if hop.peer.peer_id in failure.peer_ids:
+                        router.report_other_weights(hop.peer)
             else:
                 raise failure.cause from failure
         except BaseException:  # the caller has left

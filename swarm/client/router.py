@@ -14,7 +14,6 @@ from swarm.route.estimates import claimed_step_s
 from swarm.route.record import PeerInfo
 from swarm.route.route import Chain, Hop, Request, cost_chain, link_between
 from swarm.route.search.chains import best_chain, best_chains
-from swarm.route.search.network import Network
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
 
@@ -42,6 +41,7 @@ class Router:
         """
         request = self._request(prompt_tokens, new_tokens)
         await self.view.refresh(2 * REFRESH_S)
+        await self.view.weigh()
         try:
             chains = self._search(request, avoid)
         except (NoRoute, RevisionMismatch):
@@ -74,6 +74,10 @@ class Router:
     def report_failure(self, peer_id: str) -> None:
         """Do not choose this peer again for a while."""
         self.view.report_failure(peer_id)
+
+    def report_other_weights(self, peer: PeerInfo) -> None:
+        """Do not choose this peer again: it refuses the weights that it announces."""
+        self.view.report_other_weights(peer)
 
     def note_load(self, peer_id: str, load: pb.Load) -> None:
         """A peer that refused has said how busy it is."""
@@ -139,16 +143,17 @@ class Router:
 
     def _observe(self, session: Session, step_s: float) -> None:
         """`step_s`: mean of some steps of one token around the session's chain."""
-        own, hops = self._own_sessions(), session.hops
-        network: Network = self.view.network({hop.peer.peer_id: hop.peer for hop in hops}.values())
-        peers = [network.by_id[hop.peer.peer_id] for hop in hops]
+        own, hops, now_s = self._own_sessions(), session.hops, time.time()
+        peers = [self.view.candidate(hop.peer, slowed=False) for hop in hops]
         links = [peers[0].client, *map(link_between, peers, peers[1:]), peers[-1].client]
         claims = [
             (hop.peer.peer_id, claimed_step_s(hop.peer, hop.stop - hop.start, self.view.load(hop.peer, own)))
             for hop in hops
         ]
         links_s = sum(link.one_way_s(self._token_bytes) for link in links)
-        self.view.estimates.observe(claims, links_s, step_s, time.time())
+        self.view.estimates.observe(claims, links_s, step_s, now_s)
+        for peer_id, _ in claims:
+            self.view.book.observe_speed(peer_id, self.view.estimates.evidence(peer_id, now_s))
 
 
 def _format(peer: PeerInfo) -> tuple[str, str]:

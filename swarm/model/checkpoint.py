@@ -138,7 +138,7 @@ def _open_repository(repository: str, revision: str | None) -> Checkpoint:
         source = _Shards(index, lambda shard: _download(repository, shard, commit))
     else:
         source = _OneFile(SafetensorsFile(_download(repository, "model.safetensors", commit)))
-    return Checkpoint(repository, commit, config, source, HUGGING_FACE, repository)
+    return Checkpoint(repository, commit, config, source, HUGGING_FACE, repository, local=index is None)
 
 
 def _download(repository: str, filename: str, revision: str | None) -> Path:

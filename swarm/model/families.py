@@ -4,8 +4,9 @@ The dict comes from a stranger's repository, so every value is checked. Semantic
 modeling files of transformers 5 (llama, mistral, qwen2, qwen3).
 """
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from swarm.errors import ModelError
@@ -44,6 +45,10 @@ class ModelConfig:
     activation: str  # a key of swarm_kernels.ACTIVATIONS
     windows: tuple[int | None, ...]  # per block: how far back a query sees, itself included; None: all
     eos_token_ids: tuple[int, ...]
+
+    def canonical(self) -> bytes:
+        """The same bytes for the same config, on every machine: JSON with sorted keys."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ server must never hold more than its own tensors.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from swarm_kernels import Format, QuantWeight, quantize
 
 # Tensors that need conversion pass through a buffer of about this many elements.
 CHUNK_ELEMENTS = 1 << 18
+READ_BYTES = 1 << 20  # at a time, where bytes are passed on as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,13 @@ class TensorFile(ABC):
         except OSError as error:
             raise ModelError(f"cannot read {path}: {error.strerror}") from error
         self.size = os.fstat(self._file.fileno()).st_size
+
+    @property
+    def stamp(self) -> tuple[str, int, int, int]:
+        """Path, size in bytes, time of the last change in ns, and inode: what tells this file from what it was before
+        somebody changed it."""
+        status = os.fstat(self._file.fileno())
+        return str(self.path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino
 
     @property
     @abstractmethod
@@ -101,6 +109,15 @@ class TensorFile(ABC):
         """64 bytes each from the beginning, the middle and the end of a tensor, to tell it from another one."""
         offsets = (0, entry.nbytes // 2, max(entry.nbytes - 64, 0))
         return b"".join(os.pread(self._file.fileno(), min(64, entry.nbytes), entry.offset + o) for o in offsets)
+
+    def raw(self, entry: TensorEntry) -> Iterator[memoryview]:
+        """A tensor's bytes as the file holds them, in pieces; each holds only until the next is asked for. Raises
+        ModelError."""
+        buffer = torch.empty(min(entry.nbytes, READ_BYTES), dtype=torch.uint8)
+        for start in range(0, entry.nbytes, READ_BYTES):
+            piece = buffer[: entry.nbytes - start]
+            self.read_bytes(piece, entry.offset + start)
+            yield memoryview(piece.numpy())
 
     def read_bytes(self, out: Tensor, offset: int) -> None:
         """Fills out, contiguous, with the bytes of the file from offset on."""

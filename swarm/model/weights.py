@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
@@ -47,10 +46,12 @@ class Checkpoint:
         naming: Naming,
         tokenizer_path: Path | str,
         interleaved: bool = False,
+        local: bool = True,
     ):
         """tokenizer_path: a folder, a GGUF file or a repository id.
 
         interleaved: whether the rows of q and k lie in llama.cpp's order, where rotation turns (2i, 2i + 1).
+        local: whether all files are on this machine, and none would be downloaded when it is asked for.
         """
         self.name = name
         self.revision = revision
@@ -59,6 +60,7 @@ class Checkpoint:
         self._naming = naming
         self._tokenizer_path = tokenizer_path
         self._interleaved = interleaved
+        self.local = local
         self._parts = block_parts(config)
         # Weak, so that head and embedding share memory where tied without the checkpoint keeping it alive.
         self._embeddings: WeakValueDictionary[torch.dtype, Tensor] = WeakValueDictionary()
@@ -74,8 +76,7 @@ class Checkpoint:
 
         format: quantise the matrices to it. norm_dtype: of norms and biases, if not `dtype`.
         """
-        if not 0 <= index < self.config.num_blocks:
-            raise ModelError(f"block {index} is outside this model, which has {self.config.num_blocks} blocks")
+        self._check_block(index)
         tensors: dict[str, Tensor | QuantWeight] = {}
         for name, parts in self._parts.items():
             if len(parts[0].shape) == 1:
@@ -85,6 +86,15 @@ class Checkpoint:
             else:
                 tensors[name] = self._load_quantised(index, parts, format)
         return tensors
+
+    def block_files(self, index: int) -> Iterator[tuple[str, TensorFile]]:
+        """The tensors of block `index` by their names in the files, in the order of `layout.block_parts`, each with the
+        file that holds it. Raises ModelError."""
+        self._check_block(index)
+        for parts in self._parts.values():
+            for part in parts:
+                name = self._naming.name(index, part)
+                yield name, self._source.file_of(name)
 
     def load_embedding(self, dtype: torch.dtype) -> Tensor:
         """[vocab_size, hidden_size]; the tensor of an earlier call as long as someone holds it"""
@@ -126,6 +136,10 @@ class Checkpoint:
         from swarm.model.tokenizer import load_tokenizer  # noqa: PLC0415
 
         return load_tokenizer(self._tokenizer_path, self.revision)
+
+    def _check_block(self, index: int) -> None:
+        if not 0 <= index < self.config.num_blocks:
+            raise ModelError(f"block {index} is outside this model, which has {self.config.num_blocks} blocks")
 
     def _load(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         out = allocate(shape, dtype)
@@ -177,7 +191,7 @@ def load_blocks(
 
 def weights_revision(config: ModelConfig, files: Iterable[TensorFile]) -> str:
     """16 hex digits that differ for models with other configs, tensors, or bytes at a few places of any tensor."""
-    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    digest = hashlib.sha256(config.canonical())
     entries = ((name, entry, file) for file in files for name, entry in file.entries.items())
     for name, entry, file in sorted(entries, key=lambda item: item[0]):
         digest.update(json.dumps([name, entry.shape, entry.kind]).encode())

@@ -1,15 +1,17 @@
 """The directory: signed records of who serves what, in a Hivemind DHT.
 
-One DHT key per model holds a dictionary from peer id to signed record. Every node that takes part in the DHT checks
-every record before storing or returning it, so a forged one does not get past its first honest neighbour.
+One DHT key per model holds a dictionary from peer id to signed record, another one the convictions of its peers. Every
+node that takes part in the DHT checks every entry before storing or returning it, so a forged one does not get past its
+first honest neighbour.
 """
 
 import asyncio
 import logging
+import random
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hivemind.dht.crypto import DHTRecord
@@ -21,7 +23,10 @@ from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.utils import MSGPackSerializer
 
 from swarm.errors import InvalidRequest, PeerUnreachable, SwarmError
+from swarm.route import convictions
 from swarm.route import record as records
+from swarm.route.bounded_storage import BoundedStorage
+from swarm.route.convictions import MAX_CONVICTION_BYTES, Conviction
 from swarm.route.record import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
@@ -31,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 RECORD_LIFE_S = 30.0  # a crashed peer is gone after this; a live one refreshes three times as often
 MAX_PEERS_PER_MODEL = 10_000  # more would not be read: a flood of fresh keys costs its sender, not the reader
+CONVICTION_LIFE_S = 300.0
+MAX_ACCUSATIONS = 1_000  # that a reader looks at; several nodes may hold different ones
 _ADDRESS_FORM = "/ip4/ADDRESS/tcp/PORT/p2p/PEER_ID"
 _ADDRESS = re.compile(
     r"^/(ip4|ip6|dns|dns4|dns6)/[^/]+/(tcp|udp)/\d{1,5}(/quic(-v1)?)?/p2p/[1-9A-HJ-NP-Za-km-z]{20,80}$"
@@ -46,15 +53,17 @@ class Rejections:
 
 
 class _RecordValidator(RecordValidatorBase):
-    """Admits to the DHT only records that verify, under the key of their model and the subkey of their peer."""
+    """Admits to the DHT only records that verify, under the key of their model and the subkey of their peer, and
+    convictions likewise."""
 
     def __init__(self, rejections: Rejections):
         self._rejections = rejections
 
     def validate(self, record: DHTRecord) -> bool:
         try:
-            if len(record.value) > records.MAX_RECORD_BYTES + 16 or len(record.subkey) > 128:
-                raise InvalidRequest("an oversized directory record")
+            most = max(records.MAX_RECORD_BYTES, MAX_CONVICTION_BYTES)
+            if len(record.value) > most + 16 or len(record.subkey) > 256:
+                raise InvalidRequest("an oversized directory entry")
             self._check(record)
         except InvalidRequest as error:
             self._rejections.count += 1
@@ -66,13 +75,18 @@ class _RecordValidator(RecordValidatorBase):
         subkey, value = _unpack(record.subkey), _unpack(record.value)
         if not isinstance(value, bytes) or not isinstance(subkey, str):
             raise InvalidRequest("a directory entry that is not a peer record")
-        info = records.verify(value)
-        if subkey != info.peer_id:
+        if convictions.parties(subkey):
+            entry = convictions.verify(value)
+            name, key = entry.subkey, convictions.dht_key(entry.model)
+        else:
+            entry = records.verify(value)
+            name, key = entry.peer_id, _dht_key(entry.model)
+        if subkey != name:
             raise InvalidRequest("a directory record under another peer's name")
-        if record.key != DHTID.generate(source=_dht_key(info.model)).to_bytes():
+        if record.key != DHTID.generate(source=key).to_bytes():
             raise InvalidRequest("a directory record under another model's key")
         # The DHT prefers what expires last: an old record must not be given a longer life than its signer gave it.
-        if abs(record.expiration_time - info.expires_ms / 1000) > 1:
+        if abs(record.expiration_time - entry.expires_ms / 1000) > 1:
             raise InvalidRequest("a directory record whose expiry was changed")
 
 
@@ -129,6 +143,7 @@ class Directory:
         except (TimeoutError, RuntimeError, P2PDaemonError) as error:
             await p2p.shutdown()
             raise _nobody_answers(peers) from error
+        node.protocol.storage = BoundedStorage.of(node.protocol.storage)
         return cls(p2p, node, rejections)
 
     async def addresses(self) -> list[str]:
@@ -137,10 +152,7 @@ class Directory:
 
     async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> None:
         """Store `record`, stamped with the present time and signed. Call again before `life_s` is over."""
-        now_ms = int(time.time() * 1000)
-        # The DHT keeps what expires last: nothing that this process says may be outlived by what it said before.
-        self._last_expiry_ms = max(now_ms + int(life_s * 1000), self._last_expiry_ms + 1)
-        record.issued_ms, record.expires_ms = now_ms, self._last_expiry_ms
+        record.issued_ms, record.expires_ms = self._times_ms(life_s)
         stored = await self._node.store(
             key=_dht_key(record.model),
             subkey=record.peer_id,
@@ -175,6 +187,34 @@ class Directory:
             if info.model == model and info.state in wanted:
                 peers.append(info)
         return peers
+
+    async def accuse(self, conviction: Conviction, identity: Identity, life_s: float = CONVICTION_LIFE_S) -> bool:
+        """Announce `conviction`, stamped with the present time and signed by `identity`, its announcer; whether the
+        directory took it. Call again before `life_s` is over. Raises InvalidRequest if it is too large."""
+        issued_ms, expires_ms = self._times_ms(life_s)
+        conviction = replace(conviction, issued_ms=issued_ms, expires_ms=expires_ms)
+        return await self._node.store(
+            key=convictions.dht_key(conviction.model),
+            subkey=conviction.subkey,
+            value=convictions.sign(conviction, identity),
+            expiration_time=expires_ms / 1000,
+        )
+
+    async def accusations(self, model: str) -> dict[str, bytes]:
+        """What is announced about peers of `model`: signed convictions by subkey, none of them checked but for their
+        form, at most MAX_ACCUSATIONS, drawn at random."""
+        found = await self._node.get(convictions.dht_key(model), latest=True)
+        if found is None or not isinstance(found.value, dict):
+            return {}
+        items = [(key, item.value) for key, item in found.value.items() if isinstance(item.value, bytes)]
+        return dict(random.sample(items, min(len(items), MAX_ACCUSATIONS)))
+
+    def _times_ms(self, life_s: float) -> tuple[int, int]:
+        """When what is published now was issued and expires. The DHT keeps what expires last: nothing that this process
+        says may be outlived by what it said before."""
+        now_ms = int(time.time() * 1000)
+        self._last_expiry_ms = max(now_ms + int(life_s * 1000), self._last_expiry_ms + 1)
+        return now_ms, self._last_expiry_ms
 
     async def leave(self) -> None:
         """Stop taking part in the DHT."""

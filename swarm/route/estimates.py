@@ -74,14 +74,23 @@ class Estimates:
             self._note(peer_id, math.log(1 + residual_s * share / seconds), now_s)
 
     def _note(self, peer_id: str, evidence: float, now_s: float) -> None:
-        log = self._evidence.get(peer_id, _Evidence()).at(now_s) + evidence
+        log = self.evidence(peer_id, now_s) + evidence
         least, most = (math.log(factor) for factor in FACTORS)
         self._evidence[peer_id] = _Evidence(min(max(log, least - _THRESHOLD), most + _THRESHOLD), now_s)
 
     def factor(self, peer_id: str, now_s: float) -> float:
         """How many times longer this peer takes than it claims; 1 for a stranger."""
-        log = self._evidence.get(peer_id, _Evidence()).at(now_s)
+        log = self.evidence(peer_id, now_s)
         return math.exp(math.copysign(max(abs(log) - _THRESHOLD, 0.0), log))
+
+    def evidence(self, peer_id: str, now_s: float) -> float:
+        """Logarithm of how many times longer this peer takes than it claims, by all that was measured."""
+        return self._evidence.get(peer_id, _Evidence()).at(now_s)
+
+    def remember(self, peer_id: str, evidence: float, now_s: float) -> None:
+        """What was measured of a peer at another time, if nothing has been measured by now."""
+        if evidence and peer_id not in self._evidence:
+            self._note(peer_id, evidence, now_s)
 
     def note_failure(self, peer_id: str) -> None:
         """The peer vanished, hung, or broke off in the middle of something."""
@@ -100,21 +109,28 @@ class Estimates:
         return 1 / (PRIOR_LIFE_S + max(now_s - started_s, 0.0)) + failures / (PRIOR_LIFE_S + max(watched_s, 0.0))
 
     def candidate(
-        self, info: PeerInfo, now_s: float, own_links: Mapping[str, Link], load: pb.Load | None = None
+        self,
+        info: PeerInfo,
+        now_s: float,
+        own_links: Mapping[str, Link],
+        load: pb.Load | None = None,
+        slowdown: float = 1.0,
     ) -> Candidate:
         """What the search should know of a peer: its claims, corrected.
 
         own_links: what this client measured itself, by peer id. load: if there is a fresher one than its record's.
+        slowdown: factor, from 1 up, by which it is to look slower than it is, for reasons of trust.
         """
         self._first_seen_s.setdefault(info.peer_id, now_s)
-        load, factor = load or info.load, self.factor(info.peer_id, now_s)
+        load, factor = load or info.load, slowdown * self.factor(info.peer_id, now_s)
+        links = _plausible_links(info.peer_id, info.costs.links, own_links)
         return Candidate(
             peer=info,
             decode_s=factor * info.costs.decode_block_s(_batch(load)),
             prefill_s=factor * info.costs.prefill_block_s(),
             queue_s=factor * _queue_s(info, load),
-            client=own_links.get(info.peer_id, Link()),
-            links=_plausible_links(info.peer_id, info.costs.links, own_links),
+            client=_slowed(own_links.get(info.peer_id, Link()), slowdown),
+            links={other: _slowed(link, slowdown) for other, link in links.items()},
             price=info.costs.price,
             hazard_per_s=self.hazard_per_s(info, now_s),
         )
@@ -142,6 +158,10 @@ def _queue_s(info: PeerInfo, load: pb.Load) -> float:
     prompt_tokens = max(load.queued_tokens - load.decoding, 0)
     chunk_s = min(prompt_tokens, CHUNK_TOKENS) * info.costs.prefill_block_s() * (info.stop - info.start)
     return max(info.costs.queue_s, chunk_s / 2)
+
+
+def _slowed(link: Link, slowdown: float) -> Link:
+    return Link(link.round_trip_s * slowdown, link.bytes_per_s / slowdown)
 
 
 def _plausible_links(peer_id: str, claimed: Mapping[str, Link], own: Mapping[str, Link]) -> dict[str, Link]:

@@ -26,6 +26,16 @@ def receipts_file(server: str = "") -> Path:
     return swarm_home() / "receipts" / f"{server or 'client'}.db"
 
 
+def digests_folder() -> Path:
+    """Where digests of weights are kept, see swarm.model.digest_cache."""
+    return swarm_home() / "digests"
+
+
+def standing_file() -> Path:
+    """Where clients keep what they know of peers, see swarm.trust.book."""
+    return swarm_home() / "standing.sqlite"
+
+
 def peers_from_environment() -> list[str]:
     """The addresses in SWARM_PEERS, separated by spaces or commas."""
     return os.environ.get("SWARM_PEERS", "").replace(",", " ").split()

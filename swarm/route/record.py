@@ -1,5 +1,6 @@
 """Directory records: what a peer says of itself, signed with its key, and what makes such a record acceptable."""
 
+import hashlib
 import math
 import time
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from swarm.errors import InvalidRequest
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity, signer_of
+from swarm.wire.merkle import DIGEST_BYTES
 from swarm.wire.tls import MAX_CERTIFICATE_BYTES
 
 VERSION = 1
@@ -41,9 +43,11 @@ class PeerInfo:
     costs: PeerCosts = field(default_factory=PeerCosts)
     pinned: bool = True  # its contributor chose the blocks: they do not move
     max_blocks: int = 0  # as many as it has memory for; 0: not said
+    weights: bytes = b""  # root of the digests of the blocks that it serves (see model/identity.py); empty: not said
+    quote: bytes = b""  # SHA-256 of the record as it was signed
 
     @classmethod
-    def of(cls, record: pb.PeerRecord) -> "PeerInfo":
+    def of(cls, record: pb.PeerRecord, quote: bytes = b"") -> "PeerInfo":
         """What `record` says. Raises InvalidRequest if its costs are no figures."""
         return cls(
             peer_id=record.peer_id,
@@ -63,6 +67,8 @@ class PeerInfo:
             costs=_costs(record.costs),
             pinned=record.pinned,
             max_blocks=record.max_blocks or record.stop - record.start,
+            weights=record.weights,
+            quote=quote,
         )
 
     @property
@@ -93,7 +99,7 @@ def verify(data: bytes, now_s: float | None = None) -> PeerInfo:
     _check_times(record, time.time() if now_s is None else now_s)
     if signer_of(_DOMAIN, signed.payload, signed.signature) != record.peer_id:
         raise InvalidRequest(f"a directory record for {record.peer_id} that is not signed with that peer's key")
-    return PeerInfo.of(record)
+    return PeerInfo.of(record, hashlib.sha256(signed.payload).digest())
 
 
 def costs_message(costs: PeerCosts) -> pb.Costs:
@@ -137,6 +143,8 @@ def _check_fields(record: pb.PeerRecord) -> None:
         raise InvalidRequest(f"a directory record of version {record.version}; this software reads {VERSION}")
     if not record.start < record.stop <= record.num_blocks <= 10_000 or record.max_blocks > 10_000:
         raise InvalidRequest(f"a directory record for blocks {record.start}:{record.stop} of {record.num_blocks}")
+    if len(record.weights) not in (0, DIGEST_BYTES):
+        raise InvalidRequest(f"a directory record with a digest of weights of {len(record.weights)} bytes")
     if record.state == pb.JOINING:
         return  # nobody may call it yet
     if endpoint.peer_id != record.peer_id or not 0 < endpoint.port < 65536 or not 0 < len(endpoint.host) <= 255:

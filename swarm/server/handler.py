@@ -6,12 +6,14 @@ server and its other sessions go on.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import grpc
 import torch
 
 from swarm.errors import InvalidRequest, PeerBusy, RevisionMismatch, SwarmError
+from swarm.model.identity import weights_root
 from swarm.server.journal import Journals
 from swarm.server.kv_cache import PagePool
 from swarm.server.links import Link, Links
@@ -57,9 +59,12 @@ class Handler:
         runner: Runner,
         pool: PagePool,
         limits: Limits,
+        block_digests: Sequence[bytes],
         identity: Identity,
         receipts: ReceiptStore,
     ):
+        """block_digests: of the weights of the record's blocks, see swarm.model.identity."""
+        self._block_digests = list(block_digests)
         self.record, self._hidden_size, self._pool, self._limits = record, hidden_size, pool, limits
         self._identity, self._receipts = identity, receipts
         self.scheduler = Scheduler(runner, self._deliver, lambda session: pool.free(session.pages), limits.batch)
@@ -93,7 +98,12 @@ class Handler:
             bytes_pushed=self.links.bytes_pushed,
             bytes_to_clients=self.bytes_to_clients,
             records_rejected=self.records_rejected,
+            block_digests=self._block_digests,
         )
+
+    def weights(self, start: int, stop: int) -> bytes:
+        """Root of the digests of blocks start to stop - 1, which must be among those served."""
+        return weights_root(self._block_digests[start - self.record.start : stop - self.record.start])
 
     async def session(self, requests: object, context: grpc.aio.ServicerContext) -> None:
         """A client's own stream: its first message opens a session, its end closes it."""
@@ -169,6 +179,11 @@ class Handler:
             raise InvalidRequest(
                 f"this peer serves blocks {record.start}:{record.stop}, not {request.start}:{request.stop}"
             )
+        if request.weights and request.weights != self.weights(request.start, request.stop):
+            raise RevisionMismatch(
+                f"this peer's weights for blocks {request.start}:{request.stop} of {record.model!r} are not those that "
+                "the client expects; compare what `python -m swarm identity` says of the files on both sides"
+            )
         if not 1 <= request.max_tokens <= self._limits.max_context:
             raise InvalidRequest(
                 f"a context of {request.max_tokens} tokens is longer than this peer allows ({self._limits.max_context})"
@@ -192,7 +207,7 @@ class Handler:
             peer=self._identity.address,
             start=request.start,
             stop=request.stop,
-            weights=NOTHING,
+            weights=self.weights(request.start, request.stop),
             format=f"{self.record.quant}/{self.record.dtype}",
             numerics_id=self.record.numerics_id,
             wire_dtype=request.wire_dtype,

@@ -15,9 +15,11 @@ import swarm
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.model.blocks import BlockRange, check_block_range
 from swarm.model.checkpoint import open_checkpoint
+from swarm.model.digest_cache import DigestCache
 from swarm.model.families import ModelConfig
+from swarm.model.identity import weights_root
 from swarm.route.directory import RECORD_LIFE_S, Directory
-from swarm.route.local import announced, claimed_identity, known_addresses, receipts_file
+from swarm.route.local import announced, claimed_identity, digests_folder, known_addresses, receipts_file
 from swarm.route.record import VERSION, costs_message
 from swarm.server.handler import Handler, Limits
 from swarm.server.kv_cache import PagePool
@@ -113,14 +115,15 @@ class Server:
         device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         start, stop = await self._choose_blocks(device, alone=not members)
         began = time.monotonic()
-        blocks, pool = await self._load(start, stop, device)
+        blocks, pool, digests = await self._load(start, stop, device)
         self.reload_s = time.monotonic() - began
+        self.record.weights = weights_root(digests)
         self.record.quant, self.record.numerics_id, self.record.state = blocks.quant, blocks.numerics_id, pb.ONLINE
         limits = Limits(
             config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
         )
         self.handler = Handler(
-            self.record, model.hidden_size, Runner(blocks, pool), pool, limits, self.identity, self._open_store()
+            self.record, model.hidden_size, Runner(blocks, pool), pool, limits, digests, self.identity, self._open_store()
         )
         self.handler.scheduler.on_batch = self.meter.observe_batch
         await self._serve(model)
@@ -136,13 +139,13 @@ class Server:
         self.record = self._make_record(self.checkpoint.config)
         self.placing = Placing(self.directory, self.identity, self.record, config.record_life_s)
 
-    async def _load(self, start: int, stop: int, device: torch.device) -> tuple[BlockRange, PagePool]:
-        """The blocks and their cache, ready to compute, and measured."""
+    async def _load(self, start: int, stop: int, device: torch.device) -> tuple[BlockRange, PagePool, list[bytes]]:
+        """The blocks and their cache, ready to compute, and measured; and the digests of the blocks' weights."""
         config, dtype = self.config, DTYPES[self.dtype]
         announcing = asyncio.create_task(self.placing.keep_announced())
         try:
             pool = PagePool(self.checkpoint.config, stop - start, dtype, config.kv_memory_bytes, device)
-            blocks = await asyncio.to_thread(
+            loading = asyncio.to_thread(
                 BlockRange.load,
                 self.checkpoint,
                 start,
@@ -153,12 +156,14 @@ class Server:
                 quant=config.quant,
                 threads=config.threads,
             )
+            hashing = asyncio.to_thread(DigestCache(digests_folder()).digests, self.checkpoint, start, stop)
+            blocks, digests = await asyncio.gather(loading, hashing)
             if config.threads is None:
                 await asyncio.to_thread(blocks.tune, pool.tensors)
             self.meter = Meter(measure(blocks, pool))  # here: another thread would leave a heap behind
         finally:
             announcing.cancel()
-        return blocks, pool
+        return blocks, pool, digests
 
     def _open_store(self) -> ReceiptStore:
         store = ReceiptStore(receipts_file(self.identity.peer_id))

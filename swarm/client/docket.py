@@ -1,0 +1,105 @@
+"""Accusations that the directory spreads: which of them to check, and what becomes of accused and accuser."""
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+
+from swarm.errors import InvalidRequest, SwarmError
+from swarm.route import convictions
+from swarm.route.convictions import Conviction
+from swarm.trust.book import Book
+from swarm.trust.reputation import Event
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING = 16  # accusations that are to be checked
+MAX_PER_ACCUSED = 4  # of them: a flood about one peer does not keep out what is said of others
+MAX_PER_LOOK = 64  # whose signatures are verified, at 40 us each
+MAX_SEEN = 4096  # accusations that are not looked at again
+CHECK_TIMEOUT_S = 300.0  # fetching evidence and computing it again included
+
+# Whether the proof of a conviction shows what it says of the very peer that it accuses: True, False, or None if that
+# cannot be told here. A SwarmError means None too.
+Check = Callable[[Conviction], Awaitable[bool | None]]
+
+
+async def unable(conviction: Conviction) -> None:
+    """The check of who understands no proofs."""
+
+
+class Docket:
+    """What one client has still to check. Lives in one event loop; `work` does it."""
+
+    def __init__(self, book: Book):
+        self._book = book
+        self.check: Check = unable
+        self._seen: dict[bytes, None] = {}  # in the order in which they came
+        self._waiting: asyncio.Queue[Conviction] = asyncio.Queue(MAX_WAITING)
+        self._accused: Counter[str] = Counter()  # of those that wait
+
+    def consider(self, accusations: Mapping[str, bytes], peers: Collection[str]) -> None:
+        """Put down what is new of `accusations` (see Directory.accusations), as far as it is about one of `peers`, its
+        announcer has not lied before, and there is room for it. What finds no room now may find it another time."""
+        named = [(convictions.parties(subkey), value) for subkey, value in accusations.items()]
+        relevant = [(names, value) for names, value in named if names and self._is_news(*names, peers)]
+        random.shuffle(relevant)
+        relevant.sort(key=lambda item: self._book.slowdown(item[0][1]))  # who has proven itself is heard first
+        for (accused, _), value in relevant[:MAX_PER_LOOK]:
+            if self._waiting.full():
+                return
+            if self._accused[accused] < MAX_PER_ACCUSED:
+                self._put_down(value)
+
+    def _is_news(self, accused: str, announcer: str, peers: Collection[str]) -> bool:
+        if accused not in peers or self._book.is_convicted(accused):
+            return False
+        return self._book.standing(announcer).is_credible
+
+    def _put_down(self, value: bytes) -> None:
+        try:
+            conviction = convictions.verify(value)
+        except InvalidRequest as error:  # expired since, or from a store that does not check
+            logger.debug("ignored %s", error)
+            return
+        key = _key(conviction)
+        if key in self._seen:
+            return
+        self._seen[key] = None
+        if len(self._seen) > MAX_SEEN:
+            del self._seen[next(iter(self._seen))]
+        self._accused[conviction.accused] += 1
+        self._waiting.put_nowait(conviction)
+
+    async def work(self) -> None:
+        """Check one after another, for ever."""
+        while True:
+            conviction = await self._waiting.get()
+            try:
+                await self._judge(conviction)
+            finally:
+                self._accused[conviction.accused] -= 1
+
+    async def _judge(self, conviction: Conviction) -> None:
+        accused, announcer, proven = conviction.accused, conviction.announcer, None
+        with suppress(SwarmError, TimeoutError):
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                proven = await self.check(conviction)
+        if proven:
+            logger.warning("peer %s is proven to have cheated (%s) and is not used again", accused, conviction.kind)
+            self._book.convict(accused, conviction.kind, conviction.proof or conviction.bundle.digest)
+        elif proven is False:
+            logger.info("peer %s accuses %s falsely", announcer, accused)
+            self._book.observe(announcer, Event.FALSE_ACCUSATION)
+        elif not self._book.standing(accused).is_suspect:
+            logger.info("peer %s accuses %s of something that cannot be checked here", announcer, accused)
+            self._book.observe(accused, Event.ACCUSED)
+
+
+def _key(conviction: Conviction) -> bytes:
+    """The same however often the same is announced."""
+    evidence = conviction.bundle.digest if conviction.bundle else conviction.proof
+    return hashlib.sha256(f"{conviction.subkey} {conviction.kind} ".encode() + evidence).digest()
