@@ -17,6 +17,7 @@ from swarm.route.route import Candidate
 from swarm.route.search.network import Network
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
+from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, max_message_bytes
 
 REFRESH_S = 5.0  # how old a picture of the swarm may be
@@ -29,12 +30,15 @@ logger = logging.getLogger(__name__)
 class SwarmView:
     """The peers of one model, kept current in the background. Lives in one event loop."""
 
-    def __init__(self, directory: Directory, checkpoint: Checkpoint, terms: Terms):
+    def __init__(
+        self, directory: Directory, checkpoint: Checkpoint, terms: Terms, member: Certificate | None = None
+    ):
+        """member: in a private swarm, this client's certificate."""
         self._directory, self._terms = directory, terms
         self._model, self._revision = checkpoint.name, checkpoint.revision
         self.num_blocks = checkpoint.config.num_blocks
         max_bytes = max_message_bytes(checkpoint.config.hidden_size)
-        self.connections = Connections(lambda endpoint: Peer(endpoint, max_bytes))
+        self.connections = Connections(lambda endpoint: Peer(endpoint, max_bytes, member))
         self.estimates = Estimates()
         self.own_sessions: Callable[[], Counter[str]] = Counter  # of this client's, by peer id: news to the directory
         self._pings = Pings(self.connections.to)

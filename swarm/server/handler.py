@@ -12,8 +12,8 @@ import grpc
 import torch
 
 from swarm.errors import InvalidRequest, PeerBusy, RevisionMismatch, SwarmError
+from swarm.model.kv_cache import PagePool
 from swarm.server.journal import Journals
-from swarm.server.kv_cache import PagePool
 from swarm.server.links import Link, Links
 from swarm.server.outlet import Outlet
 from swarm.server.runner import Runner, Slice
@@ -21,6 +21,7 @@ from swarm.server.scheduler import BatchLimits, Scheduler
 from swarm.server.sessions import Session, SessionKey, failure
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.tls import Certificate
 from swarm.wire.transport import max_message_bytes
 
 OPEN_TIMEOUT_S = 10.0  # a stream that has not opened a session by then is closed
@@ -41,12 +42,21 @@ class Handler:
     """The service's three methods over one block range. Lives in the event loop.
 
     record: what this peer announces; its range, model and revision are what sessions are checked against.
+    member: in a private swarm, this server's certificate.
     """
 
-    def __init__(self, record: pb.PeerRecord, hidden_size: int, runner: Runner, pool: PagePool, limits: Limits):
+    def __init__(
+        self,
+        record: pb.PeerRecord,
+        hidden_size: int,
+        runner: Runner,
+        pool: PagePool,
+        limits: Limits,
+        member: Certificate | None = None,
+    ):
         self.record, self._hidden_size, self._pool, self._limits = record, hidden_size, pool, limits
         self.scheduler = Scheduler(runner, self._deliver, lambda session: pool.free(session.pages), limits.batch)
-        self.links = Links(max_message_bytes(hidden_size), self._undelivered, self._refused)
+        self.links = Links(max_message_bytes(hidden_size), self._undelivered, self._refused, member)
         self.journals = Journals(hidden_size, limits.journal_bytes)
         self._sessions: dict[SessionKey, Session] = {}
         self.draining = False
