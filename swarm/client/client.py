@@ -18,6 +18,7 @@ from swarm.model.ends import ModelEnds
 from swarm.route.directory import Directory
 from swarm.route.local import find_swarm
 from swarm.route.record import PeerInfo
+from swarm.trust.attestation import Verifier
 from swarm.wire.codec import DTYPES
 from swarm.wire.secret import Secret, find_secret
 from swarm.wire.tls import make_certificate
@@ -49,6 +50,7 @@ class Client:
         numerics_id: str | None = None,
         trusted: Iterable[str] | None = None,
         excluded: Iterable[str] = (),
+        attestation: Verifier | None = None,
         max_price: float | None = None,
         seconds_per_price: float = 0.0,
         **limits: float,
@@ -68,6 +70,8 @@ class Client:
             in. A narrower one halves the traffic and rounds.
         numerics_id: only use peers that compute exactly the bits that this id stands for.
         trusted, excluded: peer ids; if given, only use the former, and never the latter.
+        attestation: called with (facts, evidence) of every peer, in a thread; only those for which it returns True are
+            used. See swarm.trust.attestation for what that proves.
         max_price: of one token through the whole model, in the unit of the peers' announced prices.
         seconds_per_price: how many seconds more a request may take if that saves one unit of price (0: the fastest
             chain within max_price).
@@ -101,7 +105,7 @@ class Client:
             dtype, quant, numerics_id, None if trusted is None else frozenset(trusted), frozenset(excluded), max_price,
             seconds_per_price,
         )  # fmt: skip
-        self._router: Router = wait(self._join(addresses, terms, wire_dtype, shared))
+        self._router: Router = wait(self._join(addresses, terms, wire_dtype, shared, attestation))
         self._generator = Generator(
             self._checkpoint, self.tokenizer, self._router, self._heads_for, self._limits, wire_dtype, self._local
         )
@@ -112,10 +116,16 @@ class Client:
             raise
 
     async def _join(
-        self, addresses: list[str], terms: Terms, wire_dtype: str | None, secret: Secret | None
+        self,
+        addresses: list[str],
+        terms: Terms,
+        wire_dtype: str | None,
+        secret: Secret | None,
+        verifier: Verifier | None,
     ) -> Router:
         directory = await Directory.join(addresses, client=True, secret=secret)
-        view = SwarmView(directory, self._checkpoint, terms, make_certificate(secret) if secret else None)
+        member = make_certificate(secret) if secret else None
+        view = SwarmView(directory, self._checkpoint, terms, member, verifier)
         wire_bytes = DTYPES[wire_dtype or terms.dtype or "float32"].itemsize
         blocks = (self._local.start, self._local.stop) if self._local else None
         return Router(view, terms, self.config.hidden_size * wire_bytes, blocks)

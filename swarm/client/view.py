@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
+from swarm.client.attesting import Verdicts
 from swarm.client.options import Terms
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.model.checkpoint import Checkpoint
@@ -15,6 +16,7 @@ from swarm.route.pings import Pings
 from swarm.route.record import PeerInfo
 from swarm.route.route import Candidate
 from swarm.route.search.network import Network
+from swarm.trust.attestation import Verifier
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
 from swarm.wire.tls import Certificate
@@ -31,9 +33,15 @@ class SwarmView:
     """The peers of one model, kept current in the background. Lives in one event loop."""
 
     def __init__(
-        self, directory: Directory, checkpoint: Checkpoint, terms: Terms, member: Certificate | None = None
+        self,
+        directory: Directory,
+        checkpoint: Checkpoint,
+        terms: Terms,
+        member: Certificate | None = None,
+        verifier: Verifier | None = None,
     ):
-        """member: in a private swarm, this client's certificate."""
+        """member: in a private swarm, this client's certificate. verifier: of the peers' attestation."""
+        self._verdicts = Verdicts(verifier)
         self._directory, self._terms = directory, terms
         self._model, self._revision = checkpoint.name, checkpoint.revision
         self.num_blocks = checkpoint.config.num_blocks
@@ -61,6 +69,7 @@ class SwarmView:
         async with self._refreshing:
             if time.monotonic() - self._refreshed > max_age_s:
                 self._peers = await self._directory.peers(self._model)
+                await self._verdicts.judge(self._peers)
                 self._refreshed = time.monotonic()
                 self.connections.keep_only({peer.peer_id for peer in self._peers})
 
@@ -130,10 +139,13 @@ class SwarmView:
                 f"the swarm serves {self._model!r} in revision {others}, this client has {self._revision}; "
                 "use the same files on both sides"
             )
-        wanted = [peer for peer in same if self._terms.allow(peer)]
+        wanted = [peer for peer in same if self._terms.allow(peer) and self._verdicts.accept(peer)]
         if same and not wanted:
             there = ", ".join(sorted({f"quant {peer.quant} with dtype {peer.dtype}" for peer in same}))
-            raise NoRoute(f"no peer serves {self._model!r} {self._terms}, as this client demands; there is {there}")
+            raise NoRoute(
+                f"no peer serves {self._model!r} {self._terms}{self._verdicts}, as this client demands; "
+                f"there is {there}"
+            )
         return wanted
 
     def network(self, peers: Iterable[PeerInfo]) -> Network:

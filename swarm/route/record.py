@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from swarm.errors import InvalidRequest
 from swarm.route.costs import BATCHES, Link, PeerCosts
+from swarm.trust.attestation import MAX_EVIDENCE_BYTES, Facts
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity, signer_of
 from swarm.wire.tls import MAX_CERTIFICATE_BYTES
@@ -41,6 +42,8 @@ class PeerInfo:
     costs: PeerCosts = field(default_factory=PeerCosts)
     pinned: bool = True  # its contributor chose the blocks: they do not move
     max_blocks: int = 0  # as many as it has memory for; 0: not said
+    facts: Facts | None = None  # what `attestation` is to be about
+    attestation: bytes = b""  # for the client's verifier to judge; nothing of it is checked here
 
     @classmethod
     def of(cls, record: pb.PeerRecord) -> "PeerInfo":
@@ -63,6 +66,8 @@ class PeerInfo:
             costs=_costs(record.costs),
             pinned=record.pinned,
             max_blocks=record.max_blocks or record.stop - record.start,
+            facts=Facts.of(record),
+            attestation=record.attestation,
         )
 
     @property
@@ -137,6 +142,8 @@ def _check_fields(record: pb.PeerRecord) -> None:
         raise InvalidRequest(f"a directory record of version {record.version}; this software reads {VERSION}")
     if not record.start < record.stop <= record.num_blocks <= 10_000 or record.max_blocks > 10_000:
         raise InvalidRequest(f"a directory record for blocks {record.start}:{record.stop} of {record.num_blocks}")
+    if len(record.attestation) > MAX_EVIDENCE_BYTES:
+        raise InvalidRequest(f"a directory record with {len(record.attestation)} bytes of attestation")
     if record.state == pb.JOINING:
         return  # nobody may call it yet
     if endpoint.peer_id != record.peer_id or not 0 < endpoint.port < 65536 or not 0 < len(endpoint.host) <= 255:

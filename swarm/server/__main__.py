@@ -25,6 +25,7 @@ from swarm.route.local import peers_from_environment
 from swarm.route.route import missing_blocks
 from swarm.server.lifecycle import SERVED_DTYPES, Server, ServerConfig
 from swarm.server.placing import Assignment
+from swarm.trust.attestation import load_attester
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.secret import find_secret
 from swarm.wire.transport import join_address
@@ -62,6 +63,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=0, help="port for activations (default: any free one)")
     add("--dht-port", type=int, default=0, help="port for the directory (default: any free one)")
     add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
+    add("--attestation", metavar="MODULE:FUNCTION", help="plug-in that gives evidence of what runs here, for clients "
+        "to judge")
     add("--kv-memory", default="1G", metavar="SIZE", help="for keys and values, as 512M or 2G (default: 1G)")
     add("--journal-memory", default="256M", metavar="SIZE", help="of what was sent, to fill new successors (256M)")
     add("--max-context", type=int, metavar="TOKENS", help="longest session to accept (default: the model's own)")
@@ -149,6 +152,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         port=args.port,
         dht_port=args.dht_port,
         identity=args.identity,
+        attester=load_attester(args.attestation) if args.attestation else None,
         memory_bytes=parse_size(args.memory) if args.memory else None,
         kv_memory_bytes=parse_size(args.kv_memory),
         journal_bytes=parse_size(args.journal_memory),

@@ -25,6 +25,7 @@ from swarm.server.meter import Meter, measure
 from swarm.server.neighbours import Neighbours
 from swarm.server.placing import MEMORY_SHARE, Assignment, Placing, affordable_blocks, free_bytes, measure_speed
 from swarm.server.runner import Runner
+from swarm.trust.attestation import Attester, Facts, attest
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
 from swarm.wire.secret import Secret
@@ -54,6 +55,7 @@ class ServerConfig:
     port: int = 0
     dht_port: int = 0
     identity: Path | None = None
+    attester: Attester | None = None  # gives evidence of what runs here
     assigned: Assignment | None = None  # where `blocks` is None: what this server has moved to
     memory_bytes: int | None = None  # for blocks and cache; None: most of what is free
     kv_memory_bytes: int = 2**30
@@ -220,6 +222,8 @@ class Server:
                 certificate=certificate.certificate_der,
             )
         )
+        if config.attester:
+            self.record.attestation = await asyncio.to_thread(attest, config.attester, Facts.of(self.record))
         self._stack.push_async_callback(handler.close)
         self._stack.push_async_callback(grpc_server.stop, grace=0.5)
         self._started_ms = int(time.time() * 1000)
