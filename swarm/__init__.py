@@ -17,6 +17,7 @@ from swarm.errors import (
     NoRoute,
     PeerBusy,
     PeerUnreachable,
+    PrivateSwarm,
     RevisionMismatch,
     SwarmError,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "NoRoute",
     "PeerBusy",
     "PeerUnreachable",
+    "PrivateSwarm",
     "RevisionMismatch",
     "SwarmError",
 ]

@@ -32,6 +32,10 @@ class RevisionMismatch(InvalidRequest):
     """The two sides hold different revisions of the same model."""
 
 
+class PrivateSwarm(InvalidRequest):
+    """The swarm is private, and this process has no secret, or not that swarm's; or it has one where none is wanted."""
+
+
 class PeerBusy(SwarmError):
     """A peer that has no room at the moment; the message carries its load. Another peer, or a later try, may do."""
 
@@ -48,8 +52,8 @@ class AddressInUse(SwarmError):
     """The port asked for belongs to another process."""
 
 
-_BY_NAME = {cls.__name__: cls for cls in (SwarmError, ModelError, InvalidRequest, RevisionMismatch, PeerBusy,
-                                          PeerUnreachable, NoRoute, AddressInUse)}
+_BY_NAME = {cls.__name__: cls for cls in (SwarmError, ModelError, InvalidRequest, RevisionMismatch,
+                                          PrivateSwarm, PeerBusy, PeerUnreachable, NoRoute, AddressInUse)}
 
 
 def from_wire(code: str, message: str) -> SwarmError:

@@ -12,9 +12,9 @@ import swarm
 from helpers import listed, wait_until
 from swarm.model.blocks import BlockRange
 from swarm.model.families import ModelConfig
+from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.route.record import MAX_LINKS, PeerInfo
-from swarm.server.kv_cache import PAGE_TOKENS, PagePool
 from swarm.server.meter import LEAST_PREFILL_TOKENS, QUEUE_HALF_LIFE_S, Meter, _plausible, measure
 from swarm.server.neighbours import choose, may_meet
 from swarm.server.scheduler import BatchLimits, Scheduler

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import InvalidRequest
-from swarm.server.kv_cache import PAGE_TOKENS
+from swarm.model.kv_cache import PAGE_TOKENS
 from swarm.server.pipelining import DecodeTimes, micro_batches, rows_to_take
 from swarm.server.scheduler import BatchLimits, choose_batch, hold_s
 from swarm.server.sessions import MAX_FAULTS, OUTBOX_MESSAGES, Session

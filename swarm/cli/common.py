@@ -4,10 +4,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from swarm.client.client import Client
 from swarm.client.generation import Generation
+from swarm.client.local_blocks import parse_local_blocks
 from swarm.errors import SwarmError
+from swarm.wire.secret import read_secret
 from swarm_kernels import QUANTS
 
 
@@ -16,6 +19,10 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
     add("--revision", help="branch, tag or commit of a Hugging Face repository")
     add("--peers", nargs="+", metavar="ADDR", help="swarm members (default: SWARM_PEERS, or a swarm on this machine)")
+    add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
+    add("--trusted", nargs="+", metavar="PEER_ID", help="use these peers and no others")
+    add("--excluded", nargs="+", metavar="PEER_ID", default=(), help="never use these peers")
+    add("--local-blocks", metavar="N:M", help="compute the first N and the last M blocks here, not on the swarm")
     add("--dtype", choices=("float32", "bfloat16"), help="only use peers that compute in this (default: any)")
     add("--quant", choices=QUANTS, help="only use peers with weights in this format (default: any)")
     add("--max-new-tokens", type=int, default=128, metavar="N", help="(default: 128)")
@@ -28,7 +35,17 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make_client(args: argparse.Namespace) -> Client:
-    return Client(args.model, args.peers, args.dtype, quant=args.quant, revision=args.revision)
+    return Client(
+        args.model,
+        args.peers,
+        args.dtype,
+        quant=args.quant,
+        revision=args.revision,
+        secret=args.secret_file and read_secret(args.secret_file),
+        trusted=args.trusted,
+        excluded=args.excluded,
+        local_blocks=parse_local_blocks(args.local_blocks) if args.local_blocks else (0, 0),
+    )
 
 
 def generate_options(args: argparse.Namespace) -> dict[str, object]:

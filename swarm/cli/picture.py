@@ -4,6 +4,7 @@ missing. What peers say of themselves is untrusted, and is shown without anythin
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -50,13 +51,16 @@ class Picture:
         yield from below
 
 
-def serve_command(model: str, peers: Sequence[str] | None, blocks: tuple[int, int] | None) -> str:
+def serve_command(
+    model: str, peers: Sequence[str] | None, blocks: tuple[int, int] | None, secret_file: Path | None = None
+) -> str:
     """The command with which a peer joins the swarm that this one looks at. What goes without saying is left out: the
     demo model, a swarm on this machine, and, for None, the blocks."""
     words = ["python", "-m", "swarm.server"]
     words += ["--model", model] if model != "demo" else []
     words += ["--blocks", f"{blocks[0]}:{blocks[1]}"] if blocks else []
     words += ["--peers", *peers] if peers else []
+    words += ["--secret-file", str(secret_file)] if secret_file else []
     return shlex.join(words)
 
 

@@ -5,10 +5,11 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import uvloop
 from rich.console import Console
@@ -21,7 +22,9 @@ from swarm.model.checkpoint import model_name
 from swarm.route.directory import Directory
 from swarm.route.local import find_swarm
 from swarm.route.overview import Overview
-from swarm.route.survey import Survey
+from swarm.route.survey import Survey, connect
+from swarm.wire.secret import find_secret
+from swarm.wire.tls import make_certificate
 
 INTERVAL_S = 2.0
 
@@ -35,6 +38,7 @@ def main(arguments: list[str]) -> int:
     add = parser.add_argument
     add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
     add("--peers", nargs="+", metavar="ADDR", help="swarm members (default: SWARM_PEERS, or a swarm on this machine)")
+    add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
     add("--once", action="store_true", help="print once and end")
     add("--json", action="store_true", help="print a JSON object; with --interval, one per look")
     add("--interval", type=float, metavar="S", help=f"seconds between two looks (default: {INTERVAL_S:.0f})")
@@ -57,8 +61,10 @@ def _status(args: argparse.Namespace) -> None:
 
 @asynccontextmanager
 async def _survey(args: argparse.Namespace) -> AsyncIterator[Survey]:
-    directory = await Directory.join(find_swarm(args.peers), client=True)
-    survey = Survey(directory, model_name(args.model))
+    secret = find_secret(file=args.secret_file)
+    member = make_certificate(secret) if secret else None
+    directory = await Directory.join(find_swarm(args.peers, secret), client=True, secret=secret)
+    survey = Survey(directory, model_name(args.model), partial(connect, member=member))
     try:
         yield survey
     finally:
@@ -91,10 +97,14 @@ async def _looks(survey: Survey, interval_s: float) -> AsyncIterator[Overview]:
         await asyncio.sleep(interval_s)
 
 
+def _serve_command(args: argparse.Namespace) -> Callable[[tuple[int, int] | None], str]:
+    return partial(serve_command, args.model, args.peers, secret_file=args.secret_file)
+
+
 def _picture(view: Overview, args: argparse.Namespace, live: bool = False) -> Picture:
-    return Picture(view, partial(serve_command, args.model, args.peers), live)
+    return Picture(view, _serve_command(args), live)
 
 
 def _as_json(view: Overview, args: argparse.Namespace) -> str:
-    gaps = [{"blocks": gap, "command": serve_command(args.model, args.peers, gap)} for gap in view.gaps]
+    gaps = [{"blocks": gap, "command": _serve_command(args)(gap)} for gap in view.gaps]
     return json.dumps({**asdict(view), "complete": view.complete, "gaps": gaps})

@@ -7,6 +7,7 @@ from swarm.client.background import wait
 from swarm.client.generating import Generator
 from swarm.client.generation import Generation
 from swarm.client.heads import HEAD_FORMATS, Heads, head_format
+from swarm.client.local_blocks import LocalBlocks
 from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, Terms, is_batch, parse_options
 from swarm.client.router import Router
 from swarm.client.stream import OnPiece, Stream, drain
@@ -18,17 +19,20 @@ from swarm.model.ends import ModelEnds
 from swarm.route.directory import Directory
 from swarm.route.local import digests_folder, find_swarm, receipts_file, standing_file
 from swarm.route.record import PeerInfo
+from swarm.trust.attestation import Verifier
 from swarm.trust.book import Book
 from swarm.trust.store import ReceiptStore
 from swarm.wire.codec import DTYPES
+from swarm.wire.secret import Secret, find_secret
+from swarm.wire.tls import make_certificate
 from swarm_kernels import QUANTS
 
 
 class Client:
     """Generates with `model` on the swarm that serves it.
 
-    The client holds embeddings, final norm and head; all blocks are computed by peers. Several threads may use one
-    client at once.
+    The client holds embeddings, final norm and head; the blocks are computed by peers, all but its `local_blocks`.
+    Several threads may use one client at once.
 
         with swarm.Client("demo") as client:
             print(client.generate("The capital of France is", max_new_tokens=16).text)
@@ -40,13 +44,16 @@ class Client:
         peers: Sequence[str] | None = None,
         dtype: str | None = None,
         *,
+        secret: str | None = None,
         revision: str | None = None,
         quant: str | None = None,
         head: str | None = None,
+        local_blocks: tuple[int, int] = (0, 0),
         wire_dtype: str | None = None,
         numerics_id: str | None = None,
         trusted: Iterable[str] | None = None,
         excluded: Iterable[str] = (),
+        attestation: Verifier | None = None,
         max_price: float | None = None,
         seconds_per_price: float = 0.0,
         **limits: float,
@@ -55,19 +62,24 @@ class Client:
 
         model: Hugging Face repository id, folder of safetensors, .gguf file, or "demo".
         peers: addresses of swarm members; by default SWARM_PEERS, or a swarm on this machine.
+        secret: of a private swarm; by default SWARM_SECRET, if there is one.
         dtype: only use peers that compute in "float32" or "bfloat16"; by default any.
         quant: only use peers with weights in this format ("none", "int8", "int4" ...); by default any.
         head: "float32", "bfloat16" or "int8" for the product with the vocabulary, which is the client's own work; by
             default what suits the chain: float32 for exact peers, int8 for quantised ones.
+        local_blocks: how many of the first and of the last blocks the client computes itself, in `quant` and `dtype` if
+            they are given, else as the chain does. The swarm then sees neither embeddings nor the last hidden states.
         wire_dtype: "float32", "bfloat16" or "float16" for activations on the wire; by default what the peers compute
             in. A narrower one halves the traffic and rounds.
         numerics_id: only use peers that compute exactly the bits that this id stands for.
         trusted, excluded: peer ids; if given, only use the former, and never the latter.
+        attestation: called with (facts, evidence) of every peer, in a thread; only those for which it returns True are
+            used. See swarm.trust.attestation for what that proves.
         max_price: of one token through the whole model, in the unit of the peers' announced prices.
         seconds_per_price: how many seconds more a request may take if that saves one unit of price (0: the fastest
             chain within max_price).
         limits: fields of ClientLimits.
-        Raises ModelError, PeerUnreachable, InvalidRequest.
+        Raises ModelError, PeerUnreachable, InvalidRequest, PrivateSwarm for a secret that is missing or wrong.
         """
         for name in filter(None, (dtype, wire_dtype)):
             if name not in DTYPES:
@@ -79,11 +91,16 @@ class Client:
             self._limits = ClientLimits(**limits)
         except TypeError as error:
             raise InvalidRequest(f"unknown limit: {error}; see swarm.client.options.ClientLimits") from error
-        addresses = find_swarm(peers)
+        shared = find_secret(secret)
+        addresses = find_swarm(peers, shared)
         self._checkpoint = open_checkpoint(model, revision)
         self.config = self._checkpoint.config
         self.tokenizer = self._checkpoint.load_tokenizer()
         self._head_format = head
+        self._local: LocalBlocks | None = None
+        if any(local_blocks):
+            kv_bytes = int(self._limits.local_kv_bytes)
+            self._local = LocalBlocks(self._checkpoint, *local_blocks, quant=quant, dtype=dtype, kv_bytes=kv_bytes)
         self._heads: dict[str, asyncio.Task[Heads]] = {}  # by format, loaded when the first chain wants it
         self._running: set[asyncio.Task] = set()
         self._closed = False
@@ -91,10 +108,17 @@ class Client:
             dtype, quant, numerics_id, None if trusted is None else frozenset(trusted), frozenset(excluded), max_price,
             seconds_per_price,
         )  # fmt: skip
-        self._router: Router = wait(self._join(addresses, terms, wire_dtype))
+        self._router: Router = wait(self._join(addresses, terms, wire_dtype, shared, attestation))
         self.receipts = ReceiptStore(receipts_file())
         self._generator = Generator(
-            self._checkpoint, self.tokenizer, self._router, self._heads_for, self._limits, wire_dtype, self.receipts
+            self._checkpoint,
+            self.tokenizer,
+            self._router,
+            self._heads_for,
+            self._limits,
+            wire_dtype,
+            self.receipts,
+            self._local,
         )
         try:
             self._ends = wait(self._load_ends())
@@ -102,13 +126,22 @@ class Client:
             self.close()
             raise
 
-    async def _join(self, addresses: list[str], terms: Terms, wire_dtype: str | None) -> Router:
-        directory = await Directory.join(addresses, client=True)
+    async def _join(
+        self,
+        addresses: list[str],
+        terms: Terms,
+        wire_dtype: str | None,
+        secret: Secret | None,
+        verifier: Verifier | None,
+    ) -> Router:
+        directory = await Directory.join(addresses, client=True, secret=secret)
         book = await asyncio.to_thread(Book, standing_file())
         digests = DigestCache(digests_folder()) if self._checkpoint.local else None
-        view = SwarmView(directory, self._checkpoint, terms, book, digests)
+        member = make_certificate(secret) if secret else None
+        view = SwarmView(directory, self._checkpoint, terms, book, digests, member, verifier)
         wire_bytes = DTYPES[wire_dtype or terms.dtype or "float32"].itemsize
-        return Router(view, terms, self.config.hidden_size * wire_bytes)
+        blocks = (self._local.start, self._local.stop) if self._local else None
+        return Router(view, terms, self.config.hidden_size * wire_bytes, blocks)
 
     async def _load_ends(self) -> ModelEnds:
         """Load the head that the peers of the moment call for, so that the first prompt need not wait for it."""
@@ -117,6 +150,8 @@ class Client:
             peers = self._router.view.usable()
         except (NoRoute, RevisionMismatch):  # said when somebody wants to generate: peers may come until then
             peers = []
+        if self._local and peers:
+            await self._local.prepare(peers)
         return (await self._heads_for(peers)).ends
 
     async def _heads_for(self, peers: Iterable[PeerInfo]) -> Heads:
@@ -143,6 +178,8 @@ class Client:
             for loading in self._heads.values():
                 if loading.done() and not loading.cancelled() and not loading.exception():
                     loading.result().close()
+            if self._local:
+                self._local.close()
 
     async def _leave(self) -> None:
         for task in self._running:

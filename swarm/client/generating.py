@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from swarm.client.chain import SessionOptions
@@ -10,6 +11,7 @@ from swarm.client.generation import Generation, Repair
 from swarm.client.generation import Hop as GenerationHop
 from swarm.client.heads import Heads
 from swarm.client.hop_stream import HopFailed, is_recoverable
+from swarm.client.local_blocks import LocalBlocks
 from swarm.client.opening import open_session
 from swarm.client.options import ClientLimits, GenerateOptions
 from swarm.client.router import Router
@@ -37,8 +39,11 @@ class Generator:
         limits: ClientLimits,
         wire_dtype: str | None,
         store: ReceiptStore,
+        local: LocalBlocks | None = None,
     ):
-        """heads_for: the head that suits a chain of these peers. wire_dtype: None: what the peers compute in."""
+        """heads_for: the head that suits a chain of these peers. wire_dtype: None: what the peers compute in.
+        local: the blocks that no peer computes."""
+        self._local = local
         self._checkpoint, self._config, self._tokenizer = checkpoint, checkpoint.config, tokenizer
         self._router, self._heads_for, self._limits, self._wire_dtype = router, heads_for, limits, wire_dtype
         self._store = store
@@ -64,7 +69,7 @@ class Generator:
             generation.route = [_public(hop) for hop in session.hops]
             before, tokens = list(generation.repairs), len(generation.token_ids)
             try:
-                async for token in self._decode(session, prompt + generation.token_ids, sampler):
+                async for token in self._decode(session, max_tokens, prompt + generation.token_ids, sampler):
                     clock = _record(generation, token, clock)
                     _describe_chain(generation, session, before)
                     piece = text.push(token)
@@ -87,17 +92,21 @@ class Generator:
                 generation.receipts += session.receipts.all()
                 generation.faults += session.receipts.faults
 
-    async def _decode(self, session: Session, tokens: list[int], sampler: Sampler) -> AsyncIterator[int]:
+    async def _decode(
+        self, session: Session, max_tokens: int, tokens: list[int], sampler: Sampler
+    ) -> AsyncIterator[int]:
         """Tokens that follow `tokens`, without end."""
         heads = await self._heads_for(hop.peer for hop in session.hops)
-        with heads.session():
-            hidden = await session.forward(0, heads.ends.embed(tokens))
-            length = len(tokens)
-            while True:
-                token = await heads.pick(hidden, sampler)
-                yield token
-                hidden = await session.forward(length, heads.ends.embed([token]))
-                length += 1
+        around = self._local.around(session, max_tokens) if self._local else nullcontext(session)
+        async with around as way:
+            with heads.session():
+                hidden = await way.forward(0, heads.ends.embed(tokens))
+                length = len(tokens)
+                while True:
+                    token = await heads.pick(hidden, sampler)
+                    yield token
+                    hidden = await way.forward(length, heads.ends.embed([token]))
+                    length += 1
 
     def _finish_reason(self, generation: Generation, text: TextStream, options: GenerateOptions) -> str:
         if text.stopped:

@@ -14,6 +14,7 @@ from pathlib import Path
 from swarm.client.background import wait
 from swarm.errors import SwarmError, from_wire
 from swarm.route.directory import Directory
+from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0
 
@@ -68,13 +69,24 @@ class LocalSwarm:
     Nothing of it outlives the context, nor this process: a server stops when the pipe to its parent breaks.
     """
 
-    def __init__(self, model: str = "demo", blocks: Sequence[str] = ("0:10", "10:20", "20:30"), **options: object):
+    def __init__(
+        self,
+        model: str = "demo",
+        blocks: Sequence[str] = ("0:10", "10:20", "20:30"),
+        *,
+        secret: str | None = None,
+        **options: object,
+    ):
         """blocks: a range for each server, like "0:10", or "auto" for one that chooses for itself.
+        secret: of a private swarm; by default SWARM_SECRET, if there is one.
         options: given to every server as on its command line: dtype="float32", threads=1, kv_memory="256M".
         """
         self.model, self._blocks, self._options = model, list(blocks), options
         self.servers: list[LocalServer] = []
         self.peers: list[str] = []
+        self._secret = find_secret(secret)
+        # Not an argument: those are for every user of this machine to see.
+        self._environment = {} if secret is None else {"SWARM_SECRET": secret}
         self._directory: Directory | None = None
         self._folder: tempfile.TemporaryDirectory | None = None
 
@@ -82,7 +94,7 @@ class LocalSwarm:
         self._folder = tempfile.TemporaryDirectory(prefix="swarm-")
         try:
             # The directory has a node here, so that the swarm's address outlives any of its servers.
-            self._directory = wait(Directory.join())
+            self._directory = wait(Directory.join(secret=self._secret))
             self.peers = wait(self._directory.addresses())
             launched = [self._launch(blocks, {}) for blocks in self._blocks]  # all at once: they load side by side
             self._adopt(launched)
@@ -124,7 +136,7 @@ class LocalSwarm:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, "SWARM_HOME": str(folder)},
+                env={**os.environ, **self._environment, "SWARM_HOME": str(folder)},
                 start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops its servers
             )
         return process, folder / "stderr"

@@ -21,6 +21,7 @@ class ClientLimits:
     coverage_timeout_s: float = 30.0  # how long a generation waits for somebody to serve blocks that nobody serves
     max_reroutes: int = 8  # replacements of failed peers without a new token in between
     max_concurrent: int = 32  # prompts of one call that run at once
+    local_kv_bytes: int = 2**30  # for keys and values of local_blocks, all sessions together; taken as it is needed
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ REPLACED_TOKENS = 64  # that a replacement is expected to compute; how long the 
 class Router:
     """Chooses from what its view knows. Lives in one event loop."""
 
-    def __init__(self, view: SwarmView, terms: Terms, token_bytes: int):
-        """token_bytes: one token's activations on the wire."""
+    def __init__(self, view: SwarmView, terms: Terms, token_bytes: int, blocks: tuple[int, int] | None = None):
+        """token_bytes: one token's activations on the wire. blocks: that a chain covers; None: the whole model."""
+        self._start, self._stop = blocks or (0, view.num_blocks)
         self.view, self._terms, self._token_bytes = view, terms, token_bytes
         self._sessions: WeakSet[Session] = WeakSet()
         self._rng = random.Random()
@@ -39,7 +40,7 @@ class Router:
         clients would run to the same peers. Raises NoRoute naming the blocks that nobody covers, RevisionMismatch if
         only other revisions are served.
         """
-        request = self._request(prompt_tokens, new_tokens)
+        request = self._request(prompt_tokens, new_tokens, start=self._start, stop=self._stop)
         await self.view.refresh(2 * REFRESH_S)
         await self.view.weigh()
         try:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
+from swarm.client.attesting import Verdicts
 from swarm.client.docket import Docket
 from swarm.client.options import Terms
 from swarm.client.weights import KnownWeights
@@ -19,10 +20,12 @@ from swarm.route.pings import Pings
 from swarm.route.record import PeerInfo
 from swarm.route.route import Candidate
 from swarm.route.search.network import Network
+from swarm.trust.attestation import Verifier
 from swarm.trust.book import Book
 from swarm.trust.reputation import Event
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
+from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, max_message_bytes
 
 REFRESH_S = 5.0  # how old a picture of the swarm may be
@@ -45,14 +48,18 @@ class SwarmView:
         terms: Terms,
         book: Book | None = None,
         digests: DigestCache | None = None,
+        member: Certificate | None = None,
+        verifier: Verifier | None = None,
     ):
         """book: what is known of peers from before, closed with the view; by default nothing is. digests: of the
-        model's weights, if its files are on this machine; without, peers are compared with one another."""
+        model's weights, if its files are on this machine; without, peers are compared with one another. member: in a
+        private swarm, this client's certificate. verifier: of the peers' attestation."""
+        self._verdicts = Verdicts(verifier)
         self._directory, self._terms = directory, terms
         self._model, self._revision = checkpoint.name, checkpoint.revision
         self.num_blocks = checkpoint.config.num_blocks
         max_bytes = max_message_bytes(checkpoint.config.hidden_size)
-        self.connections = Connections(lambda endpoint: Peer(endpoint, max_bytes))
+        self.connections = Connections(lambda endpoint: Peer(endpoint, max_bytes, member))
         self.estimates = Estimates()
         self.book = book or Book()
         self.docket = Docket(self.book)
@@ -82,6 +89,7 @@ class SwarmView:
         async with self._refreshing:
             if time.monotonic() - self._refreshed > max_age_s:
                 self._peers = await self._directory.peers(self._model)
+                await self._verdicts.judge(self._peers)
                 self._refreshed = time.monotonic()
                 self.connections.keep_only({peer.peer_id for peer in self._peers})
                 self.weights.keep_only(self._peers)
@@ -204,10 +212,13 @@ class SwarmView:
                 "use the same files on both sides"
             )
         trusted = self._trusted(same)
-        wanted = [peer for peer in trusted if self._terms.allow(peer)]
+        wanted = [peer for peer in trusted if self._terms.allow(peer) and self._verdicts.accept(peer)]
         if trusted and not wanted:
             there = ", ".join(sorted({f"quant {peer.quant} with dtype {peer.dtype}" for peer in trusted}))
-            raise NoRoute(f"no peer serves {self._model!r} {self._terms}, as this client demands; there is {there}")
+            raise NoRoute(
+                f"no peer serves {self._model!r} {self._terms}{self._verdicts}, as this client demands; "
+                f"there is {there}"
+            )
         return wanted
 
     def _same_revision(self, peers: Iterable[PeerInfo] | None = None) -> list[PeerInfo]:

@@ -2,7 +2,7 @@
 
 One DHT key per model holds a dictionary from peer id to signed record, another one the convictions of its peers. Every
 node that takes part in the DHT checks every entry before storing or returning it, so a forged one does not get past its
-first honest neighbour.
+first honest neighbour. In a private swarm nobody but members takes part: see private_p2p.py.
 """
 
 import asyncio
@@ -12,24 +12,27 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from hivemind.dht.crypto import DHTRecord
 from hivemind.dht.node import DHTNode
 from hivemind.dht.routing import DHTID
 from hivemind.dht.validation import RecordValidatorBase
-from hivemind.p2p import P2P
+from hivemind.p2p import P2P, PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.utils import MSGPackSerializer
 
-from swarm.errors import InvalidRequest, PeerUnreachable, SwarmError
+from swarm.errors import InvalidRequest, PeerUnreachable, PrivateSwarm, SwarmError
 from swarm.route import convictions
 from swarm.route import record as records
 from swarm.route.bounded_storage import BoundedStorage
 from swarm.route.convictions import MAX_CONVICTION_BYTES, Conviction
+from swarm.route.private_p2p import PrivateP2P, is_private
 from swarm.route.record import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
+from swarm.wire.secret import Secret, refused
 from swarm.wire.transport import check_port_free
 
 logger = logging.getLogger(__name__)
@@ -118,16 +121,19 @@ class Directory:
         port: int = 0,
         client: bool = False,
         timeout_s: float = 10.0,
+        secret: Secret | None = None,
     ) -> "Directory":
         """Join the DHT through `peers` (multiaddresses), or start a new one if there are none.
 
-        client: only ask, never store for others. Raises InvalidRequest for an address of the wrong form,
-        PeerUnreachable if none of `peers` answers within `timeout_s`, AddressInUse if `port` is taken.
+        client: only ask, never store for others. secret: of a private swarm.
+        Raises InvalidRequest for an address of the wrong form, PeerUnreachable if none of `peers` answers within
+        `timeout_s`, PrivateSwarm if they do not know the secret or this process does not know theirs, AddressInUse if
+        `port` is taken.
         """
         for address in peers:
             if not _ADDRESS.match(address):
                 raise InvalidRequest(f"{address!r} is not a peer address; the form is {_ADDRESS_FORM}")
-        p2p = await _start_p2p(peers, identity_path, host, port, client)
+        p2p = await _start_p2p(peers, identity_path, host, port, client, secret)
         rejections = Rejections()
         try:
             node = await asyncio.wait_for(
@@ -141,8 +147,9 @@ class Directory:
                 timeout_s,
             )
         except (TimeoutError, RuntimeError, P2PDaemonError) as error:
+            reason = await _why_not(p2p, peers, secret)
             await p2p.shutdown()
-            raise _nobody_answers(peers) from error
+            raise reason from error
         node.protocol.storage = BoundedStorage.of(node.protocol.storage)
         return cls(p2p, node, rejections)
 
@@ -225,13 +232,13 @@ class Directory:
 
 
 async def _start_p2p(
-    peers: Sequence[str], identity_path: Path | None, host: str, port: int, client: bool
+    peers: Sequence[str], identity_path: Path | None, host: str, port: int, client: bool, secret: Secret | None
 ) -> P2P:
     """Start the libp2p daemon. It ends by itself when this process dies: its output pipe breaks."""
     check_port_free(host, port)  # libp2p would silently share a taken one
     kind = "ip6" if ":" in host else "ip4"
     try:
-        return await P2P.create(
+        return await (partial(PrivateP2P.create, secret=secret) if secret else P2P.create)(
             initial_peers=list(peers) or None,
             identity_path=str(identity_path) if identity_path else None,
             check_if_identity_free=False,  # that check only understands RSA identities
@@ -246,6 +253,17 @@ async def _start_p2p(
         if "bootstrap" in str(error):
             raise _nobody_answers(peers) from error
         raise SwarmError(f"the libp2p daemon did not start: {error}") from error
+
+
+async def _why_not(p2p: P2P, peers: Sequence[str], secret: Secret | None) -> SwarmError:
+    """The error to raise when none of `peers` lets this process in."""
+    members = {PeerID.from_base58(address.rsplit("/", 1)[1]) for address in peers}
+    private = await asyncio.gather(*(is_private(p2p, member) for member in members))
+    if True in private:
+        return refused(secret)
+    if False in private and secret:
+        return PrivateSwarm(f"the swarm at {', '.join(peers)} is not private; leave the secret out to join it")
+    return _nobody_answers(peers)
 
 
 def _nobody_answers(peers: Sequence[str]) -> PeerUnreachable:

@@ -12,6 +12,7 @@ import psutil
 
 from swarm.errors import PeerUnreachable, SwarmError
 from swarm.wire.identity import Identity
+from swarm.wire.secret import Secret, refused
 
 MAX_IDENTITIES = 64
 
@@ -41,9 +42,15 @@ def peers_from_environment() -> list[str]:
     return os.environ.get("SWARM_PEERS", "").replace(",", " ").split()
 
 
-def known_addresses() -> list[str]:
-    """Addresses of the swarm nodes that run on this machine under the same SWARM_HOME."""
-    addresses = []
+def known_addresses(secret: Secret | None = None) -> list[str]:
+    """Addresses of the swarm nodes that run on this machine under the same SWARM_HOME and have the same secret."""
+    wanted = _swarm_name(secret)
+    return [address for swarm, addresses in _running_nodes() for address in addresses if swarm == wanted]
+
+
+def _running_nodes() -> list[tuple[str, list[str]]]:
+    """The swarm and the addresses of each node on this machine."""
+    nodes = []
     for file in sorted((swarm_home() / "nodes").glob("*.json")):
         try:
             entry = json.loads(file.read_text())
@@ -51,33 +58,40 @@ def known_addresses() -> list[str]:
         except (OSError, ValueError, KeyError, TypeError, psutil.Error):
             alive = False
         if alive:
-            addresses.extend(entry["addresses"])
+            nodes.append((entry.get("swarm", ""), entry["addresses"]))
         else:
             file.unlink(missing_ok=True)  # left behind by a process that was killed
-    return addresses
+    return nodes
 
 
-def find_swarm(peers: Sequence[str] | None) -> list[str]:
+def _swarm_name(secret: Secret | None) -> str:
+    return secret.name if secret else ""
+
+
+def find_swarm(peers: Sequence[str] | None, secret: Secret | None = None) -> list[str]:
     """Addresses of swarm members: `peers`, or SWARM_PEERS, or a swarm on this machine.
 
-    Raises PeerUnreachable if there is none.
+    Raises PeerUnreachable if there is none, PrivateSwarm if there are only those of other secrets.
     """
-    addresses = list(peers or peers_from_environment() or known_addresses())
-    if not addresses:
-        raise PeerUnreachable(
-            "no swarm found on this machine; start one with `python -m swarm.server`, or give the address of a peer "
-            "(--peers, or peers=[...])"
-        )
-    return addresses
+    addresses = list(peers or peers_from_environment() or known_addresses(secret))
+    if addresses:
+        return addresses
+    if any(swarm for swarm, _ in _running_nodes()):
+        raise refused(secret)
+    raise PeerUnreachable(
+        "no swarm found on this machine; start one with `python -m swarm.server`, or give the address of a peer "
+        "(--peers, or peers=[...])"
+    )
 
 
 @contextmanager
-def announced(addresses: Sequence[str]) -> Iterator[None]:
+def announced(addresses: Sequence[str], secret: Secret | None = None) -> Iterator[None]:
     """Let other processes on this machine find `addresses` while the context lasts and this process lives."""
     pid = os.getpid()
     file = swarm_home() / "nodes" / f"{pid}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    entry = {"pid": pid, "started": psutil.Process(pid).create_time(), "addresses": list(addresses)}
+    started = psutil.Process(pid).create_time()
+    entry = {"pid": pid, "started": started, "addresses": list(addresses), "swarm": _swarm_name(secret)}
     scratch = file.with_suffix(".tmp")
     scratch.write_text(json.dumps(entry))
     scratch.rename(file)  # readers see the whole file or none

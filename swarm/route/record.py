@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from swarm.errors import InvalidRequest
 from swarm.route.costs import BATCHES, Link, PeerCosts
+from swarm.trust.attestation import MAX_EVIDENCE_BYTES, Facts
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity, signer_of
 from swarm.wire.merkle import DIGEST_BYTES
@@ -45,6 +46,8 @@ class PeerInfo:
     max_blocks: int = 0  # as many as it has memory for; 0: not said
     weights: bytes = b""  # root of the digests of the blocks that it serves (see model/identity.py); empty: not said
     quote: bytes = b""  # SHA-256 of the record as it was signed
+    facts: Facts | None = None  # what `attestation` is to be about
+    attestation: bytes = b""  # for the client's verifier to judge; nothing of it is checked here
 
     @classmethod
     def of(cls, record: pb.PeerRecord, quote: bytes = b"") -> "PeerInfo":
@@ -69,6 +72,8 @@ class PeerInfo:
             max_blocks=record.max_blocks or record.stop - record.start,
             weights=record.weights,
             quote=quote,
+            facts=Facts.of(record),
+            attestation=record.attestation,
         )
 
     @property
@@ -145,6 +150,8 @@ def _check_fields(record: pb.PeerRecord) -> None:
         raise InvalidRequest(f"a directory record for blocks {record.start}:{record.stop} of {record.num_blocks}")
     if len(record.weights) not in (0, DIGEST_BYTES):
         raise InvalidRequest(f"a directory record with a digest of weights of {len(record.weights)} bytes")
+    if len(record.attestation) > MAX_EVIDENCE_BYTES:
+        raise InvalidRequest(f"a directory record with {len(record.attestation)} bytes of attestation")
     if record.state == pb.JOINING:
         return  # nobody may call it yet
     if endpoint.peer_id != record.peer_id or not 0 < endpoint.port < 65536 or not 0 < len(endpoint.host) <= 255:

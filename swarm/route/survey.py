@@ -12,15 +12,17 @@ from swarm.route.overview import Answer, Overview, make_overview
 from swarm.route.record import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
+from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, max_message_bytes
 
 TIMEOUT_S = 1.5  # for one answer
 AT_ONCE = 8  # more would wait for one another in this process's event loop, and measure that
 
 
-def connect(endpoint: pb.Endpoint) -> Peer:
-    """A connection for small messages. Raises InvalidRequest for a certificate that is none."""
-    return Peer(endpoint, max_message_bytes(hidden_size=0))
+def connect(endpoint: pb.Endpoint, member: Certificate | None = None) -> Peer:
+    """A connection for small messages. member: in a private swarm, this process's certificate. Raises InvalidRequest
+    for a certificate of the other side that is none."""
+    return Peer(endpoint, max_message_bytes(hidden_size=0), member)
 
 
 class Survey:

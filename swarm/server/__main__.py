@@ -20,12 +20,14 @@ from tqdm import tqdm
 
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.model.blocks import parse_block_range
+from swarm.model.kv_cache import PAGE_TOKENS
 from swarm.route.local import peers_from_environment
 from swarm.route.route import missing_blocks
-from swarm.server.kv_cache import PAGE_TOKENS
 from swarm.server.lifecycle import SERVED_DTYPES, Server, ServerConfig
 from swarm.server.placing import Assignment
+from swarm.trust.attestation import load_attester
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.secret import find_secret
 from swarm.wire.transport import join_address
 from swarm_kernels import QUANTS
 
@@ -36,6 +38,7 @@ _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m swarm.server",
+        usage="python -m swarm.server [options]",
         description="Serve a range of a model's transformer blocks to a swarm. With no argument: of the demo model, "
         "in the swarm found on this machine or in a new one, the blocks that help most.",
     )
@@ -52,12 +55,16 @@ def make_parser() -> argparse.ArgumentParser:
     add("--device", metavar="DEVICE", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     add("--peers", nargs="+", metavar="ADDR", help="addresses of swarm members to join (default: SWARM_PEERS, or "
         "a swarm on this machine; else start one)")
+    add("--secret-file", type=Path, metavar="FILE", help="of a private swarm, from `python -m swarm secret` "
+        "(default: what SWARM_SECRET holds)")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
     add("--announce", metavar="HOST[:PORT]", help="address that others are told, if another one; IPv6 with a port in "
         "brackets")
     add("--port", type=int, default=0, help="port for activations (default: any free one)")
     add("--dht-port", type=int, default=0, help="port for the directory (default: any free one)")
     add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
+    add("--attestation", metavar="MODULE:FUNCTION", help="plug-in that gives evidence of what runs here, for clients "
+        "to judge")
     add("--kv-memory", default="1G", metavar="SIZE", help="for keys and values, as 512M or 2G (default: 1G)")
     add("--journal-memory", default="256M", metavar="SIZE", help="of what was sent, to fill new successors (256M)")
     add("--max-context", type=int, metavar="TOKENS", help="longest session to accept (default: the model's own)")
@@ -138,12 +145,14 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         device=check_device(args.device),
         threads=args.threads,
         peers=tuple(args.peers or peers_from_environment()),
+        secret=find_secret(file=args.secret_file),
         host=args.host,
         announce=announce,
         announce_port=announce_port,
         port=args.port,
         dht_port=args.dht_port,
         identity=args.identity,
+        attester=load_attester(args.attestation) if args.attestation else None,
         memory_bytes=parse_size(args.memory) if args.memory else None,
         kv_memory_bytes=parse_size(args.kv_memory),
         journal_bytes=parse_size(args.journal_memory),
@@ -234,8 +243,8 @@ async def report_ready(server: Server, output: Output) -> None:
     peers = await server.directory.peers(record.model)
     gaps = missing_blocks(peers, record.num_blocks)
     address = next((a for a in server.addresses if f"/{record.endpoint.host}/" in a), server.addresses[0])
-    model = server.config.model
-    to_join = f"python -m swarm.server --model {model} --blocks {{}} --peers {address}"
+    model, with_secret = server.config.model, " --secret-file FILE" if server.config.secret else ""
+    to_join = f"python -m swarm.server --model {model} --blocks {{}} --peers {address}{with_secret}"
     ranges = [f"{start}:{stop}" for start, stop in gaps]
     lines = [
         f"Serving blocks {record.start}:{record.stop} of {record.num_blocks} of {model} ({_format(record)}) "
@@ -243,14 +252,15 @@ async def report_ready(server: Server, output: Output) -> None:
         f"room for {load.total_pages * PAGE_TOKENS:,} tokens.",
         f"Peer {record.peer_id}",
         "",
-        "Another peer joins with:",
+        "Another peer that has the secret joins with:" if with_secret else "Another peer joins with:",
         *[f"  {to_join.format(text)}" for text in ranges or [f"0:{record.num_blocks}"]],
     ]
     if ranges:
         lines.append(f"Blocks {', '.join(ranges)} are not served by anyone yet.")
     else:
         lines += ["", "All blocks are served. Try:"]
-        lines.append(f'  python -m swarm generate "The capital of France is" --model {model} --peers {address}')
+        to_use = f"--model {model} --peers {address}{with_secret}"
+        lines.append(f'  python -m swarm generate "The capital of France is" {to_use}')
     lines.append("On this machine --peers may be left out. Ctrl-C leaves the swarm.")
     if any(peer.revision != record.revision for peer in peers):
         lines.append("Warning: other peers serve another revision of this model; chains cannot mix revisions.")

@@ -14,8 +14,8 @@ import torch
 
 from swarm.errors import InvalidRequest, PeerBusy, RevisionMismatch, SwarmError
 from swarm.model.identity import weights_root
+from swarm.model.kv_cache import PagePool
 from swarm.server.journal import Journals
-from swarm.server.kv_cache import PagePool
 from swarm.server.links import Link, Links
 from swarm.server.outlet import Outlet
 from swarm.server.runner import Runner, Slice
@@ -29,6 +29,7 @@ from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
 from swarm.wire.session_id import check_session_id
+from swarm.wire.tls import Certificate
 from swarm.wire.transport import max_message_bytes
 
 OPEN_TIMEOUT_S = 10.0  # a stream that has not opened a session by then is closed
@@ -50,6 +51,7 @@ class Handler:
 
     record: what this peer announces; its range, model and revision are what sessions are checked against.
     identity, receipts: with what it signs for its work, and where it keeps what it signed.
+    member: in a private swarm, this server's certificate.
     """
 
     def __init__(
@@ -62,13 +64,14 @@ class Handler:
         block_digests: Sequence[bytes],
         identity: Identity,
         receipts: ReceiptStore,
+        member: Certificate | None = None,
     ):
         """block_digests: of the weights of the record's blocks, see swarm.model.identity."""
         self._block_digests = list(block_digests)
         self.record, self._hidden_size, self._pool, self._limits = record, hidden_size, pool, limits
         self._identity, self._receipts = identity, receipts
         self.scheduler = Scheduler(runner, self._deliver, lambda session: pool.free(session.pages), limits.batch)
-        self.links = Links(max_message_bytes(hidden_size), self._undelivered, self._refused)
+        self.links = Links(max_message_bytes(hidden_size), self._undelivered, self._refused, member)
         self.journals = Journals(hidden_size, limits.journal_bytes)
         self._sessions: dict[SessionKey, Session] = {}
         self.draining = False

@@ -18,18 +18,20 @@ from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.families import ModelConfig
 from swarm.model.identity import weights_root
+from swarm.model.kv_cache import PagePool
 from swarm.route.directory import RECORD_LIFE_S, Directory
 from swarm.route.local import announced, claimed_identity, digests_folder, known_addresses, receipts_file
 from swarm.route.record import VERSION, costs_message
 from swarm.server.handler import Handler, Limits
-from swarm.server.kv_cache import PagePool
 from swarm.server.meter import Meter, measure
 from swarm.server.neighbours import Neighbours
 from swarm.server.placing import MEMORY_SHARE, Assignment, Placing, affordable_blocks, free_bytes, measure_speed
 from swarm.server.runner import Runner
+from swarm.trust.attestation import Attester, Facts, attest
 from swarm.trust.store import ReceiptStore
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
+from swarm.wire.secret import Secret
 from swarm.wire.tls import make_certificate
 from swarm.wire.transport import check_port_free, max_message_bytes, serve
 from swarm_kernels import QUANTS
@@ -49,12 +51,14 @@ class ServerConfig:
     device: str | None = None  # None: a GPU if there is one
     threads: int | None = None  # None: found by trying
     peers: tuple[str, ...] = ()
+    secret: Secret | None = None  # of a private swarm; None: open to all
     host: str = "127.0.0.1"
     announce: str | None = None  # the host that others are told; None: `host`, or this machine's outward address
     announce_port: int | None = None  # the port that others are told; None: the one listened on
     port: int = 0
     dht_port: int = 0
     identity: Path | None = None
+    attester: Attester | None = None  # gives evidence of what runs here
     assigned: Assignment | None = None  # where `blocks` is None: what this server has moved to
     memory_bytes: int | None = None  # for blocks and cache; None: most of what is free
     kv_memory_bytes: int = 2**30
@@ -110,7 +114,7 @@ class Server:
         model = self.checkpoint.config
         if config.blocks:
             check_block_range(*config.blocks, model)
-        members = config.peers or known_addresses()
+        members = config.peers or known_addresses(config.secret)
         await self._join(members)
         device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         start, stop = await self._choose_blocks(device, alone=not members)
@@ -122,8 +126,18 @@ class Server:
         limits = Limits(
             config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
         )
+        self.certificate = make_certificate(config.secret)
+        self._member = self.certificate if config.secret else None  # what other servers want to see
         self.handler = Handler(
-            self.record, model.hidden_size, Runner(blocks, pool), pool, limits, digests, self.identity, self._open_store()
+            self.record,
+            model.hidden_size,
+            Runner(blocks, pool),
+            pool,
+            limits,
+            digests,
+            self.identity,
+            self._open_store(),
+            self._member,
         )
         self.handler.scheduler.on_batch = self.meter.observe_batch
         await self._serve(model)
@@ -132,10 +146,12 @@ class Server:
         """Take part in the directory."""
         config = self.config
         self.identity, path = self._stack.enter_context(claimed_identity(config.identity))
-        self.directory = await Directory.join(members, identity_path=path, host=config.host, port=config.dht_port)
+        self.directory = await Directory.join(
+            members, identity_path=path, host=config.host, port=config.dht_port, secret=config.secret
+        )
         self._stack.push_async_callback(self.directory.leave)
         self.addresses = await self.directory.addresses()
-        self._stack.enter_context(announced(self.addresses))
+        self._stack.enter_context(announced(self.addresses, config.secret))
         self.record = self._make_record(self.checkpoint.config)
         self.placing = Placing(self.directory, self.identity, self.record, config.record_life_s)
 
@@ -209,7 +225,7 @@ class Server:
 
     async def _serve(self, model: ModelConfig) -> None:
         """Open the port, start computing, and tell the directory: in this order, so that nobody comes too early."""
-        config, handler, certificate = self.config, self.handler, make_certificate()
+        config, handler, certificate = self.config, self.handler, self.certificate
         grpc_server, port = await serve(
             config.host,
             config.port,
@@ -227,10 +243,14 @@ class Server:
                 certificate=certificate.certificate_der,
             )
         )
+        if config.attester:
+            self.record.attestation = await asyncio.to_thread(attest, config.attester, Facts.of(self.record))
         self._stack.push_async_callback(handler.close)
         self._stack.push_async_callback(grpc_server.stop, grace=0.5)
         self._started_ms = int(time.time() * 1000)
-        self.neighbours = Neighbours(self.directory, self.record, max_message_bytes(model.hidden_size))
+        self.neighbours = Neighbours(
+            self.directory, self.record, max_message_bytes(model.hidden_size), self._member
+        )
         self._stack.push_async_callback(self.neighbours.close)
         self._tasks = [asyncio.create_task(handler.scheduler.run()), asyncio.create_task(self._heartbeat())]
         self._stack.callback(self._cancel_tasks)

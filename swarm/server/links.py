@@ -9,6 +9,7 @@ from collections.abc import Callable
 import grpc
 
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, unreachable
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class Link:
         self,
         endpoint: pb.Endpoint,
         max_bytes: int,
+        member: Certificate | None,
         undelivered: "Undelivered",
         refused: "Refused",
     ):
@@ -42,7 +44,7 @@ class Link:
         self._waiting: deque[pb.Step] = deque()
         self._wake = asyncio.Event()
         self._max_bundle_bytes = max_bytes - 4096  # the message's own few bytes, generously
-        self._peer = Peer(endpoint, max_bytes)
+        self._peer = Peer(endpoint, max_bytes, member)
         self._stream = self._peer.push()
         self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
 
@@ -119,7 +121,11 @@ Refused = Callable[[Link, pb.Failure], None]
 class Links:
     """All links of one server, by successor."""
 
-    def __init__(self, max_bytes: int, undelivered: Undelivered, refused: Refused):
+    def __init__(
+        self, max_bytes: int, undelivered: Undelivered, refused: Refused, member: Certificate | None = None
+    ):
+        """member: in a private swarm, this server's certificate."""
+        self._member = member
         self._max_bytes, self._undelivered, self._refused = max_bytes, undelivered, refused
         self._links: list[Link] = []  # broken ones stay until their last session has ended
         self._pushed_before = 0  # bytes, by links closed since
@@ -134,7 +140,7 @@ class Links:
         if link is None:
             if len(self._links) >= MAX_LINKS:
                 return None
-            link = Link(endpoint, self._max_bytes, self._undelivered, self._refused)
+            link = Link(endpoint, self._max_bytes, self._member, self._undelivered, self._refused)
             self._links.append(link)
         link.sessions += 1
         connected = False

@@ -9,8 +9,8 @@ from itertools import accumulate
 import torch
 
 from swarm.model.blocks import BlockRange
+from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.route.costs import BATCHES, PeerCosts
-from swarm.server.kv_cache import PAGE_TOKENS, PagePool
 from swarm.server.runner import Slice
 from swarm_kernels import Segment
 

@@ -11,6 +11,7 @@ from swarm.route.pings import Pings
 from swarm.route.record import MAX_LINKS, PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
+from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer
 
 STRANGERS = 4  # of the MAX_LINKS neighbours asked at a time, drawn from all but the nearest
@@ -39,10 +40,10 @@ def choose(neighbours: Sequence[PeerInfo], links: Mapping[str, Link], rng: rando
 class Neighbours:
     """Measures the links to this server's neighbours, beside serving. Lives in the event loop."""
 
-    def __init__(self, directory: Directory, record: pb.PeerRecord, max_bytes: int):
-        """record: this server's own; it may change."""
+    def __init__(self, directory: Directory, record: pb.PeerRecord, max_bytes: int, member: Certificate | None):
+        """record: this server's own; it may change. member: in a private swarm, this server's certificate."""
         self._directory, self._record = directory, record
-        self._connections = Connections(lambda endpoint: Peer(endpoint, max_bytes))
+        self._connections = Connections(lambda endpoint: Peer(endpoint, max_bytes, member))
         self._pings = Pings(self._connections.to)
         self._neighbours: list[PeerInfo] = []
         self._read_again_s = 0.0  # time.monotonic()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from swarm.model.blocks import BlockRange
-from swarm.server.kv_cache import PAGE_TOKENS, PagePool
+from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.server.sessions import Session, Work
 from swarm_kernels import Segment
 

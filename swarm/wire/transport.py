@@ -4,6 +4,8 @@
                               first hop and results from the last; its end is the session's end
   Push     hop -> next hop    one stream per pair of servers: steps of all sessions they share
   Status   anyone -> hop      one small answer: who it is, how busy it is
+
+In a private swarm nobody but members gets as far as a method: see tls.py.
 """
 
 import socket
@@ -58,6 +60,7 @@ async def serve(
 ) -> tuple[grpc.aio.Server, int]:
     """Start serving the three methods on `host`:`port` (0 picks a free port); returns the server and its port.
 
+    certificate: if it names an authority, callers must show a certificate of the same one.
     Raises AddressInUse if another process has the port.
     """
     options = [
@@ -77,7 +80,11 @@ async def serve(
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
-    credentials = grpc.ssl_server_credentials([(certificate.private_key_pem, certificate.certificate_pem)])
+    credentials = grpc.ssl_server_credentials(
+        [(certificate.private_key_pem, certificate.certificate_pem)],
+        root_certificates=certificate.authority_pem,
+        require_client_auth=certificate.authority_pem is not None,
+    )
     check_port_free(host, port)
     bound = server.add_secure_port(join_address(host, port), credentials)
     await server.start()
@@ -108,10 +115,12 @@ class Peer:
     The other side must hold exactly the certificate of its directory record. gRPC reconnects by itself after a break.
     """
 
-    def __init__(self, endpoint: pb.Endpoint, max_bytes: int):
+    def __init__(self, endpoint: pb.Endpoint, max_bytes: int, member: Certificate | None = None):
+        """member: in a private swarm, this process's own certificate."""
         self.peer_id = endpoint.peer_id
         self.address = join_address(endpoint.host, endpoint.port)
-        credentials = grpc.ssl_channel_credentials(pem_from_der(endpoint.certificate))
+        own = (member.private_key_pem, member.certificate_pem) if member else ()
+        credentials = grpc.ssl_channel_credentials(pem_from_der(endpoint.certificate), *own)
         options = [
             *_options(max_bytes),
             ("grpc.ssl_target_name_override", SERVER_NAME),

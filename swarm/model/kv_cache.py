@@ -1,4 +1,4 @@
-"""The pool of pages that holds every session's keys and values."""
+"""The pool of pages that holds the keys and values of all sessions, of a server or of a client's own blocks."""
 
 import math
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class PagePool:
         if self.num_pages < 1:
             raise ModelError(
                 f"{budget_bytes / 2**20:.1f} MiB for keys and values is less than one page of {PAGE_TOKENS} tokens "
-                f"({page_bytes / 2**20:.1f} MiB); raise --kv-memory"
+                f"({page_bytes / 2**20:.1f} MiB); raise --kv-memory (of a client: local_kv_bytes)"
             )
         shape = (self.num_pages, PAGE_TOKENS, config.num_kv_heads, config.head_dim)
         self.tensors = [(_untouched(shape, dtype, device), _untouched(shape, dtype, device)) for _ in range(num_blocks)]
