@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from swarm.errors import InvalidRequest
-from swarm.trust.receipts import NOTHING, Receipt, SignedReceipt, Terms, is_equivocation
+from swarm.trust.receipts import (
+    NOTHING,
+    Receipt,
+    SignedReceipt,
+    Terms,
+    context_after,
+    is_contradiction,
+    is_equivocation,
+)
 from swarm.wire.merkle import merkle_root
 
 MAX_EARLY = 64  # receipts of one hop that came before their predecessors
@@ -18,6 +26,7 @@ MAX_EARLY = 64  # receipts of one hop that came before their predecessors
 class FaultKind(enum.Enum):
     MISSING = "did not sign for its work"
     INVALID = "signed a receipt that does not fit its work"
+    WITHHELD = "did not hand out what it had sent"
     UNLINKED = "signed for other activations than its neighbour in the chain"  # one of the two lies
     CONTRADICTION = "named its predecessor's receipt, and signed for other inputs than that one's outputs"
     EQUIVOCATION = "signed two different receipts for the same work"
@@ -79,11 +88,13 @@ class HopReceipts:
         return self.receipts[index] if index < len(self.receipts) else self._early.get(index)
 
     def _append(self, signed: SignedReceipt) -> None:
-        last = self.receipts[-1].receipt if self.receipts else None
-        if signed.receipt.previous != (last.hash if last else NOTHING):
-            raise _Bad(FaultKind.INVALID, f"number {signed.receipt.index} does not follow the one before it", (signed,))
-        if signed.receipt.position > (last.stop_position if last else 0):
-            raise _Bad(FaultKind.INVALID, f"number {signed.receipt.index} leaves positions out", (signed,))
+        receipt, last = signed.receipt, self.receipts[-1].receipt if self.receipts else None
+        previous, context, length = (last.hash, last.context, last.stop_position) if last else (NOTHING, NOTHING, 0)
+        context = context_after(context, receipt.position, receipt.count, receipt.inputs)
+        if (receipt.previous, receipt.context) != (previous, context):
+            raise _Bad(FaultKind.INVALID, f"number {receipt.index} does not follow the one before it", (signed,))
+        if receipt.position > length:
+            raise _Bad(FaultKind.INVALID, f"number {receipt.index} leaves positions out", (signed,))
         self.receipts.append(signed)
 
 
@@ -160,7 +171,7 @@ class ChainReceipts:
             raise _Bad(FaultKind.INVALID, "its outputs are not what the client got", (signed,))
 
     def _blame_link(self, source: SignedReceipt, signed: SignedReceipt) -> None:
-        if signed.receipt.upstream == source.receipt.hash:
+        if is_contradiction(source, signed):
             raise _Bad(FaultKind.CONTRADICTION, "", (source, signed))
         for one in (source, signed):
             self.blame(one.peer_id, FaultKind.UNLINKED, evidence=(source, signed))
@@ -181,10 +192,3 @@ def _difference(wanted: Terms, given: Terms) -> str:
     values = [getattr(terms, name) for terms in (given, wanted)]
     told = [value.hex()[:16] if isinstance(value, bytes) else repr(value) for value in values]
     return f"its {name} is {told[0]} and not {told[1]}"
-
-
-def is_contradiction(first: SignedReceipt, second: SignedReceipt) -> bool:
-    """Whether the second's signer acknowledged the first, and signed for other inputs than its outputs."""
-    a, b = first.receipt, second.receipt
-    same = (a.terms.session, a.terms.stop, a.position, a.count) == (b.terms.session, b.terms.start, b.position, b.count)
-    return same and b.upstream == a.hash and b.inputs != a.outputs

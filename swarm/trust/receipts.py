@@ -21,11 +21,11 @@ _TYPE = Struct(
     "Receipt",
     ("bytes16", "session"), ("uint64", "attempt"), ("uint32", "index"), ("address", "peer"), ("uint32", "start"),
     ("uint32", "stop"), ("bytes32", "weights"), ("string", "format"), ("string", "numericsId"), ("uint32", "wireDtype"),
-    ("uint32", "position"), ("uint32", "count"), ("bytes32", "inputs"), ("bytes32", "outputs"), ("bytes32", "sketch"),
-    ("bytes32", "upstream"), ("bytes32", "previous"), ("bytes32", "quote"), ("uint64", "timeMs"),
+    ("uint32", "position"), ("uint32", "count"), ("bytes32", "inputs"), ("bytes32", "context"), ("bytes32", "outputs"),
+    ("bytes32", "sketch"), ("bytes32", "upstream"), ("bytes32", "previous"), ("bytes32", "quote"), ("uint64", "timeMs"),
 )  # fmt: skip
 # The canonical encoding: version, the members of fixed size in this order, the two words with their lengths, signature.
-_FIXED = struct.Struct(">B16sQI20sII32sIII32s32s32s32s32s32sQ")
+_FIXED = struct.Struct(">B16sQI20sII32sIII32s32s32s32s32s32s32sQ")
 MAX_RECEIPT_BYTES = _FIXED.size + 2 * (1 + MAX_WORD_BYTES) + SIGNATURE_BYTES
 
 
@@ -54,6 +54,7 @@ class Receipt:
     position: int  # the first
     count: int
     inputs: bytes  # Merkle root over the digests of the rows that came in, see swarm/wire/codec.py
+    context: bytes  # of all chunks up to this one: two hops with the same have computed from the same inputs
     outputs: bytes  # of those that went out
     sketch: bytes  # SHA-256 of the outputs' sketch, see swarm/trust/sketch.py
     upstream: bytes  # hash of the previous hop's receipt over the same positions, whose outputs are these inputs
@@ -66,8 +67,8 @@ class Receipt:
         t = self.terms
         return _TYPE.hash((
             t.session, t.attempt, self.index, t.peer, t.start, t.stop, t.weights, t.format, t.numerics_id, t.wire_dtype,
-            self.position, self.count, self.inputs, self.outputs, self.sketch, self.upstream, self.previous, t.quote,
-            self.time_ms,
+            self.position, self.count, self.inputs, self.context, self.outputs, self.sketch, self.upstream,
+            self.previous, t.quote, self.time_ms,
         ))  # fmt: skip
 
     @property
@@ -112,7 +113,7 @@ class SignedReceipt:
         r, t = self.receipt, self.receipt.terms
         fixed = _FIXED.pack(
             VERSION, t.session, t.attempt, r.index, t.peer, t.start, t.stop, t.weights, t.wire_dtype, r.position,
-            r.count, r.inputs, r.outputs, r.sketch, r.upstream, r.previous, t.quote, r.time_ms,
+            r.count, r.inputs, r.context, r.outputs, r.sketch, r.upstream, r.previous, t.quote, r.time_ms,
         )  # fmt: skip
         words = b"".join(bytes([len(word)]) + word for word in (t.format.encode(), t.numerics_id.encode()))
         return fixed + words + self.signature
@@ -130,6 +131,11 @@ class SignedReceipt:
         return cls(receipt, signature, peer_id)
 
 
+def context_after(context: bytes, position: int, count: int, inputs: bytes) -> bytes:
+    """A hop's context once it has computed one more chunk with these inputs. context: NOTHING before the first."""
+    return hashlib.sha256(b"swarm/context/v1" + context + struct.pack(">II", position, count) + inputs).digest()
+
+
 def sketch_hash(sketch: bytes) -> bytes:
     """What a receipt says of its sketch."""
     return hashlib.sha256(b"swarm/sketch/v1" + sketch).digest()
@@ -140,14 +146,21 @@ def is_equivocation(first: SignedReceipt, second: SignedReceipt) -> bool:
     return first.receipt.slot == second.receipt.slot and first.receipt.hash != second.receipt.hash
 
 
+def is_contradiction(first: SignedReceipt, second: SignedReceipt) -> bool:
+    """Whether the second's signer acknowledged the first's receipt, and signed for other inputs than its outputs."""
+    a, b = first.receipt, second.receipt
+    same = (a.terms.session, a.terms.stop, a.position, a.count) == (b.terms.session, b.terms.start, b.position, b.count)
+    return same and b.upstream == a.hash and b.inputs != a.outputs
+
+
 def _parse(data: bytes) -> tuple[Receipt, bytes]:
     if not _FIXED.size + 2 + SIGNATURE_BYTES <= len(data) <= MAX_RECEIPT_BYTES:
         raise InvalidRequest(f"a receipt has at most {MAX_RECEIPT_BYTES} bytes, and not {len(data)}")
     if data[0] != VERSION:
         raise InvalidRequest(f"a receipt of version {data[0]}; this software reads {VERSION}")
     (
-        _, session, attempt, index, peer, start, stop, weights, wire_dtype, position, count, inputs, outputs, sketch,
-        upstream, previous, quote, time_ms,
+        _, session, attempt, index, peer, start, stop, weights, wire_dtype, position, count, inputs, context,
+        outputs, sketch, upstream, previous, quote, time_ms,
     ) = _FIXED.unpack_from(data)  # fmt: skip
     words, offset = [], _FIXED.size
     for _ in range(2):
@@ -160,7 +173,10 @@ def _parse(data: bytes) -> tuple[Receipt, bytes]:
     if not (start < stop and count > 0 and position + count < 2**32):
         raise InvalidRequest(f"a receipt for {count} positions of blocks {start}:{stop}")
     terms = Terms(session, attempt, peer, start, stop, weights, words[0], words[1], wire_dtype, quote)
-    return Receipt(terms, index, position, count, inputs, outputs, sketch, upstream, previous, time_ms), signature
+    receipt = Receipt(
+        terms, index, position, count, inputs, context, outputs, sketch, upstream, previous, time_ms
+    )  # fmt: skip
+    return receipt, signature
 
 
 def _text(word: bytes) -> str:

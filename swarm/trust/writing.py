@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from swarm.errors import InvalidRequest
-from swarm.trust.receipts import NOTHING, Receipt, SignedReceipt, Terms, sketch_hash
+from swarm.trust.receipts import NOTHING, Receipt, SignedReceipt, Terms, context_after, sketch_hash
 from swarm.trust.sketch import sketch, sketch_bytes
 from swarm.wire.codec import Rows
 from swarm.wire.identity import Identity
@@ -20,7 +20,7 @@ class ReceiptWriter:
     def __init__(self, identity: Identity, terms: Terms, on_signed: Callable[[SignedReceipt], None]):
         self._identity, self._terms, self._on_signed = identity, terms, on_signed
         self._signed: list[tuple[bytes, bytes]] = []  # receipt, sketch
-        self._previous = NOTHING
+        self._previous = self._context = NOTHING
         self._position = 0  # of the first row that is not signed
         self._inputs: list[Rows] = []
         self._outputs: list[Rows] = []
@@ -53,6 +53,7 @@ class ReceiptWriter:
             return
         inputs, outputs = Rows.join(self._inputs), Rows.join(self._outputs)
         inputs_root, outputs_root = merkle_root(inputs.digests), merkle_root(outputs.digests)
+        self._context = context_after(self._context, self._position, len(outputs), inputs_root)
         projected = sketch_bytes(sketch(inputs.tensor(), outputs.tensor(), inputs_root, outputs_root))
         receipt = Receipt(
             terms=self._terms,
@@ -60,6 +61,7 @@ class ReceiptWriter:
             position=self._position,
             count=len(outputs),
             inputs=inputs_root,
+            context=self._context,
             outputs=outputs_root,
             sketch=sketch_hash(projected),
             upstream=self._upstream(before, len(outputs), inputs_root),
