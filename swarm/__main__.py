@@ -8,6 +8,7 @@ _VERBS = {
     "generate": ("swarm.cli.generate", "generate from a prompt"),
     "chat": ("swarm.cli.chat", "talk with an instruction-tuned model"),
     "status": ("swarm.cli.status", "a live picture of the swarm: coverage, peers, load, speed"),
+    "calibrate": ("swarm.cli.calibrate", "measure where honest ends and cheating begins, for audits"),
     "demo": ("swarm.cli.demo", "three servers on this machine, two prompts, and what it took"),
 }
 
