@@ -10,6 +10,7 @@ _VERBS = {
     "status": ("swarm.cli.status", "a live picture of the swarm: coverage, peers, load, speed"),
     "identity": ("swarm.cli.identity", "digests of a model's weights, block by block, to compare with others"),
     "secret": ("swarm.cli.secret", "print a new secret for a private swarm"),
+    "calibrate": ("swarm.cli.calibrate", "measure where honest ends and cheating begins, for audits"),
     "demo": ("swarm.cli.demo", "three servers on this machine, two prompts, and what it took"),
 }
 

@@ -2,7 +2,7 @@
 
 from swarm_kernels.batch import PagedBatch, Segment
 from swarm_kernels.block import BlockSpec, BlockWeights, decoder_block
-from swarm_kernels.dispatch import QUANTS, Backend, Blocks, choose_backend, weight_bits
+from swarm_kernels.dispatch import BNB_FORMATS, QUANTS, Backend, Blocks, TorchBackend, choose_backend, weight_bits
 from swarm_kernels.linear import Linear
 from swarm_kernels.memory import allocate
 from swarm_kernels.quant import FORMATS, Format, QuantWeight, quantize
@@ -10,6 +10,7 @@ from swarm_kernels.reference import ACTIVATIONS, append_kv, gated_mlp, paged_att
 
 __all__ = [
     "ACTIVATIONS",
+    "BNB_FORMATS",
     "FORMATS",
     "QUANTS",
     "Backend",
@@ -21,6 +22,7 @@ __all__ = [
     "PagedBatch",
     "QuantWeight",
     "Segment",
+    "TorchBackend",
     "allocate",
     "append_kv",
     "choose_backend",

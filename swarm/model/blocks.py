@@ -10,7 +10,7 @@ from swarm.errors import ModelError
 from swarm.model.families import ModelConfig
 from swarm.model.rope import Rope
 from swarm.model.weights import Checkpoint, Progress, load_blocks
-from swarm_kernels import FORMATS, Blocks, BlockSpec, Segment, choose_backend
+from swarm_kernels import FORMATS, Backend, Blocks, BlockSpec, Segment, choose_backend
 
 
 def parse_block_range(text: str) -> tuple[int, int]:
@@ -57,18 +57,20 @@ class BlockRange:
         progress: Progress | None = None,
         quant: str = "none",
         threads: int | None = None,
+        backend: Backend | None = None,
     ) -> "BlockRange":
         """Reads the blocks' tensors and no others, and quantises them one block at a time.
 
         dtype: of activations, cache, and weights that are not quantised. quant: one of swarm_kernels.QUANTS.
-        threads: for the fused CPU kernels; by default as many as torch uses. Raises ModelError for a bad range,
-        broken or missing tensors, and a format that does not suit them.
+        threads: for the fused CPU kernels; by default as many as torch uses. backend: computes the blocks, instead of
+        the best one here. Raises ModelError for a bad range, broken or missing tensors, and a format that does not suit
+        them.
         """
         config = checkpoint.config
         check_block_range(start, stop, config)
         blocks = cls(config, start, stop, quant, dtype, torch.device(device))
         specs = [_block_spec(config, index) for index in range(start, stop)]
-        backend = choose_backend(
+        backend = backend or choose_backend(
             quant,
             dtype,
             blocks.device,

@@ -1,19 +1,23 @@
 """Many small suspicions make a conviction: a sequential test over a peer's audited segments.
 
-Page's CUSUM (1954) of the log-likelihood ratio between a result that is shifted and an honest one. It keeps the last
-change in view: a peer that was honest for a year is convicted as fast as a new one.
+Page's CUSUM (1954) of the log-likelihood ratio between results that are off and honest ones. Evidence against a peer
+adds up, evidence for it only takes away what there is: who turns to cheating after a year is convicted as fast as who
+began with it.
 """
 
 from dataclasses import dataclass
 
-ALARM = 14.0  # nats; an honest peer gets there within n audited segments with a chance of at most n * e^-14 = n * 8e-7
+ALARM = 14.0  # nats; an honest peer gets there within n audited segments with a chance of at most n e^-14 = n * 8e-7
+
+_SHIFT = 2.0  # deviations by which a result is taken to be off; the more it really is, the more evidence comes
+_MOST = 7.0  # nats that one segment can bring: one audit is never enough
 
 
 @dataclass(frozen=True, slots=True)
 class Accumulated:
     """What is kept of a peer's audits.
 
-    score:    nats of evidence since the last time there was none
+    score:    nats of evidence against it since there last was none
     segments: audited in all
     """
 
@@ -25,16 +29,11 @@ class Accumulated:
         return self.score >= ALARM
 
     def plus(self, log_ratio: float, mean: float, deviation: float) -> "Accumulated":
-        """One more segment, whose median ratio has this natural logarithm.
+        """After one more segment, whose median ratio has this natural logarithm.
 
-        mean, deviation: an honest segment's log ratio is sub-Gaussian with at most this mean and this deviation,
-        whatever came before. exp of the sum of increments is then a supermartingale, and Ville's inequality bounds the
-        chance that it ever reaches e^ALARM from any one start.
+        mean, deviation: whatever came before, an honest peer's next log ratio has at most this mean, and tails at most
+        those of a normal distribution with this deviation. e to the sum of the evidence is then a supermartingale,
+        which by Ville's inequality ever reaches e^ALARM from a given start with a chance of at most e^-ALARM.
         """
-        # Tuned to a shift of SHIFT deviations; larger ones only bring more evidence.
-        evidence = SHIFT * (log_ratio - mean) / deviation - SHIFT**2 / 2
-        return Accumulated(max(0.0, self.score + min(evidence, MOST)), self.segments + 1)
-
-
-SHIFT = 2.0
-MOST = 7.0  # nats that one segment can bring: one audit alone is never enough
+        evidence = _SHIFT * (log_ratio - mean) / deviation - _SHIFT**2 / 2
+        return Accumulated(max(0.0, self.score + min(evidence, _MOST)), self.segments + 1)

@@ -2,24 +2,26 @@
 
 Two peers with the same numerics id give the same bits, so there any difference convicts. Other honest peers differ by
 floating-point noise, on most tokens in some bit. There a token's error is measured against the noise that the auditor's
-own low-precision run has on that very token,
+own low-precision run has on that very token:
 
-    ratio = |y - reference| / |noise - reference|       (Euclidean norms; see `allowance` for the denominator)
+    ratio = distance of y from the line between reference and noise / |noise - reference|
 
-which is about 1 for an honest peer, whatever the model, the block range and the size of the activations.
+It is about 1 for an honest peer, whatever the model, the range of blocks and the size of the activations. The distance
+is to the line, not to the reference, because what an honest peer's rounding has in common with the auditor's should not
+count against it: this brings honest kernels closer together, and cheaper weights no closer to them.
 """
 
 import enum
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from swarm.trust.accumulated import Accumulated
-from swarm.trust.sketch import projections, sketch_seed
+from swarm.trust.sketch import Sketch, project, sketch_seed
 from swarm.trust.thresholds import Thresholds
 
 WINDOW = 32  # tokens that get a verdict of their own
@@ -27,6 +29,8 @@ SEGMENT = 256  # tokens that are audited together
 
 # What a float32 result may differ by, in parts of what the hop added. A ratio of 3 is then a relative error of 1e-4.
 FLOAT32_ERROR = 1e-4 / 3
+
+_ENOUGH = 16  # tokens whose median says something
 
 
 class Verdict(enum.IntEnum):
@@ -43,8 +47,8 @@ class Recomputes(Protocol):
     All take x [tokens, hidden_size], a session's inputs from position 0 on, and return float tensors of its shape.
     """
 
-    numerics_id: str
-    hidden_size: int
+    @property
+    def numerics_id(self) -> str: ...
 
     def exact(self, x: Tensor) -> Tensor: ...
 
@@ -57,7 +61,7 @@ class Recomputes(Protocol):
 class Score:
     """What the ratios of consecutive tokens come to.
 
-    position, count: the tokens.
+    position, count: the tokens
     median:   of their ratios
     outliers: how many exceed `Thresholds.outlier`
     """
@@ -74,9 +78,9 @@ class Judgement:
     """Of one segment.
 
     method:    "exact", "tolerant" or "sketch"
-    statistic: the segment's median ratio; by "exact" the number of tokens that differ
-    windows:   of the tolerant methods
+    statistic: the segment's median ratio; of "exact" the number of tokens that differ
     reason:    one plain sentence
+    windows:   what each window came to; none for "exact", and where the output cannot even be compared
     """
 
     verdict: Verdict
@@ -86,82 +90,98 @@ class Judgement:
     windows: tuple[Score, ...] = ()
 
 
+def judge(
+    x: Tensor, y: Tensor, recompute: Recomputes, first: int, thresholds: Thresholds, numerics_id: str = ""
+) -> Judgement:
+    """Whether y is what the hop's blocks make of x; for up to SEGMENT tokens.
+
+    x: [first + count, hidden_size], the hop's inputs from position 0 on, as they were on the wire.
+    y: [count, hidden_size], its outputs for positions `first` on, in the dtype that they had on the wire.
+    numerics_id: that the hop signed; where it is the auditor's own, equal bits are demanded.
+    """
+    expected = [len(x) - first, x.shape[1]]
+    if list(y.shape) != expected:
+        return _failed("tolerant", f"the output's shape is {list(y.shape)}, not {expected}")
+    if numerics_id and numerics_id == recompute.numerics_id:
+        return _judge_exactly(y, recompute.exact(x)[first:].to(y.dtype))
+    reference, noise = recompute.reference(x)[first:], recompute.noise(x)[first:]
+    return score(ratios(x[first:], y, reference, noise), first, thresholds, "tolerant")
+
+
+def judge_sketches(
+    x: Tensor,
+    sketches: Sequence[Sketch],
+    recompute: Recomputes,
+    first: int,
+    thresholds: Thresholds,
+    wire_dtype: torch.dtype,
+) -> Judgement:
+    """The same from the sketches of the outputs instead of them.
+
+    sketches: of consecutive receipts, together the tokens from `first` to the end of x.
+    wire_dtype: that the outputs had.
+    """
+    given, expected = sum(len(part.values) for part in sketches), len(x) - first
+    if given != expected:
+        return _failed("sketch", f"the sketches are of {given} tokens, not {expected}")
+    reference, noise = recompute.reference(x)[first:], recompute.noise(x)[first:]
+    return score(sketch_ratios(x[first:], sketches, reference, noise, wire_dtype), first, thresholds, "sketch")
+
+
+def accumulate(state: Accumulated, judgement: Judgement, thresholds: Thresholds) -> Accumulated:
+    """A peer's audits after this one more, if it says anything on how far the peer is off."""
+    tokens = sum(window.count for window in judgement.windows)
+    if tokens < WINDOW:
+        return state
+    return state.plus(math.log(max(judgement.statistic, 1e-9)), thresholds.mean, thresholds.deviation)
+
+
 def exact_mismatch(claimed: Tensor, recomputed: Tensor) -> int:
     """How many rows differ in any bit; both [tokens, hidden_size] of one dtype. NaN equals the same NaN."""
     integers = {2: torch.int16, 4: torch.int32}[claimed.element_size()]
     return int((claimed.contiguous().view(integers) != recomputed.contiguous().view(integers)).any(1).sum())
 
 
-def allowance(x: Tensor, reference: Tensor, noise: Tensor) -> Tensor:
-    """[tokens], what a ratio is relative to: the noise, but never less than float32's own."""
-    return torch.maximum((noise - reference).norm(dim=1), FLOAT32_ERROR * (reference - x).norm(dim=1))
-
-
 def ratios(x: Tensor, y: Tensor, reference: Tensor, noise: Tensor) -> Tensor:
-    """[tokens] float32. All [tokens, hidden_size]: inputs, claimed outputs, what float32 and low precision give."""
-    x, y, reference, noise = (tensor.float() for tensor in (x, y, reference, noise))
-    return (y - reference).norm(dim=1) / allowance(x, reference, noise)
+    """[tokens] float32, of a segment. All [tokens, hidden_size]: inputs, the claimed outputs in the dtype that they had
+    on the wire, what float32 gives, and what low precision gives.
 
-
-def judge(
-    x: Tensor, y: Tensor, recompute: Recomputes, first: int, thresholds: Thresholds, numerics_id: str = ""
-) -> Judgement:
-    """Whether y is what the hop's blocks make of x.
-
-    x: [first + count, hidden_size], the hop's inputs from position 0 on, as they were on the wire.
-    y: [count, hidden_size], its outputs for positions `first` on, in the dtype that they had on the wire.
-    numerics_id: that the hop signed; equal to the auditor's own, equal bits are demanded.
+    0 for a token whose honest result is not finite on the wire: whoever chose the inputs and the wire's dtype is to
+    blame for that. NaN or infinity where y is not finite, although it should be.
     """
-    if y.shape != (len(x) - first, x.shape[1]):
-        return _failed("tolerant", f"the output's shape is {list(y.shape)}, not {[len(x) - first, x.shape[1]]}")
-    if numerics_id and numerics_id == recompute.numerics_id:
-        return _judge_exactly(y, recompute.exact(x)[first:].to(y.dtype))
-    reference, noise = recompute.reference(x)[first:], recompute.noise(x)[first:].to(y.dtype).float()
-    return score(ratios(x[first:], y, reference, noise), first, thresholds, "tolerant")
+    rounded = noise.to(y.dtype).float()
+    error = _off_line(y.float() - reference, rounded - reference)
+    return _relative(error, x.float(), reference, rounded, y.dtype)
 
 
-def judge_sketch(
-    x: Tensor,
-    claimed: Tensor,
-    roots: tuple[bytes, bytes],
-    recompute: Recomputes,
-    first: int,
-    thresholds: Thresholds,
-    wire_dtype: torch.dtype = torch.float32,
-) -> Judgement:
-    """The same from the sketch of the outputs instead of them.
-
-    claimed: [count, K], of one receipt. roots: its inputs and outputs root. wire_dtype: that its outputs had.
-    """
-    reference, noise = recompute.reference(x)[first:], recompute.noise(x)[first:].to(wire_dtype).float()
-    found = sketch_ratios(x[first:], claimed, reference, noise, roots)
-    return score(found, first, thresholds, "sketch")
-
-
-def sketch_ratios(x: Tensor, claimed: Tensor, reference: Tensor, noise: Tensor, roots: tuple[bytes, bytes]) -> Tensor:
-    """`ratios`, each estimated from K numbers: [tokens]."""
-    matrix = projections(sketch_seed(*roots), x.shape[1], claimed.shape[1])
-    error = (claimed - (reference - x.float()) @ matrix).norm(dim=1) / claimed.shape[1] ** 0.5
-    return error / allowance(x.float(), reference, noise)
+def sketch_ratios(
+    x: Tensor, sketches: Sequence[Sketch], reference: Tensor, noise: Tensor, wire_dtype: torch.dtype
+) -> Tensor:
+    """`ratios`, each estimated from a sketch."""
+    rounded = noise.to(wire_dtype).float()
+    added, spread = (reference - x.float()), rounded - reference
+    k = sketches[0].values.shape[1]
+    errors, done = [], 0
+    for values, *roots in sketches:
+        part, seed = slice(done, done := done + len(values)), sketch_seed(*roots)
+        errors.append(_off_line(values - project(added[part], seed, k), project(spread[part], seed, k)))
+    return _relative(torch.cat(errors) / _median_norm(k), x.float(), reference, rounded, wire_dtype)
 
 
 def score(found: Tensor, first: int, thresholds: Thresholds, method: str) -> Judgement:
     """The verdict on a segment with these ratios, [tokens]; `first` is its position."""
     if not found.isfinite().all():
-        return _failed(method, "the output has NaN or infinity")
+        return _failed(method, f"the output has NaN or infinity in {int((~found.isfinite()).sum())} tokens")
     windows = tuple(_window(found[part], first + part.start, thresholds) for part in _windows(len(found)))
-    median = float(found.median())
+    median, outliers = float(found.median()), sum(window.outliers for window in windows)
     verdict = max(window.verdict for window in windows)
-    if verdict == Verdict.PASS and len(found) >= WINDOW and median > thresholds.segment:
-        verdict = Verdict.SUSPECT
-    return Judgement(verdict, method, median, f"the error is {median:.2f} times an honest peer's", windows)
-
-
-def accumulate(state: Accumulated, judgement: Judgement, thresholds: Thresholds) -> Accumulated:
-    """A peer's audits after one more."""
-    if judgement.method == "exact" or not judgement.windows:
-        return replace(state, segments=state.segments + 1)
-    return state.plus(math.log(max(judgement.statistic, 1e-9)), thresholds.mean, thresholds.deviation)
+    if len(found) > WINDOW and median > thresholds.segment:
+        verdict = max(verdict, Verdict.SUSPECT)
+    if outliers > thresholds.segment_outliers:
+        verdict = Verdict.FAIL
+    large = f"in {outliers} of {len(found)} tokens over {thresholds.outlier:g} times"
+    reason = f"the error is {median:.2f} times an honest peer's, {large}"
+    return Judgement(verdict, method, median, reason, windows)
 
 
 def _judge_exactly(y: Tensor, recomputed: Tensor) -> Judgement:
@@ -175,17 +195,42 @@ def _failed(method: str, reason: str, statistic: float = math.inf) -> Judgement:
     return Judgement(Verdict.FAIL, method, statistic, reason)
 
 
+def _off_line(error: Tensor, spread: Tensor) -> Tensor:
+    """[tokens]: the norms of errors [tokens, n], less what of them lies on the way from 0 to `spread`."""
+    share = (error * spread).sum(1) / spread.square().sum(1).clamp(min=1e-30)
+    return (error - share.clamp(0, 1)[:, None] * spread).norm(dim=1)
+
+
+def _relative(error: Tensor, x: Tensor, reference: Tensor, rounded: Tensor, wire_dtype: torch.dtype) -> Tensor:
+    """error [tokens] in parts of what is allowed: the token's own noise, but no less than is usual in its segment (a
+    token that the auditor's rounding happened to spare is no one else's fault), and no less than float32's."""
+    fits = (reference.abs().amax(1) < torch.finfo(wire_dtype).max / 2) & rounded.isfinite().all(1)
+    noise, added = (rounded - reference).norm(dim=1), (reference - x).norm(dim=1)
+    usual = (noise / added.clamp(min=1e-30))[fits].median() if fits.any() else 0.0
+    allowed = torch.maximum(noise, added * max(float(usual), FLOAT32_ERROR)).clamp(min=1e-30)
+    return torch.where(fits, error / allowed, 0.0)
+
+
+def _median_norm(k: int) -> float:
+    """The median norm of the projections of a unit vector on k random directions, when one dimension went with the
+    line: a chi distribution with k - 1 degrees of freedom (Wilson and Hilferty, 1931)."""
+    freedom = k - 1
+    return math.sqrt(freedom * (1 - 2 / (9 * freedom)) ** 3)
+
+
 def _windows(count: int) -> Iterator[slice]:
     """Of WINDOW tokens each; a shorter rest belongs to the last."""
-    starts = range(0, max(count - WINDOW, 0) + 1, WINDOW)
-    for start in starts:
-        yield slice(start, count if start == starts[-1] else start + WINDOW)
+    last = max(count // WINDOW - 1, 0) * WINDOW
+    for start in range(0, last + 1, WINDOW):
+        yield slice(start, count if start == last else start + WINDOW)
 
 
 def _window(found: Tensor, position: int, thresholds: Thresholds) -> Score:
-    median, outliers = float(found.median()), int((found > thresholds.outlier).sum())
-    if median > thresholds.fail or outliers > thresholds.outliers:
+    median = float(found.median())
+    outliers = int((found > thresholds.outlier).sum())
+    verdict = Verdict.PASS
+    if len(found) >= _ENOUGH and median > thresholds.suspect:
+        verdict = Verdict.SUSPECT
+    if outliers > thresholds.outliers or (len(found) >= _ENOUGH and median > thresholds.fail):
         verdict = Verdict.FAIL
-    else:
-        verdict = Verdict.SUSPECT if median > thresholds.suspect else Verdict.PASS
     return Score(position, len(found), median, outliers, verdict)

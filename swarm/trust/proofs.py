@@ -2,9 +2,9 @@
 
 equivocation   two different receipts of one peer for the same work
 contradiction  a receipt that acknowledges its predecessor's, with other inputs than that one's outputs
-audit          a receipt, and those of two or more other peers that computed the same blocks in the same numerics from the
-               same inputs, and agree on other outputs. Equal numerics ids promise equal bits, so unless those others
-               conspire, the first is wrong: whoever believes it should know them
+audit          a receipt, and those of two or more other peers that computed the same blocks in the same numerics from
+               the same inputs, and agree on other outputs. Equal numerics ids promise equal bits, so unless those
+               others conspire, the first is wrong: whoever believes it should know them
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What was measured to choose thresholds. trials: honest windows of 32 tokens. date: YYYY-MM-DD."""
+    """What was measured to choose thresholds.
+
+    software: versions of what computed. trials: honest windows of 32 tokens. date: YYYY-MM-DD
+    """
 
     model: str
     revision: str
@@ -24,15 +27,16 @@ class Thresholds:
     suspect:  a window of 32 tokens whose median exceeds it is suspect
     fail:     a window whose median exceeds it fails
     outlier:  a token whose ratio exceeds it is an outlier
-    outliers: as many of a window's tokens an honest peer may have; with more it fails
+    outliers, segment_outliers: so many tokens of a window, of a segment may be; with more it fails
     segment:  a segment of 256 tokens whose median exceeds it is suspect
-    mean, deviation: upper bounds for honest segments' log median, for the accumulated statistic
+    mean, deviation: bounds on the log medians of an honest peer's segments (see swarm/trust/accumulated.py)
     """
 
     suspect: float
     fail: float
     outlier: float
     outliers: int
+    segment_outliers: int
     segment: float
     mean: float
     deviation: float
@@ -40,21 +44,22 @@ class Thresholds:
 
 
 BUILT_IN = Thresholds(
-    suspect=1.35,
+    suspect=1.5,
     fail=3.0,
     outlier=3.0,
-    outliers=3,
+    outliers=5,
+    segment_outliers=8,
     segment=1.25,
-    mean=0.1,
-    deviation=0.1,
+    mean=0.095,
+    deviation=0.07,
     provenance=Provenance(
         model="demo",
-        revision="",
-        quant="",
-        dtype="",
-        software="built-in",
-        machine="2-core x86-64 with AVX-512",
-        trials=3072,
+        revision="built-in",
+        quant="any",
+        dtype="any",
+        software="torch 2.13",
+        machine="x86-64 with AVX-512, 2 cores",
+        trials=10_000,
         date="2026-11-24",
     ),
 )

@@ -1,0 +1,93 @@
+"""`python -m swarm calibrate`: measure honest peers and cheats on this machine, and set the limits of audits."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from swarm.cli.common import run
+from swarm.model import Checkpoint, open_checkpoint
+from swarm.route.local import swarm_home
+from swarm.trust.audit import SEGMENT
+from swarm.trust.calibration import HOPS, Measured, choose, measure, provenance, save_thresholds, summarise
+from swarm.trust.thresholds import Thresholds
+from swarm_kernels import BNB_FORMATS, QUANTS
+
+THRESHOLDS = "thresholds"  # the folder under SWARM_HOME
+
+_VARIANTS = 25  # at a hop, about
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m swarm calibrate",
+        description="Measure by how much honest peers differ from an audit's recomputation, and cheats from them, and "
+        "keep the limits between both for audits of this model in this format. It takes a few minutes and no network.",
+    )
+    add = parser.add_argument
+    add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
+    add("--revision", help="branch, tag or commit of a Hugging Face repository")
+    formats = [quant for quant in QUANTS if quant not in BNB_FORMATS]
+    add("--quant", choices=formats, default="none", help="format of weights (default: none)")
+    add("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="of activations (default: bfloat16)")
+    add("--tokens", type=int, default=2048, metavar="N", help=f"of text, in segments of {SEGMENT} (default: 2048)")
+    add("--out", type=Path, metavar="FILE", help="also write limits and measurements there, as JSON")
+    add("--json", action="store_true", help="print that JSON instead of a table")
+    return run(_calibrate, parser.parse_args(arguments))
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    checkpoint, dtype = open_checkpoint(args.model, args.revision), getattr(torch, args.dtype)
+    measured = _measure(checkpoint, args.quant, dtype, args.tokens // SEGMENT)
+    thresholds = choose(measured, provenance(checkpoint, args.quant, dtype))
+    path = save_thresholds(swarm_home() / THRESHOLDS, thresholds)
+    rows = summarise(measured, thresholds)
+    result = json.dumps({"thresholds": asdict(thresholds), "variants": rows}, indent=1)
+    if args.out:
+        args.out.write_text(result + "\n")
+    if args.json:
+        print(result)
+    else:
+        _print(rows, thresholds, path)
+
+
+def _measure(checkpoint: Checkpoint, quant: str, dtype: torch.dtype, segments: int) -> list[Measured]:
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("reading the model", total=HOPS * _VARIANTS)
+        measured = list(
+            measure(checkpoint, quant, dtype, segments, lambda name: bar.update(task, advance=1, description=name))
+        )
+        bar.update(task, completed=HOPS * _VARIANTS, description="measured")
+    return measured
+
+
+def _print(rows: list[dict[str, object]], thresholds: Thresholds, path: Path) -> None:
+    table = Table(box=box.SIMPLE, title="error in parts of the auditor's own noise, medians of windows and segments")
+    for name in ("peer", "windows", "segments", "outliers", "suspect", "fail"):
+        table.add_column(name, justify="left" if name == "peer" else "right", no_wrap=True)
+    for row in sorted(rows, key=lambda row: not row["honest"]):
+        table.add_row(
+            row["variant"],
+            f"{row['least']:.2f} - {row['most']:.2f}",
+            f"{row['segment least']:.2f} - {row['segment most']:.2f}",
+            str(row["outliers"]),
+            f"{row['suspect %']:.0f} %",
+            f"{row['fail %']:.0f} %",
+            style="green" if row["honest"] else "red",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"A window of 32 tokens is suspect above {thresholds.suspect:.2f} and fails above {thresholds.fail:.2f}; "
+        f"a segment of {SEGMENT} is suspect above {thresholds.segment:.2f}.\n"
+        f"More than {thresholds.outliers} tokens of a window, or {thresholds.segment_outliers} of a segment, above "
+        f"{thresholds.outlier:.1f} fail it. From {thresholds.provenance.trials} honest windows. Kept in {path}"
+    )
