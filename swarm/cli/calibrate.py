@@ -13,13 +13,11 @@ from rich.table import Table
 
 from swarm.cli.common import run
 from swarm.model import Checkpoint, open_checkpoint
-from swarm.route.local import swarm_home
+from swarm.route.local import thresholds_folder
 from swarm.trust.audit import SEGMENT
 from swarm.trust.calibration import HOPS, Measured, choose, measure, provenance, save_thresholds, summarise
 from swarm.trust.thresholds import Thresholds
 from swarm_kernels import BNB_FORMATS, QUANTS
-
-THRESHOLDS = "thresholds"  # the folder under SWARM_HOME
 
 _VARIANTS = 25  # at a hop, about
 
@@ -47,7 +45,7 @@ def _calibrate(args: argparse.Namespace) -> None:
     checkpoint, dtype = open_checkpoint(args.model, args.revision), getattr(torch, args.dtype)
     measured = _measure(checkpoint, args.quant, dtype, args.tokens // SEGMENT)
     thresholds = choose(measured, provenance(checkpoint, args.quant, dtype))
-    path = save_thresholds(swarm_home() / THRESHOLDS, thresholds)
+    path = save_thresholds(thresholds_folder(), thresholds)
     rows = summarise(measured, thresholds)
     result = json.dumps({"thresholds": asdict(thresholds), "variants": rows}, indent=1)
     if args.out:

@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
+from swarm.client.auditing import AUDITORS, Auditing, AuditOptions
 from swarm.client.background import wait
+from swarm.client.consequences import Consequences
+from swarm.client.examining import Examiner
 from swarm.client.generating import Generator
 from swarm.client.generation import Generation
 from swarm.client.heads import HEAD_FORMATS, Heads, head_format
+from swarm.client.judges import LocalJudge, PeerJudges
 from swarm.client.local_blocks import LocalBlocks
 from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, Terms, is_batch, parse_options
 from swarm.client.router import Router
@@ -17,7 +21,15 @@ from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
 from swarm.route.directory import Directory
-from swarm.route.local import digests_folder, find_swarm, receipts_file, standing_file
+from swarm.route.local import (
+    client_identity,
+    digests_folder,
+    evidence_folder,
+    find_swarm,
+    receipts_file,
+    standing_file,
+    thresholds_folder,
+)
 from swarm.route.record import PeerInfo
 from swarm.trust.attestation import Verifier
 from swarm.trust.book import Book
@@ -26,6 +38,8 @@ from swarm.wire.codec import DTYPES
 from swarm.wire.secret import Secret, find_secret
 from swarm.wire.tls import make_certificate
 from swarm_kernels import QUANTS
+
+AUDIT_GRACE_S = 5.0  # that audits under way get when a client is closed
 
 
 class Client:
@@ -54,6 +68,8 @@ class Client:
         trusted: Iterable[str] | None = None,
         excluded: Iterable[str] = (),
         attestation: Verifier | None = None,
+        audit: str = "peers",
+        audit_rate: float | None = None,
         max_price: float | None = None,
         seconds_per_price: float = 0.0,
         **limits: float,
@@ -75,6 +91,10 @@ class Client:
         trusted, excluded: peer ids; if given, only use the former, and never the latter.
         attestation: called with (facts, evidence) of every peer, in a thread; only those for which it returns True are
             used. See swarm.trust.attestation for what that proves.
+        audit: who recomputes samples of the peers' work: "peers" that serve the same blocks in the same numerics, where
+            there are any; "local", this client, if it has the model's files, which takes memory for the blocks that it
+            audits; or nobody, "off".
+        audit_rate: share of the work that is audited; by default 20 % of a newcomer's and 5 % of a known peer's.
         max_price: of one token through the whole model, in the unit of the peers' announced prices.
         seconds_per_price: how many seconds more a request may take if that saves one unit of price (0: the fastest
             chain within max_price).
@@ -87,6 +107,10 @@ class Client:
         for name, value, known in (("quant", quant, QUANTS), ("head", head, HEAD_FORMATS)):
             if value is not None and value not in known:
                 raise InvalidRequest(f"unknown {name} {value!r}; use one of {', '.join(known)}")
+        if audit not in AUDITORS:
+            raise InvalidRequest(f"unknown audit {audit!r:.40}; use one of {', '.join(AUDITORS)}")
+        if audit_rate is not None and not 0 <= audit_rate <= 1:
+            raise InvalidRequest(f"audit_rate is a share from 0 to 1, not {audit_rate}")
         try:
             self._limits = ClientLimits(**limits)
         except TypeError as error:
@@ -110,6 +134,7 @@ class Client:
         )  # fmt: skip
         self._router: Router = wait(self._join(addresses, terms, wire_dtype, shared, attestation))
         self.receipts = ReceiptStore(receipts_file())
+        self._auditing = self._make_auditing(AuditOptions(audit, audit_rate))
         self._generator = Generator(
             self._checkpoint,
             self.tokenizer,
@@ -118,6 +143,7 @@ class Client:
             self._limits,
             wire_dtype,
             self.receipts,
+            self._auditing,
             self._local,
         )
         try:
@@ -142,6 +168,13 @@ class Client:
         wire_bytes = DTYPES[wire_dtype or terms.dtype or "float32"].itemsize
         blocks = (self._local.start, self._local.stop) if self._local else None
         return Router(view, terms, self.config.hidden_size * wire_bytes, blocks)
+
+    def _make_auditing(self, options: AuditOptions) -> Auditing:
+        view, checkpoint = self._router.view, self._checkpoint
+        judge = LocalJudge(checkpoint, thresholds_folder()) if checkpoint.local else None
+        peers = PeerJudges(view, checkpoint, self._limits)
+        consequences = Consequences(view, checkpoint, client_identity(), evidence_folder())
+        return Auditing(Examiner(peers, judge, consequences, options.by == "local"), consequences, options)
 
     async def _load_ends(self) -> ModelEnds:
         """Load the head that the peers of the moment call for, so that the first prompt need not wait for it."""
@@ -185,6 +218,7 @@ class Client:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+        await self._auditing.close(AUDIT_GRACE_S)
         await self._router.close()
 
     # --- the public calls --------------------------------------------------------------------------------------------
@@ -195,8 +229,11 @@ class Client:
         prompt: text, token ids, or a conversation (a list of {"role", "content"}, put through the model's chat
             template); or a list of any of these.
         options: max_new_tokens (128), temperature (0: greedy), top_k, top_p, repetition_penalty, seed, stop (a string
-            or several, not part of the text), ignore_eos (False). A list of prompts shares them; with a seed, each
-            prompt gives what it would give alone.
+            or several, not part of the text), ignore_eos (False). verify: text is delivered only after a check of the
+            work behind it: "receipts" (all hops have signed, and their receipts fit), "audit" (and those parts that are
+            chosen for an audit have passed it) or "full" (and everything was recomputed); what does not pass is
+            computed again on other peers. sensitive (False): audits show its activations to no further peer. A list of
+            prompts shares them; with a seed, each prompt gives what it would give alone.
         Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; the error's `generations` hold what there was by
         then.
         """

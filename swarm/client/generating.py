@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 
+from swarm.client.auditing import Auditing
 from swarm.client.chain import SessionOptions
 from swarm.client.generation import Generation, Repair
 from swarm.client.generation import Hop as GenerationHop
@@ -18,7 +19,8 @@ from swarm.client.router import Router
 from swarm.client.sampling import Sampler
 from swarm.client.session import Session
 from swarm.client.text import TextStream, Tokenizer
-from swarm.errors import InvalidRequest
+from swarm.client.verifying import Gate, Unverified
+from swarm.errors import InvalidRequest, SwarmError
 from swarm.model.checkpoint import Checkpoint
 from swarm.route.record import PeerInfo
 from swarm.route.route import Hop
@@ -39,6 +41,7 @@ class Generator:
         limits: ClientLimits,
         wire_dtype: str | None,
         store: ReceiptStore,
+        auditing: Auditing,
         local: LocalBlocks | None = None,
     ):
         """heads_for: the head that suits a chain of these peers. wire_dtype: None: what the peers compute in.
@@ -46,7 +49,7 @@ class Generator:
         self._local = local
         self._checkpoint, self._config, self._tokenizer = checkpoint, checkpoint.config, tokenizer
         self._router, self._heads_for, self._limits, self._wire_dtype = router, heads_for, limits, wire_dtype
-        self._store = store
+        self._store, self._auditing = store, auditing
 
     async def run(self, generation: Generation, options: GenerateOptions) -> AsyncIterator[str]:
         """Fill `generation` token by token, yielding new text. Peers that fail are replaced within the session; if that
@@ -59,24 +62,24 @@ class Generator:
                 f"{len(prompt)} prompt tokens and {options.max_new_tokens} new ones are more than this model's context "
                 f"of {self._config.max_context}; shorten the prompt or lower max_new_tokens"
             )
-        sampler = Sampler(options.sampling, prompt)
-        text = TextStream(self._tokenizer, options.stop)
+        gate = Gate(
+            generation, Sampler(options.sampling, prompt), TextStream(self._tokenizer, options.stop), options.verify,
+            self._auditing, options.sensitive,
+        )  # fmt: skip
         clock, attempts = time.perf_counter(), 0
+        avoid: set[str] = set()  # whose work could not be verified
         while True:
-            session = await self.open_session(max_tokens, len(prompt) + len(generation.token_ids))
+            session = await self.open_session(max_tokens, len(prompt) + len(generation.token_ids), avoid)
             session.recovery.on_wait = partial(setattr, generation, "status")
             session.receipts.on_receipt = self._store.add
             generation.route = [_public(hop) for hop in session.hops]
             before, tokens = list(generation.repairs), len(generation.token_ids)
             try:
-                async for token in self._decode(session, max_tokens, prompt + generation.token_ids, sampler):
+                gate.check_auditable(session)
+                async for token in self._decode(session, max_tokens, prompt + generation.token_ids, gate.sampler):
                     clock = _record(generation, token, clock)
                     _describe_chain(generation, session, before)
-                    piece = text.push(token)
-                    generation.finish_reason = self._finish_reason(generation, text, options)
-                    if generation.finish_reason:
-                        piece += text.finish()
-                    generation.text = text.text
+                    piece = await gate.admit(session, self._add_text(generation, gate.text, token, options))
                     if piece:
                         yield piece
                     if generation.finish_reason:
@@ -84,13 +87,29 @@ class Generator:
             except HopFailed as failure:
                 attempts = attempts + 1 if len(generation.token_ids) == tokens else 1
                 self._note_failure(failure, attempts)
+                gate.rewind()
+                generation.reroutes += 1
+            except Unverified as failure:
+                attempts = attempts + 1 if generation.verified == tokens else 1
+                if attempts > self._limits.max_reroutes:
+                    raise SwarmError(f"{attempts} chains in turn did not pass verification: {failure}") from failure
+                gate.rewind()
+                avoid |= failure.peer_ids
                 generation.reroutes += 1
             finally:
-                if not asyncio.current_task().cancelling():
-                    await session.settle()
-                session.close()
-                generation.receipts += session.receipts.all()
-                generation.faults += session.receipts.faults
+                if asyncio.current_task().cancelling():
+                    session.close()
+                else:
+                    await self._auditing.finish(session, generation, options.sensitive)
+
+    def _add_text(self, generation: Generation, text: TextStream, token: int, options: GenerateOptions) -> str:
+        """New text, after `token`, which may be the last."""
+        piece = text.push(token)
+        generation.finish_reason = self._finish_reason(generation, text, options)
+        if generation.finish_reason:
+            piece += text.finish()
+        generation.text = text.text
+        return piece
 
     async def _decode(
         self, session: Session, max_tokens: int, tokens: list[int], sampler: Sampler
@@ -122,11 +141,12 @@ class Generator:
         for peer_id in failure.peer_ids:
             self._router.report_failure(peer_id)
 
-    async def open_session(self, max_tokens: int, prompt_tokens: int = 1) -> Session:
-        """A session on the best chain for a request of `max_tokens`, of which `prompt_tokens` are there already."""
+    async def open_session(self, max_tokens: int, prompt_tokens: int = 1, avoid: Collection[str] = ()) -> Session:
+        """A session on the best chain for a request of `max_tokens`, of which `prompt_tokens` are there already, without
+        the peers in `avoid`."""
         return await open_session(
             self._router, self._limits, prompt_tokens, max_tokens - prompt_tokens,
-            lambda hops: self._session_options(hops, max_tokens),
+            lambda hops: self._session_options(hops, max_tokens), avoid,
         )  # fmt: skip
 
     def _session_options(self, hops: Sequence[Hop], max_tokens: int) -> SessionOptions:

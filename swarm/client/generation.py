@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from swarm.trust.audit import Judgement, Verdict
 from swarm.trust.checking import Fault
 from swarm.trust.receipts import SignedReceipt
 
@@ -26,6 +27,27 @@ class Repair:
     planned: bool  # a peer that said goodbye was replaced before it went
 
 
+@dataclass(frozen=True)
+class Audit:
+    """One segment of one hop's work, recomputed. by: "local" or a peer id; judgement: None if nobody could."""
+
+    peer_id: str
+    blocks: tuple[int, int]
+    position: int
+    count: int
+    by: str
+    judgement: Judgement | None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.judgement.verdict if self.judgement else None
+
+    def __str__(self) -> str:
+        what = f"{self.judgement.verdict.name}, {self.judgement.reason}" if self.judgement else "nobody could"
+        place = f"peer {self.peer_id[-8:]}, blocks {self.blocks[0]}:{self.blocks[1]}, positions {self.position}"
+        return f"{place}:{self.position + self.count} by {self.by[-8:]}: {what}"
+
+
 @dataclass
 class HopTiming:
     """Where the time of a hop went, as the hop itself reports it."""
@@ -46,6 +68,8 @@ class Generation:
     route: list[Hop] = field(default_factory=list)  # of the chain that computed the last token
     receipts: list[SignedReceipt] = field(default_factory=list)  # what the hops signed, checked; by hop, in order
     faults: list[Fault] = field(default_factory=list)  # of peers whose receipts are missing or do not fit
+    audits: list[Audit] = field(default_factory=list)  # grows for a while after the generation has ended
+    verified: int = 0  # of the new tokens, those that were checked before they were delivered
     timings: list[HopTiming] = field(default_factory=list)  # per hop of `route`
     reroutes: int = 0  # how often part of the chain, or all of it, was replaced because a peer failed
     repairs: list[Repair] = field(default_factory=list)

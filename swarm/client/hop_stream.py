@@ -107,11 +107,11 @@ class HopStream:
         finally:
             asking.cancel()
 
-    async def seal(self, seq: int, sketches: bool = False) -> pb.Sealed | None:
-        """Let the hop sign what it has computed, and get the receipts that have not come yet; None if it is silent or
-        gone. seq: an unused sequence number."""
-        request = pb.Seal(seq=seq, first=0 if sketches else len(self.receipts.receipts), sketches=sketches)
-        return await self._ask_evidence(pb.ToServer(seal=request), seq)
+    async def seal(self, seq: int, first: int | None = None, sketches: bool = False) -> pb.Sealed | None:
+        """Let the hop sign what it has computed, and get its receipts from number `first` on, by default those that
+        have not come yet; None if it is silent or gone. seq: an unused sequence number."""
+        first = len(self.receipts.receipts) if first is None else first
+        return await self._ask_evidence(pb.ToServer(seal=pb.Seal(seq=seq, first=first, sketches=sketches)), seq)
 
     async def fetch(self, position: int, count: int, seq: int) -> pb.Rows | None:
         """Outputs out of the hop's journal; None if it is silent or gone. seq: an unused sequence number."""

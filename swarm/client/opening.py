@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from swarm.client.chain import SessionOptions
 from swarm.client.hop_stream import HopFailed
@@ -23,15 +23,16 @@ async def open_session(
     prompt_tokens: int,
     new_tokens: int,
     options: Callable[[Sequence[Hop]], SessionOptions],
+    avoid: Collection[str] = (),
 ) -> Session:
     """A session on the best chain, its pages reserved on every hop; waits for room if all are full.
 
-    options: for a chain of these hops. Raises NoRoute, RevisionMismatch, InvalidRequest, and PeerBusy if there is no
-    room in time.
+    options: for a chain of these hops. avoid: peers that are not wanted.
+    Raises NoRoute, RevisionMismatch, InvalidRequest, and PeerBusy if there is no room in time.
     """
     deadline, pause_s = time.monotonic() + limits.busy_timeout_s, FIRST_PAUSE_S
     while True:
-        refusal = await _try(router, prompt_tokens, new_tokens, options)
+        refusal = await _try(router, prompt_tokens, new_tokens, options, avoid)
         if isinstance(refusal, Session):
             return refusal
         if time.monotonic() > deadline:
@@ -41,14 +42,18 @@ async def open_session(
 
 
 async def _try(
-    router: Router, prompt_tokens: int, new_tokens: int, options: Callable[[Sequence[Hop]], SessionOptions]
+    router: Router,
+    prompt_tokens: int,
+    new_tokens: int,
+    options: Callable[[Sequence[Hop]], SessionOptions],
+    avoid: Collection[str],
 ) -> Session | PeerBusy:
     """A session, or what the last peer said that had no room for one."""
     full: set[str] = set()
     refusal: PeerBusy | None = None
     while len(full) <= MAX_REFUSALS:
         try:
-            hops = await router.chain(prompt_tokens, new_tokens, full)
+            hops = await router.chain(prompt_tokens, new_tokens, full | set(avoid))
         except NoRoute:
             if refusal is None:
                 raise

@@ -7,6 +7,7 @@ from swarm.client.sampling import SamplingOptions
 from swarm.errors import InvalidRequest
 from swarm.route.record import PeerInfo
 
+VERIFY = ("receipts", "audit", "full")
 Message = Mapping[str, str]  # {"role": "user", "content": "..."}
 Prompt = str | Sequence[int] | Sequence[Message]
 
@@ -57,11 +58,14 @@ class GenerateOptions:
     max_new_tokens: int = 128
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    verify: str | None = None  # one of VERIFY: text is delivered only after this check
+    sensitive: bool = False  # audits show its activations to no further peer
 
 
 def parse_options(options: dict[str, object]) -> GenerateOptions:
     """Keyword arguments of `generate`, checked. Raises InvalidRequest."""
-    known = {"max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stop", "seed", "ignore_eos"}
+    known = {"max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stop", "seed", "ignore_eos",
+             "verify", "sensitive"}
     if unknown := sorted(set(options) - known):
         raise InvalidRequest(f"unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
     rest = dict(options)
@@ -72,8 +76,11 @@ def parse_options(options: dict[str, object]) -> GenerateOptions:
     stop = (stop,) if isinstance(stop, str) else tuple(stop or ())
     if not all(isinstance(text, str) and text for text in stop):
         raise InvalidRequest("stop must be a non-empty string, or several")
-    ignore_eos = bool(rest.pop("ignore_eos", False))
-    return GenerateOptions(SamplingOptions(**rest), count, stop, ignore_eos)
+    verify = rest.pop("verify", None)
+    if verify not in (None, *VERIFY):
+        raise InvalidRequest(f"verify is one of {', '.join(VERIFY)}, or None, and not {verify!r:.40}")
+    ignore_eos, sensitive = bool(rest.pop("ignore_eos", False)), bool(rest.pop("sensitive", False))
+    return GenerateOptions(SamplingOptions(**rest), count, stop, ignore_eos, verify, sensitive)
 
 
 def is_batch(prompt: object) -> bool:

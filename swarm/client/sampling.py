@@ -4,6 +4,7 @@ The order and the meaning of the options are transformers': repetition penalty (
 top-k (Fan et al., 2018), top-p (Holtzman et al., 2020).
 """
 
+import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -45,6 +46,13 @@ class Sampler:
             self._generator.seed()
         else:
             self._generator.manual_seed(options.seed)
+
+    def copy(self) -> "Sampler":
+        """One that goes on from here by itself."""
+        twin = copy.copy(self)
+        twin._seen, twin._generator = set(self._seen), torch.Generator()
+        twin._generator.set_state(self._generator.get_state())
+        return twin
 
     def pick(self, logits: torch.Tensor) -> int:
         """The next token. logits: [vocab] float32, not modified."""

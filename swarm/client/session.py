@@ -33,6 +33,7 @@ class _Call:
     position: int
     hidden: torch.Tensor  # [tokens, hidden_size]
     want: int
+    seal: bool
     sent: int = 0
     answered: int = 0
     first_seq: int = 0  # answers to anything older are not for this call, or were sent before a repair
@@ -76,6 +77,15 @@ class Session:
         return self._chain.receipts
 
     @property
+    def is_sealed(self) -> bool:
+        """Whether the hops were asked to sign for everything up to the last step."""
+        return self._unsealed == 0
+
+    @property
+    def chain(self) -> Chain:
+        return self._chain
+
+    @property
     def hops(self) -> list[Hop]:
         """The chain as it is now."""
         return [stream.hop for stream in self._chain.streams] or self._first_hops
@@ -114,16 +124,19 @@ class Session:
 
     # --- computing ---------------------------------------------------------------------------------------------------
 
-    async def forward(self, position: int, hidden: torch.Tensor, want: int = pb.LAST) -> torch.Tensor:
+    async def forward(
+        self, position: int, hidden: torch.Tensor, want: int = pb.LAST, seal: bool = False
+    ) -> torch.Tensor:
         """Send hidden states through the chain.
 
         hidden: [tokens, hidden_size], the embeddings of positions `position`, `position` + 1, ...
         want: pb.LAST for the last position's output, [1, hidden_size]; pb.ALL for all, [tokens, hidden_size].
+        seal: the hops sign a receipt that ends here, though none would be due.
         Raises HopFailed if a peer fails, refuses or does not answer in time, and cannot be replaced.
         """
         if self.recovery:
             await self.recovery.hand_over()
-        call, started = _Call(position, hidden, want), time.perf_counter()
+        call, started = _Call(position, hidden, want, seal), time.perf_counter()
         self._start(call)
         while call.answered < len(hidden):
             try:
@@ -154,7 +167,8 @@ class Session:
             rows = call.hidden[call.sent : call.sent + CHUNK_TOKENS]
             final = call.sent + len(rows) == len(call.hidden)
             want = call.want if final or call.want == pb.ALL else pb.NOTHING
-            await self._chain.send(call.position + call.sent, rows, want, self._is_seal_due(len(rows)))
+            seal = self._is_seal_due(len(rows)) or (final and call.seal)
+            await self._chain.send(call.position + call.sent, rows, want, seal)
             call.sent += len(rows)
         self._check_receipts()  # now, while the hops compute
         step = await self._next_answer(call)

@@ -1,5 +1,6 @@
 """Token ids to text as they come: never half a character, never part of a stop string."""
 
+import copy
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -18,6 +19,12 @@ class TextStream:
         self._held = ""  # text that might be the beginning of a stop string
         self.text = ""  # everything released so far
         self.stopped = False  # a stop string was met
+
+    def copy(self) -> "TextStream":
+        """One that goes on from here by itself."""
+        twin = copy.copy(self)
+        twin._tokens = list(self._tokens)
+        return twin
 
     def push(self, token: int) -> str:
         """New text after `token`, perhaps empty."""

@@ -14,6 +14,7 @@ from swarm.client.weights import KnownWeights
 from swarm.errors import InvalidRequest, ModelError, NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
+from swarm.route.convictions import Conviction
 from swarm.route.directory import RECORD_LIFE_S, Directory
 from swarm.route.estimates import Estimates
 from swarm.route.pings import Pings
@@ -25,6 +26,7 @@ from swarm.trust.book import Book
 from swarm.trust.reputation import Event
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
+from swarm.wire.identity import Identity
 from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, max_message_bytes
 
@@ -95,6 +97,11 @@ class SwarmView:
                 self.weights.keep_only(self._peers)
                 for peer in self._peers:
                     self.estimates.remember(peer.peer_id, self.book.standing(peer.peer_id).lag, time.time())
+
+    async def announce(self, conviction: Conviction, identity: Identity) -> None:
+        """Tell everybody of a conviction."""
+        if not await self._directory.accuse(conviction, identity):
+            logger.warning("the conviction of peer %s could not be announced", conviction.accused)
 
     async def _keep_current(self) -> None:
         while True:

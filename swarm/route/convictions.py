@@ -20,7 +20,7 @@ from swarm.wire.merkle import DIGEST_BYTES
 from swarm.wire.tls import MAX_CERTIFICATE_BYTES
 
 VERSION = 1
-KINDS = ("equivocation", "audit")
+KINDS = ("equivocation", "contradiction", "audit")  # see swarm/trust/proofs.py
 MAX_CONVICTION_BYTES = 4096
 MAX_BUNDLE_BYTES = 2**32
 _DOMAIN = b"swarm/conviction/v1"

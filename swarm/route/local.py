@@ -27,6 +27,21 @@ def receipts_file(server: str = "") -> Path:
     return swarm_home() / "receipts" / f"{server or 'client'}.db"
 
 
+def client_identity() -> Identity:
+    """This user's key as a client: it signs accusations."""
+    return Identity.load_or_create(swarm_home() / "client.key")
+
+
+def evidence_folder() -> Path:
+    """Where clients put evidence against peers, see swarm.trust.evidence."""
+    return swarm_home() / "evidence"
+
+
+def thresholds_folder() -> Path:
+    """Where calibrations of audits are kept, see swarm.trust.calibration."""
+    return swarm_home() / "thresholds"
+
+
 def digests_folder() -> Path:
     """Where digests of weights are kept, see swarm.model.digest_cache."""
     return swarm_home() / "digests"

@@ -5,6 +5,7 @@ adds up, evidence for it only takes away what there is: who turns to cheating af
 began with it.
 """
 
+import struct
 from dataclasses import dataclass
 
 ALARM = 14.0  # nats; an honest peer gets there within n audited segments with a chance of at most n e^-14 = n * 8e-7
@@ -37,3 +38,15 @@ class Accumulated:
         """
         evidence = _SHIFT * (log_ratio - mean) / deviation - _SHIFT**2 / 2
         return Accumulated(max(0.0, self.score + min(evidence, _MOST)), self.segments + 1)
+
+    def encode(self) -> bytes:
+        """For a peer's page in the book."""
+        return struct.pack("<dQ", self.score, self.segments)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Accumulated":
+        """The other way; of nothing, or of what another version wrote, a new beginning."""
+        return cls(*struct.unpack("<dQ", data)) if len(data) == 16 else cls()
+
+    def __str__(self) -> str:
+        return f"{self.score:.1f} nats of evidence in {self.segments} audits, of which {ALARM:g} convict"

@@ -32,9 +32,6 @@ class FaultKind(enum.Enum):
     EQUIVOCATION = "signed two different receipts for the same work"
 
 
-PROOFS = (FaultKind.CONTRADICTION, FaultKind.EQUIVOCATION)  # which convince everybody, by signatures alone
-
-
 @dataclass(frozen=True)
 class Fault:
     """What one peer got wrong. evidence: the receipts that show it."""
@@ -58,6 +55,7 @@ class HopReceipts:
         """expected: with weights NOTHING if the client does not know them."""
         self.expected, self.peer_id, self.live_from = expected, peer_id, live_from
         self.receipts: list[SignedReceipt] = []
+        self.considered = 0  # receipts of which it was decided whether to audit them
         self._early: dict[int, SignedReceipt] = {}
 
     def signed_until(self, position: int) -> bool:
@@ -105,6 +103,7 @@ class ChainReceipts:
         self.on_receipt: Callable[[SignedReceipt], None] = lambda signed: None  # told of every one that fits
         self.hops: list[HopReceipts] = []  # in the order in which they were opened
         self.faults: list[Fault] = []
+        self._noted = 0
         self._by_opening: dict[tuple[int, int], HopReceipts] = {}
         self._sent: list[bytes] = []  # digests of the rows that the client sent, by position
         self._sent_again: set[int] = set()  # positions that hops may have computed twice, with other bits
@@ -130,6 +129,11 @@ class ChainReceipts:
     def all(self) -> list[SignedReceipt]:
         """All that fit, hop by hop."""
         return [signed for hop in self.hops for signed in hop.receipts]
+
+    def new_faults(self) -> list[Fault]:
+        """Those since the last call."""
+        new, self._noted = self.faults[self._noted :], len(self.faults)
+        return new
 
     def digests_sent(self, position: int, count: int) -> list[bytes]:
         return self._sent[position : position + count]

@@ -9,6 +9,7 @@ the Ethereum yellow paper, appendix F.
 
 import hashlib
 import os
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -47,12 +48,7 @@ class Identity:
         Raises SwarmError if the file is not a secp256k1 identity.
         """
         if not path.exists():
-            identity = cls()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_SECRET_PREFIX + identity._key.secret)
-            return identity
+            _write_key(path, _SECRET_PREFIX + cls()._key.secret)
         data = path.read_bytes()
         if not data.startswith(_SECRET_PREFIX) or len(data) != len(_SECRET_PREFIX) + 32:
             raise SwarmError(f"{path} is not a secp256k1 identity file; move it away and a new one will be written")
@@ -106,6 +102,20 @@ def address_of(peer_id: str) -> bytes:
     except (ValueError, TypeError) as error:
         raise InvalidRequest(f"{peer_id!r:.80} is not the peer id of a secp256k1 key: {error}") from error
     return keccak256(point[1:])[-ADDRESS_BYTES:]
+
+
+def _write_key(path: Path, data: bytes) -> None:
+    """Whole or not at all; and not if another process was faster."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent)  # with mode 0600
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(name)
 
 
 def peer_id_of(public_key: bytes) -> str:

@@ -1,0 +1,122 @@
+"""Who recomputes a hop's work: this client, if it has the model's files, or another peer that serves those blocks."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from swarm.client.chain import SessionOptions
+from swarm.client.hop_stream import HopFailed
+from swarm.client.options import ClientLimits
+from swarm.client.session import Session
+from swarm.client.view import SwarmView
+from swarm.errors import InvalidRequest
+from swarm.model.checkpoint import Checkpoint
+from swarm.route.record import PeerInfo
+from swarm.route.route import Hop
+from swarm.trust.audit import Judgement
+from swarm.trust.calibration import load_thresholds
+from swarm.trust.case import Case, judge_case, parse_format
+from swarm.trust.receipts import SignedReceipt, Terms
+from swarm.trust.reexecution import Reexecutor
+from swarm.trust.thresholds import Thresholds
+from swarm.wire import codec
+from swarm.wire import messages_pb2 as pb
+
+_Key = tuple[int, int, str]  # blocks, format
+
+
+class LocalJudge:
+    """Recomputes in one thread, with the weights of one range of blocks at a time."""
+
+    def __init__(self, checkpoint: Checkpoint, thresholds: Path):
+        """thresholds: the folder of calibrations."""
+        self._checkpoint, self._thresholds = checkpoint, thresholds
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
+        self._loaded: tuple[_Key, Reexecutor] | None = None
+
+    async def has_numerics_of(self, receipt: SignedReceipt) -> bool:
+        """Whether this machine computes the very bits that the receipt promises: then no outputs are needed."""
+        return await self._run(self._has_numerics_of, receipt)
+
+    async def judge(self, case: Case) -> Judgement:
+        """Raises InvalidRequest for a format that cannot be audited here."""
+        return await self._run(self._judge, case)
+
+    def thresholds(self, terms: Terms) -> Thresholds:
+        """Those for the format that is audited. Raises InvalidRequest if their file makes no sense."""
+        return load_thresholds(self._thresholds, self._checkpoint.revision, *parse_format(terms))
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, work: object, *arguments: object) -> object:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def _has_numerics_of(self, receipt: SignedReceipt) -> bool:
+        terms = receipt.receipt.terms
+        return bool(terms.numerics_id) and terms.numerics_id == self._reexecutor(receipt).numerics_id
+
+    def _judge(self, case: Case) -> Judgement:
+        return judge_case(case, self._reexecutor(case.receipts[0]), self.thresholds(case.terms))
+
+    def _reexecutor(self, receipt: SignedReceipt) -> Reexecutor:
+        terms = receipt.receipt.terms
+        key = terms.start, terms.stop, terms.format
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None  # before the next is loaded
+            self._loaded = key, Reexecutor(self._checkpoint, terms.start, terms.stop, *parse_format(terms))
+        return self._loaded[1]
+
+
+class PeerJudges:
+    """Other peers, each asked by an ordinary session of one hop: it cannot tell that it audits, and its receipts are
+    its signed result."""
+
+    def __init__(self, view: SwarmView, checkpoint: Checkpoint, limits: ClientLimits):
+        self._view, self._checkpoint, self._limits = view, checkpoint, limits
+
+    def for_work(self, accused: SignedReceipt) -> dict[str, PeerInfo]:
+        """Those that promise the same bits, by peer id, without the one whose work it is."""
+        terms = accused.receipt.terms
+        return {
+            peer.peer_id: peer
+            for peer in self._view.usable({accused.peer_id})
+            if peer.numerics_id == terms.numerics_id != ""
+            and f"{peer.quant}/{peer.dtype}" == terms.format
+            and peer.start <= terms.start < terms.stop <= peer.stop
+        }
+
+    async def recompute(self, peer: PeerInfo, case: Case) -> Sequence[SignedReceipt]:
+        """The receipts of `peer` for the same work, one for each of the case's. Raises HopFailed, InvalidRequest."""
+        terms = case.terms
+        hop = Hop(peer, terms.start, terms.stop)
+        wire = codec.torch_dtype(terms.wire_dtype)
+        session = Session([hop], [self._view.connection_to(peer)], self._options(case, wire))
+        try:
+            await session.open()
+            x = case.inputs.tensor()
+            for one in case.receipts:  # in the same pieces, so that its receipts can be laid beside them
+                rows = x[one.receipt.position : one.receipt.stop_position]
+                await session.forward(one.receipt.position, rows, pb.LAST, seal=True)
+            await session.settle()
+        finally:
+            session.close()
+        own = session.receipts.all()
+        if len(own) != len(case.receipts):
+            raise HopFailed(InvalidRequest(f"peer {peer.peer_id[-8:]} did not sign for what it recomputed"), [])
+        return own
+
+    def _options(self, case: Case, wire: torch.dtype) -> SessionOptions:
+        return SessionOptions(
+            model=self._checkpoint.name,
+            revision=self._checkpoint.revision,
+            hidden_size=self._checkpoint.config.hidden_size,
+            wire_dtype=wire,
+            max_tokens=case.stop,
+            open_timeout_s=self._limits.open_timeout_s,
+            step_timeout_s=self._limits.step_timeout_s,
+            weights=self._view.weights.root,
+        )
