@@ -142,8 +142,8 @@ class Generator:
             self._router.report_failure(peer_id)
 
     async def open_session(self, max_tokens: int, prompt_tokens: int = 1, avoid: Collection[str] = ()) -> Session:
-        """A session on the best chain for a request of `max_tokens`, of which `prompt_tokens` are there already, without
-        the peers in `avoid`."""
+        """A session on the best chain for a request of `max_tokens`, of which `prompt_tokens` are there already. avoid:
+        peers that are not wanted."""
         return await open_session(
             self._router, self._limits, prompt_tokens, max_tokens - prompt_tokens,
             lambda hops: self._session_options(hops, max_tokens), avoid,
