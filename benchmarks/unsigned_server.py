@@ -1,0 +1,31 @@
+"""The ordinary server, but it signs nothing: what receipts cost is measured against it (see receipts.py)."""
+
+import sys
+from collections.abc import Sequence
+
+from swarm.server import handler
+from swarm.server.__main__ import main
+
+
+class NoReceipts:
+    """In the place of swarm.trust.writing.ReceiptWriter."""
+
+    def __init__(self, *arguments: object):
+        pass
+
+    def record(self, *arguments: object) -> None:
+        pass
+
+    def seal(self, before: Sequence[bytes] = ()) -> None:
+        pass
+
+    def take(self) -> list[bytes]:
+        return []
+
+    def since(self, index: int) -> tuple[list[bytes], list[bytes]]:
+        return [], []
+
+
+if __name__ == "__main__":
+    handler.ReceiptWriter = NoReceipts
+    sys.exit(main())
