@@ -220,7 +220,7 @@ def test_a_flood_neither_fills_a_node_nor_keeps_others_out(monkeypatch):
     assert late in found
 
 
-@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), max_size=600))
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 40)), min_size=200, max_size=600))
 def test_a_nodes_storage_is_bounded_by_model_and_by_announcer(pairs):
     storage, expires = BoundedStorage(), time.time() + 60
     for accused, announcer in pairs:
