@@ -51,13 +51,16 @@ async def _try(
     """A session, or what the last peer said that had no room for one."""
     full: set[str] = set()
     refusal: PeerBusy | None = None
+    mismatch: RevisionMismatch | None = None
     while len(full) <= MAX_REFUSALS:
         try:
             hops = await router.chain(prompt_tokens, new_tokens, full | set(avoid))
         except NoRoute:
-            if refusal is None:
-                raise
-            return refusal
+            if refusal is not None:
+                return refusal
+            if mismatch is not None:  # which is why there is no route
+                raise mismatch from None
+            raise
         session = Session(hops, [router.connection_to(hop.peer) for hop in hops], options(hops), router)
         router.watch(session)
         try:
@@ -74,6 +77,7 @@ async def _try(
                 for peer_id in failure.peer_ids:
                     router.report_failure(peer_id)
             elif isinstance(failure.cause, RevisionMismatch):
+                mismatch = failure.cause
                 for hop in hops:
                     if hop.peer.peer_id in failure.peer_ids:
                         router.report_other_weights(hop.peer)

@@ -26,7 +26,7 @@ def block_digest(checkpoint: Checkpoint, index: int) -> bytes:
 
     Streams the file: a few MiB of memory, at the speed of SHA-256. Raises ModelError.
     """
-    digest = hashlib.sha256()
+    files, digest = list(checkpoint.block_files(index)), hashlib.sha256()
 
     def absorb(text: bytes) -> None:
         digest.update(len(text).to_bytes(8, "little") + text)
@@ -34,7 +34,7 @@ def block_digest(checkpoint: Checkpoint, index: int) -> bytes:
     absorb(_DOMAIN)
     absorb(checkpoint.config.canonical())
     digest.update(index.to_bytes(8, "little"))
-    for name, file in checkpoint.block_files(index):
+    for name, file in files:
         entry = file.entry(name)
         absorb(json.dumps([name, entry.shape, entry.kind, entry.nbytes]).encode())
         for piece in file.raw(entry):

@@ -1,6 +1,7 @@
 """The SQLite file behind swarm.trust.book. Several processes may have it open; each takes over what others wrote."""
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Callable
@@ -111,6 +112,7 @@ class BookFile:
 def _parse(text: str) -> Standing:
     """A standing as it was written; a stranger's if another version of this software wrote something else."""
     try:
-        return Standing(**json.loads(text))
-    except (ValueError, TypeError):
+        figures = json.loads(text)
+        return Standing(**figures) if all(map(math.isfinite, figures.values())) else STRANGER
+    except (ValueError, TypeError, AttributeError):
         return STRANGER
