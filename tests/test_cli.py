@@ -170,7 +170,7 @@ def test_a_client_without_a_swarm_is_told_how_to_start_one(home):
 
 def test_every_verb_has_help(home):
     with ThreadPoolExecutor(3) as pool:
-        verbs = [[], ["server"], ["generate"], ["chat"], ["status"], ["demo"]]
+        verbs = [[], ["server"], ["generate"], ["chat"], ["status"], ["secret"], ["demo"]]
         for result in pool.map(lambda verb: run("swarm", *verb, "--help"), verbs):
             assert result.returncode == 0
             assert "usage:" in result.stdout

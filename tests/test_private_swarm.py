@@ -5,13 +5,15 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import grpc
+import msgpack
 import pytest
 from hivemind.dht.node import DHTNode
 from hivemind.dht.routing import DHTID
 from hivemind.p2p import P2P, PeerID
-from hivemind.p2p.p2p_daemon_bindings.utils import P2PHandlerError
+from hivemind.p2p.p2p_daemon_bindings.utils import ControlFailure, P2PHandlerError
 from hivemind.proto import dht_pb2
 from hivemind.utils import MSGPackSerializer
 from hypothesis import given
@@ -23,7 +25,7 @@ from swarm.client.background import wait
 from swarm.route import record as records
 from swarm.route.directory import Directory
 from swarm.route.local import announced, find_swarm, known_addresses
-from swarm.route.private_p2p import PrivateP2P, _Seal
+from swarm.route.private_p2p import PrivateP2P, _AddressBook, _Seal, _unpack
 from swarm.server.lifecycle import Server, ServerConfig
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
@@ -55,6 +57,31 @@ def test_a_member_generates_and_its_hops_push_to_one_another(member):
     assert [hop.blocks for hop in out.route] == [(0, 15), (15, 30)]
     pushed = [wait(member._router.view.connection_to(peer).status(5.0)).bytes_pushed for peer in listed(member)]
     assert sum(pushed) > 0
+
+
+def test_nodes_that_joined_through_different_members_find_one_another():
+    """Each joins through the one before, which leaves in the end: what they know of the others it has told them."""
+
+    async def chain() -> list[set[str]]:
+        nodes, secret, peers, names = [], Secret(SECRET), [], set()
+        for _ in range(4):
+            nodes.append(await Directory.join(peers, secret=secret))
+            peers = await nodes[-1].addresses()
+        first, *middle, last = nodes
+        await asyncio.gather(*(node.leave() for node in middle))
+        for node in (first, last):
+            identity = Identity()
+            names.add(identity.peer_id)
+            await node.publish(
+                pb.PeerRecord(version=records.VERSION, peer_id=identity.peer_id, model="demo", stop=1, num_blocks=1,
+                              state=pb.JOINING), identity
+            )  # fmt: skip
+        seen = [{peer.peer_id for peer in await node.peers("demo", joining=True)} for node in (first, last)]
+        await asyncio.gather(first.leave(), last.leave())
+        return [names, *seen]
+
+    names, *seen = wait(chain())
+    assert seen == [names, names]
 
 
 def test_the_status_verb_needs_the_secret_and_takes_it_from_a_file(local, tmp_path):
@@ -149,6 +176,34 @@ def test_a_raw_dht_node_can_neither_read_nor_list_nor_store(local, member):
     assert {peer.peer_id for peer in listed(member)} == {server.peer_id for server in local.servers}
 
 
+def test_libp2p_tells_an_outsider_of_no_other_member_than_the_one_he_knows(local):
+    """As it does in an open swarm, where it has to: the servers' nodes are found through each other."""
+
+    async def others(peers: list[str], ids: list[str]) -> list[str]:
+        p2p = await P2P.create(initial_peers=peers, dht_mode="client", nat_port_map=False, auto_nat=False)
+        found = []
+        for peer_id in ids:
+            try:
+                await p2p._client.connect(PeerID.from_base58(peer_id), [])
+                found.append(peer_id)
+            except ControlFailure:
+                pass
+        await p2p.shutdown()
+        return found
+
+    async def in_an_open_swarm() -> bool:
+        first = await Directory.join()
+        second = await Directory.join(await first.addresses())
+        peer_id = (await second.addresses())[0].rsplit("/", 1)[1]
+        found = await others(await first.addresses(), [peer_id])
+        await second.leave()
+        await first.leave()
+        return found == [peer_id]
+
+    assert wait(in_an_open_swarm())
+    assert wait(others(local.peers, [server.peer_id for server in local.servers])) == []
+
+
 def _store_request(key: str, record: pb.PeerRecord, identity: Identity) -> dht_pb2.StoreRequest:
     return dht_pb2.StoreRequest(
         keys=[DHTID.generate(source=key).to_bytes()],
@@ -178,10 +233,9 @@ ALICE, BOB, CAROL = (PeerID.from_base58(Identity().peer_id) for _ in range(3))
 
 
 def test_a_seal_holds_for_one_sender_one_receiver_and_one_purpose():
-    message = dht_pb2.FindRequest(keys=[b"key"])
-    sealed = SEAL.close(message, ALICE, BOB, b"find")
-    assert SEAL.open(sealed, ALICE, BOB, b"find") == message.SerializeToString()
-    assert message.SerializeToString() not in sealed
+    sealed = SEAL.close(b"a message", ALICE, BOB, b"find")
+    assert SEAL.open(sealed, ALICE, BOB, b"find") == b"a message"
+    assert b"a message" not in sealed
     for sender, receiver, purpose in [(CAROL, BOB, b"find"), (ALICE, CAROL, b"find"), (BOB, ALICE, b"find"),
                                       (ALICE, BOB, b"store")]:
         with pytest.raises(swarm.PrivateSwarm):
@@ -194,6 +248,32 @@ def test_a_seal_holds_for_one_sender_one_receiver_and_one_purpose():
 def test_no_bytes_of_an_outsider_open(data):
     with pytest.raises(swarm.PrivateSwarm):
         SEAL.open(data, ALICE, BOB, b"find")
+
+
+@given(
+    st.binary(max_size=50)
+    | st.recursive(
+        st.integers(-(2**63), 2**63) | st.binary(max_size=200) | st.text(max_size=5) | st.none(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.integers() | st.binary(), inner, max_size=3),
+    ).map(lambda value: msgpack.packb([b"message", value], default=lambda _: 0))
+)
+def test_what_a_hostile_member_sends_is_a_message_or_refused(data):
+    with suppress(swarm.InvalidRequest):
+        message, addresses = _unpack(data)
+        assert isinstance(message, bytes)
+        assert all(isinstance(name, bytes) for key, value in addresses.items() for name in [key, *value])
+
+
+def test_a_nodes_own_word_on_its_addresses_counts_for_more_than_anothers():
+    book = _AddressBook()
+    book.note({b"bob": [b"wrong"], b"carol": [b"here"]}, teller=b"alice")
+    book.note({b"bob": [b"right"]}, teller=b"bob")
+    book.note({b"bob": [b"wrong"], b"carol": [b"there"]}, teller=b"alice")
+    assert book.of([b"bob", b"carol", b"dave"]) == {b"bob": [b"right"], b"carol": [b"here"]}
+    for number in range(10_001):
+        book.note({number.to_bytes(4, "big"): [b"x"] * 99}, teller=b"alice")
+    assert len(book._known) == 10_000
+    assert len(book.of([(10_000).to_bytes(4, "big")]).popitem()[1]) == 8
 
 
 def test_an_answer_to_one_call_is_none_to_another():

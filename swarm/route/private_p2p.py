@@ -5,30 +5,39 @@ member says to an outsider would pass for that outsider's own words at the next 
 Here each call is one ChaCha20-Poly1305 message (RFC 8439) under a key of its sender and its receiver, whose names
 libp2p has proven. It cannot be passed on or turned round; an answer holds for one call only.
 
-What stays visible to an outsider who knows a member's address: that it belongs to a private swarm, and the libp2p ids
-and addresses of nodes, which libp2p's own routing tells whoever asks.
+libp2p's own routing, by which a node usually finds the addresses of others, answers whoever asks. Private nodes do not
+take part in it: they tell one another where they listen, inside the sealed messages.
+
+What stays visible to an outsider who knows a member's address: that this member belongs to a private swarm, and its
+libp2p id.
 """
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
+import msgpack
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.wrappers_pb2 import BytesValue
 from hivemind.p2p import P2P, P2PContext, PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError, P2PHandlerError
-from hivemind.proto.dht_pb2 import PingRequest, PingResponse
+from hivemind.proto.dht_pb2 import FindResponse, PingRequest, PingResponse
+from hivemind.utils.multiaddr import Multiaddr
 
-from swarm.errors import PrivateSwarm
+from swarm.errors import InvalidRequest, PrivateSwarm
 from swarm.wire.secret import Secret
 
 PROBE_TIMEOUT_S = 3.0
 _NONCE_BYTES = 12
 _REFUSAL = "this swarm is private"
 _KEPT_KEYS = 1024  # of pairs of peers; deriving one takes 10 us
+_MAX_ADDRESSES = 8  # of one node
+_MAX_NAME_BYTES = 128  # of a peer id or an address
+_MAX_NODES = 10_000  # whose addresses are kept
 
 Handler = Callable[[Message, P2PContext], Awaitable[Message]]
 
@@ -43,11 +52,11 @@ class _Seal:
             )
         )
 
-    def close(self, message: Message, sender: PeerID, receiver: PeerID, context: bytes) -> bytes:
+    def close(self, message: bytes, sender: PeerID, receiver: PeerID, context: bytes) -> bytes:
         """context: what else the receiver must agree on, as which method it is for."""
         nonce = os.urandom(_NONCE_BYTES)
         cipher = self._cipher(sender.to_bytes(), receiver.to_bytes())
-        return nonce + cipher.encrypt(nonce, message.SerializeToString(), context)
+        return nonce + cipher.encrypt(nonce, message, context)
 
     def open(self, sealed: bytes, sender: PeerID, receiver: PeerID, context: bytes) -> bytes:
         """Raises PrivateSwarm if `sealed` was not made by a member for exactly this."""
@@ -59,16 +68,46 @@ class _Seal:
             raise PrivateSwarm(_REFUSAL) from error
 
 
+class _AddressBook:
+    """Where nodes listen: at best by their own word, else by that of another member. A wrong address costs a vain call:
+    libp2p checks who answers."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, list[bytes]] = {}  # peer id -> multiaddresses, the oldest entry first
+
+    def of(self, peer_ids: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+        return {peer_id: self._known[peer_id] for peer_id in peer_ids if peer_id in self._known}
+
+    def note(self, told: dict[bytes, list[bytes]], teller: bytes) -> None:
+        for peer_id, addresses in told.items():
+            if peer_id == teller or peer_id not in self._known:
+                self._known.pop(peer_id, None)
+                self._known[peer_id] = addresses[:_MAX_ADDRESSES]
+        while len(self._known) > _MAX_NODES:
+            self._known.pop(next(iter(self._known)))
+
+
 class PrivateP2P(P2P):
     """libp2p for the members of one private swarm: all handlers, and all calls to others, are sealed."""
 
     _seal: _Seal
+    _book: _AddressBook
+    _own: dict[bytes, list[bytes]]  # this node's id and addresses; empty if it does not listen
+    _reached: set[bytes]  # peer ids of nodes that answered the last call
 
     @classmethod
-    async def create(cls, *args: object, secret: Secret, **options: object) -> "PrivateP2P":
-        """As P2P.create."""
-        p2p = await super().create(*args, **options)
-        p2p._seal = _Seal(secret)
+    async def create(
+        cls, initial_peers: Sequence[str] | None = None, *, secret: Secret, **options: object
+    ) -> "PrivateP2P":
+        """As P2P.create, but never a server of libp2p's own routing."""
+        p2p = await super().create(initial_peers, **options | {"dht_mode": "client"})
+        p2p._seal, p2p._book, p2p._reached = _Seal(secret), _AddressBook(), set()
+        listening = not options.get("no_listen")
+        own = [Multiaddr(address).to_bytes() for address in p2p._visible_maddrs] if listening else []
+        p2p._own = {p2p.peer_id.to_bytes(): own[:_MAX_ADDRESSES]} if own else {}
+        for address in map(str, initial_peers or ()):
+            path, peer_id = address.rsplit("/p2p/", 1)
+            p2p._book.note({PeerID.from_base58(peer_id).to_bytes(): [Multiaddr(path).to_bytes()]}, b"")
         return p2p
 
     async def add_protobuf_handler(
@@ -87,9 +126,10 @@ class PrivateP2P(P2P):
 
         async def open_handle_close(request: BytesValue, context: P2PContext) -> BytesValue:
             caller, own = context.remote_id, context.local_id
-            data = self._seal.open(request.value, caller, own, name.encode())
+            data = self._learn(self._seal.open(request.value, caller, own, name.encode()), caller)
             answer = await handler(input_protobuf_type.FromString(data), context)
-            return BytesValue(value=self._seal.close(answer, own, caller, _answer_to(name, request.value)))
+            packed = _pack(answer, self._book.of(_named(answer)))
+            return BytesValue(value=self._seal.close(packed, own, caller, _answer_to(name, request.value)))
 
         await super().add_protobuf_handler(name, open_handle_close, BytesValue, balanced=balanced)
 
@@ -97,10 +137,57 @@ class PrivateP2P(P2P):
         self, peer_id: PeerID, name: str, input: Message, output_protobuf_type: type[Message]
     ) -> Message:
         """As P2P.call_protobuf_handler. Raises PrivateSwarm if the answer is not a member's."""
-        request = BytesValue(value=self._seal.close(input, self.peer_id, peer_id, name.encode()))
+        await self._reach(peer_id)
+        packed = _pack(input, self._own)
+        request = BytesValue(value=self._seal.close(packed, self.peer_id, peer_id, name.encode()))
         answer = await super().call_protobuf_handler(peer_id, name, request, BytesValue)
         data = self._seal.open(answer.value, peer_id, self.peer_id, _answer_to(name, request.value))
-        return output_protobuf_type.FromString(data)
+        self._reached.add(peer_id.to_bytes())
+        return output_protobuf_type.FromString(self._learn(data, peer_id))
+
+    async def _reach(self, peer_id: PeerID) -> None:
+        """Connect to a node that did not answer the last call, or never was called, if its addresses are known."""
+        key = peer_id.to_bytes()
+        addresses = self._book.of([key]).get(key)
+        if addresses and key not in self._reached:
+            with suppress(P2PDaemonError):  # the call itself will fail then, and say it better
+                await self._client.connect(peer_id, [Multiaddr(address) for address in addresses])
+        self._reached.discard(key)
+
+    def _learn(self, data: bytes, sender: PeerID) -> bytes:
+        """The message in what a member sent; keeps the addresses that came with it. Raises InvalidRequest."""
+        message, addresses = _unpack(data)
+        self._book.note(addresses, sender.to_bytes())
+        return message
+
+
+def _pack(message: Message, addresses: dict[bytes, list[bytes]]) -> bytes:
+    """`message`, with addresses of nodes that the receiver may want to call."""
+    return msgpack.packb([message.SerializeToString(), addresses])
+
+
+def _unpack(data: bytes) -> tuple[bytes, dict[bytes, list[bytes]]]:
+    """Raises InvalidRequest if `data` is not what `_pack` makes."""
+    try:
+        message, addresses = msgpack.unpackb(data, strict_map_key=False)
+        if not isinstance(message, bytes):
+            raise ValueError("no message")
+        return message, {_short(key): [_short(one) for one in value] for key, value in addresses.items()}
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
+        raise InvalidRequest("a member's message that is not in order") from error
+
+
+def _named(answer: Message) -> list[bytes]:
+    """Peer ids of the nodes to which `answer` refers the caller."""
+    results = answer.results if isinstance(answer, FindResponse) else ()
+    return [peer_id for result in results for peer_id in result.nearest_peer_ids]
+
+
+def _short(name: object) -> bytes:
+    """`name`, if it may be a peer id or a multiaddress. Raises ValueError."""
+    if not isinstance(name, bytes) or len(name) > _MAX_NAME_BYTES:
+        raise ValueError("neither peer id nor address")
+    return name
 
 
 def _answer_to(name: str, request: bytes) -> bytes:

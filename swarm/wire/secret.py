@@ -2,8 +2,9 @@
 
 Whoever has the secret is a member, and can do what any member can; there are no ranks, and nobody is expelled but by a
 new secret for all others. An outsider who connects to a member sees a certificate signed with a key that follows from
-the secret, so he can try guesses against it at home, at 0.1 s and 32 MiB each (scrypt, RFC 7914, without a salt that he
-would not know). That stops nobody from finding a password; it needs a random secret, as `Secret.generate` makes.
+the secret, so he can try guesses against it at home, at 0.1 s and 32 MiB each (scrypt, RFC 7914; the salt is the same
+for all swarms). That alone saves no password that a person would think of: take 128 random bits or more, as
+`Secret.generate` does.
 """
 
 import hashlib
