@@ -1,4 +1,4 @@
-"""What honest peers sign, what an audit of them says, and that verification changes nothing but the time of delivery."""
+"""What honest peers sign, what an audit of it says, and that verification changes nothing but the time of delivery."""
 
 import os
 import signal
