@@ -18,7 +18,7 @@ from swarm_kernels import Format, QuantWeight, quantize
 
 # Tensors that need conversion pass through a buffer of about this many elements.
 CHUNK_ELEMENTS = 1 << 18
-READ_BYTES = 1 << 20  # at a time, where bytes are passed on as they are
+READ_BYTES = 1 << 18  # of a tensor that is only hashed
 
 
 @dataclass(frozen=True, slots=True)

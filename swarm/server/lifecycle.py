@@ -161,25 +161,21 @@ class Server:
         announcing = asyncio.create_task(self.placing.keep_announced())
         try:
             pool = PagePool(self.checkpoint.config, stop - start, dtype, config.kv_memory_bytes, device)
-            loading = asyncio.to_thread(
-                BlockRange.load,
-                self.checkpoint,
-                start,
-                stop,
-                dtype,
-                device,
-                self._progress,
-                quant=config.quant,
-                threads=config.threads,
-            )
-            hashing = asyncio.to_thread(DigestCache(digests_folder()).digests, self.checkpoint, start, stop)
-            blocks, digests = await asyncio.gather(loading, hashing)
+            blocks, digests = await asyncio.to_thread(self._read, start, stop, device)
             if config.threads is None:
                 await asyncio.to_thread(blocks.tune, pool.tensors)
             self.meter = Meter(measure(blocks, pool))  # here: another thread would leave a heap behind
         finally:
             announcing.cancel()
         return blocks, pool, digests
+
+    def _read(self, start: int, stop: int, device: torch.device) -> tuple[BlockRange, list[bytes]]:
+        """From the model's files. In one thread: each leaves a heap behind."""
+        quant, threads, dtype = self.config.quant, self.config.threads, DTYPES[self.dtype]
+        blocks = BlockRange.load(
+            self.checkpoint, start, stop, dtype, device, self._progress, quant=quant, threads=threads
+        )
+        return blocks, DigestCache(digests_folder()).digests(self.checkpoint, start, stop)
 
     def _open_store(self) -> ReceiptStore:
         store = ReceiptStore(receipts_file(self.identity.peer_id))
