@@ -88,9 +88,10 @@ def test_a_client_with_the_models_files_recomputes_the_same_bits_itself(local):
     assert not list(evidence_folder().glob("*"))
 
 
-def test_a_sensitive_generation_is_shown_to_no_further_peer(client):
-    out = client.generate(PROMPT, **OPTIONS, sensitive=True)
-    assert {audit.by for audit in audits_of(out)} == {"local"}
+@pytest.mark.parametrize(("verify", "by"), [(None, "nobody"), ("full", "local")])
+def test_a_sensitive_generation_is_shown_to_no_further_peer(client, verify, by):
+    out = client.generate(PROMPT, **OPTIONS, sensitive=True, verify=verify)
+    assert {audit.by for audit in audits_of(out)} == {by}
 
 
 @pytest.mark.parametrize("verify", ["receipts", "audit", "full"])

@@ -55,14 +55,14 @@ class Auditing:
         is_on = self._options.by != "off" and len(self._running) < MAX_RUNNING
         chosen = self._choose(session, None) if is_on else []
         if chosen:
-            self._start(self._audit_and_close(session, chosen, generation, sensitive))
+            self._start(self._audit_and_close(session, chosen, generation, not sensitive))
         else:
             session.close()
 
     async def audit(self, session: Session, generation: Generation, rate: float | None, sensitive: bool) -> list[Audit]:
         """Audit the segments of an open session that were not looked at yet, each with probability `rate` (None: by its
         peer's standing), and wait for the outcome."""
-        return await self._audit(session, self._choose(session, rate), generation, sensitive)
+        return await self._audit(session, self._choose(session, rate), generation, not sensitive, by_us=True)
 
     def note_faults(self, session: Session, generation: Generation) -> list[Fault]:
         """Remember what is wrong with a session's receipts, as far as it is new; returns it."""
@@ -99,16 +99,17 @@ class Auditing:
                     chosen.append((stream, segment))
         return chosen
 
-    async def _audit(self, session: Session, chosen: _Chosen, generation: Generation, sensitive: bool) -> list[Audit]:
-        audits = [await self._examiner.examine(session, stream, segment, sensitive) for stream, segment in chosen]
+    async def _audit(
+        self, session: Session, chosen: _Chosen, generation: Generation, by_peers: bool, by_us: bool
+    ) -> list[Audit]:
+        examine = self._examiner.examine
+        audits = [await examine(session, stream, segment, by_peers, by_us) for stream, segment in chosen]
         generation.audits += audits
         return audits
 
-    async def _audit_and_close(
-        self, session: Session, chosen: _Chosen, generation: Generation, sensitive: bool
-    ) -> None:
+    async def _audit_and_close(self, session: Session, chosen: _Chosen, generation: Generation, by_peers: bool) -> None:
         try:
-            await self._audit(session, chosen, generation, sensitive)
+            await self._audit(session, chosen, generation, by_peers, by_us=self._options.by == "local")
         finally:
             session.close()
             self.note_faults(session, generation)

@@ -36,18 +36,19 @@ class Examiner:
         self._book = consequences.book
 
     async def examine(
-        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], sensitive: bool
+        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], by_peers: bool, by_us: bool
     ) -> Audit:
         """Have one segment of a hop's work recomputed, and draw the consequences. The session must be open.
 
-        sensitive: not by other peers.
+        by_peers: others may see its activations. by_us: this client may take the time and the memory.
         """
-        peers = {} if sensitive else self._judges.for_work(segment[0])
+        peers = self._judges.for_work(segment[0]) if by_peers else {}
+        by_us = by_us and self.local is not None
         by, judgement = NOBODY, None
         try:
-            if peers and not (self.local and self._prefers_local):
+            if peers and not (by_us and self._prefers_local):
                 by, judgement = await self._ask_peers(session, stream, segment, peers)
-            elif self.local:
+            elif by_us:
                 by, judgement = LOCAL, await self._judge_here(session, stream, segment)
         except SwarmError as error:
             logger.info("an audit of peer %s came to nothing: %s", stream.hop.peer.peer_id, error)
