@@ -1,6 +1,7 @@
 """Announcements of proven cheating: which the directory takes, and what a client makes of them. The DHT is real."""
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -220,13 +221,13 @@ def test_a_flood_neither_fills_a_node_nor_keeps_others_out(monkeypatch):
     assert late in found
 
 
-@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 40)), min_size=200, max_size=600))
-def test_a_nodes_storage_is_bounded_by_model_and_by_announcer(pairs):
-    storage, expires = BoundedStorage(), time.time() + 60
-    for accused, announcer in pairs:
-        storage.store_subkey("key", f"{accused}/{announcer}", b"", expires)
-    held = [] if storage.get("key") is None else [subkey for subkey, _ in storage.get("key").value.items()]
-    assert len(held) <= MAX_PER_MODEL
+@pytest.mark.parametrize("announcers", [5, 40, 1000])
+def test_a_nodes_storage_is_bounded_by_model_and_by_announcer(announcers):
+    storage, expires, rng = BoundedStorage(), time.time() + 60, random.Random(announcers)
+    for _ in range(2000):
+        storage.store_subkey("key", f"{rng.randrange(400)}/{rng.randrange(announcers)}", b"", expires)
+    held = [subkey for subkey, _ in storage.get("key").value.items()]
+    assert len(held) == min(MAX_PER_MODEL, announcers * MAX_PER_ANNOUNCER)
     announcers = [subkey.split("/")[1] for subkey in held]
     assert all(announcers.count(name) <= MAX_PER_ANNOUNCER for name in set(announcers))
     for index in range(MAX_PER_MODEL + 1):  # peers' own records are no convictions
