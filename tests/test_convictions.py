@@ -31,10 +31,13 @@ HOLDER = pb.Endpoint(peer_id=WITNESS.peer_id, host="127.0.0.1", port=1234, certi
 KEY = convictions.dht_key("demo")
 
 
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
 def conviction(witness: Identity = WITNESS, **changes: object) -> Conviction:
-    now_ms = int(time.time() * 1000)
-    said = Conviction("demo", CHEAT.peer_id, witness.peer_id, "equivocation", b"two receipts", issued_ms=now_ms,
-                      expires_ms=now_ms + 60_000)
+    said = Conviction("demo", CHEAT.peer_id, witness.peer_id, "equivocation", b"two receipts", issued_ms=now_ms(),
+                      expires_ms=now_ms() + 60_000)
     return replace(said, **changes)
 
 
@@ -80,7 +83,6 @@ def from_another_domain() -> bytes:
     return pb.SignedRecord(payload=payload, signature=signature).SerializeToString()
 
 
-NOW_MS = int(time.time() * 1000)
 BAD = {
     "forged": lambda: convictions.sign(conviction(), Identity()),
     "replayed in another name": replayed_in_another_name,
@@ -93,11 +95,11 @@ BAD = {
     "too few fields": lambda: raw(1, "demo"),
     "other types": lambda: raw(1, "demo", b"accused", 7, "audit", 0, 2**60, b"proof", b"", 0, b""),
     "of another version": lambda: raw(
-        2, "demo", CHEAT.peer_id, WITNESS.peer_id, "audit", NOW_MS, NOW_MS + 60_000, b"proof", b"", 0, b""
+        2, "demo", CHEAT.peer_id, WITNESS.peer_id, "audit", now_ms(), now_ms() + 60_000, b"proof", b"", 0, b""
     ),
-    "expired": lambda: signed(expires_ms=NOW_MS - 1),
-    "from the future": lambda: signed(issued_ms=NOW_MS + 3_600_000, expires_ms=NOW_MS + 3_660_000),
-    "immortal": lambda: signed(expires_ms=NOW_MS + (MAX_LIFE_S + 60) * 1000),
+    "expired": lambda: signed(expires_ms=now_ms() - 1),
+    "from the future": lambda: signed(issued_ms=now_ms() + 3_600_000, expires_ms=now_ms() + 3_660_000),
+    "immortal": lambda: signed(expires_ms=now_ms() + (MAX_LIFE_S + 60) * 1000),
     "of an unknown kind": lambda: signed(kind="heresy"),
     "of oneself": lambda: signed(accused=WITNESS.peer_id),
     "of a strange name": lambda: signed(accused="a/b" * 10),
