@@ -44,14 +44,14 @@ class Thresholds:
 
 
 BUILT_IN = Thresholds(
-    suspect=1.5,
+    suspect=1.3,
     fail=3.0,
     outlier=3.0,
     outliers=5,
     segment_outliers=8,
-    segment=1.25,
-    mean=0.095,
-    deviation=0.07,
+    segment=1.12,
+    mean=0.05,
+    deviation=0.06,
     provenance=Provenance(
         model="demo",
         revision="built-in",
