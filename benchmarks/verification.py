@@ -37,7 +37,7 @@ from swarm.trust.audit import (
 )
 from swarm.trust.calibration import WIRES, Segment, hop_segments, text_segments
 from swarm.trust.reexecution import Reexecutor, prefill
-from swarm.trust.sketch import Sketch, project, sketch_seed
+from swarm.trust.sketch import K, Sketch, project, sketch_seed
 from swarm.trust.thresholds import BUILT_IN
 from swarm.trust.variants import Announced, PlainProduct, Products, Variant, cheaper, cheats, fp8, honest
 from swarm_kernels import Segment as Rows
@@ -289,7 +289,7 @@ def made_up(announced: Announced, segments: int) -> Iterator[dict[str, object]]:
 
 
 def plot(found: list[Outcome], rows: list[dict[str, object]]) -> None:
-    figure = Figure(figsize=(11, 0.27 * len(rows) + 2), layout="constrained")
+    figure = Figure(figsize=(11, 0.18 * len(rows) + 1.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     plot_ranges(left, rows)
     plot_roc(right, found)
@@ -317,7 +317,7 @@ def plot_ranges(axes: Axes, rows: list[dict[str, object]]) -> None:
 def plot_roc(axes: Axes, found: list[Outcome]) -> None:
     """Of the cheats that are hard to tell from honest peers, by the median of a segment."""
     for peer in ("int8 weights", *UNSEEN):
-        for method, line in (("tolerant", "-"), (f"sketch of {SKETCHES[-1]}", "--")):
+        for method, line in (("tolerant", "-"), (f"sketch of {K}", "--")):
             honest_values, cheating = (
                 torch.tensor([judged.statistic for one in found if which(one) for judged in one.judged[method]])
                 for which in (lambda one: one.is_honest, lambda one, peer=peer: one.variant == peer)
@@ -330,7 +330,7 @@ def plot_roc(axes: Axes, found: list[Outcome]) -> None:
     axes.set_xlabel("honest segments accused, %")
     axes.set_ylabel("cheating segments found, %")
     axes.set_ylim(0, 103)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.05))
     clear(axes)
 
 

@@ -86,6 +86,19 @@ def test_more_error_is_never_a_better_verdict(values, factor):
     assert score(factor * found, 0, BUILT_IN, "tolerant").verdict >= score(found, 0, BUILT_IN, "tolerant").verdict
 
 
+@given(st.permutations(range(WINDOW)), st.integers(0, 7), st.permutations(range(SEGMENT)))
+def test_a_few_tokens_far_off_are_bad_luck_and_more_are_cheating(within, window, anywhere):
+    def verdict(*tokens: int) -> Verdict:
+        found = torch.ones(SEGMENT)
+        found[list(tokens)] = 20.0
+        return score(found, 0, BUILT_IN, "tolerant").verdict
+
+    close = [WINDOW * window + token for token in within]
+    assert verdict(*close[: BUILT_IN.outliers]) == Verdict.PASS
+    assert verdict(*close[: BUILT_IN.outliers + 1]) == Verdict.FAIL
+    assert verdict(*anywhere[: BUILT_IN.segment_outliers + 1]) == Verdict.FAIL
+
+
 @given(tokens=st.integers(1, SEGMENT), first=st.integers(0, 1000))
 def test_windows_cover_a_segment_once_and_none_is_short_but_the_only_one(tokens, first):
     windows = score(torch.ones(tokens), first, BUILT_IN, "tolerant").windows

@@ -50,8 +50,8 @@ BUILT_IN = Thresholds(
     outliers=5,
     segment_outliers=8,
     segment=1.12,
-    mean=0.05,
-    deviation=0.06,
+    mean=0.04,
+    deviation=0.05,
     provenance=Provenance(
         model="demo",
         revision="built-in",
@@ -59,7 +59,7 @@ BUILT_IN = Thresholds(
         dtype="any",
         software="torch 2.13",
         machine="x86-64 with AVX-512, 2 cores",
-        trials=10_000,
+        trials=10_800,
         date="2026-11-24",
     ),
 )

@@ -190,10 +190,9 @@ def _two_threads(blocks: BlockRange, x: Tensor) -> Tensor:
 
 def _sometimes(blocks: BlockRange, cheap: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Cheap for a tenth of the tokens, here and there."""
-    chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(len(x)))[: len(x) // 10]
-    out = prefill(blocks, x).float()
-    out[chosen] = cheap(x)[chosen].float()
-    return out
+    chosen = torch.zeros(len(x), 1, dtype=torch.bool)
+    chosen[torch.randperm(len(x), generator=torch.Generator().manual_seed(len(x)))[: len(x) // 10]] = True
+    return torch.where(chosen, cheap(x).float(), prefill(blocks, x).float())
 
 
 def _truncated(blocks: BlockRange, x: Tensor) -> Tensor:
