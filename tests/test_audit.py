@@ -300,7 +300,7 @@ def test_calibration_separates_honest_peers_from_cheats(tmp_path, monkeypatch, c
     for row in result["variants"]:
         assert (row["suspect %"] + row["fail %"] == 0) if row["honest"] else (row["suspect %"] + row["fail %"] == 100)
     revision = result["thresholds"]["provenance"]["revision"]
-    assert load_thresholds(tmp_path / calibrate.THRESHOLDS, revision, "none", BF16).provenance.trials > 0
+    assert load_thresholds(tmp_path / "thresholds", revision, "none", BF16).provenance.trials > 0
 
 
 def test_calibration_refuses_more_text_than_there_is(tmp_path, monkeypatch, capsys):
