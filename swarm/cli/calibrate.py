@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -20,6 +19,7 @@ from swarm.trust.thresholds import Thresholds
 from swarm_kernels import BNB_FORMATS, QUANTS
 
 _VARIANTS = 25  # at a hop, about
+_TITLE = "error in parts of the auditor's own noise: medians of windows and of segments"
 
 
 def main(arguments: list[str]) -> int:
@@ -68,17 +68,17 @@ def _measure(checkpoint: Checkpoint, quant: str, dtype: torch.dtype, segments: i
 
 
 def _print(rows: list[dict[str, object]], thresholds: Thresholds, path: Path) -> None:
-    table = Table(box=box.SIMPLE, title="error in parts of the auditor's own noise, medians of windows and segments")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, title=_TITLE)
     for name in ("peer", "windows", "segments", "outliers", "suspect", "fail"):
         table.add_column(name, justify="left" if name == "peer" else "right", no_wrap=True)
     for row in sorted(rows, key=lambda row: not row["honest"]):
         table.add_row(
             row["variant"],
-            f"{row['least']:.2f} - {row['most']:.2f}",
-            f"{row['segment least']:.2f} - {row['segment most']:.2f}",
+            f"{_number(row['least'])}-{_number(row['most'])}",
+            f"{_number(row['segment least'])}-{_number(row['segment most'])}",
             str(row["outliers"]),
-            f"{row['suspect %']:.0f} %",
-            f"{row['fail %']:.0f} %",
+            f"{row['suspect %']:.0f}%",
+            f"{row['fail %']:.0f}%",
             style="green" if row["honest"] else "red",
         )
     console = Console()
@@ -89,3 +89,7 @@ def _print(rows: list[dict[str, object]], thresholds: Thresholds, path: Path) ->
         f"More than {thresholds.outliers} tokens of a window, or {thresholds.segment_outliers} of a segment, above "
         f"{thresholds.outlier:.1f} fail it. From {thresholds.provenance.trials} honest windows. Kept in {path}"
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"

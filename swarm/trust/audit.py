@@ -129,11 +129,16 @@ def judge_sketches(
 
 
 def accumulate(state: Accumulated, judgement: Judgement, thresholds: Thresholds) -> Accumulated:
-    """A peer's audits after this one more, if it says anything on how far the peer is off."""
+    """A peer's audits after this one more, if it says anything on how far the peer is off.
+
+    Only for audits of text that the auditor chose: whoever may choose the inputs can repeat one row for ever, and with
+    it one token's bad luck (measured: a median of up to 1.26 for an honest peer).
+    """
     tokens = sum(window.count for window in judgement.windows)
     if tokens < WINDOW:
         return state
-    return state.plus(math.log(max(judgement.statistic, 1e-9)), thresholds.mean, thresholds.deviation)
+    deviation = thresholds.deviation * math.sqrt(max(SEGMENT / tokens, 1.0))  # fewer tokens say less
+    return state.plus(math.log(max(judgement.statistic, 1e-9)), thresholds.mean, deviation)
 
 
 def exact_mismatch(claimed: Tensor, recomputed: Tensor) -> int:
@@ -175,7 +180,7 @@ def score(found: Tensor, first: int, thresholds: Thresholds, method: str) -> Jud
     windows = tuple(_window(found[part], first + part.start, thresholds) for part in _windows(len(found)))
     median, outliers = float(found.median()), sum(window.outliers for window in windows)
     verdict = max(window.verdict for window in windows)
-    if len(found) > WINDOW and median > thresholds.segment:
+    if len(found) >= WINDOW and median > _limit(len(found), thresholds):
         verdict = max(verdict, Verdict.SUSPECT)
     if outliers > thresholds.segment_outliers:
         verdict = Verdict.FAIL
@@ -216,6 +221,13 @@ def _median_norm(k: int) -> float:
     line: a chi distribution with k - 1 degrees of freedom (Wilson and Hilferty, 1931)."""
     freedom = k - 1
     return math.sqrt(freedom * (1 - 2 / (9 * freedom)) ** 3)
+
+
+def _limit(count: int, thresholds: Thresholds) -> float:
+    """For the median of so many tokens: from `suspect` for a window to `segment` for a whole segment, as the spread of
+    a median falls with the root of their number."""
+    width = (math.sqrt(SEGMENT / count) - 1) / (math.sqrt(SEGMENT / WINDOW) - 1)
+    return thresholds.segment + max(width, 0.0) * (thresholds.suspect - thresholds.segment)
 
 
 def _windows(count: int) -> Iterator[slice]:

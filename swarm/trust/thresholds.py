@@ -44,14 +44,14 @@ class Thresholds:
 
 
 BUILT_IN = Thresholds(
-    suspect=1.5,
+    suspect=1.3,
     fail=3.0,
     outlier=3.0,
     outliers=5,
     segment_outliers=8,
-    segment=1.25,
-    mean=0.095,
-    deviation=0.07,
+    segment=1.12,
+    mean=0.04,
+    deviation=0.05,
     provenance=Provenance(
         model="demo",
         revision="built-in",
@@ -59,7 +59,7 @@ BUILT_IN = Thresholds(
         dtype="any",
         software="torch 2.13",
         machine="x86-64 with AVX-512, 2 cores",
-        trials=10_000,
+        trials=10_800,
         date="2026-11-24",
     ),
 )

@@ -57,9 +57,9 @@ def honest(announced: Announced) -> Iterator[Variant]:
     yield Variant("torch, other attention", partial(_other_attention, torchs))
     yield Variant("torch, two threads", partial(_two_threads, torchs))
     del torchs
-    yield Variant("torch, plain products", partial(prefill, announced.load(_Products(PlainProduct, dtype))))
-    yield Variant("torch, tensor parallel", partial(prefill, announced.load(_Products(SplitProduct, dtype))))
-    exact = announced.load(_Products(Linear, torch.float32))
+    yield Variant("torch, plain products", partial(prefill, announced.load(Products(PlainProduct, dtype))))
+    yield Variant("torch, tensor parallel", partial(prefill, announced.load(Products(SplitProduct, dtype))))
+    exact = announced.load(Products(Linear, torch.float32))
     yield Variant("float32 arithmetic", lambda x: prefill(exact, x.float()))
     native = announced.quant in FORMATS or (announced.quant == "none" and dtype == torch.bfloat16)
     if native and cpu.is_available():
@@ -87,7 +87,7 @@ def cheats(announced: Announced) -> Iterator[Variant]:
 
 def cheaper(announced: Announced, weights: Weights, every: int = 1) -> Callable[[Tensor], Tensor]:
     """Runs with other weights than announced, in every `every`th block from the first on."""
-    blocks = announced.load(_Products(Linear, torch.float32, weights, every))
+    blocks = announced.load(Products(Linear, torch.float32, weights, every))
     return lambda x: prefill(blocks, x.float())
 
 
@@ -143,7 +143,7 @@ class SplitProduct:
         return product if residual is None else residual + product
 
 
-class _Products(TorchBackend):
+class Products(TorchBackend):
     """torch's blocks on products of another kind, or other weights."""
 
     def __init__(
@@ -190,10 +190,9 @@ def _two_threads(blocks: BlockRange, x: Tensor) -> Tensor:
 
 def _sometimes(blocks: BlockRange, cheap: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Cheap for a tenth of the tokens, here and there."""
-    chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(len(x)))[: len(x) // 10]
-    out = prefill(blocks, x).float()
-    out[chosen] = cheap(x)[chosen].float()
-    return out
+    chosen = torch.zeros(len(x), 1, dtype=torch.bool)
+    chosen[torch.randperm(len(x), generator=torch.Generator().manual_seed(len(x)))[: len(x) // 10]] = True
+    return torch.where(chosen, cheap(x).float(), prefill(blocks, x).float())
 
 
 def _truncated(blocks: BlockRange, x: Tensor) -> Tensor:
