@@ -69,6 +69,8 @@ class LocalSwarm:
     Nothing of it outlives the context, nor this process: a server stops when the pipe to its parent breaks.
     """
 
+    program: Sequence[str] = ("-m", "swarm.server")  # what Python runs as a server
+
     def __init__(
         self,
         model: str = "demo",
@@ -123,7 +125,7 @@ class LocalSwarm:
 
     def _launch(self, blocks: str, options: dict[str, object]) -> tuple[subprocess.Popen, Path]:
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        command = [sys.executable, "-m", "swarm.server", "--model", self.model, "--json", "--exit-with-parent"]
+        command = [sys.executable, *self.program, "--model", self.model, "--json", "--exit-with-parent"]
         command += ["--peers", *self.peers]
         if blocks != "auto":
             command += ["--blocks", blocks]
