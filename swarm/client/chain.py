@@ -138,7 +138,7 @@ class Chain:
         here. Raises HopFailed."""
         rows = codec.to_rows(hidden, self.options.wire_dtype)
         self.sent.record(position, rows.data)
-        self.receipts.sent(position, rows.digests)
+        self.receipts.sent(position, rows.digests, seal)
         step = pb.Step(position=position, count=len(rows), want=want, hidden=rows.message(), seal=seal)
         await self.write(0, step)
         if self.shadow:
