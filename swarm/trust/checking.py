@@ -147,6 +147,15 @@ class ChainReceipts:
     def digests_sent(self, position: int, count: int) -> list[bytes]:
         return self._sent[position : position + count]
 
+    def got(self, hop: HopReceipts, receipt: Receipt) -> dict[int, bytes]:
+        """Digests of those outputs of a receipt that the client got from this hop, by position."""
+        found = {}
+        for position in range(receipt.position, receipt.stop_position):
+            source, digest = self._received.get(position, (None, b""))
+            if source is hop:
+                found[position] = digest
+        return found
+
     def add(self, data: bytes) -> None:
         """Check a receipt, which is untrusted. What is wrong with it is in `faults` afterwards, if it is anybody's
         fault: one that is garbled may have been garbled by any hop after its signer, whom it is asked for again."""
@@ -202,7 +211,7 @@ class ChainReceipts:
         if receipt.position < hop.live_from or not self._is_first(receipt.position, receipt.stop_position):
             return
         self._check_links(signed)
-        got = self._got(hop, receipt)
+        got = self.got(hop, receipt)
         if len(got) == receipt.count and merkle_root(got.values()) != receipt.outputs:
             raise _Bad(FaultKind.INVALID, "its outputs are not what the client got", (signed,))
 
@@ -226,15 +235,6 @@ class ChainReceipts:
             return self.blame(sink.peer_id, FaultKind.CONTRADICTION, evidence=evidence)
         for one in evidence:
             self.blame(one.peer_id, FaultKind.UNLINKED, evidence=evidence)
-
-    def _got(self, hop: HopReceipts, receipt: Receipt) -> dict[int, bytes]:
-        """Digests of the outputs that the client got from this hop, by position."""
-        found = {}
-        for position in range(receipt.position, receipt.stop_position):
-            source, digest = self._received.get(position, (None, b""))
-            if source is hop:
-                found[position] = digest
-        return found
 
     def _root_sent(self, receipt: Receipt) -> bytes:
         return merkle_root(self.digests_sent(receipt.position, receipt.count))
