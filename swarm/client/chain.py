@@ -138,7 +138,7 @@ class Chain:
         here. Raises HopFailed."""
         rows = codec.to_rows(hidden, self.options.wire_dtype)
         self.sent.record(position, rows.data)
-        self.receipts.sent(position, rows.digests)
+        self.receipts.sent(position, rows.digests, seal)
         step = pb.Step(position=position, count=len(rows), want=want, hidden=rows.message(), seal=seal)
         await self.write(0, step)
         if self.shadow:
@@ -184,7 +184,7 @@ class Chain:
             return  # replaced, or not yet in its place: its failures show when it is used
         index = self.streams.index(stream)
         if isinstance(message, HopFailed):
-            self.inbox.put_nowait(message)
+            self.inbox.put_nowait(self._both_failed(index, message) if index else message)
             return
         kind, is_last = message.WhichOneof("kind"), index == len(self.streams) - 1
         if kind == "leaving":
@@ -195,6 +195,14 @@ class Chain:
             await self._relay(index, message.relay)
         else:
             self.inbox.put_nowait(stream.failed("answered with something unexpected"))
+
+    def _both_failed(self, index: int, refusal: HopFailed) -> HopFailed:
+        """What a hop refuses, the hop before has sent it, if the first one took what the client sent. One of the two
+        lies, and which cannot be told: both are replaced."""
+        if self.streams[index].failure:
+            return refusal
+        self.streams[index - 1].failed(f"sends what the next hop refuses: {refusal}")
+        return self.streams[index].failed(f"refuses what the hop before sends: {refusal}")
 
     async def _relay(self, index: int, step: pb.Step) -> None:
         """Under its own sequence number: it is not news, and may have been overtaken."""

@@ -73,5 +73,9 @@ class Consequences:
             return False
         if (proof.accused, proof.kind) != (conviction.accused, conviction.kind):
             return False
+        return True if self.believes(proof) else None
+
+    def believes(self, proof: Proof) -> bool:
+        """Whether a proof takes nobody's word, or that of enough peers that this client knows."""
         known = [witness for witness in proof.witnesses if self.book.standing(witness).passed > 0]
-        return True if not proof.witnesses or len(known) >= _WITNESSES else None
+        return not proof.witnesses or len(known) >= _WITNESSES

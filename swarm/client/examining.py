@@ -67,8 +67,9 @@ class Examiner:
         """By the bits, or by the sketches; where these leave a doubt, by the outputs themselves."""
         exact = await self.local.has_numerics_of(segment[0])
         case = await gather_case(session.chain, stream, segment, sketches=not exact)
-        if case is None:
-            return None
+        return await self._judge_case(session, stream, case) if case else None
+
+    async def _judge_case(self, session: Session, stream: HopStream, case: Case) -> Judgement:
         judgement = await self.local.judge(case)
         if judgement.verdict != Verdict.PASS:
             outputs = await fetch_rows(session.chain, stream, case.first, case.stop)
@@ -106,7 +107,15 @@ class Examiner:
         differing = [(theirs, ours) for theirs, ours in pairs if theirs.receipt.outputs != ours.receipt.outputs]
         if not differing:
             return peer_id, Judgement(Verdict.PASS, "exact", 0.0, f"all {tokens} tokens have the same bits")
-        settled = await self._settle(case, differing[0], {key: peers[key] for key in peers if key != peer_id})
+        others = {key: peers[key] for key in peers if key != peer_id}
+        if self.local and await self.local.has_numerics_of(segment[0]):
+            judgement = await self._judge_case(session, stream, case)
+            liar = peer_id if judgement.verdict == Verdict.PASS else stream.hop.peer.peer_id
+            if liar == peer_id:
+                self._book.observe(liar, Event.AUDIT_FAILED)
+            await self._settle(case, differing[0], others, liar)
+            return LOCAL, judgement
+        settled = await self._settle(case, differing[0], others)
         if settled is None and self.local:
             return LOCAL, await self._judge_here(session, stream, segment)
         if settled is None:
@@ -116,16 +125,28 @@ class Examiner:
         return peer_id, Judgement(settled[0], "exact", float(wrong), settled[1])
 
     async def _settle(
-        self, case: Case, dispute: tuple[SignedReceipt, SignedReceipt], others: dict[str, PeerInfo]
+        self,
+        case: Case,
+        dispute: tuple[SignedReceipt, SignedReceipt],
+        others: dict[str, PeerInfo],
+        liar: str | None = None,
     ) -> tuple[Verdict, str] | None:
-        """Let a panel of `others` decide between the accused's receipt and the auditor's; None if they cannot."""
+        """Let a panel of `others` decide between the accused's receipt and the auditor's; None if they cannot.
+
+        liar: who is wrong by this client's own computation, for which the panel only gives the proof that others can
+        read. Without, it decides; but fresh keys are for free, and a majority of peers of which nothing is known
+        convicts nobody for good.
+        """
         accused, auditor = dispute
         seats = draw_panel(accused.receipt.hash, dict.fromkeys(others, 1.0), proofs.PANEL)
         answers = await asyncio.gather(*(self._recompute(others[peer_id], case) for peer_id in seats))
         index = case.receipts.index(accused)
         found = proofs.outvoted([accused, auditor, *(answer[index] for answer in answers if answer)])
         for proof in found:
-            await self._consequences.convict(proof)
+            if proof.accused == liar or (liar is None and self._consequences.believes(proof)):
+                await self._consequences.convict(proof)
+            elif liar is None and proof.accused != accused.peer_id:
+                self._book.observe(proof.accused, Event.AUDIT_FAILED)
         if not found:
             return None
         if accused.peer_id in {proof.accused for proof in found}:

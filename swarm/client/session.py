@@ -117,10 +117,12 @@ class Session:
     async def settle(self) -> None:
         """Get receipts for all that was answered. For when nothing more is to be computed."""
         self._check_receipts()
-        await self._chain.collect_receipts(self._chain.streams)
-        for stream in self._chain.streams:
-            if not stream.failure and not stream.receipts.signed_until(stream.answered):
+        alive = [stream for stream in self._chain.streams if not stream.failure]
+        await self._chain.collect_receipts(alive)
+        for stream in alive:  # also if it broke off when it was asked
+            if stream.receipts.signed_length < stream.answered:
                 self.receipts.blame(stream.hop.peer.peer_id, FaultKind.MISSING, f"up to position {stream.answered}")
+        self.receipts.check_chunks([stream.receipts for stream in self._chain.streams])
 
     # --- computing ---------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class Gate:
         self._mode, self._auditing, self._sensitive = mode, auditing, sensitive
         self._held = ""
         self._since = 0  # tokens since the last check
+        self._retired = 0  # hops of the session that were replaced before it
         self._good = sampler.copy(), text.copy()
 
     def check_auditable(self, session: Session) -> None:
@@ -63,6 +64,7 @@ class Gate:
         if not final and not (session.is_sealed and (self._mode == RECEIPTS or self._since >= SEGMENT)):
             return ""
         await self._check(session)
+        self._retired = len(session.chain.retired)
         self._generation.verified = len(self._generation.token_ids)
         self._good = self.sampler.copy(), self.text.copy()
         self._since, held, self._held = 0, self._held, ""
@@ -77,16 +79,18 @@ class Gate:
         del generation.token_ids[generation.verified :]
         del generation.step_latencies_s[max(generation.verified - 1, 0) :]
         generation.text, generation.finish_reason = self.text.text, ""
-        self._held, self._since = "", 0
+        self._held, self._since, self._retired = "", 0, 0
 
     async def _check(self, session: Session) -> None:
         await session.settle()
         self._raise_faults(session)
+        self._raise_gone(session)
         if self._mode == RECEIPTS:
             return
         rate = 1.0 if self._mode == FULL else None
         audits = await self._auditing.audit(session, self._generation, rate, self._sensitive)
         self._raise_faults(session)
+        self._raise_gone(session)
         limit = Verdict.PASS if self._mode == FULL else Verdict.SUSPECT
         wrong = {audit.peer_id for audit in audits if audit.judgement and audit.verdict > limit}
         if wrong or (self._mode == FULL and any(audit.judgement is None for audit in audits)):
@@ -95,3 +99,9 @@ class Gate:
     def _raise_faults(self, session: Session) -> None:
         if faults := self._auditing.note_faults(session, self._generation):
             raise Unverified({fault.peer_id for fault in faults})
+
+    def _raise_gone(self, session: Session) -> None:
+        """Who left since the last check has not signed for all that it did, and cannot be audited any more."""
+        gone = {stream.hop.peer.peer_id for stream in session.chain.streams if stream.failure}
+        if gone or len(session.chain.retired) > self._retired:
+            raise Unverified(gone)

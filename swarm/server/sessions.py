@@ -19,6 +19,7 @@ from swarm.wire.transport import MAX_STEP_TOKENS
 
 DECODING_S = 1.0  # a session that sent a single token this recently is in the middle of generating
 MAX_FAULTS = 16  # bad steps after which a session is closed
+MAX_RECOMPUTED = 10  # times its reservation that a session may compute: what it computes is signed, and that kept
 MAX_VISITS = 256  # hops before this one
 MAX_RECEIPTS = 2 * MAX_VISITS  # with one step
 MAX_LARGE_ANSWERS = 4  # rows and receipts that a client asked for and has not read
@@ -76,6 +77,7 @@ class Session:
         self._faults = 0
         self._hidden_size = hidden_size
         self._length = 0  # positions computed or queued
+        self._accepted = 0  # positions, those that were computed again included
         self._last_count = 0  # tokens of the latest step
         self._seq = request.seq  # of the newest step
         self._change: asyncio.Task | None = None  # of the successor, while it is being dialled
@@ -101,6 +103,7 @@ class Session:
         ))  # fmt: skip
         self._seq = step.seq
         self._length = step.position + step.count
+        self._accepted += step.count
         self._last_count = step.count
         self.last_active = time.monotonic()
         if self._answered is not None:
@@ -124,6 +127,10 @@ class Session:
         if step.position > self._length:
             raise InvalidRequest(
                 f"position {step.position} leaves a gap: this session has {self._length} tokens so far"
+            )
+        if self._accepted + count > MAX_RECOMPUTED * self.max_tokens:
+            raise InvalidRequest(
+                f"this session has computed {self._accepted} positions, most of them again and again; open another"
             )
         if end > self.max_tokens:
             raise InvalidRequest(

@@ -47,6 +47,8 @@ class Recomputes(Protocol):
     All take x [tokens, hidden_size], a session's inputs from position 0 on, and return float tensors of its shape.
     """
 
+    hidden_size: int
+
     @property
     def numerics_id(self) -> str: ...
 

@@ -5,8 +5,9 @@ each one's outputs were the next one's inputs, and that nobody signed two differ
 """
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from swarm.errors import InvalidRequest
 from swarm.trust.receipts import (
@@ -21,6 +22,9 @@ from swarm.trust.receipts import (
 from swarm.wire.merkle import merkle_root
 
 MAX_EARLY = 64  # receipts of one hop that came before their predecessors
+MAX_FAULTS = 16  # of one peer in one session that are held against it: one who signs rubbish can sign a lot of it
+
+_Chunk = tuple[int, int]  # first position, and one past the last
 
 
 class FaultKind(enum.Enum):
@@ -58,12 +62,13 @@ class HopReceipts:
         self.considered = 0  # receipts of which it was decided whether to audit them
         self._early: dict[int, SignedReceipt] = {}
 
-    def signed_until(self, position: int) -> bool:
-        """Whether all positions below `position` are signed for."""
-        return bool(self.receipts) and self.receipts[-1].receipt.stop_position >= position
+    @property
+    def signed_length(self) -> int:
+        """All positions below are signed for."""
+        return self.receipts[-1].receipt.stop_position if self.receipts else 0
 
-    def add(self, signed: SignedReceipt) -> list[SignedReceipt]:
-        """Take in one receipt; returns what is new and in its order by that. Raises _Bad."""
+    def add(self, signed: SignedReceipt) -> Iterator[SignedReceipt]:
+        """Take in one receipt; yields what is new and in its order by that, each as it is taken in. Raises _Bad."""
         receipt = signed.receipt
         wanted = self.expected
         if wanted.weights == NOTHING:
@@ -74,13 +79,11 @@ class HopReceipts:
         if known and is_equivocation(known, signed):
             raise _Bad(FaultKind.EQUIVOCATION, f"number {receipt.index}", (known, signed))
         if known or len(self._early) >= MAX_EARLY:
-            return []
+            return
         self._early[receipt.index] = signed
-        new = []
         while following := self._early.pop(len(self.receipts), None):
             self._append(following)
-            new.append(following)
-        return new
+            yield following
 
     def _known(self, index: int) -> SignedReceipt | None:
         return self.receipts[index] if index < len(self.receipts) else self._early.get(index)
@@ -107,8 +110,11 @@ class ChainReceipts:
         self._by_opening: dict[tuple[int, int], HopReceipts] = {}
         self._sent: list[bytes] = []  # digests of the rows that the client sent, by position
         self._sent_again: set[int] = set()  # positions that hops may have computed twice, with other bits
+        self._seals: set[int] = {0}  # positions before which a chunk ends
         self._received: dict[int, tuple[HopReceipts, bytes]] = {}  # of those that it got, and from whom
-        self._by_outputs: dict[tuple[int, int, int], list[SignedReceipt]] = {}  # by block, position and count
+        # By the block between two hops, position and count; of work that was done once, and sent on when it was done.
+        self._by_outputs: dict[tuple[int, int, int], list[SignedReceipt]] = {}
+        self._by_inputs: dict[tuple[int, int, int], list[SignedReceipt]] = {}
 
     def expect(self, terms: Terms, peer_id: str, live_from: int = 0) -> HopReceipts:
         """A hop was opened on these terms."""
@@ -117,10 +123,13 @@ class ChainReceipts:
         self._by_opening[terms.start, terms.attempt] = hop
         return hop
 
-    def sent(self, position: int, digests: Sequence[bytes]) -> None:
-        """The client sent these rows to the first hop."""
+    def sent(self, position: int, digests: Sequence[bytes], seal: bool = False) -> None:
+        """The client sent these rows to the first hop. seal: and asked all hops to sign for everything up to them."""
         self._sent_again.update(range(position, len(self._sent)))
-        self._sent[position:] = digests
+        stop = position + len(digests)
+        self._sent[position:stop] = digests  # what follows may have been signed for before this was sent again
+        if seal:
+            self._seals.add(stop)
 
     def received(self, position: int, digest: bytes, hop: HopReceipts) -> None:
         """The client got this row from the last hop."""
@@ -138,6 +147,15 @@ class ChainReceipts:
     def digests_sent(self, position: int, count: int) -> list[bytes]:
         return self._sent[position : position + count]
 
+    def got(self, hop: HopReceipts, receipt: Receipt) -> dict[int, bytes]:
+        """Digests of those outputs of a receipt that the client got from this hop, by position."""
+        found = {}
+        for position in range(receipt.position, receipt.stop_position):
+            source, digest = self._received.get(position, (None, b""))
+            if source is hop:
+                found[position] = digest
+        return found
+
     def add(self, data: bytes) -> None:
         """Check a receipt, which is untrusted. What is wrong with it is in `faults` afterwards, if it is anybody's
         fault: one that is garbled may have been garbled by any hop after its signer, whom it is asked for again."""
@@ -148,6 +166,8 @@ class ChainReceipts:
         hop = self._by_opening.get((signed.receipt.terms.start, signed.receipt.terms.attempt))
         if hop is None or hop.peer_id != signed.peer_id:
             return
+        if signed.receipt.stop_position > len(self._sent):
+            return self.blame(hop.peer_id, FaultKind.INVALID, "it is for positions that were never sent", (signed,))
         try:
             for new in hop.add(signed):
                 self._check_place(hop, new)
@@ -156,32 +176,74 @@ class ChainReceipts:
             self.blame(hop.peer_id, bad.kind, bad.detail, bad.evidence)
 
     def blame(self, peer_id: str, kind: FaultKind, detail: str = "", evidence: tuple[SignedReceipt, ...] = ()) -> None:
-        self.faults.append(Fault(peer_id, kind, detail, evidence))
+        if sum(fault.peer_id == peer_id for fault in self.faults) < MAX_FAULTS:
+            self.faults.append(Fault(peer_id, kind, detail, evidence))
+
+    def check_chunks(self, chain: Sequence[HopReceipts]) -> None:
+        """Whether neighbours in the chain signed for the same chunks, which are for the client to choose. Where they
+        did not, nothing shows that the outputs of one were the inputs of the other: one of the two wants it so.
+
+        chain: the hops of the moment, in order. For when all of them have signed for what they did.
+        """
+        asked = {chunk for chunk in pairwise(sorted(self._seals)) if self._is_first(*chunk)}
+        before, until, source = asked, max(self._seals), None
+        for hop in chain:
+            own, length = self._live_chunks(hop), hop.signed_length
+            if _is_misaligned(before, own, min(until, length)):
+                for one in filter(None, (source, hop)):
+                    self.blame(one.peer_id, FaultKind.UNLINKED, "not for the chunks that were asked for")
+            before, until, source = own, length, hop
+
+    def _live_chunks(self, hop: HopReceipts) -> set[_Chunk]:
+        """Those that a hop computed once, and sent on when it did."""
+        chunks = ((one.receipt.position, one.receipt.stop_position) for one in hop.receipts)
+        return {(start, stop) for start, stop in chunks if start >= hop.live_from and self._is_first(start, stop)}
+
+    def _is_first(self, start: int, stop: int) -> bool:
+        """Whether none of these positions was sent twice."""
+        return self._sent_again.isdisjoint(range(start, stop))
 
     def _check_place(self, hop: HopReceipts, signed: SignedReceipt) -> None:
         """Compare with what the client sent and got, and with the hop before. Raises _Bad."""
         receipt = signed.receipt
-        positions = range(receipt.position, receipt.stop_position)
         if receipt.terms.start == self.hops[0].expected.start and receipt.inputs != self._root_sent(receipt):
             raise _Bad(FaultKind.INVALID, "its inputs are not what the client sent", (signed,))
-        if receipt.position < hop.live_from or not self._sent_again.isdisjoint(positions):
+        if receipt.position < hop.live_from or not self._is_first(receipt.position, receipt.stop_position):
             return
-        self._by_outputs.setdefault((receipt.terms.stop, receipt.position, receipt.count), []).append(signed)
-        sources = self._by_outputs.get((receipt.terms.start, receipt.position, receipt.count), [])
-        if sources and all(source.receipt.outputs != receipt.inputs for source in sources):
-            self._blame_link(sources[-1], signed)
-        got = [self._received.get(position, (None, b"")) for position in positions]
-        if all(source is hop for source, _ in got) and merkle_root(digest for _, digest in got) != receipt.outputs:
+        self._check_links(signed)
+        got = self.got(hop, receipt)
+        if len(got) == receipt.count and merkle_root(got.values()) != receipt.outputs:
             raise _Bad(FaultKind.INVALID, "its outputs are not what the client got", (signed,))
 
-    def _blame_link(self, source: SignedReceipt, signed: SignedReceipt) -> None:
-        if is_contradiction(source, signed):
-            raise _Bad(FaultKind.CONTRADICTION, "", (source, signed))
-        for one in (source, signed):
-            self.blame(one.peer_id, FaultKind.UNLINKED, evidence=(source, signed))
+    def _check_links(self, signed: SignedReceipt) -> None:
+        """With the receipts of the hops before and after, whichever came first."""
+        terms, chunk = signed.receipt.terms, (signed.receipt.position, signed.receipt.count)
+        sources = self._by_outputs.get((terms.start, *chunk), [])
+        sinks = self._by_inputs.get((terms.stop, *chunk), [])
+        self._by_outputs.setdefault((terms.stop, *chunk), []).append(signed)
+        self._by_inputs.setdefault((terms.start, *chunk), []).append(signed)
+        self._check_link(sources, signed)
+        for sink in sinks:
+            self._check_link(self._by_outputs[terms.stop, *chunk], sink)
+
+    def _check_link(self, sources: Sequence[SignedReceipt], sink: SignedReceipt) -> None:
+        """Whether what `sink` was given is what one of those who may have sent it has sent."""
+        if not sources or any(source.receipt.outputs == sink.receipt.inputs for source in sources):
+            return
+        evidence = sources[-1], sink
+        if is_contradiction(*evidence):
+            return self.blame(sink.peer_id, FaultKind.CONTRADICTION, evidence=evidence)
+        for one in evidence:
+            self.blame(one.peer_id, FaultKind.UNLINKED, evidence=evidence)
 
     def _root_sent(self, receipt: Receipt) -> bytes:
         return merkle_root(self.digests_sent(receipt.position, receipt.count))
+
+
+def _is_misaligned(some: set[_Chunk], others: set[_Chunk], until: int) -> bool:
+    """Whether two of these chunks overlap and are not the same, as far as both sides have come."""
+    only = sorted(chunk for chunk in some - others if chunk[1] <= until)
+    return any(start < end and begin < stop for start, stop in only for begin, end in others - some if end <= until)
 
 
 class _Bad(Exception):

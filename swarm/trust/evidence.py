@@ -13,12 +13,14 @@ from swarm.trust.audit import Judgement, Recomputes
 from swarm.trust.case import Case, judge_case
 from swarm.trust.receipts import MAX_RECEIPT_BYTES, SignedReceipt
 from swarm.trust.thresholds import Thresholds
+from swarm.wire import codec
 from swarm.wire.codec import Rows
 from swarm.wire.identity import Identity, signer_of
 
 VERSION = 1
 MAX_BUNDLE_BYTES = 2**30
 MAX_RECEIPTS = 2**16
+MAX_POSITIONS = 2**20
 _DOMAIN = b"swarm/evidence/v1"
 
 
@@ -69,7 +71,10 @@ class Bundle:
         if not 0 < columns < 2**20:
             raise InvalidRequest(f"evidence with rows of {columns} numbers")
         signed = tuple(SignedReceipt.decode(one) for one in receipts)
-        wire = signed[0].receipt.terms.wire_dtype
+        wire, length = signed[0].receipt.terms.wire_dtype, signed[-1].receipt.stop_position
+        expected = length * columns * codec.torch_dtype(wire).itemsize
+        if length > MAX_POSITIONS or len(inputs) != expected or len(outputs) > expected:
+            raise InvalidRequest(f"evidence with {len(inputs)} bytes for {length} positions")
         case = Case(signed, first, Rows.of(wire, columns, inputs), Rows.of(wire, columns, outputs) if outputs else None)
         return cls(case, model, revision, accuser)
 
@@ -86,6 +91,8 @@ def examine(bundle: Bundle, weights: bytes, recompute: Recomputes, thresholds: T
             f"the accused announced other weights than those of {bundle.model!r} on this machine; examine the evidence "
             "with the same files"
         )
+    if bundle.case.inputs.columns != recompute.hidden_size:
+        raise InvalidRequest(f"evidence with rows of {bundle.case.inputs.columns} numbers, not {recompute.hidden_size}")
     return judge_case(bundle.case, recompute, thresholds)
 
 

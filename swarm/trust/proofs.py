@@ -43,7 +43,10 @@ class Proof:
                 raise InvalidRequest(f"not a proof of version {VERSION}")
         if not all(isinstance(receipt, bytes) for receipt in receipts):
             raise InvalidRequest("a proof with something else than receipts")
-        return cls.of(kind, [SignedReceipt.decode(receipt) for receipt in receipts])
+        proof = cls.of(kind, [SignedReceipt.decode(receipt) for receipt in receipts])
+        if proof.encode() != data:  # the same in other bytes would be news to whoever knows it
+            raise InvalidRequest("a proof that is not in its canonical encoding")
+        return proof
 
     @classmethod
     def of(cls, kind: str, receipts: Sequence[SignedReceipt]) -> "Proof":

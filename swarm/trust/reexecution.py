@@ -13,7 +13,7 @@ from torch import Tensor
 
 from swarm.errors import InvalidRequest
 from swarm.model import BlockRange, Checkpoint
-from swarm_kernels import BNB_FORMATS, Backend, Linear, QuantWeight, Segment, TorchBackend
+from swarm_kernels import BNB_FORMATS, QUANTS, Backend, Linear, QuantWeight, Segment, TorchBackend
 
 _PIECE = 256  # tokens that go through the blocks together
 _PAGE = 256
@@ -35,6 +35,8 @@ class Reexecutor:
 
         Raises InvalidRequest for a format that cannot be audited.
         """
+        if quant not in QUANTS or dtype not in (torch.float32, torch.bfloat16):
+            raise InvalidRequest(f"{quant!r:.40} with {dtype} is no format that peers serve")
         if quant in BNB_FORMATS:
             raise InvalidRequest(f"peers that serve {quant} cannot be audited: how it rounds is up to bitsandbytes")
         self._checkpoint, self._start, self._stop = checkpoint, start, stop
