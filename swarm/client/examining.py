@@ -48,7 +48,7 @@ class Examiner:
             if peers and not (self.local and self._prefers_local):
                 by, judgement = await self._ask_peers(session, stream, segment, peers)
             elif self.local:
-                by, judgement = LOCAL, await self._judge_here(session, stream, segment)
+                by, judgement = LOCAL, await self._judge_here(session, stream, segment, sensitive)
         except SwarmError as error:
             logger.info("an audit of peer %s came to nothing: %s", stream.hop.peer.peer_id, error)
         first = segment[0].receipt.position
@@ -61,7 +61,7 @@ class Examiner:
     # --- here --------------------------------------------------------------------------------------------------------
 
     async def _judge_here(
-        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt]
+        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], sensitive: bool
     ) -> Judgement | None:
         """By the bits, or by the sketches; where these leave a doubt, by the outputs themselves."""
         exact = await self.local.has_numerics_of(segment[0])
@@ -74,7 +74,7 @@ class Examiner:
             if outputs is not None:
                 case = replace(case, outputs=outputs)
                 judgement = await self.local.judge(case)
-            self._consequences.keep_evidence(case)
+            await self._consequences.keep_evidence(case, judgement, sensitive)
         return self._accumulated(case, judgement)
 
     def _accumulated(self, case: Case, judgement: Judgement) -> Judgement:
@@ -107,7 +107,7 @@ class Examiner:
             return peer_id, Judgement(Verdict.PASS, "exact", 0.0, f"all {tokens} tokens have the same bits")
         settled = await self._settle(case, differing[0], {key: peers[key] for key in peers if key != peer_id})
         if settled is None and self.local:
-            return LOCAL, await self._judge_here(session, stream, segment)
+            return LOCAL, await self._judge_here(session, stream, segment, sensitive=False)
         if settled is None:
             self._book.observe(peer_id, Event.AUDIT_SUSPECT)  # it may as well be the auditor
             settled = Verdict.SUSPECT, "another peer gets other bits, and nobody else is there to settle it"
