@@ -288,7 +288,7 @@ def test_a_false_accusation_counts_against_its_announcer_who_is_not_heard_again(
     async def again() -> int:
         docket = Docket(book)
         docket.consider({conviction().subkey: signed(proof=b"another")}, {CHEAT.peer_id})
-        return docket._waiting.qsize()
+        return docket._proofs.qsize()
 
     assert asyncio.run(again()) == 0
 
@@ -317,7 +317,7 @@ def test_a_flood_about_one_peer_leaves_room_for_what_is_said_of_another():
         accusations = {conviction(one, accused=victim).subkey: signed(one, accused=victim) for one in flood}
         docket.consider(accusations | {conviction().subkey: signed()}, {victim, CHEAT.peer_id, "somebody else"})
         docket.consider({"junk": b"junk", "a/b": b"junk"}, {"a"})
-        return [docket._waiting.get_nowait().accused for _ in range(docket._waiting.qsize())]
+        return [docket._proofs.get_nowait().accused for _ in range(docket._proofs.qsize())]
 
     waiting = asyncio.run(scenario())
     assert len(waiting) == MAX_PER_ACCUSED + 1

@@ -82,6 +82,7 @@ class Auditing:
             await asyncio.wait(self._running, timeout=grace_s)
         for task in self._running:
             task.cancel()
+        await self._consequences.close(grace_s)
         if self._examiner.local:
             self._examiner.local.close()
 

@@ -10,6 +10,7 @@ from swarm.client.examining import Examiner
 from swarm.client.generating import Generator
 from swarm.client.generation import Generation
 from swarm.client.heads import HEAD_FORMATS, Heads, head_format
+from swarm.client.hearing import Hearing
 from swarm.client.judges import LocalJudge, PeerJudges
 from swarm.client.local_blocks import LocalBlocks
 from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, Terms, is_batch, parse_options
@@ -171,9 +172,12 @@ class Client:
 
     def _make_auditing(self, options: AuditOptions) -> Auditing:
         view, checkpoint = self._router.view, self._checkpoint
-        judge = LocalJudge(checkpoint, thresholds_folder()) if checkpoint.local else None
+        judge = hearing = None
+        if checkpoint.local:
+            judge, of_strangers = (LocalJudge(checkpoint, thresholds_folder()) for _ in range(2))
+            hearing = Hearing(view, checkpoint, of_strangers, evidence_folder())
         peers = PeerJudges(view, checkpoint, self._limits)
-        consequences = Consequences(view, checkpoint, client_identity(), evidence_folder())
+        consequences = Consequences(view, checkpoint, client_identity(), evidence_folder(), hearing)
         return Auditing(Examiner(peers, judge, consequences, options.by == "local"), consequences, options)
 
     async def _load_ends(self) -> ModelEnds:
@@ -232,8 +236,9 @@ class Client:
             or several, not part of the text), ignore_eos (False). verify: text is delivered only after a check of the
             work behind it: "receipts" (all hops have signed, and their receipts fit), "audit" (and those parts that are
             chosen for an audit have passed it) or "full" (and everything was recomputed); what does not pass is
-            computed again on other peers. sensitive (False): audits show its activations to no further peer. A list of
-            prompts shares them; with a seed, each prompt gives what it would give alone.
+            computed again on other peers. sensitive (False): audits show its activations to no further peer, and
+            evidence that holds them is not published. A list of prompts shares these options; with a seed, each prompt
+            gives what it would give alone.
         Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; the error's `generations` hold what there was by
         then.
         """

@@ -1,18 +1,21 @@
 """What follows from receipts and audits: standing, evidence, convictions that everybody hears of."""
 
+import asyncio
 import logging
 from pathlib import Path
 
+from swarm.client.accusing import Accuser
 from swarm.client.generation import Audit
+from swarm.client.hearing import Hearing
 from swarm.client.view import SwarmView
 from swarm.errors import InvalidRequest
 from swarm.model.checkpoint import Checkpoint
 from swarm.route.convictions import Conviction
-from swarm.trust.audit import Verdict
+from swarm.trust.audit import Judgement, Verdict
 from swarm.trust.case import Case
 from swarm.trust.checking import Fault, FaultKind
-from swarm.trust.evidence import Bundle
-from swarm.trust.proofs import CONTRADICTION, EQUIVOCATION, Proof
+from swarm.trust.evidence import Bundle, write_evidence
+from swarm.trust.proofs import AUDIT, CONTRADICTION, EQUIVOCATION, Proof
 from swarm.trust.reputation import Event
 from swarm.wire.identity import Identity
 
@@ -30,10 +33,14 @@ _WITNESSES = 2  # known to this client, without whom it does not believe a panel
 class Consequences:
     """Of one client. Lives in one event loop."""
 
-    def __init__(self, view: SwarmView, checkpoint: Checkpoint, identity: Identity, folder: Path):
-        """identity: signs accusations. folder: for evidence."""
+    def __init__(
+        self, view: SwarmView, checkpoint: Checkpoint, identity: Identity, folder: Path, hearing: Hearing | None
+    ):
+        """identity: signs accusations. folder: for evidence. hearing: of others' evidence; None: by whoever has not the
+        model's files."""
         self.book, self._view = view.book, view
         self._checkpoint, self._identity, self._folder = checkpoint, identity, folder
+        self._accuser, self._hearing = Accuser(view, checkpoint.name, identity), hearing
         view.docket.check = self.check
 
     def of_audit(self, audit: Audit) -> None:
@@ -56,17 +63,29 @@ class Consequences:
         conviction = Conviction(self._checkpoint.name, proof.accused, announcer, proof.kind, data)
         await self._view.announce(conviction, self._identity)
 
-    def keep_evidence(self, case: Case) -> None:
-        """Write down what may convict a peer, for `python -m swarm evidence`."""
+    async def keep_evidence(self, case: Case, judgement: Judgement, sensitive: bool) -> None:
+        """Write down what may convict a peer; what does convict it goes to others, who tell everybody. But not if it is
+        sensitive: activations leak the text."""
         bundle = Bundle(case, self._checkpoint.name, self._checkpoint.revision)
-        path = self._folder / f"{case.peer_id[-8:]}-{bundle.digest.hex()[:12]}.evidence"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bundle.encode(self._identity))
-        logger.warning("peer %s may not have computed what it announced; evidence: %s", case.peer_id, path)
+        data = await asyncio.to_thread(bundle.encode, self._identity)
+        file = await asyncio.to_thread(write_evidence, self._folder, bundle, data)
+        is_complete = case.outputs is not None or judgement.method == "exact"  # else it takes sketches, too
+        if judgement.verdict == Verdict.FAIL and is_complete:
+            self.book.convict(case.peer_id, AUDIT, bundle.digest)
+            if file and not sensitive:
+                self._accuser.accuse(case.peer_id, file)
+
+    async def close(self, grace_s: float) -> None:
+        """Let accusations be announced that have just come up."""
+        await self._accuser.close(grace_s)
+        if self._hearing:
+            self._hearing.close()
 
     async def check(self, conviction: Conviction) -> bool | None:
         """Whether what somebody announced is true; None if that rests on the word of peers that this client does not
-        know. See swarm.client.docket."""
+        know, or on evidence that cannot be examined here. See swarm.client.docket."""
+        if conviction.bundle:
+            return await self._hearing.of(conviction) if self._hearing else None
         try:
             proof = Proof.decode(conviction.proof)
         except InvalidRequest:

@@ -16,7 +16,7 @@ from swarm.trust.reputation import Event
 
 logger = logging.getLogger(__name__)
 
-MAX_WAITING = 16  # accusations that are to be checked
+MAX_WAITING = 16  # accusations that are to be checked, of those with a proof and of those with evidence
 MAX_PER_ACCUSED = 4  # of them: a flood about one peer does not keep out what is said of others
 MAX_PER_LOOK = 64  # whose signatures are verified, at 40 us each
 MAX_SEEN = 4096  # accusations that are not looked at again
@@ -38,8 +38,7 @@ class Docket:
         self._book = book
         self.check: Check = unable
         self._seen: dict[bytes, None] = {}  # in the order in which they came
-        self._waiting: asyncio.Queue[Conviction] = asyncio.Queue(MAX_WAITING)
-        self._accused: Counter[str] = Counter()  # of those that wait
+        self._proofs, self._evidence = _Line(), _Line()  # checked in a millisecond, and in minutes
 
     def consider(self, accusations: Mapping[str, bytes], peers: Collection[str]) -> None:
         """Put down what is new of `accusations` (see Directory.accusations), as far as it is about one of `peers`, its
@@ -48,11 +47,8 @@ class Docket:
         relevant = [(names, value) for names, value in named if names and self._is_news(*names, peers)]
         random.shuffle(relevant)
         relevant.sort(key=lambda item: self._book.slowdown(item[0][1]))  # who has proven itself is heard first
-        for (accused, _), value in relevant[:MAX_PER_LOOK]:
-            if self._waiting.full():
-                return
-            if self._accused[accused] < MAX_PER_ACCUSED:
-                self._put_down(value)
+        for _, value in relevant[:MAX_PER_LOOK]:
+            self._put_down(value)
 
     def _is_news(self, accused: str, announcer: str, peers: Collection[str]) -> bool:
         if accused not in peers or self._book.is_convicted(accused):
@@ -65,23 +61,21 @@ class Docket:
         except InvalidRequest as error:  # expired since, or from a store that does not check
             logger.debug("ignored %s", error)
             return
-        key = _key(conviction)
-        if key in self._seen:
+        key, line = _key(conviction), self._evidence if conviction.bundle else self._proofs
+        if key in self._seen or not line.has_room_for(conviction.accused):
             return
         self._seen[key] = None
         if len(self._seen) > MAX_SEEN:
             del self._seen[next(iter(self._seen))]
-        self._accused[conviction.accused] += 1
-        self._waiting.put_nowait(conviction)
+        line.put_nowait(conviction)
 
     async def work(self) -> None:
-        """Check one after another, for ever."""
+        """Check what is put down, for ever: at most one proof and one piece of evidence at a time."""
+        await asyncio.gather(self._work(self._proofs), self._work(self._evidence))
+
+    async def _work(self, line: "_Line") -> None:
         while True:
-            conviction = await self._waiting.get()
-            try:
-                await self._judge(conviction)
-            finally:
-                self._accused[conviction.accused] -= 1
+            await self._judge(await line.get())
 
     async def _judge(self, conviction: Conviction) -> None:
         accused, announcer, proven = conviction.accused, conviction.announcer, None
@@ -99,7 +93,28 @@ class Docket:
             self._book.observe(accused, Event.ACCUSED)
 
 
+class _Line(asyncio.Queue[Conviction]):
+    """Accusations that wait to be checked, not too many about one peer."""
+
+    def __init__(self):
+        super().__init__(MAX_WAITING)
+        self._accused: Counter[str] = Counter()
+
+    def has_room_for(self, accused: str) -> bool:
+        return not self.full() and self._accused[accused] < MAX_PER_ACCUSED
+
+    def _put(self, conviction: Conviction) -> None:
+        super()._put(conviction)
+        self._accused[conviction.accused] += 1
+
+    def _get(self) -> Conviction:
+        conviction = super()._get()
+        self._accused[conviction.accused] -= 1
+        return conviction
+
+
 def _key(conviction: Conviction) -> bytes:
-    """The same however often the same is announced."""
-    evidence = conviction.bundle.digest if conviction.bundle else conviction.proof
+    """The same however often the same is announced. Evidence may be had from another peer where one fails."""
+    bundle = conviction.bundle
+    evidence = bundle.digest + bundle.holder.peer_id.encode() if bundle else conviction.proof
     return hashlib.sha256(f"{conviction.subkey} {conviction.kind} ".encode() + evidence).digest()

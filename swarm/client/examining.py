@@ -49,7 +49,7 @@ class Examiner:
             if peers and not (by_us and self._prefers_local):
                 by, judgement = await self._ask_peers(session, stream, segment, peers)
             elif by_us:
-                by, judgement = LOCAL, await self._judge_here(session, stream, segment)
+                by, judgement = LOCAL, await self._judge_here(session, stream, segment, not by_peers)
         except SwarmError as error:
             logger.info("an audit of peer %s came to nothing: %s", stream.hop.peer.peer_id, error)
         first = segment[0].receipt.position
@@ -62,21 +62,21 @@ class Examiner:
     # --- here --------------------------------------------------------------------------------------------------------
 
     async def _judge_here(
-        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt]
+        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], sensitive: bool
     ) -> Judgement | None:
         """By the bits, or by the sketches; where these leave a doubt, by the outputs themselves."""
         exact = await self.local.has_numerics_of(segment[0])
         case = await gather_case(session.chain, stream, segment, sketches=not exact)
-        return await self._judge_case(session, stream, case) if case else None
+        return await self._judge_case(session, stream, case, sensitive) if case else None
 
-    async def _judge_case(self, session: Session, stream: HopStream, case: Case) -> Judgement:
+    async def _judge_case(self, session: Session, stream: HopStream, case: Case, sensitive: bool) -> Judgement:
         judgement = await self.local.judge(case)
         if judgement.verdict != Verdict.PASS:
             outputs = await fetch_rows(session.chain, stream, case.first, case.stop)
             if outputs is not None:
                 case = replace(case, outputs=outputs)
                 judgement = await self.local.judge(case)
-            self._consequences.keep_evidence(case)
+            await self._consequences.keep_evidence(case, judgement, sensitive)
         return self._accumulated(case, judgement)
 
     def _accumulated(self, case: Case, judgement: Judgement) -> Judgement:
@@ -109,7 +109,7 @@ class Examiner:
             return peer_id, Judgement(Verdict.PASS, "exact", 0.0, f"all {tokens} tokens have the same bits")
         others = {key: peers[key] for key in peers if key != peer_id}
         if self.local and await self.local.has_numerics_of(segment[0]):
-            judgement = await self._judge_case(session, stream, case)
+            judgement = await self._judge_case(session, stream, case, sensitive=False)
             liar = peer_id if judgement.verdict == Verdict.PASS else stream.hop.peer.peer_id
             if liar == peer_id:
                 self._book.observe(liar, Event.AUDIT_FAILED)
@@ -117,7 +117,7 @@ class Examiner:
             return LOCAL, judgement
         settled = await self._settle(case, differing[0], others)
         if settled is None and self.local:
-            return LOCAL, await self._judge_here(session, stream, segment)
+            return LOCAL, await self._judge_here(session, stream, segment, sensitive=False)
         if settled is None:
             self._book.observe(peer_id, Event.AUDIT_SUSPECT)  # it may as well be the auditor
             settled = Verdict.SUSPECT, "another peer gets other bits, and nobody else is there to settle it"

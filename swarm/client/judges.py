@@ -19,6 +19,7 @@ from swarm.route.route import Hop
 from swarm.trust.audit import Judgement
 from swarm.trust.calibration import load_thresholds
 from swarm.trust.case import Case, judge_case, parse_format
+from swarm.trust.evidence import Bundle, examine
 from swarm.trust.receipts import SignedReceipt, Terms
 from swarm.trust.reexecution import Reexecutor
 from swarm.trust.thresholds import Thresholds
@@ -45,6 +46,10 @@ class LocalJudge:
         """Raises InvalidRequest for a format that cannot be audited here."""
         return await self._run(self._judge, case)
 
+    async def examine(self, bundle: Bundle, weights: bytes) -> Judgement:
+        """See swarm.trust.evidence. Raises InvalidRequest, RevisionMismatch."""
+        return await self._run(self._examine, bundle, weights)
+
     def thresholds(self, terms: Terms) -> Thresholds:
         """Those for the format that is audited. Raises InvalidRequest if their file makes no sense."""
         return load_thresholds(self._thresholds, self._checkpoint.revision, *parse_format(terms))
@@ -61,6 +66,13 @@ class LocalJudge:
 
     def _judge(self, case: Case) -> Judgement:
         return judge_case(case, self._reexecutor(case.receipts[0]), self.thresholds(case.terms))
+
+    def _examine(self, bundle: Bundle, weights: bytes) -> Judgement:
+        case = bundle.case
+        try:
+            return examine(bundle, weights, self._reexecutor(case.receipts[0]), self.thresholds(case.terms))
+        finally:
+            self._loaded = None  # what comes next is about another peer
 
     def _reexecutor(self, receipt: SignedReceipt) -> Reexecutor:
         terms = receipt.receipt.terms

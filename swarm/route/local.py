@@ -37,6 +37,11 @@ def evidence_folder() -> Path:
     return swarm_home() / "evidence"
 
 
+def shelf_folder() -> Path:
+    """Where servers keep evidence for others, see swarm.server.evidence_shelf: nameless files, gone with them."""
+    return swarm_home() / "shelf"
+
+
 def thresholds_folder() -> Path:
     """Where calibrations of audits are kept, see swarm.trust.calibration."""
     return swarm_home() / "thresholds"

@@ -47,7 +47,7 @@ class Limits:
 
 
 class Handler:
-    """The service's three methods over one block range. Lives in the event loop.
+    """The service's methods Session, Push and Status over one block range. Lives in the event loop.
 
     record: what this peer announces; its range, model and revision are what sessions are checked against.
     identity, receipts: with what it signs for its work, and where it keeps what it signed.
@@ -91,7 +91,7 @@ class Handler:
             decoding=self.scheduler.decoding,
         )
 
-    # --- the three methods -------------------------------------------------------------------------------------------
+    # --- the methods -------------------------------------------------------------------------------------------------
 
     async def status(self, request: pb.StatusRequest, context: grpc.aio.ServicerContext) -> pb.Status:
         return pb.Status(

@@ -20,8 +20,16 @@ from swarm.model.families import ModelConfig
 from swarm.model.identity import weights_root
 from swarm.model.kv_cache import PagePool
 from swarm.route.directory import RECORD_LIFE_S, Directory
-from swarm.route.local import announced, claimed_identity, digests_folder, known_addresses, receipts_file
+from swarm.route.local import (
+    announced,
+    claimed_identity,
+    digests_folder,
+    known_addresses,
+    receipts_file,
+    shelf_folder,
+)
 from swarm.route.record import VERSION, costs_message
+from swarm.server.evidence_shelf import EvidenceShelf
 from swarm.server.handler import Handler, Limits
 from swarm.server.meter import Meter, measure
 from swarm.server.neighbours import Neighbours
@@ -222,6 +230,7 @@ class Server:
     async def _serve(self, model: ModelConfig) -> None:
         """Open the port, start computing, and tell the directory: in this order, so that nobody comes too early."""
         config, handler, certificate = self.config, self.handler, self.certificate
+        shelf = EvidenceShelf(self.record, shelf_folder())
         grpc_server, port = await serve(
             config.host,
             config.port,
@@ -230,6 +239,8 @@ class Server:
             session=handler.session,
             push=handler.push,
             status=handler.status,
+            deposit=shelf.deposit,
+            withdraw=shelf.withdraw,
         )
         self.record.endpoint.CopyFrom(
             pb.Endpoint(

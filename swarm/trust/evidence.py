@@ -4,7 +4,9 @@ It holds what the accused signed, the inputs that it had, and the outputs that i
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgpack
 
@@ -16,6 +18,8 @@ from swarm.trust.thresholds import Thresholds
 from swarm.wire import codec
 from swarm.wire.codec import Rows
 from swarm.wire.identity import Identity, signer_of
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 MAX_BUNDLE_BYTES = 2**30
@@ -94,6 +98,21 @@ def examine(bundle: Bundle, weights: bytes, recompute: Recomputes, thresholds: T
     if bundle.case.inputs.columns != recompute.hidden_size:
         raise InvalidRequest(f"evidence with rows of {bundle.case.inputs.columns} numbers, not {recompute.hidden_size}")
     return judge_case(bundle.case, recompute, thresholds)
+
+
+def write_evidence(folder: Path, bundle: Bundle, data: bytes) -> Path | None:
+    """Write `data`, the encoded `bundle`, into `folder`, for `python -m swarm evidence`. Returns its file; None if the
+    disk does not take it."""
+    peer_id = bundle.case.peer_id
+    file = folder / f"{peer_id[-8:]}-{bundle.digest.hex()[:12]}.evidence"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    except OSError as error:
+        logger.warning("evidence against peer %s cannot be written to %s: %s", peer_id, file, error)
+        return None
+    logger.warning("peer %s may not have computed what it announced; evidence: %s", peer_id, file)
+    return file
 
 
 def _unpack(data: bytes) -> object:

@@ -1,15 +1,17 @@
-"""gRPC between peers: one service of three methods, TLS with pinned certificates, limits on what may arrive.
+"""gRPC between peers: one service of five methods, TLS with pinned certificates, limits on what may arrive.
 
   Session  client <-> hop     a client's own stream to each hop of its chain: opens the session, carries steps to the
                               first hop and results from the last; its end is the session's end
   Push     hop -> next hop    one stream per pair of servers: steps of all sessions they share
   Status   anyone -> hop      one small answer: who it is, how busy it is
+  Deposit  client -> hop      evidence against another peer, in pieces, to be kept for others (see parcels.py)
+  Withdraw hop -> anyone      the same on its way out, by its digest
 
 In a private swarm nobody but members gets as far as a method: see tls.py.
 """
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -56,9 +58,18 @@ Handler = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
 
 
 async def serve(
-    host: str, port: int, certificate: Certificate, max_bytes: int, *, session: Handler, push: Handler, status: Handler
+    host: str,
+    port: int,
+    certificate: Certificate,
+    max_bytes: int,
+    *,
+    session: Handler,
+    push: Handler,
+    status: Handler,
+    deposit: Handler,
+    withdraw: Handler,
 ) -> tuple[grpc.aio.Server, int]:
-    """Start serving the three methods on `host`:`port` (0 picks a free port); returns the server and its port.
+    """Start serving the five methods on `host`:`port` (0 picks a free port); returns the server and its port.
 
     certificate: if it names an authority, callers must show a certificate of the same one.
     Raises AddressInUse if another process has the port.
@@ -77,6 +88,12 @@ async def serve(
         "Push": grpc.stream_stream_rpc_method_handler(push, bundle, pb.Failure.SerializeToString),
         "Status": grpc.unary_unary_rpc_method_handler(
             status, pb.StatusRequest.FromString, pb.Status.SerializeToString
+        ),
+        "Deposit": grpc.stream_unary_rpc_method_handler(
+            deposit, pb.DepositPiece.FromString, pb.Deposited.SerializeToString
+        ),
+        "Withdraw": grpc.unary_stream_rpc_method_handler(
+            withdraw, pb.Withdrawal.FromString, pb.WithdrawnPiece.SerializeToString
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
@@ -138,6 +155,12 @@ class Peer:
         self._status = self._channel.unary_unary(
             f"/{_SERVICE}/Status", pb.StatusRequest.SerializeToString, pb.Status.FromString
         )
+        self._deposit = self._channel.stream_unary(
+            f"/{_SERVICE}/Deposit", pb.DepositPiece.SerializeToString, pb.Deposited.FromString
+        )
+        self._withdraw = self._channel.unary_stream(
+            f"/{_SERVICE}/Withdraw", pb.Withdrawal.SerializeToString, pb.WithdrawnPiece.FromString
+        )
 
     def session(self) -> grpc.aio.StreamStreamCall:
         """A new Session stream: write ToServer, read ToClient."""
@@ -146,6 +169,14 @@ class Peer:
     def push(self) -> grpc.aio.StreamStreamCall:
         """A new Push stream: write Bundle, read Failure."""
         return self._push()
+
+    def deposit(self, pieces: Iterable[pb.DepositPiece], timeout_s: float) -> grpc.aio.StreamUnaryCall:
+        """A Deposit call: await it for Deposited."""
+        return self._deposit(pieces, timeout=timeout_s)
+
+    def withdraw(self, digest: bytes, timeout_s: float) -> grpc.aio.UnaryStreamCall:
+        """A Withdraw call: read WithdrawnPiece."""
+        return self._withdraw(pb.Withdrawal(digest=digest), timeout=timeout_s)
 
     async def status(self, timeout_s: float, padding_bytes: int = 0) -> pb.Status:
         """The peer's Status. Raises PeerUnreachable if none comes in time.

@@ -1,0 +1,109 @@
+"""Evidence against a peer, brought to where others can fetch it, and announced for as long as this client lives."""
+
+import asyncio
+import hashlib
+import logging
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from swarm.client.view import SwarmView
+from swarm.errors import NoRoute, RevisionMismatch, SwarmError
+from swarm.route.convictions import Bundle, Conviction
+from swarm.route.directory import CONVICTION_LIFE_S
+from swarm.route.record import PeerInfo
+from swarm.trust.proofs import AUDIT
+from swarm.wire import parcels
+from swarm.wire.identity import Identity
+
+logger = logging.getLogger(__name__)
+
+HOLDERS = 2  # peers that are to keep the same evidence, announced in turn: one of them may be an accomplice
+TRIED = 6  # peers that are asked to, at most, each time
+MAX_STANDING = 16  # accusations that are repeated
+REPEAT_S = CONVICTION_LIFE_S / 2
+
+
+@dataclass
+class _Accusation:
+    accused: str
+    file: Path
+    holders: list[PeerInfo] = field(default_factory=list)  # whose turn it is comes first
+
+
+class Accuser:
+    """Of one client. Lives in one event loop."""
+
+    def __init__(self, view: SwarmView, model: str, identity: Identity):
+        """identity: the announcer's, which has signed the evidence as well."""
+        self._view, self._model, self._identity = view, model, identity
+        self._beginning: set[asyncio.Task] = set()
+        self._standing: list[_Accusation] = []
+        self._repeating: asyncio.Task | None = None
+
+    def accuse(self, accused: str, file: Path) -> None:
+        """Tell everybody, in the background, that the evidence in `file` convicts `accused`."""
+        task = asyncio.create_task(self._begin(_Accusation(accused, file)))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    async def close(self, grace_s: float) -> None:
+        """Let what has not been said once be said."""
+        if self._beginning:
+            await asyncio.wait(self._beginning, timeout=grace_s)
+        for task in (*self._beginning, *([self._repeating] if self._repeating else [])):
+            task.cancel()
+
+    async def _begin(self, accusation: _Accusation) -> None:
+        await self._say(accusation)
+        self._standing = [*self._standing, accusation][-MAX_STANDING:]
+        if self._repeating is None:
+            self._repeating = asyncio.create_task(self._repeat())
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(REPEAT_S)
+            for accusation in self._standing:
+                await self._say(accusation)
+
+    async def _say(self, accusation: _Accusation) -> None:
+        """Announce it, with one of those that keep its evidence now."""
+        try:
+            data = await asyncio.to_thread(accusation.file.read_bytes)
+            digest = await asyncio.to_thread(lambda: hashlib.sha256(data).digest())
+            await self._find_holders(accusation, data, digest)
+        except (OSError, NoRoute, RevisionMismatch) as error:
+            logger.info("peer %s is not accused now: %s", accusation.accused, error)
+            return
+        if not accusation.holders:
+            logger.warning("nobody keeps the evidence against peer %s; it is not announced", accusation.accused)
+            return
+        holder = accusation.holders.pop(0)
+        accusation.holders.append(holder)
+        bundle = Bundle(digest, len(data), holder.endpoint)
+        announcer = self._identity.peer_id
+        await self._view.announce(
+            Conviction(self._model, accusation.accused, announcer, AUDIT, bundle=bundle), self._identity
+        )
+
+    async def _find_holders(self, accusation: _Accusation, data: bytes, digest: bytes) -> None:
+        """Who keeps it already says so at once."""
+        before = [holder.peer_id for holder in accusation.holders]
+        usable = {peer.peer_id: peer for peer in self._view.usable({accusation.accused})}
+        others = [peer_id for peer_id in usable if peer_id not in before]
+        random.shuffle(others)
+        known = [peer_id for peer_id in before if peer_id in usable]
+        accusation.holders = []
+        for peer_id in [*known, *others][:TRIED]:
+            if await self._deposit(usable[peer_id], data, digest):
+                accusation.holders.append(usable[peer_id])
+            if len(accusation.holders) == HOLDERS:
+                break
+
+    async def _deposit(self, peer: PeerInfo, data: bytes, digest: bytes) -> bool:
+        try:
+            await parcels.deposit(self._view.connection_to(peer), data, digest)
+        except SwarmError as error:
+            logger.info("peer %s does not keep evidence: %s", peer.peer_id, error)
+            return False
+        return True

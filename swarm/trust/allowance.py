@@ -1,0 +1,22 @@
+"""How often something costly may be done at the bidding of strangers."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+
+class Allowance:
+    """`count` times in any `period_s` seconds."""
+
+    def __init__(self, count: int, period_s: float, now: Callable[[], float] = time.monotonic):
+        """now: seconds, never running backwards."""
+        self._period_s, self._now = period_s, now
+        self._spent: deque[float] = deque(maxlen=count)
+
+    def spend(self) -> bool:
+        """Whether it may be done once more now; if so, it counts as done."""
+        now_s = self._now()
+        if len(self._spent) == self._spent.maxlen and now_s - self._spent[0] < self._period_s:
+            return False
+        self._spent.append(now_s)
+        return True
