@@ -108,21 +108,34 @@ class Examiner:
         if not differing:
             return peer_id, Judgement(Verdict.PASS, "exact", 0.0, f"all {tokens} tokens have the same bits")
         others = {key: peers[key] for key in peers if key != peer_id}
-        if self.local and await self.local.has_numerics_of(segment[0]):
+        return await self._dispute(session, stream, case, differing, others)
+
+    async def _dispute(
+        self,
+        session: Session,
+        stream: HopStream,
+        case: Case,
+        differing: Sequence[tuple[SignedReceipt, SignedReceipt]],
+        others: dict[str, PeerInfo],
+    ) -> tuple[str, Judgement]:
+        """An auditor's receipts are not the accused's. This client believes its own computation, if it has the bits;
+        else a panel of `others`; else its own tolerance."""
+        auditor_id = differing[0][1].peer_id
+        if self.local and await self.local.has_numerics_of(differing[0][0]):
             judgement = await self._judge_case(session, stream, case, sensitive=False)
-            liar = peer_id if judgement.verdict == Verdict.PASS else stream.hop.peer.peer_id
-            if liar == peer_id:
+            liar = auditor_id if judgement.verdict == Verdict.PASS else case.peer_id
+            if liar == auditor_id:
                 self._book.observe(liar, Event.AUDIT_FAILED)
             await self._settle(case, differing[0], others, liar)
             return LOCAL, judgement
         settled = await self._settle(case, differing[0], others)
         if settled is None and self.local:
-            return LOCAL, await self._judge_here(session, stream, segment, sensitive=False)
+            return LOCAL, await self._judge_here(session, stream, case.segment, sensitive=False)
         if settled is None:
-            self._book.observe(peer_id, Event.AUDIT_SUSPECT)  # it may as well be the auditor
+            self._book.observe(auditor_id, Event.AUDIT_SUSPECT)  # it may as well be the auditor
             settled = Verdict.SUSPECT, "another peer gets other bits, and nobody else is there to settle it"
         wrong = sum(theirs.count for theirs, _ in differing)
-        return peer_id, Judgement(settled[0], "exact", float(wrong), settled[1])
+        return auditor_id, Judgement(settled[0], "exact", float(wrong), settled[1])
 
     async def _settle(
         self,
