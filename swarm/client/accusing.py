@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from swarm.client.view import SwarmView
-from swarm.errors import NoRoute, RevisionMismatch, SwarmError
+from swarm.errors import SwarmError
+from swarm.model.checkpoint import Checkpoint
 from swarm.route.convictions import Bundle, Conviction
 from swarm.route.directory import CONVICTION_LIFE_S
 from swarm.route.record import PeerInfo
@@ -34,9 +35,9 @@ class _Accusation:
 class Accuser:
     """Of one client. Lives in one event loop."""
 
-    def __init__(self, view: SwarmView, model: str, identity: Identity):
+    def __init__(self, view: SwarmView, checkpoint: Checkpoint, identity: Identity):
         """identity: the announcer's, which has signed the evidence as well."""
-        self._view, self._model, self._identity = view, model, identity
+        self._view, self._checkpoint, self._identity = view, checkpoint, identity
         self._beginning: set[asyncio.Task] = set()
         self._standing: list[_Accusation] = []
         self._repeating: asyncio.Task | None = None
@@ -72,8 +73,8 @@ class Accuser:
             data = await asyncio.to_thread(accusation.file.read_bytes)
             digest = await asyncio.to_thread(lambda: hashlib.sha256(data).digest())
             await self._find_holders(accusation, data, digest)
-        except (OSError, NoRoute, RevisionMismatch) as error:
-            logger.info("peer %s is not accused now: %s", accusation.accused, error)
+        except OSError as error:
+            logger.warning("peer %s is not accused: its evidence cannot be read: %s", accusation.accused, error)
             return
         if not accusation.holders:
             logger.warning("nobody keeps the evidence against peer %s; it is not announced", accusation.accused)
@@ -81,24 +82,28 @@ class Accuser:
         holder = accusation.holders.pop(0)
         accusation.holders.append(holder)
         bundle = Bundle(digest, len(data), holder.endpoint)
-        announcer = self._identity.peer_id
-        await self._view.announce(
-            Conviction(self._model, accusation.accused, announcer, AUDIT, bundle=bundle), self._identity
-        )
+        conviction = Conviction(
+            self._checkpoint.name, accusation.accused, self._identity.peer_id, AUDIT, bundle=bundle
+        )  # fmt: skip
+        await self._view.announce(conviction, self._identity)
 
     async def _find_holders(self, accusation: _Accusation, data: bytes, digest: bytes) -> None:
         """Who keeps it already says so at once."""
-        before = [holder.peer_id for holder in accusation.holders]
-        usable = {peer.peer_id: peer for peer in self._view.usable({accusation.accused})}
-        others = [peer_id for peer_id in usable if peer_id not in before]
-        random.shuffle(others)
-        known = [peer_id for peer_id in before if peer_id in usable]
-        accusation.holders = []
-        for peer_id in [*known, *others][:TRIED]:
-            if await self._deposit(usable[peer_id], data, digest):
-                accusation.holders.append(usable[peer_id])
+        before, accusation.holders = [holder.peer_id for holder in accusation.holders], []
+        asked = [peer for peer in self._view.listed() if self._may_hold(peer, accusation.accused)]
+        random.shuffle(asked)
+        asked.sort(key=lambda peer: before.index(peer.peer_id) if peer.peer_id in before else len(before))
+        for peer in asked[:TRIED]:
+            if await self._deposit(peer, data, digest):
+                accusation.holders.append(peer)
             if len(accusation.holders) == HOLDERS:
                 break
+
+    def _may_hold(self, peer: PeerInfo, accused: str) -> bool:
+        """It need not be one of those that this client would compute on."""
+        if peer.peer_id == accused or peer.revision != self._checkpoint.revision:
+            return False
+        return not self._view.is_failed(peer.peer_id) and not self._view.book.is_shunned(peer.peer_id)
 
     async def _deposit(self, peer: PeerInfo, data: bytes, digest: bytes) -> bool:
         try:

@@ -40,7 +40,7 @@ class Consequences:
         model's files."""
         self.book, self._view = view.book, view
         self._checkpoint, self._identity, self._folder = checkpoint, identity, folder
-        self._accuser, self._hearing = Accuser(view, checkpoint.name, identity), hearing
+        self._accuser, self._hearing = Accuser(view, checkpoint, identity), hearing
         view.docket.check = self.check
 
     def of_audit(self, audit: Audit) -> None:
