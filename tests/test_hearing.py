@@ -91,10 +91,10 @@ class Witness:
             client.generate("The capital of France is", max_new_tokens=40, ignore_eos=True)
             assert wait_until(lambda: book_of(client).is_convicted(accused.peer_id), 60)
             accuser = client._auditing._consequences._accuser
-            assert wait_until(lambda: len(accuser._standing) > 0, 60)
+            assert wait_until(lambda: accused.peer_id in accuser._standing and not accuser._beginning, 60)
             self.peer_id, self.accused = client._auditing._consequences._identity.peer_id, accused.peer_id
-            self.holders = accuser._standing[0].holders
-            self.data = accuser._standing[0].file.read_bytes()
+            said = accuser._standing[accused.peer_id]
+            self.holders, self.data = said.holders, said.file.read_bytes()
 
     def conviction(self, **changes: object) -> Conviction:
         """The same that it has announced, but for `changes` to the evidence."""

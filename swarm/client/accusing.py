@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 HOLDERS = 2  # peers that are to keep the same evidence, announced in turn: one of them may be an accomplice
 TRIED = 6  # peers that are asked to, at most, each time
-MAX_STANDING = 16  # accusations that are repeated
+MAX_STANDING = 64  # accusations that are repeated
 REPEAT_S = CONVICTION_LIFE_S / 2
 
 
@@ -38,15 +38,24 @@ class Accuser:
     def __init__(self, view: SwarmView, checkpoint: Checkpoint, identity: Identity):
         """identity: the announcer's, which has signed the evidence as well."""
         self._view, self._checkpoint, self._identity = view, checkpoint, identity
+        self._standing: dict[str, _Accusation] = {}  # by the accused: the directory takes one of each
+        self._speaking = asyncio.Lock()  # one piece of evidence at a time is in memory
         self._beginning: set[asyncio.Task] = set()
-        self._standing: list[_Accusation] = []
         self._repeating: asyncio.Task | None = None
 
     def accuse(self, accused: str, file: Path) -> None:
-        """Tell everybody, in the background, that the evidence in `file` convicts `accused`."""
-        task = asyncio.create_task(self._begin(_Accusation(accused, file)))
+        """Tell everybody, in the background, that the evidence in `file` convicts `accused`; once it is said, more
+        evidence against the same peer adds nothing."""
+        if accused in self._standing:
+            return
+        if len(self._standing) == MAX_STANDING:
+            del self._standing[next(iter(self._standing))]  # the oldest: most have heard of it
+        self._standing[accused] = accusation = _Accusation(accused, file)
+        task = asyncio.create_task(self._say(accusation))
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
+        if self._repeating is None:
+            self._repeating = asyncio.create_task(self._repeat())
 
     async def close(self, grace_s: float) -> None:
         """Let what has not been said once be said."""
@@ -55,37 +64,32 @@ class Accuser:
         for task in (*self._beginning, *([self._repeating] if self._repeating else [])):
             task.cancel()
 
-    async def _begin(self, accusation: _Accusation) -> None:
-        await self._say(accusation)
-        self._standing = [*self._standing, accusation][-MAX_STANDING:]
-        if self._repeating is None:
-            self._repeating = asyncio.create_task(self._repeat())
-
     async def _repeat(self) -> None:
         while True:
             await asyncio.sleep(REPEAT_S)
-            for accusation in self._standing:
+            for accusation in list(self._standing.values()):
                 await self._say(accusation)
 
     async def _say(self, accusation: _Accusation) -> None:
         """Announce it, with one of those that keep its evidence now."""
-        try:
-            data = await asyncio.to_thread(accusation.file.read_bytes)
+        async with self._speaking:
+            try:
+                data = await asyncio.to_thread(accusation.file.read_bytes)
+            except OSError as error:
+                logger.warning("peer %s is not accused: its evidence cannot be read: %s", accusation.accused, error)
+                return
             digest = await asyncio.to_thread(lambda: hashlib.sha256(data).digest())
             await self._find_holders(accusation, data, digest)
-        except OSError as error:
-            logger.warning("peer %s is not accused: its evidence cannot be read: %s", accusation.accused, error)
-            return
         if not accusation.holders:
             logger.warning("nobody keeps the evidence against peer %s; it is not announced", accusation.accused)
             return
         holder = accusation.holders.pop(0)
         accusation.holders.append(holder)
-        bundle = Bundle(digest, len(data), holder.endpoint)
-        conviction = Conviction(
-            self._checkpoint.name, accusation.accused, self._identity.peer_id, AUDIT, bundle=bundle
-        )  # fmt: skip
-        await self._view.announce(conviction, self._identity)
+        await self._announce(accusation.accused, Bundle(digest, len(data), holder.endpoint))
+
+    async def _announce(self, accused: str, bundle: Bundle) -> None:
+        model, announcer = self._checkpoint.name, self._identity.peer_id
+        await self._view.announce(Conviction(model, accused, announcer, AUDIT, bundle=bundle), self._identity)
 
     async def _find_holders(self, accusation: _Accusation, data: bytes, digest: bytes) -> None:
         """Who keeps it already says so at once."""
