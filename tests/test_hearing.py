@@ -146,7 +146,8 @@ def test_evidence_of_honest_work_counts_against_who_announces_it_and_not_against
     assert not list(tmp_path.glob(f"evidence/{liar.accused[-8:]}-*"))
 
 
-def test_evidence_against_somebody_else_is_a_lie(deaf, witness, liar):
+def test_evidence_against_somebody_else_or_of_something_else_is_a_lie(deaf, witness, liar):
+    assert check(deaf, replace(witness.conviction(), kind="equivocation")) is False
     holder = next(peer for peer in witness.holders if peer.peer_id != liar.accused)
     assert check(deaf, replace(witness.conviction(holder=holder.endpoint), accused=liar.accused)) is False
 
