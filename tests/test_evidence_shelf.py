@@ -110,20 +110,22 @@ def announced(data: bytes, nbytes: int | None = None) -> pb.DepositPiece:
     return pb.DepositPiece(digest=digest_of(data), nbytes=len(data) if nbytes is None else nbytes)
 
 
-def refused_pieces() -> Iterator[tuple[str, list[pb.DepositPiece]]]:
-    data = b"12345"
-    yield "nothing", []
-    yield "too large", [announced(data, MAX_PARCEL_BYTES + 1)]
-    yield "empty", [announced(b"")]
-    yield "a digest that is none", [pb.DepositPiece(digest=b"1", nbytes=5), pb.DepositPiece(data=data)]
-    yield "more than announced", [announced(data), pb.DepositPiece(data=data), pb.DepositPiece(data=data)]
-    yield "less than announced", [announced(data, 6), pb.DepositPiece(data=data)]
-    yield "other than announced", [announced(data), pb.DepositPiece(data=b"54321")]
-    yield "junk", [announced(data), pb.DepositPiece(data=data)]
+def refused_pieces() -> Iterator[tuple[list[pb.DepositPiece], str]]:
+    """With the reason that is to be given."""
+    good, other = evidence(rows=8), evidence(rows=8)
+    assert len(good) == len(other)
+    yield [], "0 bytes"
+    yield [announced(good, MAX_PARCEL_BYTES + 1), pb.DepositPiece(data=good)], "at most"
+    yield [announced(b"")], "0 bytes"
+    yield [pb.DepositPiece(digest=b"1", nbytes=len(good)), pb.DepositPiece(data=good)], "a digest of 1"
+    yield [announced(good), pb.DepositPiece(data=good), pb.DepositPiece(data=b"1")], "more evidence"
+    yield [announced(good, len(good) + 1), pb.DepositPiece(data=good)], "not the"
+    yield [announced(good), pb.DepositPiece(data=other)], "not the"
+    yield [announced(b"12345"), pb.DepositPiece(data=b"12345")], "not an evidence file"
 
 
-@pytest.mark.parametrize("pieces", [pytest.param(pieces, id=name) for name, pieces in refused_pieces()])
-def test_what_is_not_what_it_says_is_refused(tmp_path, pieces):
+@pytest.mark.parametrize(("pieces", "reason"), refused_pieces())
+def test_what_is_not_what_it_says_is_refused(tmp_path, pieces, reason):
     async def scenario() -> tuple[pb.Deposited, int]:
         async with shelf_and_peer(tmp_path) as (shelf, peer):
             answer = await raw(peer, *pieces)
@@ -131,6 +133,7 @@ def test_what_is_not_what_it_says_is_refused(tmp_path, pieces):
 
     answer, held = asyncio.run(scenario())
     assert answer.failure.code == "InvalidRequest"
+    assert reason in answer.failure.message
     assert held == 0
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from swarm.client.view import SwarmView
-from swarm.errors import NoRoute, RevisionMismatch, SwarmError
+from swarm.errors import SwarmError
+from swarm.model.checkpoint import Checkpoint
 from swarm.route.convictions import Bundle, Conviction
 from swarm.route.directory import CONVICTION_LIFE_S
 from swarm.route.record import PeerInfo
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 HOLDERS = 2  # peers that are to keep the same evidence, announced in turn: one of them may be an accomplice
 TRIED = 6  # peers that are asked to, at most, each time
-MAX_STANDING = 16  # accusations that are repeated
+MAX_STANDING = 64  # accusations that are repeated
 REPEAT_S = CONVICTION_LIFE_S / 2
 
 
@@ -34,18 +35,27 @@ class _Accusation:
 class Accuser:
     """Of one client. Lives in one event loop."""
 
-    def __init__(self, view: SwarmView, model: str, identity: Identity):
+    def __init__(self, view: SwarmView, checkpoint: Checkpoint, identity: Identity):
         """identity: the announcer's, which has signed the evidence as well."""
-        self._view, self._model, self._identity = view, model, identity
+        self._view, self._checkpoint, self._identity = view, checkpoint, identity
+        self._standing: dict[str, _Accusation] = {}  # by the accused: the directory takes one of each
+        self._speaking = asyncio.Lock()  # one piece of evidence at a time is in memory
         self._beginning: set[asyncio.Task] = set()
-        self._standing: list[_Accusation] = []
         self._repeating: asyncio.Task | None = None
 
     def accuse(self, accused: str, file: Path) -> None:
-        """Tell everybody, in the background, that the evidence in `file` convicts `accused`."""
-        task = asyncio.create_task(self._begin(_Accusation(accused, file)))
+        """Tell everybody, in the background, that the evidence in `file` convicts `accused`; once it is said, more
+        evidence against the same peer adds nothing."""
+        if accused in self._standing:
+            return
+        if len(self._standing) == MAX_STANDING:
+            del self._standing[next(iter(self._standing))]  # the oldest: most have heard of it
+        self._standing[accused] = accusation = _Accusation(accused, file)
+        task = asyncio.create_task(self._say(accusation))
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
+        if self._repeating is None:
+            self._repeating = asyncio.create_task(self._repeat())
 
     async def close(self, grace_s: float) -> None:
         """Let what has not been said once be said."""
@@ -54,51 +64,50 @@ class Accuser:
         for task in (*self._beginning, *([self._repeating] if self._repeating else [])):
             task.cancel()
 
-    async def _begin(self, accusation: _Accusation) -> None:
-        await self._say(accusation)
-        self._standing = [*self._standing, accusation][-MAX_STANDING:]
-        if self._repeating is None:
-            self._repeating = asyncio.create_task(self._repeat())
-
     async def _repeat(self) -> None:
         while True:
             await asyncio.sleep(REPEAT_S)
-            for accusation in self._standing:
+            for accusation in list(self._standing.values()):
                 await self._say(accusation)
 
     async def _say(self, accusation: _Accusation) -> None:
         """Announce it, with one of those that keep its evidence now."""
-        try:
-            data = await asyncio.to_thread(accusation.file.read_bytes)
+        async with self._speaking:
+            try:
+                data = await asyncio.to_thread(accusation.file.read_bytes)
+            except OSError as error:
+                logger.warning("peer %s is not accused: its evidence cannot be read: %s", accusation.accused, error)
+                return
             digest = await asyncio.to_thread(lambda: hashlib.sha256(data).digest())
             await self._find_holders(accusation, data, digest)
-        except (OSError, NoRoute, RevisionMismatch) as error:
-            logger.info("peer %s is not accused now: %s", accusation.accused, error)
-            return
         if not accusation.holders:
             logger.warning("nobody keeps the evidence against peer %s; it is not announced", accusation.accused)
             return
         holder = accusation.holders.pop(0)
         accusation.holders.append(holder)
-        bundle = Bundle(digest, len(data), holder.endpoint)
-        announcer = self._identity.peer_id
-        await self._view.announce(
-            Conviction(self._model, accusation.accused, announcer, AUDIT, bundle=bundle), self._identity
-        )
+        await self._announce(accusation.accused, Bundle(digest, len(data), holder.endpoint))
+
+    async def _announce(self, accused: str, bundle: Bundle) -> None:
+        model, announcer = self._checkpoint.name, self._identity.peer_id
+        await self._view.announce(Conviction(model, accused, announcer, AUDIT, bundle=bundle), self._identity)
 
     async def _find_holders(self, accusation: _Accusation, data: bytes, digest: bytes) -> None:
         """Who keeps it already says so at once."""
-        before = [holder.peer_id for holder in accusation.holders]
-        usable = {peer.peer_id: peer for peer in self._view.usable({accusation.accused})}
-        others = [peer_id for peer_id in usable if peer_id not in before]
-        random.shuffle(others)
-        known = [peer_id for peer_id in before if peer_id in usable]
-        accusation.holders = []
-        for peer_id in [*known, *others][:TRIED]:
-            if await self._deposit(usable[peer_id], data, digest):
-                accusation.holders.append(usable[peer_id])
+        before, accusation.holders = [holder.peer_id for holder in accusation.holders], []
+        asked = [peer for peer in self._view.listed() if self._may_hold(peer, accusation.accused)]
+        random.shuffle(asked)
+        asked.sort(key=lambda peer: before.index(peer.peer_id) if peer.peer_id in before else len(before))
+        for peer in asked[:TRIED]:
+            if await self._deposit(peer, data, digest):
+                accusation.holders.append(peer)
             if len(accusation.holders) == HOLDERS:
                 break
+
+    def _may_hold(self, peer: PeerInfo, accused: str) -> bool:
+        """It need not be one of those that this client would compute on."""
+        if peer.peer_id == accused or peer.revision != self._checkpoint.revision:
+            return False
+        return not self._view.is_failed(peer.peer_id) and not self._view.book.is_shunned(peer.peer_id)
 
     async def _deposit(self, peer: PeerInfo, data: bytes, digest: bytes) -> bool:
         try:

@@ -175,7 +175,7 @@ class Client:
         judge = hearing = None
         if checkpoint.local:
             judge, of_strangers = (LocalJudge(checkpoint, thresholds_folder()) for _ in range(2))
-            hearing = Hearing(view, checkpoint, of_strangers, evidence_folder())
+            hearing = Hearing(view, checkpoint, of_strangers, DigestCache(digests_folder()), evidence_folder())
         peers = PeerJudges(view, checkpoint, self._limits)
         consequences = Consequences(view, checkpoint, client_identity(), evidence_folder(), hearing)
         return Auditing(Examiner(peers, judge, consequences, options.by == "local"), consequences, options)

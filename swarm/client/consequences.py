@@ -40,7 +40,7 @@ class Consequences:
         model's files."""
         self.book, self._view = view.book, view
         self._checkpoint, self._identity, self._folder = checkpoint, identity, folder
-        self._accuser, self._hearing = Accuser(view, checkpoint.name, identity), hearing
+        self._accuser, self._hearing = Accuser(view, checkpoint, identity), hearing
         view.docket.check = self.check
 
     def of_audit(self, audit: Audit) -> None:
@@ -84,6 +84,8 @@ class Consequences:
     async def check(self, conviction: Conviction) -> bool | None:
         """Whether what somebody announced is true; None if that rests on the word of peers that this client does not
         know, or on evidence that cannot be examined here. See swarm.client.docket."""
+        if conviction.bundle and conviction.kind != AUDIT:
+            return False
         if conviction.bundle:
             return await self._hearing.of(conviction) if self._hearing else None
         try:

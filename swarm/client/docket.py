@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import logging
+import math
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
@@ -20,6 +22,7 @@ MAX_WAITING = 16  # accusations that are to be checked, of those with a proof an
 MAX_PER_ACCUSED = 4  # of them: a flood about one peer does not keep out what is said of others
 MAX_PER_LOOK = 64  # whose signatures are verified, at 40 us each
 MAX_SEEN = 4096  # accusations that are not looked at again
+RETRY_S = 900.0  # but for those that could not be checked: a peer was away or busy, or is better known by then
 CHECK_TIMEOUT_S = 300.0  # fetching evidence and computing it again included
 
 # Whether the proof of a conviction shows what it says of the very peer that it accuses: True, False, or None if that
@@ -37,7 +40,7 @@ class Docket:
     def __init__(self, book: Book):
         self._book = book
         self.check: Check = unable
-        self._seen: dict[bytes, None] = {}  # in the order in which they came
+        self._seen: dict[bytes, float] = {}  # until when (time.monotonic()), in the order in which they came
         self._proofs, self._evidence = _Line(), _Line()  # checked in a millisecond, and in minutes
 
     def consider(self, accusations: Mapping[str, bytes], peers: Collection[str]) -> None:
@@ -62,9 +65,9 @@ class Docket:
             logger.debug("ignored %s", error)
             return
         key, line = _key(conviction), self._evidence if conviction.bundle else self._proofs
-        if key in self._seen or not line.has_room_for(conviction.accused):
+        if self._seen.get(key, 0.0) > time.monotonic() or not line.has_room_for(conviction.accused):
             return
-        self._seen[key] = None
+        self._seen[key] = math.inf
         if len(self._seen) > MAX_SEEN:
             del self._seen[next(iter(self._seen))]
         line.put_nowait(conviction)
@@ -88,9 +91,11 @@ class Docket:
         elif proven is False:
             logger.info("peer %s accuses %s falsely", announcer, accused)
             self._book.observe(announcer, Event.FALSE_ACCUSATION)
-        elif not self._book.standing(accused).is_suspect:
+        else:
+            self._seen[_key(conviction)] = time.monotonic() + RETRY_S
             logger.info("peer %s accuses %s of something that cannot be checked here", announcer, accused)
-            self._book.observe(accused, Event.ACCUSED)
+            if not self._book.standing(accused).is_suspect:
+                self._book.observe(accused, Event.ACCUSED)
 
 
 class _Line(asyncio.Queue[Conviction]):

@@ -13,6 +13,8 @@ from swarm.client.judges import LocalJudge
 from swarm.client.view import SwarmView
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch
 from swarm.model.checkpoint import Checkpoint
+from swarm.model.digest_cache import DigestCache
+from swarm.model.identity import weights_root
 from swarm.route.convictions import Conviction
 from swarm.route.record import PeerInfo
 from swarm.trust.allowance import Allowance
@@ -29,10 +31,13 @@ EXAMINATIONS, PERIOD_S = 10, 3600.0
 class Hearing:
     """Of one client that has the model's files. Lives in one event loop."""
 
-    def __init__(self, view: SwarmView, checkpoint: Checkpoint, judge: LocalJudge, folder: Path):
-        """judge: for nothing else, so that this client's own audits need not wait for strangers'. folder: for evidence
-        that convicts."""
-        self._view, self._checkpoint, self._judge, self._folder = view, checkpoint, judge, folder
+    def __init__(
+        self, view: SwarmView, checkpoint: Checkpoint, judge: LocalJudge, digests: DigestCache, folder: Path
+    ):
+        """judge: for nothing else, so that this client's own audits need not wait for strangers'. digests: of the
+        model's weights. folder: for evidence that convicts."""
+        self._view, self._checkpoint, self._judge = view, checkpoint, judge
+        self._digests, self._folder = digests, folder
         self._allowance = Allowance(EXAMINATIONS, PERIOD_S)
 
     async def of(self, conviction: Conviction) -> bool | None:
@@ -90,9 +95,9 @@ class Hearing:
 
     async def _examine(self, bundle: Bundle) -> Judgement:
         terms = bundle.case.terms
-        weights = self._view.weights.root(terms.start, terms.stop)
+        digests = await asyncio.to_thread(self._digests.digests, self._checkpoint, terms.start, terms.stop)
         try:
-            return await self._judge.examine(bundle, weights)
+            return await self._judge.examine(bundle, weights_root(digests))
         except (RuntimeError, MemoryError) as error:  # torch's, where memory does not suffice
             raise InvalidRequest(f"this machine cannot recompute the evidence: {error}") from error
 

@@ -12,7 +12,7 @@ from swarm.client.hop_stream import HopFailed
 from swarm.client.options import ClientLimits
 from swarm.client.session import Session
 from swarm.client.view import SwarmView
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch
 from swarm.model.checkpoint import Checkpoint
 from swarm.route.record import PeerInfo
 from swarm.route.route import Hop
@@ -93,9 +93,13 @@ class PeerJudges:
     def for_work(self, accused: SignedReceipt) -> dict[str, PeerInfo]:
         """Those that promise the same bits, by peer id, without the one whose work it is."""
         terms = accused.receipt.terms
+        try:
+            usable = self._view.usable({accused.peer_id})
+        except (NoRoute, RevisionMismatch):  # this client demands what none of the others has
+            return {}
         return {
             peer.peer_id: peer
-            for peer in self._view.usable({accused.peer_id})
+            for peer in usable
             if peer.numerics_id == terms.numerics_id != ""
             and f"{peer.quant}/{peer.dtype}" == terms.format
             and peer.start <= terms.start < terms.stop <= peer.stop
