@@ -41,8 +41,8 @@ def local() -> Iterator[swarm.LocalSwarm]:
         pytest.MonkeyPatch.context() as patch,
         tempfile.NamedTemporaryFile("w") as file,
     ):
-        file.write("int4-as-bf16")
-        file.flush()
+        local.cheat = Path(file.name)
+        local.cheat.write_text("int4-as-bf16")
         patch.setenv("CHEAT_FILE", file.name)
         local.program = (CHEATING,)
         local.start("2:4")
@@ -153,8 +153,26 @@ def test_a_panel_gives_a_proof_that_others_hear_of_and_believe_as_far_as_they_kn
             assert standing(cheat).audit_rate == 1.0  # whom somebody accuses is looked at every time
 
 
+@pytest.mark.parametrize(("cheat", "verify"), [("hang-up", "full"), ("bad-digest", None)])
+def test_who_breaks_off_or_sends_rubbish_costs_no_token_and_passes_no_check(local, home, cheat, verify):
+    honest = expected(local)
+    ends, middle, wrong = peer_ids(local)
+    before = local.cheat.read_text()
+    local.cheat.write_text(cheat)
+    try:
+        with swarm.Client("demo", local.peers, audit="local", trusted=[*ends, wrong, middle[0]]) as client:
+            prefer(client, wrong, over=middle[0])
+            out = client.generate(PROMPT, **OPTIONS, verify=verify)
+            assert out.reroutes
+            assert [hop.peer_id for hop in out.route][1] == middle[0]
+            assert out.text == honest.text
+            standing = client._router.view.book.standing(wrong)
+            assert standing.faults + standing.crashes > 0.9
+    finally:
+        local.cheat.write_text(before)
+
+
 def prefer(client: swarm.Client, peer_id: str, over: str) -> None:
     """Let the chain lead through the first, by a bad name of the other."""
     for _ in range(16):
-        client._router.view.book.observe(over, Event.FAULT)
-        client._router.view.book.observe(over, Event.CRASH)
+        client._router.view.book.observe(over, Event.FALSE_ACCUSATION)
