@@ -27,8 +27,8 @@ IDENTITIES = [Identity() for _ in range(4)]
 def make_terms(
     identity: Identity, start: int = 0, stop: int = 1, attempt: int = 1, session: bytes = bytes(16)
 ) -> Terms:
-    peer = identity.address
-    return Terms(session, attempt, peer, start, stop, NOTHING, "none/bfloat16", "cpu-1", pb.FLOAT32, NOTHING)
+    address = identity.address
+    return Terms(session, attempt, address, start, stop, NOTHING, "none/bfloat16", "cpu-1", pb.FLOAT32, NOTHING)
 
 
 def make_receipt(identity: Identity = IDENTITIES[0], **changes: object) -> Receipt:

@@ -7,6 +7,7 @@ server and its other sessions go on.
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import grpc
@@ -33,6 +34,7 @@ from swarm.wire.tls import Certificate
 from swarm.wire.transport import max_message_bytes
 
 OPEN_TIMEOUT_S = 10.0  # a stream that has not opened a session by then is closed
+FAREWELL_TIMEOUT_S = 5.0  # for a client to take what ended its session
 
 
 @dataclass(frozen=True)
@@ -110,16 +112,20 @@ class Handler:
 
     async def session(self, requests: object, context: grpc.aio.ServicerContext) -> None:
         """A client's own stream: its first message opens a session, its end closes it."""
-        session = None
+        session, error = None, None
         try:
             session, pushes = await self._open(await self._first_message(context))
             await context.write(pb.ToClient(opened=pb.Opened(pushes=pushes, load=self.load())))
             await self._converse(session, context)
-        except SwarmError as error:
-            await context.write(pb.ToClient(failure=failure(error, self.load())))
+        except SwarmError as refusal:
+            error = refusal
         finally:
             if session:
                 self._close(session)
+        if error:  # last: a client that reads nothing would hold its pages with this
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_TIMEOUT_S):
+                    await context.write(pb.ToClient(failure=failure(error, self.load())))
 
     async def push(self, requests: object, context: grpc.aio.ServicerContext) -> None:
         """A predecessor's stream: steps of all the sessions that come from there."""
