@@ -44,7 +44,7 @@ class Thresholds:
 
 
 BUILT_IN = Thresholds(
-    suspect=1.3,
+    suspect=1.5,
     fail=3.0,
     outlier=3.0,
     outliers=5,
