@@ -1,4 +1,4 @@
-"""Evidence against a peer, brought to where others can fetch it, and announced for as long as this client lives."""
+"""Accusations, announced for as long as this client lives, and their evidence brought to where others can fetch it."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ from swarm.model.checkpoint import Checkpoint
 from swarm.route.convictions import Bundle, Conviction
 from swarm.route.directory import CONVICTION_LIFE_S
 from swarm.route.record import PeerInfo
-from swarm.trust.proofs import AUDIT
+from swarm.trust.proofs import AUDIT, Proof
 from swarm.wire import parcels
 from swarm.wire.identity import Identity
 
@@ -28,7 +28,8 @@ REPEAT_S = CONVICTION_LIFE_S / 2
 @dataclass
 class _Accusation:
     accused: str
-    file: Path
+    proof: Proof | None  # which is short enough for the directory
+    file: Path | None  # of evidence, which is not
     holders: list[PeerInfo] = field(default_factory=list)  # whose turn it is comes first
 
 
@@ -46,11 +47,19 @@ class Accuser:
     def accuse(self, accused: str, file: Path) -> None:
         """Tell everybody, in the background, that the evidence in `file` convicts `accused`; once it is said, more
         evidence against the same peer adds nothing."""
-        if accused in self._standing:
-            return
+        if accused not in self._standing:
+            self._begin(_Accusation(accused, None, file))
+
+    def prove(self, proof: Proof) -> None:
+        """Tell everybody, in the background, what is proven by signatures alone. It takes the place of evidence."""
+        standing = self._standing.get(proof.accused)
+        if standing is None or standing.proof is None:
+            self._begin(_Accusation(proof.accused, proof, None))
+
+    def _begin(self, accusation: _Accusation) -> None:
         if len(self._standing) == MAX_STANDING:
             del self._standing[next(iter(self._standing))]  # the oldest: most have heard of it
-        self._standing[accused] = accusation = _Accusation(accused, file)
+        self._standing[accusation.accused] = accusation
         task = asyncio.create_task(self._say(accusation))
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
@@ -71,7 +80,10 @@ class Accuser:
                 await self._say(accusation)
 
     async def _say(self, accusation: _Accusation) -> None:
-        """Announce it, with one of those that keep its evidence now."""
+        """Announce it, with its proof or with one of those that keep its evidence now."""
+        if accusation.proof:
+            await self._announce(accusation.accused, accusation.proof.kind, proof=accusation.proof.encode())
+            return
         async with self._speaking:
             try:
                 data = await asyncio.to_thread(accusation.file.read_bytes)
@@ -85,11 +97,11 @@ class Accuser:
             return
         holder = accusation.holders.pop(0)
         accusation.holders.append(holder)
-        await self._announce(accusation.accused, Bundle(digest, len(data), holder.endpoint))
+        await self._announce(accusation.accused, AUDIT, bundle=Bundle(digest, len(data), holder.endpoint))
 
-    async def _announce(self, accused: str, bundle: Bundle) -> None:
-        model, announcer = self._checkpoint.name, self._identity.peer_id
-        await self._view.announce(Conviction(model, accused, announcer, AUDIT, bundle=bundle), self._identity)
+    async def _announce(self, accused: str, kind: str, **evidence: bytes | Bundle) -> None:
+        conviction = Conviction(self._checkpoint.name, accused, self._identity.peer_id, kind, **evidence)
+        await self._view.announce(conviction, self._identity)
 
     async def _find_holders(self, accusation: _Accusation, data: bytes, digest: bytes) -> None:
         """Who keeps it already says so at once."""

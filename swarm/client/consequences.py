@@ -17,6 +17,7 @@ from swarm.trust.checking import Fault, FaultKind
 from swarm.trust.evidence import Bundle, write_evidence
 from swarm.trust.proofs import AUDIT, CONTRADICTION, EQUIVOCATION, Proof
 from swarm.trust.reputation import Event
+from swarm.trust.thresholds import Thresholds
 from swarm.wire.identity import Identity
 
 logger = logging.getLogger(__name__)
@@ -59,18 +60,22 @@ class Consequences:
         data = proof.encode()
         self.book.convict(proof.accused, proof.kind, data)
         logger.warning("peer %s is proven to cheat (%s) and is not used again", proof.accused, proof.kind)
-        announcer = self._identity.peer_id
-        conviction = Conviction(self._checkpoint.name, proof.accused, announcer, proof.kind, data)
-        await self._view.announce(conviction, self._identity)
+        self._accuser.prove(proof)
 
-    async def keep_evidence(self, case: Case, judgement: Judgement, sensitive: bool) -> None:
+    async def keep_evidence(self, case: Case, judgement: Judgement, sensitive: bool, thresholds: Thresholds) -> None:
         """Write down what may convict a peer; what does convict it goes to others, who tell everybody. But not if it is
-        sensitive: activations leak the text."""
+        sensitive: activations leak the text.
+
+        thresholds: by which it was judged. Unless they were measured on this very model, a tolerant audit that fails
+        is held against the peer, but does not convict it.
+        """
         bundle = Bundle(case, self._checkpoint.name, self._checkpoint.revision)
         data = await asyncio.to_thread(bundle.encode, self._identity)
         file = await asyncio.to_thread(write_evidence, self._folder, bundle, data)
-        is_complete = case.outputs is not None or judgement.method == "exact"  # else it takes sketches, too
-        if judgement.verdict == Verdict.FAIL and is_complete:
+        is_exact = judgement.method == "exact"
+        is_complete = case.outputs is not None or is_exact  # else it takes sketches, too
+        is_sure = is_exact or thresholds.provenance.revision == self._checkpoint.revision
+        if judgement.verdict == Verdict.FAIL and is_complete and is_sure:
             self.book.convict(case.peer_id, AUDIT, bundle.digest)
             if file and not sensitive:
                 self._accuser.accuse(case.peer_id, file)

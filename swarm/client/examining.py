@@ -76,7 +76,8 @@ class Examiner:
             if outputs is not None:
                 case = replace(case, outputs=outputs)
                 judgement = await self.local.judge(case)
-            await self._consequences.keep_evidence(case, judgement, sensitive)
+            thresholds = self.local.thresholds(case.terms)
+            await self._consequences.keep_evidence(case, judgement, sensitive, thresholds)
         return self._accumulated(case, judgement)
 
     def _accumulated(self, case: Case, judgement: Judgement) -> Judgement:
