@@ -83,7 +83,7 @@ class Swarm:
     def forget(self) -> None:
         """What was learnt of peers."""
         self.view.book = self.book = Book()
-        self.consequences = Consequences(self.view, self.client._checkpoint, Identity(), evidence_folder())
+        self.consequences = Consequences(self.view, self.client._checkpoint, Identity(), evidence_folder(), None)
 
     @property
     def middle_chain(self) -> list[Hop]:
@@ -121,7 +121,8 @@ class Swarm:
     async def audit(self, session: Session, index: int, examiner: Examiner | None = None) -> Audit:
         """All that one hop did."""
         stream = session.chain.streams[index]
-        return await (examiner or self.examiner()).examine(session, stream, stream.receipts.receipts, sensitive=False)
+        examiner = examiner or self.examiner()
+        return await examiner.examine(session, stream, stream.receipts.receipts, by_peers=True, by_us=True)
 
 
 @pytest.fixture(scope="module")
@@ -378,7 +379,7 @@ def disputed(
                         examiner = swarm_.examiner(prefers_local=False)
                         if not with_files:
                             examiner.local = None
-                        return await examiner.examine(session, stream, receipts[:stop], sensitive=False)
+                        return await examiner.examine(session, stream, receipts[:stop], by_peers=True, by_us=True)
                 session.close()
                 session = swarm_.session(session.hops)
         finally:
