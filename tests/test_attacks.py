@@ -510,15 +510,17 @@ def test_a_client_that_asks_and_does_not_read_is_cut_off_and_disturbs_nobody(swa
         rows = codec.encode(torch.zeros(64, swarm_.client.config.hidden_size), torch.bfloat16)
         await stream.write(pb.ToServer(step=pb.Step(count=64, hidden=rows, seq=2)))
         with suppress(grpc.RpcError, asyncio.InvalidStateError, TimeoutError):
-            while True:  # until the server reads no more
+            for _ in range(2_000):  # or until the server reads no more
                 async with asyncio.timeout(2):
                     await stream.write(message)
-        status = await swarm_.view.connection_to(swarm_.first).status(5.0)
         session = swarm_.session(swarm_.middle_chain)
         await swarm_.work(session)
         session.close()
         assert not session.receipts.faults
+        deadline, peer = time.monotonic() + 10, swarm_.view.connection_to(swarm_.first)
+        while (left := (await peer.status(5.0)).load.sessions) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
         stream.cancel()
-        return status.load.sessions
+        return left
 
     assert wait(work()) == 0
