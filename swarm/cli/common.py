@@ -3,8 +3,12 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from swarm.client.client import Client
 from swarm.client.generation import Generation
@@ -13,6 +17,7 @@ from swarm.errors import SwarmError
 from swarm.wire.secret import read_secret
 from swarm_kernels import QUANTS
 
+_PIPE_COLUMNS = 240
 
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -53,18 +58,28 @@ def generate_options(args: argparse.Namespace) -> dict[str, object]:
     return {name: getattr(args, name) for name in names}
 
 
-def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
-    """Run `command`; an error of ours becomes one line on standard error and exit status 1."""
+def run(command: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int:
+    """Run `command`, which may return an exit status; an error of ours becomes one line on standard error and status 1.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
-        command(args)
+        return command(args) or 0
     except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    return 0
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """On standard output, without lines; where that is no terminal, as wide as need be."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))  # not markup: cells may come from strangers
+    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False).print(table)
 
 
 def describe(generation: Generation) -> str:

@@ -63,16 +63,16 @@ class HopReceipts:
         return bool(self.receipts) and self.receipts[-1].receipt.stop_position >= position
 
     def add(self, signed: SignedReceipt) -> list[SignedReceipt]:
-        """Take in one receipt; returns what is new and in its order by that. Raises _Bad."""
+        """Take in one receipt; returns what is new and in its order by that. Raises Misfit."""
         receipt = signed.receipt
         wanted = self.expected
         if wanted.weights == NOTHING:
             wanted = replace(wanted, weights=receipt.terms.weights)
         if receipt.terms != wanted:
-            raise _Bad(FaultKind.INVALID, _difference(wanted, receipt.terms), (signed,))
+            raise Misfit(FaultKind.INVALID, _difference(wanted, receipt.terms), (signed,))
         known = self._known(receipt.index)
         if known and is_equivocation(known, signed):
-            raise _Bad(FaultKind.EQUIVOCATION, f"number {receipt.index}", (known, signed))
+            raise Misfit(FaultKind.EQUIVOCATION, f"number {receipt.index}", (known, signed))
         if known or len(self._early) >= MAX_EARLY:
             return []
         self._early[receipt.index] = signed
@@ -90,9 +90,9 @@ class HopReceipts:
         previous, context, length = (last.hash, last.context, last.stop_position) if last else (NOTHING, NOTHING, 0)
         context = context_after(context, receipt.position, receipt.count, receipt.inputs)
         if (receipt.previous, receipt.context) != (previous, context):
-            raise _Bad(FaultKind.INVALID, f"number {receipt.index} does not follow the one before it", (signed,))
+            raise Misfit(FaultKind.INVALID, f"number {receipt.index} does not follow the one before it", (signed,))
         if receipt.position > length:
-            raise _Bad(FaultKind.INVALID, f"number {receipt.index} leaves positions out", (signed,))
+            raise Misfit(FaultKind.INVALID, f"number {receipt.index} leaves positions out", (signed,))
         self.receipts.append(signed)
 
 
@@ -152,18 +152,18 @@ class ChainReceipts:
             for new in hop.add(signed):
                 self._check_place(hop, new)
                 self.on_receipt(new)
-        except _Bad as bad:
+        except Misfit as bad:
             self.blame(hop.peer_id, bad.kind, bad.detail, bad.evidence)
 
     def blame(self, peer_id: str, kind: FaultKind, detail: str = "", evidence: tuple[SignedReceipt, ...] = ()) -> None:
         self.faults.append(Fault(peer_id, kind, detail, evidence))
 
     def _check_place(self, hop: HopReceipts, signed: SignedReceipt) -> None:
-        """Compare with what the client sent and got, and with the hop before. Raises _Bad."""
+        """Compare with what the client sent and got, and with the hop before. Raises Misfit."""
         receipt = signed.receipt
         positions = range(receipt.position, receipt.stop_position)
         if receipt.terms.start == self.hops[0].expected.start and receipt.inputs != self._root_sent(receipt):
-            raise _Bad(FaultKind.INVALID, "its inputs are not what the client sent", (signed,))
+            raise Misfit(FaultKind.INVALID, "its inputs are not what the client sent", (signed,))
         if receipt.position < hop.live_from or not self._sent_again.isdisjoint(positions):
             return
         self._by_outputs.setdefault((receipt.terms.stop, receipt.position, receipt.count), []).append(signed)
@@ -172,11 +172,11 @@ class ChainReceipts:
             self._blame_link(sources[-1], signed)
         got = [self._received.get(position, (None, b"")) for position in positions]
         if all(source is hop for source, _ in got) and merkle_root(digest for _, digest in got) != receipt.outputs:
-            raise _Bad(FaultKind.INVALID, "its outputs are not what the client got", (signed,))
+            raise Misfit(FaultKind.INVALID, "its outputs are not what the client got", (signed,))
 
     def _blame_link(self, source: SignedReceipt, signed: SignedReceipt) -> None:
         if is_contradiction(source, signed):
-            raise _Bad(FaultKind.CONTRADICTION, "", (source, signed))
+            raise Misfit(FaultKind.CONTRADICTION, "", (source, signed))
         for one in (source, signed):
             self.blame(one.peer_id, FaultKind.UNLINKED, evidence=(source, signed))
 
@@ -184,7 +184,9 @@ class ChainReceipts:
         return merkle_root(self.digests_sent(receipt.position, receipt.count))
 
 
-class _Bad(Exception):
+class Misfit(Exception):
+    """A receipt that does not fit, with what a `Fault` says of it."""
+
     def __init__(self, kind: FaultKind, detail: str, evidence: tuple[SignedReceipt, ...]):
         super().__init__(detail)
         self.kind, self.detail, self.evidence = kind, detail, evidence
