@@ -13,6 +13,7 @@ from swarm.trust.thresholds import Thresholds
 from swarm.wire import codec
 from swarm.wire.codec import Rows
 from swarm.wire.merkle import merkle_root
+from swarm_kernels import QUANTS
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Case:
 def parse_format(terms: Terms) -> tuple[str, torch.dtype]:
     """What a receipt says of quantisation and dtype. Raises InvalidRequest if it says nothing that makes sense."""
     quant, _, dtype = terms.format.partition("/")
-    if dtype not in codec.DTYPES:
+    if quant not in QUANTS or dtype not in codec.DTYPES:
         raise InvalidRequest(f"{terms.format!r:.60} is not a format like int4/bfloat16")
     return quant, codec.DTYPES[dtype]
 

@@ -13,12 +13,14 @@ from swarm.trust.audit import Judgement, Recomputes
 from swarm.trust.case import Case, judge_case
 from swarm.trust.receipts import MAX_RECEIPT_BYTES, SignedReceipt
 from swarm.trust.thresholds import Thresholds
+from swarm.wire import codec
 from swarm.wire.codec import Rows
 from swarm.wire.identity import Identity, signer_of
 
 VERSION = 1
 MAX_BUNDLE_BYTES = 2**30
 MAX_RECEIPTS = 2**16
+MAX_POSITIONS = 2**20
 _DOMAIN = b"swarm/evidence/v1"
 
 
@@ -69,7 +71,11 @@ class Bundle:
         if not 0 < columns < 2**20:
             raise InvalidRequest(f"evidence with rows of {columns} numbers")
         signed = tuple(SignedReceipt.decode(one) for one in receipts)
-        wire = signed[0].receipt.terms.wire_dtype
+        wire, stop = signed[0].receipt.terms.wire_dtype, signed[-1].receipt.stop_position
+        row_bytes = columns * codec.torch_dtype(wire).itemsize
+        # Before anything is made of every row: a row can be as short as two bytes.
+        if stop > MAX_POSITIONS or len(inputs) != stop * row_bytes or len(outputs) > len(inputs):
+            raise InvalidRequest(f"evidence with {len(inputs)} bytes of inputs for {stop} positions")
         case = Case(signed, first, Rows.of(wire, columns, inputs), Rows.of(wire, columns, outputs) if outputs else None)
         return cls(case, model, revision, accuser)
 
