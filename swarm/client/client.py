@@ -173,8 +173,9 @@ class Client:
         view, checkpoint = self._router.view, self._checkpoint
         judge = LocalJudge(checkpoint, thresholds_folder()) if checkpoint.local else None
         peers = PeerJudges(view, checkpoint, self._limits)
-        consequences = Consequences(view, checkpoint, client_identity(), evidence_folder())
-        return Auditing(Examiner(peers, judge, consequences, options.by == "local"), consequences, options)
+        self._consequences = Consequences(view, checkpoint, client_identity(), evidence_folder())
+        examiner = Examiner(peers, judge, self._consequences, options.by == "local")
+        return Auditing(examiner, self._consequences, options)
 
     async def _load_ends(self) -> ModelEnds:
         """Load the head that the peers of the moment call for, so that the first prompt need not wait for it."""
@@ -232,8 +233,9 @@ class Client:
             or several, not part of the text), ignore_eos (False). verify: text is delivered only after a check of the
             work behind it: "receipts" (all hops have signed, and their receipts fit), "audit" (and those parts that are
             chosen for an audit have passed it) or "full" (and everything was recomputed); what does not pass is
-            computed again on other peers. sensitive (False): audits show its activations to no further peer. A list of
-            prompts shares them; with a seed, each prompt gives what it would give alone.
+            computed again on other peers. sensitive (False): audits show its activations to no further peer. through:
+            the chain to begin with, a list of swarm.Hop, such as another generation's route. A list of prompts shares
+            the options; with a seed, each prompt gives what it would give alone.
         Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; the error's `generations` hold what there was by
         then.
         """
@@ -247,6 +249,20 @@ class Client:
         parsed, generations = parse_options(options), self._generations(prompt)
         pieces = drain(lambda on_piece: self._run_all(generations, parsed, on_piece))
         return Stream(pieces, generations, with_index=is_batch(prompt))
+
+    def usable_peers(self) -> list[PeerInfo]:
+        """Who serves the model, on this client's terms, without peers that failed lately or were found to cheat. Raises
+        NoRoute, RevisionMismatch."""
+        return wait(self._router.usable())
+
+    def wait_for_audits(self) -> None:
+        """Until `Generation.audits` of all that was generated so far are complete."""
+        wait(self._auditing.idle())
+
+    def announce_convictions(self) -> int:
+        """Tell the swarm again which peers this user's clients hold proof against, as long as they are listed; returns
+        how many. An announcement is heard for CONVICTION_LIFE_S (swarm/route/directory.py)."""
+        return wait(self._consequences.repeat())
 
     def _generations(self, prompt: Prompt | Sequence[Prompt]) -> list[Generation]:
         prompts = prompt if is_batch(prompt) else [prompt]

@@ -1,5 +1,6 @@
 """What follows from receipts and audits: standing, evidence, convictions that everybody hears of."""
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -52,8 +53,22 @@ class Consequences:
         data = proof.encode()
         self.book.convict(proof.accused, proof.kind, data)
         logger.warning("peer %s is proven to cheat (%s) and is not used again", proof.accused, proof.kind)
-        announcer = self._identity.peer_id
-        conviction = Conviction(self._checkpoint.name, proof.accused, announcer, proof.kind, data)
+        await self._announce(proof.accused, proof.kind, data)
+
+    async def repeat(self) -> int:
+        """Announce again what is proven against peers that are still listed, for announcements are short-lived; returns
+        of how many."""
+        listed = {peer.peer_id for peer in self._view.listed()}
+        proofs = await asyncio.to_thread(self.book.proofs)
+        repeated = 0
+        for accused, (kind, data) in proofs.items():
+            if accused in listed and _is_proof(data):
+                await self._announce(accused, kind, data)
+                repeated += 1
+        return repeated
+
+    async def _announce(self, accused: str, kind: str, proof: bytes) -> None:
+        conviction = Conviction(self._checkpoint.name, accused, self._identity.peer_id, kind, proof)
         await self._view.announce(conviction, self._identity)
 
     def keep_evidence(self, case: Case) -> None:
@@ -75,3 +90,12 @@ class Consequences:
             return False
         known = [witness for witness in proof.witnesses if self.book.standing(witness).passed > 0]
         return True if not proof.witnesses or len(known) >= _WITNESSES else None
+
+
+def _is_proof(data: bytes) -> bool:
+    """Not if a conviction rests on evidence too large for the directory, of which only the digest was kept."""
+    try:
+        Proof.decode(data)
+    except InvalidRequest:
+        return False
+    return True
