@@ -13,10 +13,9 @@ from rich.console import Console
 from rich.text import Text
 
 from swarm.auditor.auditor import NOBODY, Auditor, Round, Tally, verdict_of
-from swarm.cli.common import print_table, run
+from swarm.cli.common import audit_as_json, print_table, run
 from swarm.client.auditing import LOCAL, PEERS
 from swarm.client.client import Client
-from swarm.client.generation import Audit
 from swarm.errors import InvalidRequest
 from swarm.route.local import standing_file
 from swarm.trust.book_file import read_proofs
@@ -119,7 +118,7 @@ class JsonOutput:
 
     def round(self, one: Round) -> None:
         for audit in one.generation.audits if one.generation else ():
-            self._event("audit", **_audit_fields(audit))
+            self._event("audit", **audit_as_json(audit))
         for fault in one.generation.faults if one.generation else ():
             self._event("fault", peer_id=fault.peer_id, kind=fault.kind.name.lower(), detail=fault.detail)
         if one.error:
@@ -133,20 +132,6 @@ class JsonOutput:
 
     def _event(self, name: str, **fields: object) -> None:
         print(json.dumps({"event": name, "time_s": round(time.time(), 3), **fields}), flush=True)
-
-
-def _audit_fields(audit: Audit) -> dict[str, object]:
-    judgement = audit.judgement
-    return {
-        "peer_id": audit.peer_id,
-        "blocks": audit.blocks,
-        "positions": [audit.position, audit.position + audit.count],
-        "by": audit.by,
-        "verdict": verdict_of(audit),
-        "method": judgement.method if judgement else None,
-        "statistic": judgement.statistic if judgement and math.isfinite(judgement.statistic) else None,
-        "reason": judgement.reason if judgement else None,
-    }
 
 
 if __name__ == "__main__":
