@@ -131,6 +131,7 @@ def test_suspicions_add_up_to_a_conviction(tmp_path, examine, suspicious):
     assert status == 0
     assert out.count("SUSPECT") == len(files)
     assert "CONVICTED" in out.splitlines()[-1]
+    assert "limits     measured on 'demo'" in out
     assert "provided that no audits that it passed were left out" in out.splitlines()[-1]
 
 
@@ -165,7 +166,7 @@ def repacked(bundle: Bundle, **changes: object) -> bytes:
 
 
 def narrow(weights: bytes) -> bytes:
-    """Half a million tokens of one number each, which really were signed for: as the accuser is the accused."""
+    """A million tokens of one number each, which really were signed for: as the accuser is the accused."""
     count = MAX_POSITIONS + 1
     terms = Terms(new_session_id(), 1, CHEAT.address, *BLOCKS, weights, "none/bfloat16", "", 2, NOTHING)
     writer_out: list[SignedReceipt] = []
@@ -187,8 +188,8 @@ def narrow(weights: bytes) -> bytes:
         (lambda bundle: bundle.encode(ACCUSER)[:-1] + b"\x07", "malformed signature|not signed"),
         (lambda bundle: bundle.encode(ACCUSER).replace(b"a revision", b"b revision"), "has not signed|malformed"),
         (lambda bundle: repacked(bundle, receipts=[]), "without receipts"),
-        (lambda bundle: repacked(bundle, columns=7), "bytes of inputs for 128 positions"),
-        (lambda bundle: repacked(bundle, inputs=b""), "0 bytes of inputs"),
+        (lambda bundle: repacked(bundle, columns=7), "bytes for 128 positions"),
+        (lambda bundle: repacked(bundle, inputs=b""), "0 bytes for"),
         (lambda bundle: repacked(bundle, outputs=b"\0"), "not whole rows"),
         (lambda bundle: repacked(bundle, inputs=bytes(TOKENS * 576 * 2)), "not those that were signed for"),
         (lambda bundle: repacked(bundle, first=1), "no receipt begins at position 1"),

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -160,7 +161,17 @@ def _print(path: Path, finding: Finding) -> None:
         f"  announced  {claims['format']} of {claims['model']!r:.60}, numerics {claims['numerics'] or 'not promised'}\n"
         f"  about      {_about(claims)}, computed {_local(claims['time_ms'])}\n"
         f"  found      {judgement.verdict.name}, {judgement.reason} ({judgement.method})\n"
+        f"  limits     {_limits(finding)}\n"
     )
+
+
+def _limits(finding: Finding) -> str:
+    """Where the line between honest and not comes from."""
+    if finding.judgement.method == "exact":
+        return "none: the same numerics promise the same bits"
+    made_by = finding.thresholds.provenance
+    advice = "; for this model's own: python -m swarm calibrate" if made_by.revision == "built-in" else ""
+    return f"measured on {made_by.model!r}, {made_by.trials:,} honest windows, {made_by.date}{advice}"
 
 
 def _as_json(path: Path, finding: Finding) -> dict[str, object]:
@@ -172,6 +183,7 @@ def _as_json(path: Path, finding: Finding) -> dict[str, object]:
         "method": judgement.method,
         "statistic": judgement.statistic if math.isfinite(judgement.statistic) else None,
         "reason": judgement.reason,
+        "limits": asdict(finding.thresholds.provenance),
     }
 
 

@@ -4,7 +4,9 @@ It holds what the accused signed, the inputs that it had, and the outputs that i
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgpack
 
@@ -17,9 +19,11 @@ from swarm.wire import codec
 from swarm.wire.codec import Rows
 from swarm.wire.identity import Identity, signer_of
 
+logger = logging.getLogger(__name__)
+
 VERSION = 1
 MAX_BUNDLE_BYTES = 2**30
-MAX_RECEIPTS = 2**16
+MAX_RECEIPTS = 2**13  # at 0.3 ms each to check
 MAX_POSITIONS = 2**20
 _DOMAIN = b"swarm/evidence/v1"
 
@@ -71,11 +75,10 @@ class Bundle:
         if not 0 < columns < 2**20:
             raise InvalidRequest(f"evidence with rows of {columns} numbers")
         signed = tuple(SignedReceipt.decode(one) for one in receipts)
-        wire, stop = signed[0].receipt.terms.wire_dtype, signed[-1].receipt.stop_position
-        row_bytes = columns * codec.torch_dtype(wire).itemsize
-        # Before anything is made of every row: a row can be as short as two bytes.
-        if stop > MAX_POSITIONS or len(inputs) != stop * row_bytes or len(outputs) > len(inputs):
-            raise InvalidRequest(f"evidence with {len(inputs)} bytes of inputs for {stop} positions")
+        wire, length = signed[0].receipt.terms.wire_dtype, signed[-1].receipt.stop_position
+        expected = length * columns * codec.torch_dtype(wire).itemsize
+        if length > MAX_POSITIONS or len(inputs) != expected or len(outputs) > expected:
+            raise InvalidRequest(f"evidence with {len(inputs)} bytes for {length} positions")
         case = Case(signed, first, Rows.of(wire, columns, inputs), Rows.of(wire, columns, outputs) if outputs else None)
         return cls(case, model, revision, accuser)
 
@@ -92,7 +95,24 @@ def examine(bundle: Bundle, weights: bytes, recompute: Recomputes, thresholds: T
             f"the accused announced other weights than those of {bundle.model!r} on this machine; examine the evidence "
             "with the same files"
         )
+    if bundle.case.inputs.columns != recompute.hidden_size:
+        raise InvalidRequest(f"evidence with rows of {bundle.case.inputs.columns} numbers, not {recompute.hidden_size}")
     return judge_case(bundle.case, recompute, thresholds)
+
+
+def write_evidence(folder: Path, bundle: Bundle, data: bytes) -> Path | None:
+    """Write `data`, the encoded `bundle`, into `folder`, for `python -m swarm evidence`. Returns its file; None if the
+    disk does not take it."""
+    peer_id = bundle.case.peer_id
+    file = folder / f"{peer_id[-8:]}-{bundle.digest.hex()[:12]}.evidence"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    except OSError as error:
+        logger.warning("evidence against peer %s cannot be written to %s: %s", peer_id, file, error)
+        return None
+    logger.warning("peer %s may not have computed what it announced; evidence: %s", peer_id, file)
+    return file
 
 
 def _unpack(data: bytes) -> object:

@@ -71,7 +71,11 @@ class Expert:
             )
         thresholds = load_thresholds(self._folder, self._checkpoint.revision, *parse_format(terms))
         weights = weights_root(self._digests.digests(self._checkpoint, terms.start, terms.stop))
-        return Finding(bundle, examine(bundle, weights, self._reexecutor(terms), thresholds), thresholds)
+        try:
+            judgement = examine(bundle, weights, self._reexecutor(terms), thresholds)
+        except (RuntimeError, MemoryError) as error:  # torch's, where memory does not suffice
+            raise InvalidRequest(f"this machine cannot recompute the evidence: {error}") from error
+        return Finding(bundle, judgement, thresholds)
 
     def _reexecutor(self, terms: Terms) -> Reexecutor:
         key = terms.start, terms.stop, terms.format

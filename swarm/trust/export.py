@@ -157,7 +157,8 @@ def _check_opening(given: list[SignedReceipt]) -> Iterator[Fault]:
         for index, signed in enumerate(given):
             if signed.receipt.index != index:
                 return
-            hop.add(signed)
+            for _ in hop.add(signed):
+                pass
     except Misfit as misfit:
         yield Fault(hop.peer_id, misfit.kind, misfit.detail, misfit.evidence)
 
