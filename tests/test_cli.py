@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from helpers import wait_until
+from swarm.cli import receipts
 from swarm.errors import InvalidRequest
 from swarm.server.__main__ import parse_announce
 
@@ -59,7 +60,7 @@ class ServerProcess:
         return self._process.returncode, output + errors
 
 
-def test_two_servers_find_each_other_and_a_client_generates(home):
+def test_two_servers_find_each_other_and_a_client_generates(home, capsys):
     with ServerProcess("--blocks", "0:20") as first:
         assert "Serving blocks 0:20 of 30" in first.output
         join = re.search(r"python -m (swarm\.server .*--blocks 20:30 --peers \S+)", first.output)
@@ -71,8 +72,14 @@ def test_two_servers_find_each_other_and_a_client_generates(home):
             assert answer.returncode == 0, answer.stderr
             assert "Paris" in answer.stdout
             assert "tokens/s" in answer.stderr
-            as_json = run("swarm", "generate", "The capital of France is", "--max-new-tokens", "4", "--json")
-            assert "Paris" in json.loads(as_json.stdout)["text"]
+            assert re.search(r"trust  \d receipts of 2 peers", answer.stderr)
+            prove = ("--verify", "full", "--audit", "local", "--sensitive", "--json")
+            as_json = run("swarm", "generate", "The capital of France is", "--max-new-tokens", "4", *prove)
+            result = json.loads(as_json.stdout)
+            assert "Paris" in result["text"]
+            assert (result["verified"], result["faults"], result["receipts"]) == (4, [], 4)
+            assert {(audit["by"], audit["verdict"]) for audit in result["audits"]} == {("local", "PASS")}
+            check_receipts(home, capsys)
             status, farewell = second.interrupt()
             assert status == 0
             assert "left the swarm" in farewell
@@ -81,6 +88,37 @@ def test_two_servers_find_each_other_and_a_client_generates(home):
         assert refused.returncode == 1
         assert "no peer serves blocks 20:30" in refused.stderr
     assert not list((home / "nodes").glob("*.json"))
+
+
+def check_receipts(home, capsys):
+    """Of two sessions on two servers, which are kept on one machine: list, hand on, and check them."""
+
+    def ask(*arguments: str) -> str:
+        assert receipts.main(list(arguments)) == 0
+        return capsys.readouterr().out
+
+    mine = [json.loads(line) for line in ask("list", "--json").splitlines()]
+    assert [[peer["blocks"] for peer in session["peers"]] for session in mine] == [[[0, 20], [20, 30]]] * 2
+    theirs = [json.loads(line) for line in ask("list", "--server", "--json").splitlines()]
+    servers = {session["server"] for session in theirs}
+    assert servers == {peer["peer_id"] for peer in mine[0]["peers"]}
+    assert mine[1]["session"] in ask("list")
+    ask("export", "-o", str(home / "last"))
+    exported = (home / "last").read_text().splitlines()
+    assert {json.loads(line)["session"] for line in exported} == {mine[0]["session"]}
+    checked = ask("verify", str(home / "last"))
+    assert all(peer_id in checked for peer_id in servers)
+    assert "All of it holds: 4 receipts of 2 peers, 2 links between hops." in checked.splitlines()
+    (home / "first").write_text(ask("export", mine[1]["session"][:13], "-o", "-"))
+    assert json.loads(ask("verify", str(home / "first"), "--json"))["holds"]
+    ask("export", "--server", servers.pop()[-8:], "-o", str(home / "server"))
+    assert "of 1 peers" in ask("verify", str(home / "server"))
+    (home / "last").write_text("\n".join(exported[1:]))
+    assert receipts.main(["verify", str(home / "last")]) == 1
+    assert "It does not hold" in capsys.readouterr().out
+    (home / "last").write_bytes(b"\x00" * 10_000)
+    assert receipts.main(["verify", str(home / "last")]) == 1
+    assert "last, line 1: longer than" in capsys.readouterr().err
 
 
 def taken_port() -> tuple[socket.socket, str]:
@@ -170,7 +208,8 @@ def test_a_client_without_a_swarm_is_told_how_to_start_one(home):
 
 def test_every_verb_has_help(home):
     with ThreadPoolExecutor(3) as pool:
-        verbs = [[], ["server"], ["generate"], ["chat"], ["status"], ["secret"], ["demo"]]
+        names = ["server", "generate", "chat", "status", "secret", "demo", "identity", "calibrate", "receipts", "evidence", "auditor"]
+        verbs = [[], *([name] for name in names)]
         for result in pool.map(lambda verb: run("swarm", *verb, "--help"), verbs):
             assert result.returncode == 0
             assert "usage:" in result.stdout

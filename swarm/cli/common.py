@@ -2,17 +2,27 @@
 
 import argparse
 import logging
+import math
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from swarm.client.auditing import AUDITORS, PEERS
 from swarm.client.client import Client
-from swarm.client.generation import Generation
+from swarm.client.generation import Audit, Generation
 from swarm.client.local_blocks import parse_local_blocks
+from swarm.client.options import VERIFY
 from swarm.errors import SwarmError
+from swarm.trust.audit import Verdict
 from swarm.wire.secret import read_secret
 from swarm_kernels import QUANTS
 
+_PIPE_COLUMNS = 240
 
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -32,6 +42,9 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repetition-penalty", type=float, default=1.0, metavar="X", help="(default: 1.0, none)")
     add("--seed", type=int, help="makes sampling repeatable")
     add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
+    add("--verify", choices=VERIFY, help="show text only after such a check (default: none)")
+    add("--sensitive", action="store_true", help="audits show activations to no further peer")
+    add("--audit", choices=AUDITORS, default=PEERS, help="who checks samples (default: %(default)s)")
 
 
 def make_client(args: argparse.Namespace) -> Client:
@@ -45,33 +58,79 @@ def make_client(args: argparse.Namespace) -> Client:
         trusted=args.trusted,
         excluded=args.excluded,
         local_blocks=parse_local_blocks(args.local_blocks) if args.local_blocks else (0, 0),
+        audit=args.audit,
     )
 
 
 def generate_options(args: argparse.Namespace) -> dict[str, object]:
-    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop")
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop", "verify",
+             "sensitive")  # fmt: skip
     return {name: getattr(args, name) for name in names}
 
 
-def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
-    """Run `command`; an error of ours becomes one line on standard error and exit status 1."""
+def run(command: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int:
+    """Run `command`, which may return an exit status; an error of ours becomes one line on standard error and status 1.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
-        command(args)
+        return command(args) or 0
     except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    return 0
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """On standard output, without lines; where that is no terminal, as wide as need be."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))  # not markup: cells may come from strangers
+    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False).print(table)
 
 
 def describe(generation: Generation) -> str:
-    """Route, speed and time to first token, on two lines."""
+    """Route, speed and time to first token, and what was signed for and audited, on three lines."""
     hops = [f"{hop.blocks[0]}:{hop.blocks[1]} {hop.peer_id[-6:]} ({hop.address})" for hop in generation.route]
     return (
         f"route  {'  ->  '.join(hops)}\n"
         f"speed  {len(generation.token_ids)} tokens, {generation.tokens_per_second:.1f} tokens/s, "
-        f"first after {generation.time_to_first_token_s * 1000:.0f} ms"
+        f"first after {generation.time_to_first_token_s * 1000:.0f} ms\n"
+        f"trust  {_describe_trust(generation)}"
     )
+
+
+def _describe_trust(generation: Generation) -> str:
+    """Such as "12 receipts of 3 peers, 1 audit passed"."""
+    peers = {signed.peer_id for signed in generation.receipts}
+    parts = [f"{_count(len(generation.receipts), 'receipt')} of {_count(len(peers), 'peer')}"]
+    verdicts = Counter(audit.verdict for audit in generation.audits)
+    words = {Verdict.PASS: "passed", Verdict.SUSPECT: "suspect", Verdict.FAIL: "failed", None: "without a result"}
+    parts += [f"{_count(verdicts[verdict], 'audit')} {word}" for verdict, word in words.items() if verdicts[verdict]]
+    if generation.faults:
+        parts.append(f"{_count(len(generation.faults), 'fault')} ({'; '.join(map(str, generation.faults))})")
+    if generation.verified:
+        parts.append(f"{_count(generation.verified, 'token')} verified")
+    return ", ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def audit_as_json(audit: Audit) -> dict[str, object]:
+    """verdict: a Verdict's name, None if nobody could compute it again."""
+    judgement = audit.judgement
+    return {
+        "peer_id": audit.peer_id,
+        "blocks": audit.blocks,
+        "positions": [audit.position, audit.position + audit.count],
+        "by": audit.by,
+        "verdict": judgement.verdict.name if judgement else None,
+        "method": judgement.method if judgement else None,
+        "statistic": judgement.statistic if judgement and math.isfinite(judgement.statistic) else None,
+        "reason": judgement.reason if judgement else None,
+    }

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from swarm.cli.common import add_client_arguments, describe, generate_options, make_client, run
+from swarm.cli.common import add_client_arguments, audit_as_json, describe, generate_options, make_client, run
 from swarm.client.generation import Generation
 
 
@@ -23,13 +23,15 @@ def _generate(args: argparse.Namespace) -> None:
     prompt = [{"role": "user", "content": text}] if args.chat else text
     options = {**generate_options(args), "ignore_eos": args.ignore_eos}
     with make_client(args) as client:
-        if args.json:
-            print(json.dumps(_as_json(client.generate(prompt, **options))))
-            return
         stream = client.stream(prompt, **options)
         for piece in stream:
-            print(piece, end="", flush=True)
-    print(f"\n\n{describe(stream.generation)}", file=sys.stderr)
+            if not args.json:
+                print(piece, end="", flush=True)
+    # Now that the client is closed, no audit is under way any more.
+    if args.json:
+        print(json.dumps(_as_json(stream.generation)))
+    else:
+        print(f"\n\n{describe(stream.generation)}", file=sys.stderr)
 
 
 def _as_json(generation: Generation) -> dict[str, object]:
@@ -41,4 +43,9 @@ def _as_json(generation: Generation) -> dict[str, object]:
         "tokens_per_second": round(generation.tokens_per_second, 2),
         "time_to_first_token_s": round(generation.time_to_first_token_s, 4),
         "reroutes": generation.reroutes,
+        "receipts": len(generation.receipts),
+        "faults": [{"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}
+                   for fault in generation.faults],
+        "audits": [audit_as_json(audit) for audit in generation.audits],
+        "verified": generation.verified,
     }

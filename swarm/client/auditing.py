@@ -21,7 +21,8 @@ from swarm.trust.sampling import is_chosen, segments
 logger = logging.getLogger(__name__)
 
 MAX_RUNNING = 16  # sessions whose audits are not done yet; with more, no others are begun
-AUDITORS = ("peers", "local", "off")
+PEERS, LOCAL, OFF = "peers", "local", "off"  # who recomputes
+AUDITORS = PEERS, LOCAL, OFF
 _Chosen = Sequence[tuple[HopStream, list[SignedReceipt]]]
 
 
@@ -75,6 +76,11 @@ class Auditing:
     def can_audit(self, peer: PeerInfo, sensitive: bool) -> bool:
         """Whether somebody may be able to recompute what this peer does."""
         return self._examiner.local is not None or bool(peer.numerics_id and not sensitive)
+
+    async def idle(self) -> None:
+        """Wait until no audits are under way."""
+        while self._running:
+            await asyncio.wait(set(self._running))
 
     async def close(self, grace_s: float) -> None:
         """Let audits that are under way end."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
-from swarm.client.auditing import AUDITORS, Auditing, AuditOptions
+from swarm.client.auditing import AUDITORS, LOCAL, Auditing, AuditOptions
 from swarm.client.background import wait
 from swarm.client.consequences import Consequences
 from swarm.client.examining import Examiner
@@ -177,8 +177,9 @@ class Client:
             judge, of_strangers = (LocalJudge(checkpoint, thresholds_folder()) for _ in range(2))
             hearing = Hearing(view, checkpoint, of_strangers, DigestCache(digests_folder()), evidence_folder())
         peers = PeerJudges(view, checkpoint, self._limits)
-        consequences = Consequences(view, checkpoint, client_identity(), evidence_folder(), hearing)
-        return Auditing(Examiner(peers, judge, consequences, options.by == "local"), consequences, options)
+        self._consequences = Consequences(view, checkpoint, client_identity(), evidence_folder(), hearing)
+        examiner = Examiner(peers, judge, self._consequences, options.by == LOCAL)
+        return Auditing(examiner, self._consequences, options)
 
     async def _load_ends(self) -> ModelEnds:
         """Load the head that the peers of the moment call for, so that the first prompt need not wait for it."""
@@ -237,8 +238,9 @@ class Client:
             work behind it: "receipts" (all hops have signed, and their receipts fit), "audit" (and those parts that are
             chosen for an audit have passed it) or "full" (and everything was recomputed); what does not pass is
             computed again on other peers. sensitive (False): audits show its activations to no further peer, and
-            evidence that holds them is not published. A list of prompts shares these options; with a seed, each prompt
-            gives what it would give alone.
+            evidence that holds them is not published. through: the chain to begin with, a list of swarm.Hop, such as
+            another generation's route. A list of prompts shares these options; with a seed, each prompt gives what it
+            would give alone.
         Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; the error's `generations` hold what there was by
         then.
         """
@@ -252,6 +254,20 @@ class Client:
         parsed, generations = parse_options(options), self._generations(prompt)
         pieces = drain(lambda on_piece: self._run_all(generations, parsed, on_piece))
         return Stream(pieces, generations, with_index=is_batch(prompt))
+
+    def usable_peers(self) -> list[PeerInfo]:
+        """Who serves the model, on this client's terms, without peers that failed lately or were found to cheat. Raises
+        NoRoute, RevisionMismatch."""
+        return wait(self._router.usable())
+
+    def wait_for_audits(self) -> None:
+        """Until `Generation.audits` of all that was generated so far are complete."""
+        wait(self._auditing.idle())
+
+    def announce_convictions(self) -> int:
+        """Tell the swarm, for as long as this client lives, which peers this user's clients hold proof against; returns
+        how many of them are listed."""
+        return wait(self._consequences.stand_by())
 
     def _generations(self, prompt: Prompt | Sequence[Prompt]) -> list[Generation]:
         prompts = prompt if is_batch(prompt) else [prompt]

@@ -62,6 +62,16 @@ class Consequences:
         logger.warning("peer %s is proven to cheat (%s) and is not used again", proof.accused, proof.kind)
         self._accuser.prove(proof)
 
+    async def stand_by(self) -> int:
+        """Announce, from now on, all that is proven against peers that are still listed, also what former clients of
+        this user have proven; returns of how many."""
+        listed = {peer.peer_id for peer in self._view.listed()}
+        proven = await asyncio.to_thread(self.book.proofs)
+        standing = [_proof(data) for accused, (_, data) in proven.items() if accused in listed]
+        for proof in filter(None, standing):
+            self._accuser.prove(proof)
+        return sum(proof is not None for proof in standing)
+
     async def keep_evidence(self, case: Case, judgement: Judgement, sensitive: bool, thresholds: Thresholds) -> None:
         """Write down what may convict a peer; what does convict it goes to others, who tell everybody. But not if it is
         sensitive: activations leak the text.
@@ -105,3 +115,11 @@ class Consequences:
         """Whether a proof takes nobody's word, or that of enough peers that this client knows."""
         known = [witness for witness in proof.witnesses if self.book.standing(witness).passed > 0]
         return not proof.witnesses or len(known) >= _WITNESSES
+
+
+def _proof(data: bytes) -> Proof | None:
+    """None if a conviction rests on evidence too large for the directory, of which only the digest was kept."""
+    try:
+        return Proof.decode(data)
+    except InvalidRequest:
+        return None

@@ -69,7 +69,8 @@ class Generator:
         clock, attempts = time.perf_counter(), 0
         avoid: set[str] = set()  # whose work could not be verified
         while True:
-            session = await self.open_session(max_tokens, len(prompt) + len(generation.token_ids), avoid)
+            known = len(prompt) + len(generation.token_ids)
+            session = await self.open_session(max_tokens, known, avoid, options.through)
             session.recovery.on_wait = partial(setattr, generation, "status")
             session.receipts.on_receipt = self._store.add
             generation.route = [_public(hop) for hop in session.hops]
@@ -141,12 +142,18 @@ class Generator:
         for peer_id in failure.peer_ids:
             self._router.report_failure(peer_id)
 
-    async def open_session(self, max_tokens: int, prompt_tokens: int = 1, avoid: Collection[str] = ()) -> Session:
-        """A session on the best chain for a request of `max_tokens`, of which `prompt_tokens` are there already. avoid:
-        peers that are not wanted."""
+    async def open_session(
+        self,
+        max_tokens: int,
+        prompt_tokens: int = 1,
+        avoid: Collection[str] = (),
+        through: Sequence[GenerationHop] = (),
+    ) -> Session:
+        """A session on the best chain for a request of `max_tokens`, of which `prompt_tokens` are there already,
+        without the peers in `avoid`; or on `through`."""
         return await open_session(
             self._router, self._limits, prompt_tokens, max_tokens - prompt_tokens,
-            lambda hops: self._session_options(hops, max_tokens), avoid,
+            lambda hops: self._session_options(hops, max_tokens), avoid, through,
         )  # fmt: skip
 
     def _session_options(self, hops: Sequence[Hop], max_tokens: int) -> SessionOptions:

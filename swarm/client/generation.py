@@ -13,7 +13,7 @@ class Hop:
 
     peer_id: str
     blocks: tuple[int, int]  # start, stop
-    address: str
+    address: str = ""
 
 
 @dataclass(frozen=True)

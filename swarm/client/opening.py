@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from swarm.client.chain import SessionOptions
+from swarm.client.generation import Hop as Wanted
 from swarm.client.hop_stream import HopFailed
 from swarm.client.options import ClientLimits
 from swarm.client.router import Router
@@ -24,15 +25,16 @@ async def open_session(
     new_tokens: int,
     options: Callable[[Sequence[Hop]], SessionOptions],
     avoid: Collection[str] = (),
+    through: Sequence[Wanted] = (),
 ) -> Session:
     """A session on the best chain, its pages reserved on every hop; waits for room if all are full.
 
-    options: for a chain of these hops. avoid: peers that are not wanted.
+    options: for a chain of these hops. avoid: peers that are not wanted. through: the chain to take, not the best.
     Raises NoRoute, RevisionMismatch, InvalidRequest, and PeerBusy if there is no room in time.
     """
     deadline, pause_s = time.monotonic() + limits.busy_timeout_s, FIRST_PAUSE_S
     while True:
-        refusal = await _try(router, prompt_tokens, new_tokens, options, avoid)
+        refusal = await _try(router, prompt_tokens, new_tokens, options, avoid, through)
         if isinstance(refusal, Session):
             return refusal
         if time.monotonic() > deadline:
@@ -47,6 +49,7 @@ async def _try(
     new_tokens: int,
     options: Callable[[Sequence[Hop]], SessionOptions],
     avoid: Collection[str],
+    through: Sequence[Wanted],
 ) -> Session | PeerBusy:
     """A session, or what the last peer said that had no room for one."""
     full: set[str] = set()
@@ -54,7 +57,7 @@ async def _try(
     mismatch: RevisionMismatch | None = None
     while len(full) <= MAX_REFUSALS:
         try:
-            hops = await router.chain(prompt_tokens, new_tokens, full | set(avoid))
+            hops = await router.chain(prompt_tokens, new_tokens, full | set(avoid), through)
         except NoRoute:
             if refusal is not None:
                 return refusal

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from swarm.client.generation import Hop
 from swarm.client.sampling import SamplingOptions
 from swarm.errors import InvalidRequest
 from swarm.route.record import PeerInfo
@@ -60,12 +61,13 @@ class GenerateOptions:
     ignore_eos: bool = False
     verify: str | None = None  # one of VERIFY: text is delivered only after this check
     sensitive: bool = False  # audits show its activations to no further peer
+    through: tuple[Hop, ...] = ()  # the chain to take; empty: the best one
 
 
 def parse_options(options: dict[str, object]) -> GenerateOptions:
     """Keyword arguments of `generate`, checked. Raises InvalidRequest."""
     known = {"max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stop", "seed", "ignore_eos",
-             "verify", "sensitive"}
+             "verify", "sensitive", "through"}
     if unknown := sorted(set(options) - known):
         raise InvalidRequest(f"unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
     rest = dict(options)
@@ -79,8 +81,11 @@ def parse_options(options: dict[str, object]) -> GenerateOptions:
     verify = rest.pop("verify", None)
     if verify not in (None, *VERIFY):
         raise InvalidRequest(f"verify is one of {', '.join(VERIFY)}, or None, and not {verify!r:.40}")
+    through = tuple(rest.pop("through", ()))
+    if not all(isinstance(hop, Hop) for hop in through):
+        raise InvalidRequest("through is a list of swarm.Hop, such as the route of another generation")
     ignore_eos, sensitive = bool(rest.pop("ignore_eos", False)), bool(rest.pop("sensitive", False))
-    return GenerateOptions(SamplingOptions(**rest), count, stop, ignore_eos, verify, sensitive)
+    return GenerateOptions(SamplingOptions(**rest), count, stop, ignore_eos, verify, sensitive, through)
 
 
 def is_batch(prompt: object) -> bool:

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from weakref import WeakSet
 
+from swarm.client.generation import Hop as Wanted
 from swarm.client.options import Terms
 from swarm.client.session import Session
 from swarm.client.view import REFRESH_S, SwarmView
 from swarm.errors import NoRoute, RevisionMismatch
 from swarm.route.estimates import claimed_step_s
 from swarm.route.record import PeerInfo
-from swarm.route.route import Chain, Hop, Request, cost_chain, link_between
+from swarm.route.route import Chain, Hop, Request, chain_of, cost_chain, link_between
 from swarm.route.search.chains import best_chain, best_chains
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
@@ -32,8 +33,10 @@ class Router:
         self._rng = random.Random()
         view.own_sessions = self._own_sessions
 
-    async def chain(self, prompt_tokens: int, new_tokens: int, avoid: Collection[str] = ()) -> list[Hop]:
-        """The chain for a new session, without the peers in `avoid` and those that failed lately.
+    async def chain(
+        self, prompt_tokens: int, new_tokens: int, avoid: Collection[str] = (), through: Sequence[Wanted] = ()
+    ) -> list[Hop]:
+        """The chain for a new session, without the peers in `avoid` and those that failed lately; `through`, if given.
 
         Of a few good chains, the best and one at random are compared by the load that their peers report now, and the
         better one is taken (power of two choices: Mitzenmacher, 2001): by the directory's old figures alone, all
@@ -43,6 +46,9 @@ class Router:
         request = self._request(prompt_tokens, new_tokens, start=self._start, stop=self._stop)
         await self.view.refresh(2 * REFRESH_S)
         await self.view.weigh()
+        if through:
+            wanted = [(hop.peer_id, hop.blocks) for hop in through]
+            return chain_of(wanted, self.view.usable(avoid), self._start, self._stop)
         try:
             chains = self._search(request, avoid)
         except (NoRoute, RevisionMismatch):
@@ -52,6 +58,12 @@ class Router:
             two = [chains[0], self._rng.choice(chains[1:])]
             return list((await self._freshest(two, request)).hops)
         return list(chains[0].hops)
+
+    async def usable(self) -> list[PeerInfo]:
+        """The peers that a chain may be made of now. Raises as `SwarmView.usable`."""
+        await self.view.refresh(REFRESH_S)
+        await self.view.weigh()
+        return self.view.usable()
 
     async def replacement(
         self, lost: Sequence[Hop], before: PeerInfo | None, after: PeerInfo | None, replay_tokens: int,

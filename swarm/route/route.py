@@ -6,10 +6,10 @@ The cheapest chain is found by swarm.route.search.chains.
 import itertools
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from swarm.errors import NoRoute
+from swarm.errors import InvalidRequest, NoRoute
 from swarm.route.costs import Link
 from swarm.route.record import PeerInfo
 
@@ -109,6 +109,28 @@ def link_between(left: Candidate, right: Candidate) -> Link:
     measured = [left.links.get(right.peer.peer_id), right.links.get(left.peer.peer_id)]
     links = [link for link in measured if link is not None] or [left.client, right.client]
     return Link(max(link.round_trip_s for link in links), min(link.bytes_per_s for link in links))
+
+
+def chain_of(
+    wanted: Sequence[tuple[str, tuple[int, int]]], peers: Iterable[PeerInfo], start: int, stop: int
+) -> list[Hop]:
+    """The chain over blocks `start` to `stop` that somebody wants: peer ids, and the blocks that each is to compute.
+
+    Raises NoRoute if one of them is not among `peers` or does not serve its blocks, InvalidRequest for blocks that do
+    not follow one another from `start` to `stop`.
+    """
+    known, block, chain = {peer.peer_id: peer for peer in peers}, start, []
+    for peer_id, (first, last) in wanted:
+        peer = known.get(peer_id)
+        if first != block or first >= last:
+            raise InvalidRequest(f"a chain that goes on with blocks {first}:{last} after block {block}")
+        if peer is None or not peer.start <= first < last <= peer.stop:
+            raise NoRoute(f"peer {peer_id!r:.80} cannot be used for blocks {first}:{last} at the moment")
+        chain.append(Hop(peer, first, last))
+        block = last
+    if block != stop:
+        raise InvalidRequest(f"a chain that ends at block {block} and not at {stop}")
+    return chain
 
 
 def fewest_hops(peers: Sequence[PeerInfo], num_blocks: int, rng: random.Random) -> list[Hop]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from swarm.trust.book_file import MAX_PEERS, BookFile, Change, News
+from swarm.trust.book_file import MAX_PEERS, BookFile, Change, News, read_proofs
 from swarm.trust.reputation import STRANGER, Event, Standing
 
 logger = logging.getLogger(__name__)
@@ -92,6 +92,12 @@ class Book:
     def slowdown(self, peer_id: str) -> float:
         """How many times slower than it is it should look to the search for a chain; at least 1."""
         return self.standing(peer_id).slowdown
+
+    def proofs(self) -> dict[str, tuple[str, bytes]]:
+        """What all convictions rest on: kind and proof, by peer id. Waits for the disk. Raises SwarmError."""
+        with self._lock:
+            fresh = dict(self._news.convictions)
+        return (read_proofs(self._path) if self._file else {}) | fresh
 
     def is_convicted(self, peer_id: str) -> bool:
         return peer_id in self._convictions

@@ -5,9 +5,11 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from swarm.errors import SwarmError
 from swarm.trust.reputation import STRANGER, Standing
 
 MAX_PEERS = 10_000  # remembered; of more, those that were dealt with longest ago are forgotten
@@ -44,6 +46,18 @@ class Pages:
     standings: dict[str, Standing]
     statistics: dict[str, bytes]
     convictions: dict[str, str]  # kind
+
+
+def read_proofs(path: Path) -> dict[str, tuple[str, bytes]]:
+    """What a book's convictions rest on: kind and proof, by peer id. Raises SwarmError if it cannot be read."""
+    if not path.exists():
+        return {}
+    try:
+        with closing(sqlite3.connect(path, _LOCK_TIMEOUT_S)) as database:
+            rows = database.execute("SELECT peer_id, kind, proof FROM conviction ORDER BY written_s").fetchall()
+    except sqlite3.Error as error:
+        raise SwarmError(f"the convictions in {path} cannot be read: {error}") from error
+    return {peer_id: (kind, proof) for peer_id, kind, proof in rows}
 
 
 class BookFile:

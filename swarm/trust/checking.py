@@ -68,16 +68,16 @@ class HopReceipts:
         return self.receipts[-1].receipt.stop_position if self.receipts else 0
 
     def add(self, signed: SignedReceipt) -> Iterator[SignedReceipt]:
-        """Take in one receipt; yields what is new and in its order by that, each as it is taken in. Raises _Bad."""
+        """Take in one receipt; yields what is new and in its order by that, each as it is taken in. Raises Misfit."""
         receipt = signed.receipt
         wanted = self.expected
         if wanted.weights == NOTHING:
             wanted = replace(wanted, weights=receipt.terms.weights)
         if receipt.terms != wanted:
-            raise _Bad(FaultKind.INVALID, _difference(wanted, receipt.terms), (signed,))
+            raise Misfit(FaultKind.INVALID, _difference(wanted, receipt.terms), (signed,))
         known = self._known(receipt.index)
         if known and is_equivocation(known, signed):
-            raise _Bad(FaultKind.EQUIVOCATION, f"number {receipt.index}", (known, signed))
+            raise Misfit(FaultKind.EQUIVOCATION, f"number {receipt.index}", (known, signed))
         if known or len(self._early) >= MAX_EARLY:
             return
         self._early[receipt.index] = signed
@@ -93,9 +93,9 @@ class HopReceipts:
         previous, context, length = (last.hash, last.context, last.stop_position) if last else (NOTHING, NOTHING, 0)
         context = context_after(context, receipt.position, receipt.count, receipt.inputs)
         if (receipt.previous, receipt.context) != (previous, context):
-            raise _Bad(FaultKind.INVALID, f"number {receipt.index} does not follow the one before it", (signed,))
+            raise Misfit(FaultKind.INVALID, f"number {receipt.index} does not follow the one before it", (signed,))
         if receipt.position > length:
-            raise _Bad(FaultKind.INVALID, f"number {receipt.index} leaves positions out", (signed,))
+            raise Misfit(FaultKind.INVALID, f"number {receipt.index} leaves positions out", (signed,))
         self.receipts.append(signed)
 
 
@@ -172,7 +172,7 @@ class ChainReceipts:
             for new in hop.add(signed):
                 self._check_place(hop, new)
                 self.on_receipt(new)
-        except _Bad as bad:
+        except Misfit as bad:
             self.blame(hop.peer_id, bad.kind, bad.detail, bad.evidence)
 
     def blame(self, peer_id: str, kind: FaultKind, detail: str = "", evidence: tuple[SignedReceipt, ...] = ()) -> None:
@@ -204,16 +204,16 @@ class ChainReceipts:
         return self._sent_again.isdisjoint(range(start, stop))
 
     def _check_place(self, hop: HopReceipts, signed: SignedReceipt) -> None:
-        """Compare with what the client sent and got, and with the hop before. Raises _Bad."""
+        """Compare with what the client sent and got, and with the hop before. Raises Misfit."""
         receipt = signed.receipt
         if receipt.terms.start == self.hops[0].expected.start and receipt.inputs != self._root_sent(receipt):
-            raise _Bad(FaultKind.INVALID, "its inputs are not what the client sent", (signed,))
+            raise Misfit(FaultKind.INVALID, "its inputs are not what the client sent", (signed,))
         if receipt.position < hop.live_from or not self._is_first(receipt.position, receipt.stop_position):
             return
         self._check_links(signed)
         got = self.got(hop, receipt)
         if len(got) == receipt.count and merkle_root(got.values()) != receipt.outputs:
-            raise _Bad(FaultKind.INVALID, "its outputs are not what the client got", (signed,))
+            raise Misfit(FaultKind.INVALID, "its outputs are not what the client got", (signed,))
 
     def _check_links(self, signed: SignedReceipt) -> None:
         """With the receipts of the hops before and after, whichever came first."""
@@ -246,7 +246,9 @@ def _is_misaligned(some: set[_Chunk], others: set[_Chunk], until: int) -> bool:
     return any(start < end and begin < stop for start, stop in only for begin, end in others - some if end <= until)
 
 
-class _Bad(Exception):
+class Misfit(Exception):
+    """A receipt that its signer should not have signed; becomes a Fault."""
+
     def __init__(self, kind: FaultKind, detail: str, evidence: tuple[SignedReceipt, ...]):
         super().__init__(detail)
         self.kind, self.detail, self.evidence = kind, detail, evidence

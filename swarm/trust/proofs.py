@@ -19,6 +19,7 @@ VERSION = 1
 EQUIVOCATION, CONTRADICTION, AUDIT = "equivocation", "contradiction", "audit"
 PANEL = 3  # peers that settle a dispute
 MAX_RECEIPTS = 1 + PANEL + 1  # the accused's, the panel's, and the first auditor's
+MAX_PROOF_BYTES = MAX_RECEIPTS * (MAX_RECEIPT_BYTES + 8) + 64
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _is_outvoted(receipts: Sequence[SignedReceipt]) -> bool:
 
 
 def _unpack(data: bytes) -> object:
-    if len(data) > MAX_RECEIPTS * (MAX_RECEIPT_BYTES + 8) + 64:
+    if len(data) > MAX_PROOF_BYTES:
         raise InvalidRequest(f"a proof of {len(data)} bytes is too long")
     try:
         return msgpack.unpackb(data, max_array_len=MAX_RECEIPTS, max_map_len=0)

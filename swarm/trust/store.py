@@ -85,6 +85,12 @@ class ReceiptStore:
         for (data,) in self._database.execute(query, (session,)):
             yield SignedReceipt.decode(data)
 
+    def openings(self, session: bytes) -> Iterator[SignedReceipt]:
+        """The first receipt of every hop of a session. Raises InvalidRequest if the file was tampered with."""
+        query = "SELECT data FROM receipts WHERE session = ? AND number = 0 ORDER BY start, attempt"
+        for (data,) in self._database.execute(query, (session,)):
+            yield SignedReceipt.decode(data)
+
     def find(self, prefix: str) -> bytes:
         """The session whose id begins with these hex digits. Raises InvalidRequest if there is not exactly one."""
         found = [kept.session for kept in self.sessions() if kept.session.hex().startswith(prefix.lower())]

@@ -1,0 +1,138 @@
+"""`python -m swarm.auditor`: look at what a swarm's peers really compute, for as long as this runs."""
+
+import argparse
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from swarm.auditor.auditor import NOBODY, Auditor, Round, Tally, verdict_of
+from swarm.cli.common import audit_as_json, print_table, run
+from swarm.client.auditing import LOCAL, PEERS
+from swarm.client.client import Client
+from swarm.errors import InvalidRequest
+from swarm.route.local import standing_file
+from swarm.trust.book_file import read_proofs
+from swarm.wire.secret import read_secret
+
+EVERY_S = 60.0
+_STYLES = {"PASS": "green", "SUSPECT": "yellow", "FAIL": "bold red", NOBODY: "dim"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(_audit, make_parser().parse_args(arguments))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m swarm.auditor",
+        description="Sample a swarm's work: generate as a user would, at random times, from ever new prompts, through "
+        "each of the peers in turn, and have what they computed computed again. Peers that cheat are written down with "
+        "the evidence, and announced if it is proof. Until Ctrl-C.",
+    )
+    add = parser.add_argument
+    add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
+    add("--revision", help="branch, tag or commit of a Hugging Face repository")
+    add("--peers", nargs="+", metavar="ADDR", help="swarm members (default: SWARM_PEERS, or a swarm on this machine)")
+    add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
+    add("--audit", choices=(LOCAL, PEERS), default=LOCAL, help="who computes again, as far as they can: this "
+        "machine, if it has the model's files, or rather other peers of the same numerics (default: %(default)s)")
+    add("--audit-rate", type=float, default=1.0, metavar="X", help="share of the work that is audited (default: 1)")
+    add("--every", type=float, default=EVERY_S, metavar="S", help="seconds between rounds, on average (default: 60)")
+    add("--rounds", type=int, metavar="N", help="end after so many (default: never)")
+    add("--budget", type=int, metavar="TOKENS", help="end when peers have computed so many (default: never)")
+    add("--json", action="store_true", help="print one JSON object a line")
+    return parser
+
+
+def _audit(args: argparse.Namespace) -> None:
+    if not (math.isfinite(args.every) and args.every >= 0):
+        raise InvalidRequest(f"--every must be a number of seconds, not {args.every}")
+    for name, value, least in (("--rounds", args.rounds, 1), ("--budget", args.budget, 2)):
+        if value is not None and value < least:
+            raise InvalidRequest(f"{name} must be at least {least}, not {value}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops a service wants its summary as well
+    output = JsonOutput() if args.json else TextOutput()
+    client = Client(
+        args.model,
+        args.peers,
+        revision=args.revision,
+        secret=args.secret_file and read_secret(args.secret_file),
+        audit=args.audit,
+        audit_rate=args.audit_rate,
+    )
+    with client:
+        auditor = Auditor(client)
+        try:
+            auditor.run(args.every, args.rounds, args.budget, output.round)
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+    convicted = read_proofs(standing_file())
+    output.summary(auditor.tally, [peer_id for peer_id in auditor.tally.verdicts if peer_id in convicted])
+
+
+class TextOutput:
+    """A line an audit, and a table at the end."""
+
+    def __init__(self):
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    def round(self, one: Round) -> None:
+        for audit in one.generation.audits if one.generation else ():
+            start, stop = audit.blocks
+            place = f"{audit.peer_id[-8:]}  {f'{start}:{stop}':8} {audit.position}:{audit.position + audit.count}"
+            reason = audit.judgement.reason if audit.judgement else "nobody could compute it again"
+            self._line(verdict_of(audit), f"{place:32} by {audit.by[-8:]:8}  {reason}")
+        for fault in one.generation.faults if one.generation else ():
+            self._line("FAULT", str(fault))
+        if one.error:
+            self._line("ERROR", str(one.error))
+
+    def _line(self, what: str, text: str) -> None:
+        line = Text.assemble(time.strftime("%H:%M:%S  "), (f"{what:8}", _STYLES.get(what, "red")), f" {text}")
+        self._console.print(line)
+
+    def summary(self, tally: Tally, convicted: Sequence[str]) -> None:
+        rows = [
+            (peer_id, *(str(counts[name]) for name in _STYLES), str(tally.faults[peer_id]),
+             "convicted" if peer_id in convicted else "")
+            for peer_id, counts in tally.verdicts.items()
+        ]  # fmt: skip
+        if rows:
+            print_table(("peer", *(name.lower() for name in _STYLES), "faults", ""), rows)
+        verdicts = ", ".join(f"{tally.total(name)} {name.lower()}" for name in _STYLES)
+        print(
+            f"{tally.rounds} rounds, {tally.errors} of them failed; {len(tally.verdicts)} peers visited, "
+            f"{tally.tokens} tokens; {verdicts}; {len(convicted)} convicted."
+        )
+
+
+class JsonOutput:
+    """Objects for scripts: {"event": "audit" | "fault" | "error" | "summary", ...}."""
+
+    def round(self, one: Round) -> None:
+        for audit in one.generation.audits if one.generation else ():
+            self._event("audit", **audit_as_json(audit))
+        for fault in one.generation.faults if one.generation else ():
+            self._event("fault", peer_id=fault.peer_id, kind=fault.kind.name.lower(), detail=fault.detail)
+        if one.error:
+            self._event("error", code=type(one.error).__name__, message=str(one.error))
+
+    def summary(self, tally: Tally, convicted: Sequence[str]) -> None:
+        self._event(
+            "summary", rounds=tally.rounds, errors=tally.errors, tokens=tally.tokens, peers=tally.verdicts,
+            faults=tally.faults, convicted=convicted,
+        )  # fmt: skip
+
+    def _event(self, name: str, **fields: object) -> None:
+        print(json.dumps({"event": name, "time_s": round(time.time(), 3), **fields}), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

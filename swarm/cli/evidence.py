@@ -1,0 +1,238 @@
+"""`python -m swarm evidence`: what clients wrote down against peers, examined by computing it again."""
+
+import argparse
+import json
+import math
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+import torch
+
+from swarm.cli.common import print_table, run
+from swarm.errors import InvalidRequest, SwarmError
+from swarm.model.checkpoint import open_checkpoint
+from swarm.model.digest_cache import DigestCache
+from swarm.route.local import digests_folder, evidence_folder, standing_file, thresholds_folder
+from swarm.trust.accumulated import ALARM
+from swarm.trust.audit import Verdict
+from swarm.trust.book_file import read_proofs
+from swarm.trust.evidence import Bundle
+from swarm.trust.examination import Expert, Finding, Sentence, read_bundle, sentence
+from swarm.trust.proofs import AUDIT, MAX_PROOF_BYTES, Proof
+
+NOT_CONVICTED = 3  # exit status
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m swarm evidence",
+        description="A client that audits writes down what may convict a peer: the peer's receipts, what it was given "
+        "and what it made of it. Whoever has the model's files can examine that, anywhere. The exit status is 0 if it "
+        "convicts everybody whom it accuses, 3 if not, and 1 if it could not be examined.",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    listing = verbs.add_parser("list", help="evidence and proofs that are kept on this machine")
+    examining = verbs.add_parser("examine", help="check files of evidence, and compute again what they are about")
+    add = examining.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE", help="of several about one peer, the suspicions add up")
+    add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
+    add("--revision", help="branch, tag or commit of a Hugging Face repository")
+    add("--threads", type=int, default=torch.get_num_threads(), metavar="N", help="(default: %(default)s)")
+    proving = verbs.add_parser("proof", help="check a proof by signatures alone, which takes no model")
+    proving.add_argument("file", type=Path, metavar="FILE")
+    saving = verbs.add_parser("save", help="write the proof by which a peer was convicted here to a file")
+    saving.add_argument("peer", metavar="PEER_ID", help="the end of its id will do")
+    saving.add_argument("-o", "--out", type=Path, required=True, metavar="FILE")
+    for verb in (listing, examining, proving):
+        verb.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args(arguments)
+    return run({"list": _list, "examine": _examine, "proof": _proof, "save": _save}[args.verb], args)
+
+
+# --- what is kept here ---------------------------------------------------------------------------------------------
+
+
+def _list(args: argparse.Namespace) -> None:
+    files = [_look_into(path) for path in sorted(evidence_folder().glob("*.evidence"))]
+    proofs = [{"accused": accused, "kind": kind} for accused, (kind, _) in read_proofs(standing_file()).items()]
+    if args.json:
+        print(json.dumps({"files": files, "proofs": proofs}))
+        return
+    if not files and not proofs:
+        print(f"No evidence in {evidence_folder()}, and nobody convicted.")
+    if files:
+        print_table(("file", "accused", "about", "model", "computed"), map(_in_words, files))
+    if proofs:
+        print_table(("convicted", "of"), [(one["accused"], one["kind"]) for one in proofs])
+
+
+def _in_words(one: dict[str, object]) -> tuple[str, ...]:
+    if one["error"]:
+        return one["file"], "", one["error"], "", ""
+    return one["file"], one["accused"][-8:], _about(one), repr(one["model"])[:60], _local(one["time_ms"])
+
+
+def _look_into(path: Path) -> dict[str, object]:
+    """What a file says it is about, nothing of it computed again."""
+    try:
+        return {"file": str(path), "error": "", **_claims(read_bundle(path))}
+    except SwarmError as error:
+        return {"file": str(path), "error": str(error)}
+
+
+def _claims(bundle: Bundle) -> dict[str, object]:
+    case = bundle.case
+    return {
+        "accused": case.peer_id,
+        "accuser": bundle.accuser,
+        "model": bundle.model,
+        "revision": bundle.revision,
+        "blocks": [case.terms.start, case.terms.stop],
+        "positions": [case.first, case.stop],
+        "format": case.terms.format,
+        "numerics": case.terms.numerics_id,
+        "weights": case.terms.weights.hex(),
+        "session": case.terms.session.hex(),
+        "time_ms": case.segment[0].receipt.time_ms,
+    }
+
+
+def _about(claims: dict[str, object]) -> str:
+    (start, stop), (first, last) = claims["blocks"], claims["positions"]
+    return f"blocks {start}:{stop}, positions {first}:{last}"
+
+
+def _local(time_ms: int) -> str:
+    with suppress(ValueError, OverflowError, OSError):  # whatever the peer's clock says
+        return datetime.fromtimestamp(time_ms / 1000).isoformat(" ", "seconds")
+    return "?"
+
+
+def _save(args: argparse.Namespace) -> None:
+    found = {accused: proof for accused, (_, proof) in read_proofs(standing_file()).items()
+             if accused.endswith(args.peer)}  # fmt: skip
+    if len(found) != 1:
+        raise InvalidRequest(f"{len(found)} convicted peers have ids that end with {args.peer!r}; see the list")
+    try:
+        args.out.write_bytes(*found.values())
+    except OSError as error:
+        raise SwarmError(f"the proof cannot be written to {args.out}: {error.strerror}") from error
+
+
+# --- computing it again --------------------------------------------------------------------------------------------
+
+
+def _examine(args: argparse.Namespace) -> int:
+    if args.threads < 1:
+        raise InvalidRequest(f"--threads must be positive, not {args.threads}")
+    torch.set_num_threads(args.threads)
+    expert = Expert(
+        open_checkpoint(args.model, args.revision), DigestCache(digests_folder()), thresholds_folder(), args.threads
+    )
+    findings = []
+    for path in args.files:
+        findings.append(_examine_file(expert, path))
+        if not args.json:
+            _print(path, findings[-1])
+    sentences = sentence(findings)
+    if args.json:
+        files = [_as_json(path, finding) for path, finding in zip(args.files, findings, strict=True)]
+        print(json.dumps({"files": files, "peers": [_sum_up(one) for one in sentences]}))
+    else:
+        print(*map(conclusion, sentences), sep="\n")
+    return 0 if all(one.convicts for one in sentences) else NOT_CONVICTED
+
+
+def _examine_file(expert: Expert, path: Path) -> Finding:
+    try:
+        return expert.examine(read_bundle(path))
+    except SwarmError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _print(path: Path, finding: Finding) -> None:
+    claims, judgement = _claims(finding.bundle), finding.judgement
+    print(
+        f"{path}\n"
+        f"  accused    {claims['accused']}\n"
+        f"  by         {claims['accuser']}\n"
+        f"  announced  {claims['format']} of {claims['model']!r:.60}, numerics {claims['numerics'] or 'not promised'}\n"
+        f"  about      {_about(claims)}, computed {_local(claims['time_ms'])}\n"
+        f"  found      {judgement.verdict.name}, {judgement.reason} ({judgement.method})\n"
+        f"  limits     {_limits(finding)}\n"
+    )
+
+
+def _limits(finding: Finding) -> str:
+    """Where the line between honest and not comes from."""
+    if finding.judgement.method == "exact":
+        return "none: the same numerics promise the same bits"
+    made_by = finding.thresholds.provenance
+    advice = "; for this model's own: python -m swarm calibrate" if made_by.revision == "built-in" else ""
+    return f"measured on {made_by.model!r}, {made_by.trials:,} honest windows, {made_by.date}{advice}"
+
+
+def _as_json(path: Path, finding: Finding) -> dict[str, object]:
+    judgement = finding.judgement
+    return {
+        "file": str(path),
+        **_claims(finding.bundle),
+        "verdict": judgement.verdict.name,
+        "method": judgement.method,
+        "statistic": judgement.statistic if math.isfinite(judgement.statistic) else None,
+        "reason": judgement.reason,
+        "limits": asdict(finding.thresholds.provenance),
+    }
+
+
+def conclusion(one: Sentence) -> str:
+    """In one line."""
+    count = len(one.findings)
+    what = f"{count} piece{'s' if count > 1 else ''} of evidence"
+    if not one.convicts:
+        return f"NOT CONVICTED: peer {one.accused}. {what}: {one.accumulated}."
+    if failed := sum(finding.judgement.verdict == Verdict.FAIL for finding in one.findings):
+        return f"CONVICTED: peer {one.accused}. {what}, of which {failed} convict alone."
+    proviso = "provided that no audits that it passed were left out"
+    return f"CONVICTED: peer {one.accused}. {what}: {one.accumulated}, {proviso}."
+
+
+def _sum_up(one: Sentence) -> dict[str, object]:
+    return {
+        "peer_id": one.accused,
+        "convicted": one.convicts,
+        "counted": len(one.findings),
+        "nats": one.accumulated.score,
+        "alarm": ALARM,
+        "conclusion": conclusion(one),
+    }
+
+
+# --- proofs --------------------------------------------------------------------------------------------------------
+
+
+def _proof(args: argparse.Namespace) -> None:
+    proof = _read_proof(args.file)
+    if args.json:
+        print(json.dumps({"kind": proof.kind, "accused": proof.accused, "witnesses": proof.witnesses}))
+        return
+    rows = [
+        (one.peer_id, f"{one.blocks[0]}:{one.blocks[1]}", f"{one.receipt.position}:{one.receipt.stop_position}",
+         one.receipt.outputs.hex()[:16])
+        for one in proof.receipts
+    ]  # fmt: skip
+    print_table(("signed by", "blocks", "positions", "outputs"), rows)
+    rests = f", by the word of {len(proof.witnesses)} other peers" if proof.kind == AUDIT else ", by its own signatures"
+    print(f"CONVICTED: peer {proof.accused} of {proof.kind}{rests}.")
+
+
+def _read_proof(path: Path) -> Proof:
+    try:
+        with open(path, "rb") as file:
+            return Proof.decode(file.read(MAX_PROOF_BYTES + 1))
+    except OSError as error:
+        raise SwarmError(f"{path} cannot be read: {error.strerror}") from error
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{path}: {error}") from error

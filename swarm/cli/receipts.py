@@ -1,0 +1,159 @@
+"""`python -m swarm receipts`: what peers signed for this user's sessions; kept, handed on, and checked by anybody."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from swarm.cli.common import print_table, run
+from swarm.errors import InvalidRequest
+from swarm.route.local import receipts_file
+from swarm.trust import export
+from swarm.trust.export import Opening, Report, lines, load_receipts, save_receipts
+from swarm.trust.store import ReceiptStore, StoredSession
+
+_SHOWN = 20  # sessions of a list
+_TOLD = 10  # things that are wrong
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m swarm receipts",
+        description="Peers sign for all that they compute. This lists the receipts kept on this machine, writes those "
+        "of a session to a file, and checks such a file: by itself, without a swarm, a model, or trust in its sender.",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    listing = verbs.add_parser("list", help="sessions of which receipts are kept, the newest first")
+    listing.add_argument("--limit", type=int, default=_SHOWN, metavar="N", help=f"show so many (default: {_SHOWN})")
+    listing.add_argument("--server", nargs="?", const="", metavar="PEER_ID", help="not of this user's clients, but of "
+        "all servers on this machine, or of this one; the end of its id will do")
+    listing.add_argument("--json", action="store_true", help="print one JSON object per session")
+    writing = verbs.add_parser("export", help="write a session's receipts to a file, one JSON object a line")
+    writing.add_argument("session", nargs="?", metavar="SESSION", help="first digits of its id (default: the last one)")
+    writing.add_argument("-o", "--out", required=True, metavar="FILE", help="- is standard output")
+    writing.add_argument("--server", metavar="PEER_ID", help="out of what this server on this machine has signed")
+    checking = verbs.add_parser("verify", help="check a file of receipts; the exit status is 0 only if all of it holds")
+    checking.add_argument("file", metavar="FILE")
+    checking.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args(arguments)
+    return run({"list": _list, "export": _export, "verify": _verify}[args.verb], args)
+
+
+# --- what is kept here ---------------------------------------------------------------------------------------------
+
+
+def _stores(server: str | None) -> list[Path]:
+    """This user's file as a client, or those of the servers whose ids end with `server`. Raises InvalidRequest if there
+    is none."""
+    own = receipts_file()
+    if server is None:
+        found = [own] if own.exists() else []
+    else:
+        found = sorted(file for file in own.parent.glob("*.db") if file != own and file.stem.endswith(server))
+    if not found:
+        whose = "this user's clients" if server is None else f"a server {server}".rstrip()
+        raise InvalidRequest(f"no receipts of {whose} in {own.parent}")
+    return found
+
+
+def _list(args: argparse.Namespace) -> None:
+    if args.limit < 1:
+        raise InvalidRequest(f"--limit must be positive, not {args.limit}")
+    rows = [row for path in _stores(args.server) for row in _sessions(path, args.limit)]
+    rows.sort(key=lambda row: row["session"], reverse=True)  # ids begin with the time
+    if args.json:
+        print(*map(json.dumps, rows[: args.limit]), sep="\n")
+        return
+    print_table(("session", "begun", "receipts", "peers", "server"), map(_in_words, rows[: args.limit]))
+
+
+def _in_words(row: dict[str, object]) -> tuple[str, ...]:
+    begun = datetime.fromtimestamp(row["begun_s"]).isoformat(" ", "seconds")
+    hops = "  ".join(f"{hop['blocks'][0]}:{hop['blocks'][1]} {hop['peer_id'][-8:]}" for hop in row["peers"])
+    return row["session"], begun, str(row["receipts"]), hops, row["server"][-8:]
+
+
+def _sessions(path: Path, limit: int) -> Iterator[dict[str, object]]:
+    with closing(ReceiptStore(path)) as store:
+        for kept in store.sessions()[:limit]:
+            hops = dict.fromkeys((signed.peer_id, signed.blocks) for signed in store.openings(kept.session))
+            yield {
+                "session": kept.session.hex(),
+                "begun_s": kept.begun_s,
+                "receipts": kept.receipts,
+                "peers": [{"peer_id": peer_id, "blocks": blocks} for peer_id, blocks in hops],
+                "server": "" if path == receipts_file() else path.stem,
+            }
+
+
+def _export(args: argparse.Namespace) -> None:
+    paths = _stores(args.server)
+    if len(paths) > 1:
+        raise InvalidRequest(f"{len(paths)} servers have ids that end with {args.server!r}; give more of it")
+    with closing(ReceiptStore(paths[0])) as store:
+        session = store.find(args.session) if args.session else _last(store.sessions(), paths[0])
+        receipts = list(store.receipts(session))
+    if args.out == "-":
+        print(*lines(receipts), sep="\n")
+        return
+    save_receipts(receipts, args.out)
+    print(f"{len(receipts)} receipts of session {session.hex()} written to {args.out}", file=sys.stderr)
+
+
+def _last(sessions: Sequence[StoredSession], path: Path) -> bytes:
+    if not sessions:
+        raise InvalidRequest(f"no receipts are kept in {path}")
+    return sessions[0].session
+
+
+# --- what somebody hands on ----------------------------------------------------------------------------------------
+
+
+def _verify(args: argparse.Namespace) -> int:
+    report = export.check(load_receipts(args.file))
+    if args.json:
+        print(json.dumps(_as_json(report)))
+    else:
+        _print(report.openings)
+        for problem in _problems(report)[:_TOLD]:
+            print(problem)
+        print(verdict(report))
+    return 0 if report.holds else 1
+
+
+def _print(openings: Sequence[Opening]) -> None:
+    rows = [
+        (one.peer_id, f"{one.blocks[0]}:{one.blocks[1]}", f"{one.positions[0]}:{one.positions[1]}", str(one.receipts),
+         one.weights[:16], one.format, one.numerics_id or "none promised")
+        for one in openings
+    ]  # fmt: skip
+    print_table(("peer", "blocks", "positions", "receipts", "weights", "format", "numerics"), rows)
+
+
+def _problems(report: Report) -> list[str]:
+    return [*map(str, report.faults), *report.gaps]
+
+
+def verdict(report: Report) -> str:
+    """In one line."""
+    if not report.receipts:
+        return "Nothing to check: the file holds no receipts."
+    peers = len({one.peer_id for one in report.openings})
+    what = f"{report.receipts} receipts of {peers} peers"
+    if not report.holds:
+        return f"It does not hold: {what}, and {len(_problems(report))} things wrong."
+    unseen = f" {report.unseen} receipts name a predecessor's that is not in this file." if report.unseen else ""
+    return f"All of it holds: {what}, {report.links} links between hops.{unseen}"
+
+
+def _as_json(report: Report) -> dict[str, object]:
+    faults = [
+        {"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail,
+         "evidence": [signed.encode().hex() for signed in fault.evidence]}
+        for fault in report.faults
+    ]  # fmt: skip
+    return {**asdict(report), "faults": faults, "holds": report.holds, "verdict": verdict(report)}
