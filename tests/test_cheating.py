@@ -32,8 +32,7 @@ MOST = 60  # generations
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[swarm.LocalSwarm]:
-    """Blocks 0:2 and 4:30 on one honest peer each, 2:4 on three honest ones and a fourth, which serves int4 for
-    bfloat16."""
+    """Blocks 0:2 and 4:30 on one honest peer each, 2:4 on three; servers that are added serve int4 for bfloat16."""
     with (
         swarm.LocalSwarm(
             "demo", ["0:2", "4:30", "2:4", "2:4", "2:4"], dtype="bfloat16", threads=1, kv_memory="64M"
@@ -45,8 +44,16 @@ def local() -> Iterator[swarm.LocalSwarm]:
         local.cheat.write_text("int4-as-bf16")
         patch.setenv("CHEAT_FILE", file.name)
         local.program = (CHEATING,)
-        local.start("2:4")
         yield local
+
+
+@pytest.fixture
+def cheat(local) -> Iterator[str]:
+    """Its peer id; another one for each test, because they tell each other."""
+    server = local.start("2:4")
+    yield server.peer_id
+    server.kill()
+    local.servers.remove(server)
 
 
 @pytest.fixture
@@ -56,15 +63,20 @@ def home(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def peer_ids(local: swarm.LocalSwarm) -> tuple[list[str], list[str], str]:
-    """Of the two that nobody else can replace, of the honest ones in the middle, and of the cheat."""
+def peer_ids(local: swarm.LocalSwarm) -> tuple[list[str], list[str]]:
+    """Of the two that nobody else can replace, and of the honest ones in the middle."""
     ids = [server.peer_id for server in local.servers]
-    return ids[:2], ids[2:5], ids[5]
+    return ids[:2], ids[2:5]
 
 
-def expected(local: swarm.LocalSwarm, **options: object) -> swarm.Generation:
+def chain(local: swarm.LocalSwarm, middle: str) -> list[swarm.Hop]:
+    """With this peer in the middle."""
+    first, last = local.servers[:2]
+    return [swarm.Hop(first.peer_id, (0, 2), ""), swarm.Hop(middle, (2, 4), ""), swarm.Hop(last.peer_id, (4, 30), "")]
+
+
+def expected(local: swarm.LocalSwarm, cheat: str, **options: object) -> swarm.Generation:
     """On honest servers only."""
-    *_, cheat = peer_ids(local)
     with swarm.Client("demo", local.peers, audit="off", excluded=[cheat]) as client:
         return client.generate(PROMPT, **{**OPTIONS, **options})
 
@@ -83,9 +95,11 @@ def generations_until_caught(client: swarm.Client, cheat: str) -> int:
     raise AssertionError(f"not caught in {MOST} generations")
 
 
-def test_ordinary_use_catches_a_cheat_and_the_evidence_convicts_it_anywhere(local, home, demo_checkpoint, monkeypatch):
+def test_ordinary_use_catches_a_cheat_and_the_evidence_convicts_it_anywhere(
+    local, cheat, home, demo_checkpoint, monkeypatch
+):
     """Alone: the only peer of its blocks that this client may use, with the model's files on the client's machine."""
-    ends, _, cheat = peer_ids(local)
+    ends, _ = peer_ids(local)
     with swarm.Client("demo", local.peers, audit="local", trusted=[*ends, cheat]) as client:
         assert client._router.view.book.audit_rate(cheat) == NEWCOMER_AUDIT_RATE
         generations_until_caught(client, cheat)
@@ -103,12 +117,11 @@ def test_ordinary_use_catches_a_cheat_and_the_evidence_convicts_it_anywhere(loca
     assert examine(bundle, weights_root(digests), recompute, BUILT_IN).verdict == Verdict.FAIL
 
 
-def test_fully_verified_text_is_the_honest_one_and_the_chain_goes_around_the_cheat(local, home):
-    honest = expected(local)
-    ends, middle, cheat = peer_ids(local)
+def test_fully_verified_text_is_the_honest_one_and_the_chain_goes_around_the_cheat(local, cheat, home):
+    honest = expected(local, cheat)
+    ends, middle = peer_ids(local)
     with swarm.Client("demo", local.peers, audit="local", trusted=[*ends, cheat, middle[0]]) as client:
-        prefer(client, cheat, over=middle[0])
-        out = client.generate(PROMPT, **OPTIONS, verify="full")
+        out = client.generate(PROMPT, **OPTIONS, verify="full", through=chain(local, cheat))
         assert Verdict.FAIL in judged(out, cheat)
         assert [hop.peer_id for hop in out.route][1] == middle[0]
         assert (out.text, out.verified) == (honest.text, OPTIONS["max_new_tokens"])
@@ -117,25 +130,22 @@ def test_fully_verified_text_is_the_honest_one_and_the_chain_goes_around_the_che
         assert again.text == honest.text
 
 
-def test_one_honest_replica_is_enough_for_a_client_that_can_decide_a_dispute(local, home):
-    ends, middle, cheat = peer_ids(local)
+def test_one_honest_replica_is_enough_for_a_client_that_can_decide_a_dispute(local, cheat, home):
+    ends, middle = peer_ids(local)
     with swarm.Client("demo", local.peers, trusted=[*ends, cheat, middle[0]], audit_rate=1.0) as client:
-        prefer(client, cheat, over=middle[0])
-        out = client.generate(PROMPT, **OPTIONS)
+        out = client.generate(PROMPT, **OPTIONS, through=chain(local, cheat))
         assert wait_until(lambda: judged(out, cheat) == [Verdict.FAIL], timeout_s=60)
         book = client._router.view.book
         assert book.is_shunned(cheat) and not book.is_shunned(middle[0])
 
 
 def test_a_panel_gives_a_proof_that_others_hear_of_and_believe_as_far_as_they_know_the_witnesses(
-    local, home, monkeypatch
+    local, cheat, home, monkeypatch
 ):
     """Two clients that never met the cheat: one has audited two of the witnesses before, one knows nobody."""
-    _, middle, cheat = peer_ids(local)
+    _, middle = peer_ids(local)
     with swarm.Client("demo", local.peers, audit_rate=1.0) as accuser:
-        for honest in middle:
-            prefer(accuser, cheat, over=honest)
-        out = accuser.generate(PROMPT, **OPTIONS)
+        out = accuser.generate(PROMPT, **OPTIONS, through=chain(local, cheat))
         assert wait_until(lambda: accuser._router.view.book.is_convicted(cheat), timeout_s=60)
         assert wait_until(lambda: judged(out, cheat) == [Verdict.FAIL], timeout_s=10)
         monkeypatch.setenv("SWARM_HOME", str(home / "acquainted"))
@@ -154,25 +164,18 @@ def test_a_panel_gives_a_proof_that_others_hear_of_and_believe_as_far_as_they_kn
 
 
 @pytest.mark.parametrize("tokens", [8, 1])
-def test_who_breaks_off_when_it_is_asked_passes_no_check_and_costs_no_token(local, home, tokens):
+def test_who_breaks_off_when_it_is_asked_passes_no_check_and_costs_no_token(local, cheat, home, tokens):
     """Of a single token everything is signed when it is there, and who breaks off then has withheld no receipt."""
     options = {**OPTIONS, "max_new_tokens": tokens}
-    honest = expected(local, **options)
-    ends, middle, wrong = peer_ids(local)
+    honest = expected(local, cheat, **options)
+    ends, middle = peer_ids(local)
     before = local.cheat.read_text()
     local.cheat.write_text("hang-up")
     try:
-        with swarm.Client("demo", local.peers, audit="local", trusted=[*ends, wrong, middle[0]]) as client:
-            prefer(client, wrong, over=middle[0])
-            out = client.generate(PROMPT, **options, verify="full")
+        with swarm.Client("demo", local.peers, audit="local", trusted=[*ends, cheat, middle[0]]) as client:
+            out = client.generate(PROMPT, **options, verify="full", through=chain(local, cheat))
             assert out.reroutes
             assert [hop.peer_id for hop in out.route][1] == middle[0]
             assert out.text == honest.text
     finally:
         local.cheat.write_text(before)
-
-
-def prefer(client: swarm.Client, peer_id: str, over: str) -> None:
-    """Let the chain lead through the first, by a bad name of the other."""
-    for _ in range(16):
-        client._router.view.book.observe(over, Event.FALSE_ACCUSATION)

@@ -68,9 +68,11 @@ class Generator:
         )  # fmt: skip
         clock, attempts = time.perf_counter(), 0
         avoid: set[str] = set()  # whose work could not be verified
+        through = options.through
         while True:
             known = len(prompt) + len(generation.token_ids)
-            session = await self.open_session(max_tokens, known, avoid, options.through)
+            session = await self.open_session(max_tokens, known, avoid, through)
+            through = ()  # to begin with
             session.recovery.on_wait = partial(setattr, generation, "status")
             session.receipts.on_receipt = self._store.add
             generation.route = [_public(hop) for hop in session.hops]
