@@ -292,6 +292,15 @@ def test_a_conviction_can_be_handed_on_and_checked(home, capsys, proof):
     assert f"CONVICTED: peer {CHEAT.peer_id} of equivocation" in capsys.readouterr().out
 
 
+def test_a_conviction_that_rests_on_a_file_of_evidence_is_not_handed_on_as_a_proof(home, capsys):
+    book = Book(standing_file())
+    book.convict(CHEAT.peer_id, "audit", bytes(32))
+    book.close()
+    assert cli.main(["save", CHEAT.peer_id, "-o", str(home / "proof")]) == 1
+    assert "rests on a file of evidence" in capsys.readouterr().err
+    assert not (home / "proof").exists()
+
+
 @pytest.mark.parametrize("data", [b"", b"\x93\x01\xa1x\x90", b"\x00" * 100_000, b"\xdd\xff\xff\xff\xff"])
 def test_a_hostile_proof_is_refused_in_one_line(tmp_path, capsys, data):
     file = tmp_path / "proof"

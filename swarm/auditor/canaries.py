@@ -33,9 +33,12 @@ class Canaries:
         """rng: unpredictable, such as random.SystemRandom. has_chat: the model takes conversations as well."""
         self._rng, self._has_chat = rng, has_chat
         self._topics = list(pydoc_data.topics.topics.values())
-        self._modules = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*/*.py")) or [Path(ast.__file__)]
-        self._packages = sorted(distributions(), key=lambda one: one.name)
-        self._sources: tuple[Callable[[], str], ...] = (self._topic, self._documentation, self._description)
+        library = Path(sysconfig.get_paths()["stdlib"])
+        self._modules = [*library.glob("*.py"), *library.glob("*/*.py")] or [Path(ast.__file__)]
+        self._packages = list(distributions())
+        self._sources: list[Callable[[], str]] = [self._topic, self._documentation]
+        if self._packages:
+            self._sources.append(self._description)
 
     def prompt(self) -> Prompt:
         """A passage to continue or, for a model that chats, in half of the cases, a message with it."""

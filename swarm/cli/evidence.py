@@ -115,8 +115,16 @@ def _save(args: argparse.Namespace) -> None:
              if accused.endswith(args.peer)}  # fmt: skip
     if len(found) != 1:
         raise InvalidRequest(f"{len(found)} convicted peers have ids that end with {args.peer!r}; see the list")
+    (data,) = found.values()
     try:
-        args.out.write_bytes(*found.values())
+        Proof.decode(data)
+    except InvalidRequest as error:  # then it is the digest of the evidence
+        raise InvalidRequest(
+            f"the conviction of peer {args.peer} rests on a file of evidence, which is to be handed on as it is; see "
+            "the list"
+        ) from error
+    try:
+        args.out.write_bytes(data)
     except OSError as error:
         raise SwarmError(f"the proof cannot be written to {args.out}: {error.strerror}") from error
 
