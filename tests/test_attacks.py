@@ -82,8 +82,12 @@ class Swarm:
 
     def forget(self) -> None:
         """What was learnt of peers."""
+
+        async def begin() -> Consequences:
+            return Consequences(self.view, self.client._checkpoint, Identity(), evidence_folder(), None)
+
         self.view.book = self.book = Book()
-        self.consequences = Consequences(self.view, self.client._checkpoint, Identity(), evidence_folder(), None)
+        self.consequences = wait(begin())
 
     @property
     def middle_chain(self) -> list[Hop]:

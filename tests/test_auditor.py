@@ -152,6 +152,7 @@ def test_the_budget_ends_it(home, capsys, local):
     assert not summary["peers"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_a_summary(home, local):
     process = subprocess.Popen(
         [sys.executable, "-m", "swarm.auditor", "--peers", *local.peers, "--every", "0"],

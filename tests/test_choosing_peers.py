@@ -77,6 +77,7 @@ def test_a_client_whose_verifier_accepts_nobody_is_told_so(local):
             client.generate(PROMPT)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_peers_to_use_peers_to_leave_out_and_blocks_to_keep(local, crooks):
     trusted = [server.peer_id for server in local.servers[:2]]
     command = [sys.executable, "-m", "swarm", "generate", PROMPT, "--max-new-tokens", "2", "--json", "--peers"]

@@ -245,7 +245,7 @@ def judged(check: Callable[[Conviction], Awaitable[bool | None]], *said: Convict
 
     async def scenario() -> Book:
         docket = Docket(Book())
-        docket.check = check
+        docket.check_with(check)
         working = asyncio.create_task(docket.work())
         for _ in range(2):
             accusations = {one.subkey: convictions.sign(one, WITNESS) for one in said}
@@ -343,7 +343,7 @@ def test_a_client_stops_using_a_peer_as_soon_as_a_proof_against_it_is_announced(
         directory = await Directory.join(await first.addresses(), client=True)
         view = SwarmView(directory, checkpoint, Terms(), Book(tmp_path / "book.sqlite"))
         view._pings.round = cannot_tell  # nobody listens at that port
-        view.docket.check = is_proof
+        view.docket.check_with(is_proof)
         await view.refresh()
         before = [peer.peer_id for peer in view.usable()]
         await first.accuse(conviction(), WITNESS)

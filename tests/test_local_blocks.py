@@ -132,6 +132,7 @@ def test_a_hop_that_dies_is_replaced_and_the_tokens_stay(local, client, expected
     assert stream.generation.reroutes == 1
 
 
+@pytest.mark.slow
 def test_quantised_local_blocks_are_those_of_the_chain():
     """Compared with hops that round their activations in the same places."""
     with (

@@ -84,6 +84,7 @@ def test_nodes_that_joined_through_different_members_find_one_another():
     assert seen == [names, names]
 
 
+@pytest.mark.slow
 def test_the_status_verb_needs_the_secret_and_takes_it_from_a_file(local, tmp_path):
     file = tmp_path / "secret"
     file.write_text(SECRET + "\n")

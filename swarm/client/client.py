@@ -135,7 +135,7 @@ class Client:
         )  # fmt: skip
         self._router: Router = wait(self._join(addresses, terms, wire_dtype, shared, attestation))
         self.receipts = ReceiptStore(receipts_file())
-        self._auditing = self._make_auditing(AuditOptions(audit, audit_rate))
+        self._auditing = wait(self._make_auditing(AuditOptions(audit, audit_rate)))
         self._generator = Generator(
             self._checkpoint,
             self.tokenizer,
@@ -170,7 +170,7 @@ class Client:
         blocks = (self._local.start, self._local.stop) if self._local else None
         return Router(view, terms, self.config.hidden_size * wire_bytes, blocks)
 
-    def _make_auditing(self, options: AuditOptions) -> Auditing:
+    async def _make_auditing(self, options: AuditOptions) -> Auditing:
         view, checkpoint = self._router.view, self._checkpoint
         judge = hearing = None
         if checkpoint.local:

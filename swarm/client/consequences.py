@@ -42,7 +42,7 @@ class Consequences:
         self.book, self._view = view.book, view
         self._checkpoint, self._identity, self._folder = checkpoint, identity, folder
         self._accuser, self._hearing = Accuser(view, checkpoint, identity), hearing
-        view.docket.check = self.check
+        view.docket.check_with(self.check)
 
     def of_audit(self, audit: Audit) -> None:
         self.book.observe(audit.peer_id, _EVENTS[audit.judgement.verdict])

@@ -22,7 +22,7 @@ MAX_WAITING = 16  # accusations that are to be checked, of those with a proof an
 MAX_PER_ACCUSED = 4  # of them: a flood about one peer does not keep out what is said of others
 MAX_PER_LOOK = 64  # whose signatures are verified, at 40 us each
 MAX_SEEN = 4096  # accusations that are not looked at again
-RETRY_S = 900.0  # but for those that could not be checked: a peer was away or busy, or is better known by then
+RETRY_S = 120.0  # but for those that could not be checked: a peer was away or busy, or is better known by then
 CHECK_TIMEOUT_S = 300.0  # fetching evidence and computing it again included
 
 # Whether the proof of a conviction shows what it says of the very peer that it accuses: True, False, or None if that
@@ -30,16 +30,12 @@ CHECK_TIMEOUT_S = 300.0  # fetching evidence and computing it again included
 Check = Callable[[Conviction], Awaitable[bool | None]]
 
 
-async def unable(conviction: Conviction) -> None:
-    """The check of who understands no proofs."""
-
-
 class Docket:
     """What one client has still to check. Lives in one event loop; `work` does it."""
 
     def __init__(self, book: Book):
         self._book = book
-        self.check: Check = unable
+        self._check: asyncio.Future[Check] = asyncio.get_running_loop().create_future()
         self._seen: dict[bytes, float] = {}  # until when (time.monotonic()), in the order in which they came
         self._proofs, self._evidence = _Line(), _Line()  # checked in a millisecond, and in minutes
 
@@ -72,8 +68,16 @@ class Docket:
             del self._seen[next(iter(self._seen))]
         line.put_nowait(conviction)
 
+    def check_with(self, check: Check) -> None:
+        """From now on, or instead of an earlier one."""
+        if self._check.done():
+            self._check = asyncio.get_running_loop().create_future()
+        self._check.set_result(check)
+
     async def work(self) -> None:
-        """Check what is put down, for ever: at most one proof and one piece of evidence at a time."""
+        """Check what is put down, for ever, once there is something to check it with: at most one proof and one piece
+        of evidence at a time."""
+        await self._check
         await asyncio.gather(self._work(self._proofs), self._work(self._evidence))
 
     async def _work(self, line: "_Line") -> None:
@@ -84,7 +88,7 @@ class Docket:
         accused, announcer, proven = conviction.accused, conviction.announcer, None
         with suppress(SwarmError, TimeoutError):
             async with asyncio.timeout(CHECK_TIMEOUT_S):
-                proven = await self.check(conviction)
+                proven = await self._check.result()(conviction)
         if proven:
             logger.warning("peer %s is proven to have cheated (%s) and is not used again", accused, conviction.kind)
             self._book.convict(accused, conviction.kind, conviction.proof or conviction.bundle.digest)
