@@ -178,7 +178,7 @@ def _limits(finding: Finding) -> str:
     if finding.judgement.method == "exact":
         return "none: the same numerics promise the same bits"
     made_by = finding.thresholds.provenance
-    advice = "; for this model's own: python -m swarm calibrate" if made_by.revision == "built-in" else ""
+    advice = "; for this model's own: python -m swarm calibrate" if made_by.revision != finding.bundle.revision else ""
     return f"measured on {made_by.model!r}, {made_by.trials:,} honest windows, {made_by.date}{advice}"
 
 
