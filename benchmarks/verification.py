@@ -32,6 +32,7 @@ from swarm.trust.audit import (
     accumulate,
     exact_mismatch,
     ratios,
+    rounding,
     score,
     sketch_ratios,
 )
@@ -162,10 +163,11 @@ def look_at(
             found.differing.append(exact_mismatch(y.to(announced.dtype), same))
             y = y.to(wire)
             tolerant = ratios(segment.x, y, segment.reference, segment.noise)
-            found.judged.setdefault("tolerant", []).append(score(tolerant, 0, BUILT_IN, "tolerant"))
+            spread = rounding(segment.reference, segment.noise, wire)
+            found.judged.setdefault("tolerant", []).append(score(tolerant, spread, 0, BUILT_IN, "tolerant"))
             for k in SKETCHES:
                 estimated = sketch_ratios(segment.x, sketches(segment.x, y, k), *segment[1:], wire)
-                found.judged.setdefault(f"sketch of {k}", []).append(score(estimated, 0, BUILT_IN, "sketch"))
+                found.judged.setdefault(f"sketch of {k}", []).append(score(estimated, spread, 0, BUILT_IN, "sketch"))
         yield found
 
 
@@ -192,8 +194,8 @@ def row(name: str, found: list[Outcome], method: str) -> dict[str, object]:
         "window most": max((window.median for window in windows), default=math.inf),
         "segment least": min(judgement.statistic for judgement in judged),
         "segment most": max(judgement.statistic for judgement in judged),
-        "window outliers": max((window.outliers for window in windows), default=0),
-        "segment outliers": max(sum(window.outliers for window in judgement.windows) for judgement in judged),
+        "window outliers": max((round(window.outliers, 1) for window in windows), default=0),
+        "segment outliers": max(round(sum(window.outliers for window in judgement.windows), 1) for judgement in judged),
         "suspect windows": sum(window.verdict != Verdict.PASS for window in windows),
         "suspect %": 100 * share[Verdict.SUSPECT] / len(judged),
         "fail %": 100 * share[Verdict.FAIL] / len(judged),
@@ -269,17 +271,19 @@ def made_up(announced: Announced, segments: int) -> Iterator[dict[str, object]]:
     own, variants = Reexecutor(*announced), [*honest(announced), *more_honest(announced)]
     generator = torch.Generator().manual_seed(announced.start)
     shape = (segments, SEGMENT, announced.checkpoint.config.hidden_size)
-    noise = torch.randn(shape, generator=generator)
+    noise, one = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)[:, :1]
     kinds = {f"noise of {size:g}": size * noise for size in (1e-3, 0.1, 10, 1e4, 1e20)}
-    kinds["one row for ever"] = noise[:, :1].expand(shape)
-    kinds["zeros"] = torch.zeros(shape)
+    kinds |= {"one row for ever": one.expand(shape), "one row, a little changed": one + 0.02 * noise}
+    half = torch.arange(SEGMENT)[:, None] % 2 == 0
+    kinds |= {"one row every other time": torch.where(half, one, noise), "zeros": torch.zeros(shape)}
     for kind, inputs in kinds.items():
         print(f"made up: {kind}, blocks {announced.start}:{announced.stop}", flush=True)
         judged = []
         for x in inputs.to(announced.dtype):
-            references = own.reference(x), own.noise(x)
-            results = [variant.run(x).to(wire) for variant in variants for wire in WIRES]
-            judged += [score(ratios(x, y, *references), 0, BUILT_IN, "tolerant") for y in results]
+            reference, noise = own.reference(x), own.noise(x)
+            for y in (variant.run(x).to(wire) for variant in variants for wire in WIRES):
+                found = ratios(x, y, reference, noise)
+                judged.append(score(found, rounding(reference, noise, y.dtype), 0, BUILT_IN, "tolerant"))
         yield {
             "inputs": kind,
             "blocks": f"{announced.start}:{announced.stop}",

@@ -16,8 +16,11 @@ from swarm.trust.accumulated import ALARM, Accumulated
 from swarm.trust.audit import (
     SEGMENT,
     WINDOW,
+    Judgement,
     Verdict,
+    accumulate,
     exact_mismatch,
+    independent,
     judge,
     judge_sketches,
     ratios,
@@ -27,7 +30,7 @@ from swarm.trust.calibration import load_thresholds, save_thresholds, text_segme
 from swarm.trust.reexecution import Reexecutor, prefill
 from swarm.trust.sketch import K, Sketch, parse_sketch, projections, sketch, sketch_agrees, sketch_bytes
 from swarm.trust.thresholds import BUILT_IN
-from swarm.trust.variants import CHEAPER, Announced, Variant, cheaper, cheats, honest
+from swarm.trust.variants import CHEAPER, Announced, PlainProduct, Products, Variant, cheaper, cheats, honest
 from swarm_kernels import cpu
 
 BF16 = torch.bfloat16
@@ -66,6 +69,11 @@ class Recorded:
         return self._noise
 
 
+def scored(found: torch.Tensor, first: int = 0) -> Judgement:
+    """Of tokens that have nothing in common."""
+    return score(found, torch.eye(len(found)), first, BUILT_IN, "tolerant")
+
+
 @given(tokens=st.integers(1, SEGMENT), seed=st.integers(0, 99), size=st.floats(1e-3, 1e3))
 def test_a_peer_that_rounds_as_much_as_the_auditor_passes_whatever_the_scale(tokens, seed, size):
     own = Recorded(tokens, noise=0.01, seed=seed)
@@ -83,7 +91,7 @@ def test_a_larger_error_is_suspect_and_a_large_one_fails(tokens, seed):
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=SEGMENT), st.floats(1, 3))
 def test_more_error_is_never_a_better_verdict(values, factor):
     found = torch.tensor(values)
-    assert score(factor * found, 0, BUILT_IN, "tolerant").verdict >= score(found, 0, BUILT_IN, "tolerant").verdict
+    assert scored(factor * found).verdict >= scored(found).verdict
 
 
 @given(st.permutations(range(WINDOW)), st.integers(0, 7), st.permutations(range(SEGMENT)))
@@ -91,7 +99,7 @@ def test_a_few_tokens_far_off_are_bad_luck_and_more_are_cheating(within, window,
     def verdict(*tokens: int) -> Verdict:
         found = torch.ones(SEGMENT)
         found[list(tokens)] = 20.0
-        return score(found, 0, BUILT_IN, "tolerant").verdict
+        return scored(found).verdict
 
     close = [WINDOW * window + token for token in within]
     assert verdict(*close[: BUILT_IN.outliers]) == Verdict.PASS
@@ -99,9 +107,28 @@ def test_a_few_tokens_far_off_are_bad_luck_and_more_are_cheating(within, window,
     assert verdict(*anywhere[: BUILT_IN.segment_outliers + 1]) == Verdict.FAIL
 
 
+@given(st.integers(1, 40), st.integers(1, 20))
+def test_tokens_count_as_far_as_they_are_different(directions, repeats):
+    assert independent(torch.eye(directions).repeat(repeats, 1)) == pytest.approx(directions)
+    assert independent(3 * torch.ones(repeats, 5)) == pytest.approx(1)
+    assert independent(torch.zeros(repeats, 5)) == repeats
+
+
+def test_one_tokens_bad_luck_repeated_for_ever_convicts_nobody():
+    """And a tenth of a segment that is all alike neither; the same ratios from different tokens do."""
+    found, alike = torch.full((SEGMENT,), 8.0), torch.ones(SEGMENT, 64)
+    judgement = score(found, alike, 0, BUILT_IN, "tolerant")
+    assert judgement.verdict == Verdict.PASS and "too alike" in judgement.reason
+    assert accumulate(Accumulated(), judgement, BUILT_IN) == Accumulated()
+    assert scored(found).verdict == Verdict.FAIL
+    found, mixed = torch.ones(SEGMENT), torch.eye(SEGMENT)
+    found[::8], mixed[::8] = 8.0, mixed[0]
+    assert score(found, mixed, 0, BUILT_IN, "tolerant").verdict == Verdict.PASS
+
+
 @given(tokens=st.integers(1, SEGMENT), first=st.integers(0, 1000))
 def test_windows_cover_a_segment_once_and_none_is_short_but_the_only_one(tokens, first):
-    windows = score(torch.ones(tokens), first, BUILT_IN, "tolerant").windows
+    windows = scored(torch.ones(tokens), first).windows
     covered = [position for one in windows for position in range(one.position, one.position + one.count)]
     assert covered == list(range(first, first + tokens))
     assert all(WINDOW <= one.count < 2 * WINDOW for one in windows) or (len(windows) == 1 and tokens < 2 * WINDOW)
@@ -253,6 +280,20 @@ def test_a_segment_convicts_every_cheat_but_for_int8_weights_which_are_suspect(d
             assert from_outputs == Verdict.SUSPECT, variant.name
         else:
             assert (from_outputs, from_sketch) == (Verdict.FAIL, Verdict.FAIL), variant.name
+
+
+def test_a_client_that_repeats_one_token_for_ever_gets_nobody_convicted(demo_checkpoint):
+    """Of 30 tokens, one or two make some honest kernel several times as wrong as another, in every position alike."""
+    embedded = ModelEnds.load(demo_checkpoint, torch.float32).embed(range(1000, 4000, 100)).to(BF16)
+    announced, own = peer_and_auditor(demo_checkpoint, "none")
+    plain = announced.load(Products(PlainProduct, BF16))
+    most = 0.0
+    for row in embedded:
+        x = row.repeat(WINDOW, 1)
+        judgement = judge(x, prefill(plain, x), own, 0, BUILT_IN)
+        assert judgement.verdict == Verdict.PASS
+        most = max(most, judgement.statistic)
+    assert most > BUILT_IN.suspect, "else nothing was tried"
 
 
 @needs_kernels

@@ -9,6 +9,10 @@ own low-precision run has on that very token:
 It is about 1 for an honest peer, whatever the model, the range of blocks and the size of the activations. The distance
 is to the line, not to the reference, because what an honest peer's rounding has in common with the auditor's should not
 count against it: this brings honest kernels closer together, and cheaper weights no closer to them.
+
+Tokens are evidence only as far as they are different. A session that repeats one token for ever repeats its rounding,
+too, and where that was unlucky an honest peer is off by eight times, in every token. So tokens are counted by how many
+directions the auditor's own rounding takes over them (`independent`).
 """
 
 import enum
@@ -31,6 +35,7 @@ SEGMENT = 256  # tokens that are audited together
 FLOAT32_ERROR = 1e-4 / 3
 
 _ENOUGH = 16  # tokens whose median says something
+_DIFFERENT = 8.0  # as many of them independent; measured in text: at least 16 of a window, 26 of a segment
 
 
 class Verdict(enum.IntEnum):
@@ -65,13 +70,13 @@ class Score:
 
     position, count: the tokens
     median:   of their ratios
-    outliers: how many exceed `Thresholds.outlier`
+    outliers: how many exceed `Thresholds.outlier`, counted as far as they are independent
     """
 
     position: int
     count: int
     median: float
-    outliers: int
+    outliers: float
     verdict: Verdict
 
 
@@ -83,6 +88,7 @@ class Judgement:
     statistic: the segment's median ratio; of "exact" the number of tokens that differ
     reason:    one plain sentence
     windows:   what each window came to; none for "exact", and where the output cannot even be compared
+    different: how many independent tokens it rests on
     """
 
     verdict: Verdict
@@ -90,6 +96,7 @@ class Judgement:
     statistic: float
     reason: str
     windows: tuple[Score, ...] = ()
+    different: float = 0.0
 
 
 def judge(
@@ -107,7 +114,8 @@ def judge(
     if numerics_id and numerics_id == recompute.numerics_id:
         return _judge_exactly(y, recompute.exact(x)[first:].to(y.dtype))
     reference, noise = recompute.reference(x)[first:], recompute.noise(x)[first:]
-    return score(ratios(x[first:], y, reference, noise), first, thresholds, "tolerant")
+    found = ratios(x[first:], y, reference, noise)
+    return score(found, rounding(reference, noise, y.dtype), first, thresholds, "tolerant")
 
 
 def judge_sketches(
@@ -127,17 +135,14 @@ def judge_sketches(
     if given != expected:
         return _failed("sketch", f"the sketches are of {given} tokens, not {expected}")
     reference, noise = recompute.reference(x)[first:], recompute.noise(x)[first:]
-    return score(sketch_ratios(x[first:], sketches, reference, noise, wire_dtype), first, thresholds, "sketch")
+    found = sketch_ratios(x[first:], sketches, reference, noise, wire_dtype)
+    return score(found, rounding(reference, noise, wire_dtype), first, thresholds, "sketch")
 
 
 def accumulate(state: Accumulated, judgement: Judgement, thresholds: Thresholds) -> Accumulated:
-    """A peer's audits after this one more, if it says anything on how far the peer is off.
-
-    Only for audits of text that the auditor chose: whoever may choose the inputs can repeat one row for ever, and with
-    it one token's bad luck (measured: a median of up to 1.26 for an honest peer).
-    """
+    """A peer's audits after this one more, if it says anything on how far the peer is off."""
     tokens = sum(window.count for window in judgement.windows)
-    if tokens < WINDOW:
+    if tokens < WINDOW or judgement.different < _DIFFERENT:
         return state
     deviation = thresholds.deviation * math.sqrt(max(SEGMENT / tokens, 1.0))  # fewer tokens say less
     return state.plus(math.log(max(judgement.statistic, 1e-9)), thresholds.mean, deviation)
@@ -175,20 +180,37 @@ def sketch_ratios(
     return _relative(torch.cat(errors) / _median_norm(k), x.float(), reference, rounded, wire_dtype)
 
 
-def score(found: Tensor, first: int, thresholds: Thresholds, method: str) -> Judgement:
-    """The verdict on a segment with these ratios, [tokens]; `first` is its position."""
+def rounding(reference: Tensor, noise: Tensor, wire_dtype: torch.dtype) -> Tensor:
+    """[tokens, hidden_size]: by what the auditor's own rounding, and the wire's, changes the result."""
+    return (noise.to(wire_dtype).float() - reference).nan_to_num(0.0, 0.0, 0.0)
+
+
+def independent(rows: Tensor) -> float:
+    """How many of the rows [n, hidden_size] are independent: n where all are orthogonal, 1 where all are parallel.
+    (The participation ratio of their correlations, n^2 / sum of squares.)"""
+    units = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    correlations = (units @ units.T).fill_diagonal_(1.0)
+    return len(rows) ** 2 / max(float(correlations.square().sum()), 1.0)
+
+
+def score(found: Tensor, rounding: Tensor, first: int, thresholds: Thresholds, method: str) -> Judgement:
+    """The verdict on a segment with these ratios, [tokens], and this rounding, [tokens, hidden_size]; `first` is its
+    position."""
     if not found.isfinite().all():
         return _failed(method, f"the output has NaN or infinity in {int((~found.isfinite()).sum())} tokens")
-    windows = tuple(_window(found[part], first + part.start, thresholds) for part in _windows(len(found)))
-    median, outliers = float(found.median()), sum(window.outliers for window in windows)
+    parts = list(_windows(len(found)))
+    windows = tuple(_window(found[part], rounding[part], first + part.start, thresholds) for part in parts)
+    median, outliers, different = float(found.median()), _outliers(found, rounding, thresholds), independent(rounding)
     verdict = max(window.verdict for window in windows)
-    if len(found) >= WINDOW and median > _limit(len(found), thresholds):
+    if len(found) >= WINDOW and different >= _DIFFERENT and median > _limit(len(found), thresholds):
         verdict = max(verdict, Verdict.SUSPECT)
     if outliers > thresholds.segment_outliers:
         verdict = Verdict.FAIL
-    large = f"in {outliers} of {len(found)} tokens over {thresholds.outlier:g} times"
+    large = f"in {int((found > thresholds.outlier).sum())} of {len(found)} tokens over {thresholds.outlier:g} times"
     reason = f"the error is {median:.2f} times an honest peer's, {large}"
-    return Judgement(verdict, method, median, reason, windows)
+    if different < _DIFFERENT:
+        reason += f"; the tokens are too alike to say more (as {different:.1f} different ones)"
+    return Judgement(verdict, method, median, reason, windows, different)
 
 
 def _judge_exactly(y: Tensor, recomputed: Tensor) -> Judgement:
@@ -239,12 +261,17 @@ def _windows(count: int) -> Iterator[slice]:
         yield slice(start, count if start == last else start + WINDOW)
 
 
-def _window(found: Tensor, position: int, thresholds: Thresholds) -> Score:
-    median = float(found.median())
-    outliers = int((found > thresholds.outlier).sum())
+def _window(found: Tensor, rounding: Tensor, position: int, thresholds: Thresholds) -> Score:
+    median, outliers = float(found.median()), _outliers(found, rounding, thresholds)
+    telling = len(found) >= _ENOUGH and independent(rounding) >= _DIFFERENT
     verdict = Verdict.PASS
-    if len(found) >= _ENOUGH and median > thresholds.suspect:
+    if telling and median > thresholds.suspect:
         verdict = Verdict.SUSPECT
-    if outliers > thresholds.outliers or (len(found) >= _ENOUGH and median > thresholds.fail):
+    if outliers > thresholds.outliers or (telling and median > thresholds.fail):
         verdict = Verdict.FAIL
     return Score(position, len(found), median, outliers, verdict)
+
+
+def _outliers(found: Tensor, rounding: Tensor, thresholds: Thresholds) -> float:
+    far = found > thresholds.outlier
+    return independent(rounding[far]) if far.any() else 0.0

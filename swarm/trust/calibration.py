@@ -34,6 +34,7 @@ WIRES = (torch.float32, torch.bfloat16, torch.float16)
 # How far beyond the worst honest measurement the lines are drawn.
 _WINDOW_MARGIN, _SEGMENT_MARGIN = 1.15, 1.08
 _MORE_OUTLIERS = 4
+_DIFFERENT = torch.eye(SEGMENT)  # rounding of tokens that have nothing in common, as text has little
 _MEAN_MARGIN, _DEVIATION_MARGIN = 0.03, 2.0
 
 
@@ -110,7 +111,8 @@ def _ratios(variant: Variant, segments: Sequence[Segment]) -> Iterator[Tensor]:
 
 def choose(measured: Sequence[Measured], provenance: Provenance) -> Thresholds:
     """Lines beyond everything honest, by a margin; never tighter than what other models needed."""
-    judged = [[score(found, 0, BUILT_IN, "tolerant") for found in one.found] for one in measured if one.is_honest]
+    good = [one for one in measured if one.is_honest]
+    judged = [[score(found, _DIFFERENT, 0, BUILT_IN, "tolerant") for found in one.found] for one in good]
     segments = [judgement for one in judged for judgement in one]
     windows = [window for judgement in segments for window in judgement.windows]
     medians = [[judgement.statistic for judgement in one] for one in judged]
@@ -121,7 +123,7 @@ def choose(measured: Sequence[Measured], provenance: Provenance) -> Thresholds:
         suspect=suspect,
         fail=max(BUILT_IN.fail, _up(2 * suspect)),
         outlier=BUILT_IN.outlier,
-        outliers=max(BUILT_IN.outliers, _MORE_OUTLIERS + max(window.outliers for window in windows)),
+        outliers=max(BUILT_IN.outliers, _MORE_OUTLIERS + round(max(window.outliers for window in windows))),
         segment_outliers=max(BUILT_IN.segment_outliers, _MORE_OUTLIERS + max(map(_outliers, segments))),
         segment=_up(max(1.1, _SEGMENT_MARGIN * max(map(max, medians)))),
         mean=_up(max(0.0, *map(statistics.fmean, logs)) + _MEAN_MARGIN),
@@ -131,7 +133,7 @@ def choose(measured: Sequence[Measured], provenance: Provenance) -> Thresholds:
 
 
 def _outliers(judgement: Judgement) -> int:
-    return sum(window.outliers for window in judgement.windows)
+    return round(sum(window.outliers for window in judgement.windows))
 
 
 def _up(value: float) -> float:
@@ -144,7 +146,7 @@ def summarise(measured: Sequence[Measured], thresholds: Thresholds) -> list[dict
     rows = []
     for name in dict.fromkeys(one.name for one in measured):
         ours = [one for one in measured if one.name == name]
-        judged = [score(found, 0, thresholds, "tolerant") for one in ours for found in one.found]
+        judged = [score(found, _DIFFERENT, 0, thresholds, "tolerant") for one in ours for found in one.found]
         windows = [window.median for judgement in judged for window in judgement.windows]
         count = len(judged)
         verdicts = {verdict: sum(judgement.verdict == verdict for judgement in judged) for verdict in Verdict}
