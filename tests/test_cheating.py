@@ -130,6 +130,7 @@ def test_fully_verified_text_is_the_honest_one_and_the_chain_goes_around_the_che
         assert again.text == honest.text
 
 
+@pytest.mark.slow
 def test_one_honest_replica_is_enough_for_a_client_that_can_decide_a_dispute(local, cheat, home):
     ends, middle = peer_ids(local)
     with swarm.Client("demo", local.peers, trusted=[*ends, cheat, middle[0]], audit_rate=1.0) as client:
@@ -139,6 +140,7 @@ def test_one_honest_replica_is_enough_for_a_client_that_can_decide_a_dispute(loc
         assert book.is_shunned(cheat) and not book.is_shunned(middle[0])
 
 
+@pytest.mark.slow
 def test_a_panel_gives_a_proof_that_others_hear_of_and_believe_as_far_as_they_know_the_witnesses(
     local, cheat, home, monkeypatch
 ):
@@ -163,6 +165,7 @@ def test_a_panel_gives_a_proof_that_others_hear_of_and_believe_as_far_as_they_kn
             assert standing(cheat).audit_rate == 1.0  # whom somebody accuses is looked at every time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [8, 1])
 def test_who_breaks_off_when_it_is_asked_passes_no_check_and_costs_no_token(local, cheat, home, tokens):
     """Of a single token everything is signed when it is there, and who breaks off then has withheld no receipt."""

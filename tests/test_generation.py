@@ -54,7 +54,12 @@ def generate_with(model, prompts: list[list[int]]) -> list[list[int]]:
     return out[:, longest:].tolist()
 
 
-@pytest.fixture(scope="module", params=CHAINS, ids=lambda name: f"chain-{name}")
+SLOW = {1: pytest.mark.slow, 2: (), 3: (), 5: pytest.mark.slow}
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=SLOW[name], id=f"chain-{name}") for name in CHAINS]
+)
 def local(request) -> swarm.LocalSwarm:
     with swarm.LocalSwarm("demo", CHAINS[request.param], dtype="float32", threads=1) as local:
         yield local
