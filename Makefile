@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all lint format bench survival llama-cpp proto clean help
+.PHONY: demo test test-all lint format bench trust survival llama-cpp proto clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -46,6 +46,11 @@ bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/tokens_per_second.py
 	$(RUN) benchmarks/pipelining.py
 	$(RUN) benchmarks/wan.py
+	$(RUN) benchmarks/receipts.py
+
+trust: $(VENV)/.ready-dev  ## what audits find and do not find (two hours), and 100,000 mutated messages
+	$(RUN) benchmarks/verification.py
+	$(RUN) benchmarks/fuzz_trust.py
 
 survival: $(VENV)/.ready-dev  ## servers that die, hang and leave: a thousand trials (two hours), and a soak of ten minutes
 	$(RUN) benchmarks/survival.py
