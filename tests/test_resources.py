@@ -62,7 +62,7 @@ def test_peers_and_clients_hold_only_their_part(demo_checkpoint: Checkpoint, tin
     print(f"server {(demo_server - tiny_server) / ten_blocks:.2f} times its tensors over {tiny_server / 2**20:.0f} MiB")
     print(f"client {(demo_client - tiny_client) / ends:.2f} times its tensors over {tiny_client / 2**20:.0f} MiB")
     assert tiny_server < 600 * 2**20  # the interpreter and its libraries, and none of the unused pages' 1 GiB
-    assert demo_server - tiny_server <= 1.3 * ten_blocks
+    assert demo_server - tiny_server <= 1.35 * ten_blocks  # what it sent is kept for audits
     assert demo_client - tiny_client <= 1.3 * ends
 
 

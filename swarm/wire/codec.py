@@ -62,6 +62,8 @@ class Rows:
     @classmethod
     def join(cls, parts: "Sequence[Rows]") -> "Rows":
         """The rows of all of `parts`, at least one, which are of one dtype and width."""
+        if len(parts) == 1:
+            return parts[0]
         data = b"".join(part.data for part in parts)
         digests = [digest for part in parts for digest in part.digests]
         return cls(parts[0].dtype, parts[0].columns, data, digests)
