@@ -84,8 +84,7 @@ class LocalJudge:
 
 
 class PeerJudges:
-    """Other peers, each asked by an ordinary session of one hop: it cannot tell that it audits, and its receipts are
-    its signed result."""
+    """Other peers, each asked by an ordinary session of one hop, whose receipts are its signed result."""
 
     def __init__(self, view: SwarmView, checkpoint: Checkpoint, limits: ClientLimits):
         self._view, self._checkpoint, self._limits = view, checkpoint, limits
