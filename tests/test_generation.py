@@ -54,7 +54,7 @@ def generate_with(model, prompts: list[list[int]]) -> list[list[int]]:
     return out[:, longest:].tolist()
 
 
-SLOW = {1: pytest.mark.slow, 2: (), 3: (), 5: pytest.mark.slow}
+SLOW = {1: pytest.mark.slow, 2: pytest.mark.slow, 3: (), 5: pytest.mark.slow}
 
 
 @pytest.fixture(
