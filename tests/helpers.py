@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import swarm
 from swarm.client.background import wait
+from swarm.route.directory import Directory
 from swarm.route.record import PeerInfo
 from swarm.wire import messages_pb2 as pb
 
@@ -50,3 +51,16 @@ def pages_in_use(client: swarm.Client) -> int:
 def in_background(work: Callable[[], object]):
     """Start `work` in a thread; the future has its result."""
     return ThreadPoolExecutor(1).submit(work)
+
+
+class TwoNodes:
+    """A directory with a second node that joined through the first."""
+
+    async def __aenter__(self) -> tuple[Directory, Directory]:
+        self.first = await Directory.join()
+        self.second = await Directory.join(await self.first.addresses())
+        return self.first, self.second
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.second.leave()
+        await self.first.leave()

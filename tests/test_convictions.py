@@ -13,6 +13,7 @@ from hivemind.dht.node import DHTNode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import TwoNodes
 from swarm.client.docket import MAX_PER_ACCUSED, Docket
 from swarm.client.options import Terms
 from swarm.client.view import SwarmView
@@ -140,19 +141,6 @@ def test_no_bytes_crash_the_verifier(data):
 
 
 # --- in the DHT ------------------------------------------------------------------------------------------------------
-
-
-class TwoNodes:
-    """A directory with a second node that joined through the first."""
-
-    async def __aenter__(self) -> tuple[Directory, Directory]:
-        self.first = await Directory.join()
-        self.second = await Directory.join(await self.first.addresses())
-        return self.first, self.second
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self.second.leave()
-        await self.first.leave()
 
 
 def test_an_accusation_is_heard_by_others_for_its_own_model_until_it_expires():

@@ -20,6 +20,7 @@ from swarm.client.hop_stream import HopFailed
 from swarm.client.session import Session
 from swarm.client.weights import KnownWeights
 from swarm.errors import InvalidRequest, ModelError, RevisionMismatch
+from swarm.merkle import merkle_root
 from swarm.model import digest_cache, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import BlockId, block_digest, weights_root
@@ -28,7 +29,6 @@ from swarm.route.record import PeerInfo
 from swarm.route.route import Hop
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
-from swarm.wire.merkle import merkle_root
 
 NUM_BLOCKS = 4
 CHANGED = 2  # the block of which the copy differs

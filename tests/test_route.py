@@ -10,6 +10,7 @@ from hivemind.dht.node import DHTNode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import TwoNodes
 from swarm.errors import AddressInUse, InvalidRequest, NoRoute, PeerUnreachable
 from swarm.route import record as records
 from swarm.route.directory import Directory
@@ -102,19 +103,6 @@ def test_no_bytes_crash_the_verifier(data):
 
 
 # --- the directory ---------------------------------------------------------------------------------------------------
-
-
-class TwoNodes:
-    """A directory with a second node that joined through the first."""
-
-    async def __aenter__(self) -> tuple[Directory, Directory]:
-        self.first = await Directory.join()
-        self.second = await Directory.join(await self.first.addresses())
-        return self.first, self.second
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self.second.leave()
-        await self.first.leave()
 
 
 def test_a_record_is_found_by_others_until_its_peer_says_goodbye():

@@ -70,7 +70,7 @@ class Auditing:
         new = session.receipts.new_faults()
         generation.faults += new
         for fault in new:
-            self._start(self._consequences.of_fault(fault))
+            self._consequences.of_fault(fault)
         return new
 
     def can_audit(self, peer: PeerInfo, sensitive: bool) -> bool:

@@ -221,7 +221,7 @@ def _receipt_terms(hop: Hop, request: pb.Open) -> Terms:
         start=request.start,
         stop=request.stop,
         weights=request.weights or NOTHING,
-        format=f"{hop.peer.quant}/{hop.peer.dtype}",
+        format=hop.peer.format,
         numerics_id=hop.peer.numerics_id,
         wire_dtype=request.wire_dtype,
         quote=request.quote or NOTHING,

@@ -49,13 +49,13 @@ class Consequences:
         log = logger.info if audit.verdict == Verdict.PASS else logger.warning
         log("audit of %s", audit)
 
-    async def of_fault(self, fault: Fault) -> None:
+    def of_fault(self, fault: Fault) -> None:
         logger.warning("%s", fault)
         self.book.observe(fault.peer_id, Event.FAULT)
         if fault.kind in _PROOFS:
-            await self.convict(Proof.of(_PROOFS[fault.kind], fault.evidence))
+            self.convict(Proof.of(_PROOFS[fault.kind], fault.evidence))
 
-    async def convict(self, proof: Proof) -> None:
+    def convict(self, proof: Proof) -> None:
         """Have nothing to do with a peer any more, and tell everybody why."""
         data = proof.encode()
         self.book.convict(proof.accused, proof.kind, data)

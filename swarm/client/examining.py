@@ -158,7 +158,7 @@ class Examiner:
         found = proofs.outvoted([accused, auditor, *(answer[index] for answer in answers if answer)])
         for proof in found:
             if proof.accused == liar or (liar is None and self._consequences.believes(proof)):
-                await self._consequences.convict(proof)
+                self._consequences.convict(proof)
             elif liar is None and proof.accused != accused.peer_id:
                 self._book.observe(proof.accused, Event.AUDIT_FAILED)
         if not found:

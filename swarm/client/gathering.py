@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from swarm.client.chain import Chain
 from swarm.client.hop_stream import HopStream
 from swarm.errors import InvalidRequest
+from swarm.merkle import merkle_root
 from swarm.trust.case import Case
 from swarm.trust.checking import FaultKind
 from swarm.trust.receipts import SignedReceipt
 from swarm.wire import codec
 from swarm.wire.codec import Rows
-from swarm.wire.merkle import merkle_root
 from swarm.wire.transport import MAX_STEP_TOKENS
 
 logger = logging.getLogger(__name__)

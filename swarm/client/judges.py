@@ -100,7 +100,7 @@ class PeerJudges:
             peer.peer_id: peer
             for peer in usable
             if peer.numerics_id == terms.numerics_id != ""
-            and f"{peer.quant}/{peer.dtype}" == terms.format
+            and peer.format == terms.format
             and peer.start <= terms.start < terms.stop <= peer.stop
         }
 

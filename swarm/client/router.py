@@ -136,8 +136,8 @@ class Router:
         been; if there is none, among all."""
         usable = self.view.usable(avoid)
         alike = [
-            [peer for peer in usable if _format(peer) == _format(lost) and peer.numerics_id == lost.numerics_id],
-            [peer for peer in usable if _format(peer) == _format(lost)],
+            [peer for peer in usable if peer.format == lost.format and peer.numerics_id == lost.numerics_id],
+            [peer for peer in usable if peer.format == lost.format],
         ]
         for peers in alike:
             try:
@@ -167,7 +167,3 @@ class Router:
         self.view.estimates.observe(claims, links_s, step_s, now_s)
         for peer_id, _ in claims:
             self.view.book.observe_speed(peer_id, self.view.estimates.evidence(peer_id, now_s))
-
-
-def _format(peer: PeerInfo) -> tuple[str, str]:
-    return peer.dtype, peer.quant

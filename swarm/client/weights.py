@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from swarm.errors import InvalidRequest
+from swarm.merkle import DIGEST_BYTES
 from swarm.model.identity import weights_root
 from swarm.route.record import PeerInfo
-from swarm.wire.merkle import DIGEST_BYTES
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ import msgpack
 from google.protobuf.message import DecodeError
 
 from swarm.errors import InvalidRequest
-from swarm.route.record import CLOCK_SKEW_S, MAX_LIFE_S
+from swarm.merkle import DIGEST_BYTES
+from swarm.route.record import check_times
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity, signer_of
-from swarm.wire.merkle import DIGEST_BYTES
 from swarm.wire.tls import MAX_CERTIFICATE_BYTES
 
 VERSION = 1
@@ -94,7 +94,8 @@ def verify(data: bytes, now_s: float | None = None) -> Conviction:
     except DecodeError as error:
         raise InvalidRequest("a conviction that is not a SignedRecord message") from error
     conviction = _parse(signed.payload)
-    _check_times(conviction, time.time() if now_s is None else now_s)
+    now_s = time.time() if now_s is None else now_s
+    check_times(conviction.issued_ms, conviction.expires_ms, now_s, "a conviction")
     if signer_of(_DOMAIN, signed.payload, signed.signature) != conviction.announcer:
         raise InvalidRequest(f"a conviction that {conviction.announcer} has not signed")
     return conviction
@@ -136,14 +137,3 @@ def _bundle(digest: bytes, nbytes: int, holder: bytes) -> Bundle:
     if not 0 < len(endpoint.certificate) <= MAX_CERTIFICATE_BYTES:
         raise InvalidRequest("a conviction whose evidence is held by a peer without a certificate")
     return Bundle(digest, nbytes, endpoint)
-
-
-def _check_times(conviction: Conviction, now_s: float) -> None:
-    now_ms = int(now_s * 1000)
-    if conviction.expires_ms <= now_ms:
-        raise InvalidRequest("a conviction that has expired")
-    if conviction.issued_ms > now_ms + CLOCK_SKEW_S * 1000:
-        raise InvalidRequest("a conviction from the future; check the clocks of both machines")
-    if conviction.expires_ms - conviction.issued_ms > MAX_LIFE_S * 1000:
-        raise InvalidRequest(f"a conviction that wants to live longer than {MAX_LIFE_S} s")
-

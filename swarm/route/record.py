@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from swarm.errors import InvalidRequest
+from swarm.merkle import DIGEST_BYTES
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.trust.attestation import MAX_EVIDENCE_BYTES, Facts
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity, signer_of
-from swarm.wire.merkle import DIGEST_BYTES
 from swarm.wire.tls import MAX_CERTIFICATE_BYTES
 
 VERSION = 1
@@ -80,6 +80,11 @@ class PeerInfo:
     def blocks(self) -> tuple[int, int]:
         return self.start, self.stop
 
+    @property
+    def format(self) -> str:
+        """Of weights and of activations, as receipts name it: "int4/bfloat16"."""
+        return f"{self.quant}/{self.dtype}"
+
 
 def sign(record: pb.PeerRecord, identity: Identity) -> bytes:
     """The bytes of `record` signed by `identity`, as they go into the directory."""
@@ -101,7 +106,8 @@ def verify(data: bytes, now_s: float | None = None) -> PeerInfo:
     except DecodeError as error:
         raise InvalidRequest("a directory record that is not a SignedRecord message") from error
     _check_fields(record)
-    _check_times(record, time.time() if now_s is None else now_s)
+    now_s = time.time() if now_s is None else now_s
+    check_times(record.issued_ms, record.expires_ms, now_s, "a directory record")
     if signer_of(_DOMAIN, signed.payload, signed.signature) != record.peer_id:
         raise InvalidRequest(f"a directory record for {record.peer_id} that is not signed with that peer's key")
     return PeerInfo.of(record, hashlib.sha256(signed.payload).digest())
@@ -160,11 +166,13 @@ def _check_fields(record: pb.PeerRecord) -> None:
         raise InvalidRequest("a directory record without a certificate, or with an oversized one")
 
 
-def _check_times(record: pb.PeerRecord, now_s: float) -> None:
+def check_times(issued_ms: int, expires_ms: int, now_s: float, what: str) -> None:
+    """Raises InvalidRequest for what is signed for a time that is over, has not come, or is too long. what: for the
+    message, "a directory record"."""
     now_ms = int(now_s * 1000)
-    if record.expires_ms <= now_ms:
-        raise InvalidRequest("a directory record that has expired")
-    if record.issued_ms > now_ms + CLOCK_SKEW_S * 1000:
-        raise InvalidRequest("a directory record from the future; check the clocks of both machines")
-    if record.expires_ms - record.issued_ms > MAX_LIFE_S * 1000:
-        raise InvalidRequest(f"a directory record that wants to live longer than {MAX_LIFE_S} s")
+    if expires_ms <= now_ms:
+        raise InvalidRequest(f"{what} that has expired")
+    if issued_ms > now_ms + CLOCK_SKEW_S * 1000:
+        raise InvalidRequest(f"{what} from the future; check the clocks of both machines")
+    if expires_ms - issued_ms > MAX_LIFE_S * 1000:
+        raise InvalidRequest(f"{what} that wants to live longer than {MAX_LIFE_S} s")

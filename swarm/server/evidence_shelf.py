@@ -18,11 +18,11 @@ from typing import BinaryIO
 import grpc
 
 from swarm.errors import InvalidRequest, PeerBusy, SwarmError
+from swarm.merkle import DIGEST_BYTES
 from swarm.server.sessions import failure
 from swarm.trust.allowance import Allowance
 from swarm.trust.evidence import Bundle
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.merkle import DIGEST_BYTES
 from swarm.wire.parcels import MAX_PARCEL_BYTES, PIECE_BYTES, TIMEOUT_S
 
 MAX_KEPT = 8

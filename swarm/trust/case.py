@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 
 from swarm.errors import InvalidRequest
+from swarm.merkle import merkle_root
 from swarm.trust.audit import Judgement, Recomputes, Verdict, judge, judge_sketches
 from swarm.trust.receipts import SignedReceipt, Terms, sketch_hash
 from swarm.trust.sketch import Sketch, parse_sketch
 from swarm.trust.thresholds import Thresholds
 from swarm.wire import codec
 from swarm.wire.codec import Rows
-from swarm.wire.merkle import merkle_root
 from swarm_kernels import QUANTS
 
 

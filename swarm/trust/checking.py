@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from swarm.errors import InvalidRequest
+from swarm.merkle import merkle_root
 from swarm.trust.receipts import (
     NOTHING,
     Receipt,
@@ -19,7 +20,6 @@ from swarm.trust.receipts import (
     is_contradiction,
     is_equivocation,
 )
-from swarm.wire.merkle import merkle_root
 
 MAX_EARLY = 64  # receipts of one hop that came before their predecessors
 MAX_FAULTS = 16  # of one peer in one session that are held against it: one who signs rubbish can sign a lot of it
@@ -144,9 +144,6 @@ class ChainReceipts:
         new, self._noted = self.faults[self._noted :], len(self.faults)
         return new
 
-    def digests_sent(self, position: int, count: int) -> list[bytes]:
-        return self._sent[position : position + count]
-
     def got(self, hop: HopReceipts, receipt: Receipt) -> dict[int, bytes]:
         """Digests of those outputs of a receipt that the client got from this hop, by position."""
         found = {}
@@ -237,7 +234,7 @@ class ChainReceipts:
             self.blame(one.peer_id, FaultKind.UNLINKED, evidence=evidence)
 
     def _root_sent(self, receipt: Receipt) -> bytes:
-        return merkle_root(self.digests_sent(receipt.position, receipt.count))
+        return merkle_root(self._sent[receipt.position : receipt.stop_position])
 
 
 def _is_misaligned(some: set[_Chunk], others: set[_Chunk], until: int) -> bool:

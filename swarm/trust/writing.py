@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from swarm.errors import InvalidRequest
+from swarm.merkle import merkle_root
 from swarm.trust.receipts import NOTHING, Receipt, SignedReceipt, Terms, context_after, sketch_hash
 from swarm.trust.sketch import sketch, sketch_bytes
 from swarm.wire.codec import Rows
 from swarm.wire.identity import Identity
-from swarm.wire.merkle import merkle_root
 
 MAX_CHUNK = 512  # rows after which a receipt is signed though nobody asked: what is not signed yet is held in memory
 _READ_BACK = 4  # of the receipts that came along, those looked at for the previous hop's, which is normally the last
