@@ -48,12 +48,22 @@ class NoRoute(SwarmError):
     """No chain of known peers covers the model; the message names the missing blocks."""
 
 
+class PaymentRequired(SwarmError):
+    """A peer that computes no further before it is paid, or a client that may not spend as much as that costs."""
+
+
+class LedgerRefusal(InvalidRequest):
+    """An operation that a ledger's rules forbid: not covered, not authorised, stale, done before. Nothing changed."""
+
+
 class AddressInUse(SwarmError):
     """The port asked for belongs to another process."""
 
 
-_BY_NAME = {cls.__name__: cls for cls in (SwarmError, ModelError, InvalidRequest, RevisionMismatch,
-                                          PrivateSwarm, PeerBusy, PeerUnreachable, NoRoute, AddressInUse)}
+_BY_NAME = {cls.__name__: cls for cls in (
+    SwarmError, ModelError, InvalidRequest, RevisionMismatch, PrivateSwarm, PeerBusy, PeerUnreachable, NoRoute,
+    PaymentRequired, LedgerRefusal, AddressInUse,
+)}  # fmt: skip
 
 
 def from_wire(code: str, message: str) -> SwarmError:

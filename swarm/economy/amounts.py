@@ -1,0 +1,35 @@
+"""Money: whole nano-credits, never floating point."""
+
+import re
+
+from swarm.errors import InvalidRequest
+
+CREDIT = 10**9  # nano-credits
+MAX_AMOUNT = 2**62  # what a ledger may ever have minted: every sum of amounts fits a signed 64-bit integer
+
+_CREDITS = re.compile(r"(\d{1,10})(?:\.(\d{1,9}))?")
+_NANO = re.compile(r"(\d{1,19})n")
+
+
+def parse_amount(text: str) -> int:
+    """Nano-credits in "1.5" (credits) or "250n" (nano-credits). Raises InvalidRequest."""
+    if match := _NANO.fullmatch(text):
+        amount = int(match[1])
+    elif match := _CREDITS.fullmatch(text):
+        amount = int(match[1]) * CREDIT + int((match[2] or "").ljust(9, "0"))
+    else:
+        raise InvalidRequest(f"not an amount: {text!r:.40}; write credits, like 1.5, or nano-credits, like 250n")
+    return check_amount(amount)
+
+
+def format_amount(amount: int) -> str:
+    """In credits, exactly: "1.5"."""
+    sign, (whole, nano) = "-" if amount < 0 else "", divmod(abs(amount), CREDIT)
+    return f"{sign}{whole}" + (f".{nano:09}".rstrip("0") if nano else "")
+
+
+def check_amount(amount: int) -> int:
+    """`amount`, if it is one: a whole number of nano-credits from 0 to MAX_AMOUNT. Raises InvalidRequest."""
+    if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= MAX_AMOUNT:
+        raise InvalidRequest(f"an amount is a whole number of nano-credits from 0 to {MAX_AMOUNT}, not {amount!r:.40}")
+    return amount
