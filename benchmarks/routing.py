@@ -21,6 +21,7 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from common import RESULTS, machine, print_table, save_json
+from swarm.economy.quotes import Price
 from swarm.route.route import Candidate, Request
 from swarm.route.search.chains import best_chain, best_chains
 from swarm.route.search.network import Network
@@ -50,7 +51,11 @@ def candidates(peers: int, blocks: int, seed: int) -> list[Candidate]:
         swarm.append(world.newcomer(swarm, number, rng))
     knowledge = Knowledge([Place(0.5, 0.5, 125e6)], blocks, 0.1, rng)
     return [
-        replace(knowledge.candidate(0, peer, 0.0), queue_s=rng.expovariate(100), price=rng.uniform(0.5, 2.0))
+        replace(
+            knowledge.candidate(0, peer, 0.0),
+            queue_s=rng.expovariate(100),
+            price=Price(rng.randint(25, 100), rng.randint(500, 2000)),
+        )
         for peer in swarm
     ]
 
@@ -64,8 +69,8 @@ def search_times(peers: int, blocks: int, repeats: int) -> dict[str, object]:
         spent, best = milliseconds(lambda network=network: best_chain(network, blocks, REQUEST))
         times["best ms"].append(spent)
         times["best two ms"].append(milliseconds(lambda network=network: best_chains(network, blocks, REQUEST))[0])
-        cheap = best_chain(network, blocks, replace(REQUEST, seconds_per_price=1e6))
-        capped = replace(REQUEST, max_price=(best.price + cheap.price) / 2)
+        cheap = best_chain(network, blocks, replace(REQUEST, seconds_per_price=1e3))
+        capped = replace(REQUEST, max_price=(best.price + cheap.price) // 2)
         spent, _ = milliseconds(lambda network=network, capped=capped: best_chain(network, blocks, capped))
         times["max price ms"].append(spent)
     medians = {name: statistics.median(values) for name, values in times.items()}

@@ -130,10 +130,10 @@ class Shifted:
 class CheatingWriter(ReceiptWriter):
     """Signs something else than it should."""
 
-    def record(self, position: int, inputs: Rows, outputs: Rows) -> None:
+    def record(self, position: int, inputs: Rows, outputs: Rows, prompt: bool = False) -> None:
         if cheat() == "wrong-inputs":
             inputs = spoiled(inputs)
-        super().record(position, inputs, outputs)
+        super().record(position, inputs, outputs, prompt)
         if cheat() == "odd-chunks":
             self.seal()
 

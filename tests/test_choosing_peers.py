@@ -123,7 +123,7 @@ def full_record(identity: Identity, evidence: bytes) -> pb.PeerRecord:
     """As large as a record of the demo model gets."""
     endpoint = pb.Endpoint(peer_id=identity.peer_id, host="h" * 60, port=65535, certificate=bytes(400))
     links = {Identity().peer_id: Link(0.1, 1e9) for _ in range(records.MAX_LINKS)}
-    costs = PeerCosts(decode_s=(1.0,) * len(BATCHES), prefill_s=1.0, queue_s=1.0, price=1.0, started_ms=2**41,
+    costs = PeerCosts(decode_s=(1.0,) * len(BATCHES), prefill_s=1.0, queue_s=1.0, started_ms=2**41,
                       links=links)  # fmt: skip
     now_ms = 1_800_000_000_000
     return pb.PeerRecord(
@@ -160,7 +160,7 @@ def test_facts_differ_where_anything_that_evidence_should_cover_differs():
     digests.add(Facts.of(record).digest())
     assert len(digests) == len(changes) + 2
     record.load.sessions += 1  # changes by the second
-    record.costs.price += 1
+    record.quote.decode += 1
     assert Facts.of(record).digest() in digests
 
 

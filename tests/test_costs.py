@@ -4,11 +4,13 @@ import math
 import random
 import statistics
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.economy.quotes import Price, Quote
 from swarm.errors import InvalidRequest
 from swarm.route import record as records
 from swarm.route.costs import BATCHES, DEFAULT_BLOCK_S, Link, PeerCosts
@@ -74,18 +76,18 @@ def links(count: int) -> dict[str, Link]:
 
 
 def test_a_record_says_what_its_peer_measured():
-    costs = PeerCosts((0.5, 0.75), 0.125, 0.25, 2.0, 1234, {"neighbour": Link(0.5, 1e6)})
+    costs = PeerCosts((0.5, 0.75), 0.125, 0.25, 1234, {"neighbour": Link(0.5, 1e6)})
     assert records.verify(signed(records.costs_message(costs))).costs == costs
 
 
 def test_a_record_with_all_its_links_is_not_too_large():
-    costs = PeerCosts((0.1,) * len(BATCHES), 0.1, 0.1, 0.1, 2**41, links(40))
+    costs = PeerCosts((0.1,) * len(BATCHES), 0.1, 0.1, 2**41, links(40))
     info = records.verify(signed(records.costs_message(costs), bytes(MAX_CERTIFICATE_BYTES)))
     assert list(info.costs.links) == list(links(records.MAX_LINKS))
 
 
 def hostile(**changes: object) -> pb.Costs:
-    costs = records.costs_message(PeerCosts((0.1, 0.1), 0.1, 0.1, 0.1, 1, links(1)))
+    costs = records.costs_message(PeerCosts((0.1, 0.1), 0.1, 0.1, 1, links(1)))
     for name, value in changes.items():
         if name == "decode_us":
             costs.decode_us[:] = value
@@ -106,8 +108,6 @@ HOSTILE = {
     "endless": hostile(decode_us=[math.inf]),
     "negative": hostile(decode_us=[-1.0]),
     "negative wait": hostile(queue_us=-1.0),
-    "negative price": hostile(price=-1.0),
-    "price of infinity": hostile(price=math.inf),
     "negative round trip": hostile(round_trip_us=-1.0),
     "infinite bandwidth": hostile(bytes_per_s=math.inf),
     "no bandwidth": hostile(bytes_per_s=0.0),
@@ -200,14 +200,16 @@ def test_no_claim_and_no_measurement_breaks_the_bounds(hops, links_s, measured_s
 
 
 def test_a_candidate_joins_claims_load_and_what_was_seen():
-    costs = PeerCosts(decode_s=(1.0, 1.5, 2.5, 3.0, 4.0), prefill_s=0.25, queue_s=0.5, price=7.0)
+    costs = PeerCosts(decode_s=(1.0, 1.5, 2.5, 3.0, 4.0), prefill_s=0.25, queue_s=0.5)
     busy = pb.Load(decoding=3, queued_tokens=43)
     world = World(0)
-    candidate = world.estimates.candidate(peer("x", costs), NOW_S, {"x": Link(0.2, 1e6)}, busy)
-    assert (candidate.decode_s, candidate.prefill_s, candidate.price) == (2.5, 0.25, 7.0)  # the fourth of a batch
+    info = replace(peer("x", costs), asks=Quote(bytes(32), price=Price(3, 7)))
+    candidate = world.estimates.candidate(info, NOW_S, {"x": Link(0.2, 1e6)}, busy)
+    assert (candidate.decode_s, candidate.prefill_s) == (2.5, 0.25)  # the fourth of a batch
+    assert candidate.price == Price(3, 7)
     assert candidate.queue_s == 40 * 0.25 * 10 / 2  # on average half of the prompt that is being computed
     assert candidate.client == Link(0.2, 1e6)
-    idle = world.estimates.candidate(peer("x", costs), NOW_S, {})
+    idle = world.estimates.candidate(replace(peer("x", costs), asks=Quote(bytes(32), price=Price(3, 7))), NOW_S, {})
     assert (idle.decode_s, idle.queue_s) == (1.0, 0.5)
     assert claimed_step_s(peer("x", costs), 10) == 10 * idle.decode_s + idle.queue_s
 
@@ -217,7 +219,7 @@ def test_what_was_seen_corrects_all_of_a_peers_times():
     estimates = Estimates()
     for _ in range(100):
         estimates.observe([("x", 0.02)], 0.0, 0.06, NOW_S)
-    candidate = estimates.candidate(peer("x", costs), NOW_S, {})
+    candidate = estimates.candidate(replace(peer("x", costs), asks=Quote(bytes(32), price=Price(3, 7))), NOW_S, {})
     figures = (candidate.decode_s / 0.001, candidate.prefill_s / 0.0005, candidate.queue_s / 0.01)
     assert figures == pytest.approx((3, 3, 3), rel=0.01)
 

@@ -32,7 +32,7 @@ def make_terms(
 
 
 def make_receipt(identity: Identity = IDENTITIES[0], **changes: object) -> Receipt:
-    values = {"terms": make_terms(identity), "index": 0, "position": 0, "count": 1, "time_ms": 1}
+    values = {"terms": make_terms(identity), "index": 0, "position": 0, "count": 1, "prefill": 0, "time_ms": 1}
     hashes = ("inputs", "context", "outputs", "sketch", "upstream", "previous")
     return Receipt(**{**values, **{name: name.encode().ljust(32) for name in hashes}, **changes})
 
@@ -51,13 +51,13 @@ def test_a_receipt_is_hashed_and_signed_as_wallets_do_it():
         bytes([1]) * 16, 2, key.address, 4, 5, bytes([6]) * 32, "int4/bfloat16", "cpu-1", 2, bytes([15]) * 32
     )  # fmt: skip
     hashes = [bytes([number]) * 32 for number in range(9, 15)]
-    receipt = Receipt(terms, 3, 7, 8, *hashes, 1_700_000_000_000)
-    assert receipt.hash.hex() == "b99474d5d81aeb5c941e2f50cbfa841e0df7d7782c141df323224c0c6907e758"
+    receipt = Receipt(terms, 3, 7, 8, 5, *hashes, 1_700_000_000_000)
+    assert receipt.hash.hex() == "d3f91fc96a0c1c99dd5cec5b522c7fb024570581b72f78e77d11a8508f9dfdfe"
     signature = receipt.sign(key).signature
     # A wallet counts the recovery id from 27.
     assert (signature[:64] + bytes([signature[64] + 27])).hex() == (
-        "f058c0bdffdb71724c11da790bd22454953f9c3c683ae094517cef74242a107a78"
-        "c0b2797ad6e9a9bbec6bfede0aab2fdbafa5ed9965c68c4894a4e5c8b082c71c"
+        "fbbf5b1ca5a0b7708808638a3f819beac3df52aef16b7d27679a04347cff14aa1a"
+        "b39bd8f7dc942b09eef16db7a2ea7c9324944d92751c1ec1d37eeb2ff028791b"
     )
 
 

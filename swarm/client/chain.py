@@ -133,13 +133,15 @@ class Chain:
         for stream in leaving:
             stream.close()
 
-    async def send(self, position: int, hidden: torch.Tensor, want: int, seal: bool = False) -> None:
+    async def send(
+        self, position: int, hidden: torch.Tensor, want: int, seal: bool = False, prompt: bool = False
+    ) -> None:
         """Send a step to the first hop. hidden: [tokens, hidden_size]. seal: every hop signs what it has computed up to
-        here. Raises HopFailed."""
+        here. prompt: it is priced as prefill. Raises HopFailed."""
         rows = codec.to_rows(hidden, self.options.wire_dtype)
         self.sent.record(position, rows.data)
         self.receipts.sent(position, rows.digests, seal)
-        step = pb.Step(position=position, count=len(rows), want=want, hidden=rows.message(), seal=seal)
+        step = pb.Step(position=position, count=len(rows), want=want, hidden=rows.message(), seal=seal, prompt=prompt)
         await self.write(0, step)
         if self.shadow:
             try:

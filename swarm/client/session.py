@@ -40,6 +40,11 @@ class _Call:
     outputs: list[torch.Tensor] = field(default_factory=list)
 
     @property
+    def prompt(self) -> bool:
+        """Whether it is priced as prefill."""
+        return len(self.hidden) > 1
+
+    @property
     def reached(self) -> int:
         """The session's first position that is not answered."""
         return self.position + self.answered
@@ -170,7 +175,7 @@ class Session:
             final = call.sent + len(rows) == len(call.hidden)
             want = call.want if final or call.want == pb.ALL else pb.NOTHING
             seal = self._is_seal_due(len(rows)) or (final and call.seal)
-            await self._chain.send(call.position + call.sent, rows, want, seal)
+            await self._chain.send(call.position + call.sent, rows, want, seal, call.prompt)
             call.sent += len(rows)
         self._check_receipts()  # now, while the hops compute
         step = await self._next_answer(call)

@@ -8,6 +8,7 @@ from swarm.wire import messages_pb2 as pb
 
 LEDGER_ID_BYTES = 32
 CREDIT_TOKENS = 64  # of unpaid work after which a server waits for its client's voucher
+MESSAGE_TOKENS = 256  # of a prompt, or of a replay: a server begins none of which it may not be paid
 MAX_PRICE = 2**40  # nano-credits per block-token: some thousand credits for one token through one block
 MAX_CREDIT_TOKENS = 2**16
 MODES = ("fixed", "market", "auction", "rewards", "contribution")
@@ -47,8 +48,9 @@ class Quote:
         return bool(self.ledger)
 
     def credit(self, price: Price, blocks: int) -> int:
-        """Nano-credits that a client may owe at most, for a session at `price` through so many of its blocks."""
-        return self.credit_tokens * max(price.prefill, price.decode) * blocks
+        """Nano-credits that a client may owe at most, for a session at `price` through so many of its blocks; never
+        less than one message of a prompt is worth."""
+        return blocks * max(self.credit_tokens * price.decode, MESSAGE_TOKENS * price.prefill)
 
     def message(self) -> pb.Quote:
         """As it travels in a directory record."""
@@ -68,3 +70,6 @@ class Quote:
         if max(prices) > MAX_PRICE or not 0 < message.credit_tokens <= MAX_CREDIT_TOKENS:
             raise InvalidRequest(f"a quote of {max(prices)} a block-token, or {message.credit_tokens} tokens of credit")
         return cls(message.ledger, message.mode, Price(*prices[:2]), Price(*prices[2:]), message.credit_tokens)
+
+
+FREE_QUOTE = Quote()  # of a peer that works for nothing

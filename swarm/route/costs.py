@@ -34,7 +34,6 @@ class PeerCosts:
     decode_s: tuple[float, ...] = ()  # of one block, for one step of a batch of BATCHES[i] sessions; (): not measured
     prefill_s: float = 0.0  # of one block, per token of a prompt; 0: not measured
     queue_s: float = 0.0  # mean wait of a step before its batch begins
-    price: float = 0.0  # for one token through one block
     started_ms: int = 0  # when the peer began to serve, Unix time; 0: not said
     links: Mapping[str, Link] = field(default_factory=dict)  # by peer id
 

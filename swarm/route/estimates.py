@@ -131,7 +131,8 @@ class Estimates:
             queue_s=factor * _queue_s(info, load),
             client=_slowed(own_links.get(info.peer_id, Link()), slowdown),
             links={other: _slowed(link, slowdown) for other, link in links.items()},
-            price=info.costs.price,
+            price=info.asks.price,
+            idle_price=info.asks.idle_price,
             hazard_per_s=self.hazard_per_s(info, now_s),
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
+from swarm.economy.quotes import FREE_QUOTE, Quote
 from swarm.errors import InvalidRequest
 from swarm.merkle import DIGEST_BYTES
 from swarm.route.costs import BATCHES, Link, PeerCosts
@@ -46,12 +47,13 @@ class PeerInfo:
     max_blocks: int = 0  # as many as it has memory for; 0: not said
     weights: bytes = b""  # root of the digests of the blocks that it serves (see model/identity.py); empty: not said
     quote: bytes = b""  # SHA-256 of the record as it was signed
+    asks: Quote = FREE_QUOTE  # the quote that this names: what it wants for its work
     facts: Facts | None = None  # what `attestation` is to be about
     attestation: bytes = b""  # for the client's verifier to judge; nothing of it is checked here
 
     @classmethod
     def of(cls, record: pb.PeerRecord, quote: bytes = b"") -> "PeerInfo":
-        """What `record` says. Raises InvalidRequest if its costs are no figures."""
+        """What `record` says. Raises InvalidRequest if its costs are no figures, or its quote no quote."""
         return cls(
             peer_id=record.peer_id,
             model=record.model,
@@ -72,6 +74,7 @@ class PeerInfo:
             max_blocks=record.max_blocks or record.stop - record.start,
             weights=record.weights,
             quote=quote,
+            asks=Quote.of(record.quote),
             facts=Facts.of(record),
             attestation=record.attestation,
         )
@@ -119,7 +122,6 @@ def costs_message(costs: PeerCosts) -> pb.Costs:
         decode_us=[seconds * 1e6 for seconds in costs.decode_s],
         prefill_us=costs.prefill_s * 1e6,
         queue_us=costs.queue_s * 1e6,
-        price=costs.price,
         started_ms=costs.started_ms,
         links=[
             pb.NeighbourLink(peer_id=peer_id, round_trip_us=link.round_trip_s * 1e6, bytes_per_s=link.bytes_per_s)
@@ -129,8 +131,8 @@ def costs_message(costs: PeerCosts) -> pb.Costs:
 
 
 def _costs(message: pb.Costs) -> PeerCosts:
-    """What a record claims, checked: a figure that is no time or no price makes the whole record invalid."""
-    times = [*message.decode_us, message.prefill_us, message.queue_us, message.price]
+    """What a record claims, checked: a figure that is no time makes the whole record invalid."""
+    times = [*message.decode_us, message.prefill_us, message.queue_us]
     times += [figure for link in message.links for figure in (link.round_trip_us, link.bytes_per_s)]
     if not all(math.isfinite(figure) and figure >= 0 for figure in times):
         raise InvalidRequest("a directory record whose costs are not numbers from 0 up")
@@ -142,7 +144,6 @@ def _costs(message: pb.Costs) -> PeerCosts:
         decode_s=tuple(figure / 1e6 for figure in message.decode_us),
         prefill_s=message.prefill_us / 1e6,
         queue_s=message.queue_us / 1e6,
-        price=message.price,
         started_ms=message.started_ms,
         links={link.peer_id: Link(link.round_trip_us / 1e6, link.bytes_per_s) for link in message.links},
     )

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from swarm.economy.quotes import FREE, Price
 from swarm.errors import InvalidRequest, NoRoute
 from swarm.route.costs import Link
 from swarm.route.record import PeerInfo
@@ -27,7 +28,8 @@ class Candidate:
     queue_s: float  # wait before a step's batch begins
     client: Link  # between the client and this peer
     links: Mapping[str, Link] = field(default_factory=dict)  # to other peers, by peer id, as far as they are measured
-    price: float = 0.0  # one token through one block
+    price: Price = FREE
+    idle_price: Price = FREE  # for batch sessions
     hazard_per_s: float = 0.0  # rate at which this peer is expected to vanish
 
 
@@ -38,8 +40,9 @@ class Request:
     prompt_tokens: int  # for a replacement: those to replay
     new_tokens: int
     token_bytes: int  # one token's activations on the wire
-    seconds_per_price: float = 0.0  # what saving one unit of price is worth
-    max_price: float | None = None  # for the whole request
+    seconds_per_price: float = 0.0  # what saving a nano-credit is worth
+    max_price: int | None = None  # for the whole request, in nano-credits
+    batch: bool = False  # at the idle price
     recovery_s: float = 1.0  # pause that a lost peer costs
     token_s: float = 0.1  # expected time per token, by which hazards are weighed
     start: int = 0  # first block
@@ -49,8 +52,13 @@ class Request:
 
     @property
     def tokens(self) -> int:
-        """That are paid for."""
+        """That are computed."""
         return self.prompt_tokens + self.new_tokens
+
+    def price_of(self, candidate: Candidate, blocks: int) -> int:
+        """Nano-credits for all of them through so many blocks of a candidate."""
+        price = candidate.idle_price if self.batch else candidate.price
+        return price.due(blocks, self.prompt_tokens, self.new_tokens)
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Chain:
     seconds: float  # everything in one figure: time, expected loss of peers, and the price at its worth in seconds
     token_s: float  # between two new tokens
     prefill_s: float  # until the prompt is through
-    price: float  # of the whole request
+    price: int  # of the whole request, in nano-credits
 
 
 def cost_chain(hops: Sequence[Hop], candidates: Mapping[str, Candidate], request: Request) -> Chain:
@@ -87,7 +95,7 @@ def cost_chain(hops: Sequence[Hop], candidates: Mapping[str, Candidate], request
     if back is not None:
         prefill_s += back.one_way_s(request.token_bytes)  # only the last position comes back
     losses = request.new_tokens * request.token_s * sum(peer.hazard_per_s for peer in peers)
-    price = request.tokens * sum(count * peer.price for count, peer in zip(blocks, peers, strict=True))
+    price = sum(request.price_of(peer, count) for count, peer in zip(blocks, peers, strict=True))
     seconds = request.new_tokens * token_s + prefill_s + losses * request.recovery_s
     return Chain(tuple(hops), seconds + request.seconds_per_price * price, token_s, prefill_s, price)
 

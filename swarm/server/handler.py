@@ -279,7 +279,7 @@ class Handler:
         """Send one computed slice on its way."""
         session, work = item.session, item.work
         rows = codec.to_rows(output, session.wire_dtype)
-        session.log.record(item.position, work.rows[item.first : item.first + item.count], rows)
+        session.log.record(item.position, work.rows[item.first : item.first + item.count], rows, work.prompt)
         if work.seal and item.final:
             session.log.seal(work.receipts)
         want = work.want if item.final or work.want == pb.ALL else pb.NOTHING
@@ -296,6 +296,7 @@ class Handler:
                 seq=work.seq,
                 replay=work.replay,
                 seal=work.seal and item.final,
+                prompt=work.prompt,
                 receipts=session.log.outgoing(work.receipts if item.final else ()),
             )
         )

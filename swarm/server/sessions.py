@@ -47,6 +47,7 @@ class Work:
     replay: bool
     seal: bool
     receipts: list[bytes]  # of the hops before this one, unchecked
+    prompt: bool  # priced as prefill
     arrived: float = field(default_factory=time.perf_counter)
     done: int = 0  # rows already computed: a long step takes several batches
 
@@ -99,7 +100,7 @@ class Session:
             self.queue.pop()
         self.queue.append(Work(
             step.position, rows, rows.tensor(), step.want, list(step.visits), step.seq, step.replay, step.seal,
-            list(step.receipts),
+            list(step.receipts), step.prompt,
         ))  # fmt: skip
         self._seq = step.seq
         self._length = step.position + step.count

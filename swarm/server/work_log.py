@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from swarm.server.journal import Journals
+from swarm.trust.receipts import Work
 from swarm.trust.writing import ReceiptWriter
 from swarm.wire.codec import Rows
 
@@ -18,10 +19,15 @@ class WorkLog:
         self.journal = journals.open(wire_dtype)  # of the outputs
         self._held: list[bytes] = []
 
-    def record(self, position: int, inputs: Rows, outputs: Rows) -> None:
-        """Rows from `position` on, as they came and as they go."""
+    @property
+    def work(self) -> Work:
+        """All that this hop's receipts say, or will say, that it has computed."""
+        return self._writer.work
+
+    def record(self, position: int, inputs: Rows, outputs: Rows, prompt: bool = False) -> None:
+        """Rows from `position` on, as they came and as they go. prompt: they are priced as prefill."""
         self._journals.record(self.journal, position, outputs.data)
-        self._writer.record(position, inputs, outputs)
+        self._writer.record(position, inputs, outputs, prompt)
 
     def seal(self, before: Sequence[bytes] = ()) -> None:
         """Sign what is not signed yet. before: receipts that came along with the inputs."""

@@ -8,6 +8,7 @@ import hashlib
 import struct
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from swarm.errors import InvalidRequest
 from swarm.trust.eip712 import Struct
@@ -21,11 +22,12 @@ _TYPE = Struct(
     "Receipt",
     ("bytes16", "session"), ("uint64", "attempt"), ("uint32", "index"), ("address", "peer"), ("uint32", "start"),
     ("uint32", "stop"), ("bytes32", "weights"), ("string", "format"), ("string", "numericsId"), ("uint32", "wireDtype"),
-    ("uint32", "position"), ("uint32", "count"), ("bytes32", "inputs"), ("bytes32", "context"), ("bytes32", "outputs"),
-    ("bytes32", "sketch"), ("bytes32", "upstream"), ("bytes32", "previous"), ("bytes32", "quote"), ("uint64", "timeMs"),
+    ("uint32", "position"), ("uint32", "count"), ("uint32", "prefill"), ("bytes32", "inputs"), ("bytes32", "context"),
+    ("bytes32", "outputs"), ("bytes32", "sketch"), ("bytes32", "upstream"), ("bytes32", "previous"),
+    ("bytes32", "quote"), ("uint64", "timeMs"),
 )  # fmt: skip
 # The canonical encoding: version, the members of fixed size in this order, the two words with their lengths, signature.
-_FIXED = struct.Struct(">B16sQI20sII32sIII32s32s32s32s32s32s32sQ")
+_FIXED = struct.Struct(">B16sQI20sII32sIIII32s32s32s32s32s32s32sQ")
 MAX_RECEIPT_BYTES = _FIXED.size + 2 * (1 + MAX_WORD_BYTES) + SIGNATURE_BYTES
 
 
@@ -45,6 +47,16 @@ class Terms:
     quote: bytes  # SHA-256 of the directory record by which the client chose this peer; NOTHING if it named none
 
 
+class Work(NamedTuple):
+    """Positions that a hop computed, by how they are priced."""
+
+    prefill: int = 0
+    decode: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.prefill + other.prefill, self.decode + other.decode)
+
+
 @dataclass(frozen=True)
 class Receipt:
     """One chunk of one hop. The hashes are 32 bytes each."""
@@ -53,6 +65,7 @@ class Receipt:
     index: int  # of this hop's receipts since it was opened
     position: int  # the first
     count: int
+    prefill: int  # how many of these were part of a prompt, or a replay: what it may bill as prefill
     inputs: bytes  # Merkle root over the digests of the rows that came in, see swarm/wire/codec.py
     context: bytes  # of all chunks up to this one: two hops with the same have computed from the same inputs
     outputs: bytes  # of those that went out
@@ -67,14 +80,18 @@ class Receipt:
         t = self.terms
         return _TYPE.hash((
             t.session, t.attempt, self.index, t.peer, t.start, t.stop, t.weights, t.format, t.numerics_id, t.wire_dtype,
-            self.position, self.count, self.inputs, self.context, self.outputs, self.sketch, self.upstream,
-            self.previous, t.quote, self.time_ms,
+            self.position, self.count, self.prefill, self.inputs, self.context, self.outputs, self.sketch,
+            self.upstream, self.previous, t.quote, self.time_ms,
         ))  # fmt: skip
 
     @property
     def stop_position(self) -> int:
         """One past the last position."""
         return self.position + self.count
+
+    @property
+    def work(self) -> Work:
+        return Work(self.prefill, self.count - self.prefill)
 
     @property
     def slot(self) -> tuple[bytes, bytes, int, int, int]:
@@ -113,7 +130,7 @@ class SignedReceipt:
         r, t = self.receipt, self.receipt.terms
         fixed = _FIXED.pack(
             VERSION, t.session, t.attempt, r.index, t.peer, t.start, t.stop, t.weights, t.wire_dtype, r.position,
-            r.count, r.inputs, r.context, r.outputs, r.sketch, r.upstream, r.previous, t.quote, r.time_ms,
+            r.count, r.prefill, r.inputs, r.context, r.outputs, r.sketch, r.upstream, r.previous, t.quote, r.time_ms,
         )  # fmt: skip
         words = b"".join(bytes([len(word)]) + word for word in (t.format.encode(), t.numerics_id.encode()))
         return fixed + words + self.signature
@@ -159,7 +176,7 @@ def _parse(data: bytes) -> tuple[Receipt, bytes]:
     if data[0] != VERSION:
         raise InvalidRequest(f"a receipt of version {data[0]}; this software reads {VERSION}")
     (
-        _, session, attempt, index, peer, start, stop, weights, wire_dtype, position, count, inputs, context,
+        _, session, attempt, index, peer, start, stop, weights, wire_dtype, position, count, prefill, inputs, context,
         outputs, sketch, upstream, previous, quote, time_ms,
     ) = _FIXED.unpack_from(data)  # fmt: skip
     words, offset = [], _FIXED.size
@@ -170,11 +187,11 @@ def _parse(data: bytes) -> tuple[Receipt, bytes]:
     signature = data[offset:]
     if len(signature) != SIGNATURE_BYTES:
         raise InvalidRequest("a receipt whose parts do not fill its length")
-    if not (start < stop and count > 0 and position + count < 2**32):
+    if not (start < stop and 0 <= prefill <= count and count > 0 and position + count < 2**32):
         raise InvalidRequest(f"a receipt for {count} positions of blocks {start}:{stop}")
     terms = Terms(session, attempt, peer, start, stop, weights, words[0], words[1], wire_dtype, quote)
     receipt = Receipt(
-        terms, index, position, count, inputs, context, outputs, sketch, upstream, previous, time_ms
+        terms, index, position, count, prefill, inputs, context, outputs, sketch, upstream, previous, time_ms
     )  # fmt: skip
     return receipt, signature
 

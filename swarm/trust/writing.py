@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from swarm.errors import InvalidRequest
 from swarm.merkle import merkle_root
-from swarm.trust.receipts import NOTHING, Receipt, SignedReceipt, Terms, context_after, sketch_hash
+from swarm.trust.receipts import NOTHING, Receipt, SignedReceipt, Terms, Work, context_after, sketch_hash
 from swarm.trust.sketch import sketch, sketch_bytes
 from swarm.wire.codec import Rows
 from swarm.wire.identity import Identity
@@ -24,22 +24,33 @@ class ReceiptWriter:
         self._position = 0  # of the first row that is not signed
         self._inputs: list[Rows] = []
         self._outputs: list[Rows] = []
+        self._is_prompt: list[bool] = []  # of every row that is not signed
+        self._billed = Work()  # that is signed for
         self._given = 0  # receipts that were sent on
 
     @property
     def _unsigned(self) -> int:
-        return sum(map(len, self._outputs))
+        return len(self._is_prompt)
 
-    def record(self, position: int, inputs: Rows, outputs: Rows) -> None:
+    @property
+    def work(self) -> Work:
+        """All that receipts were, or will be, signed for."""
+        prefill = sum(self._is_prompt)
+        return self._billed + Work(prefill, self._unsigned - prefill)
+
+    def record(self, position: int, inputs: Rows, outputs: Rows, prompt: bool = False) -> None:
         """Rows from `position` on, as they came and as they go. A position that was recorded before is computed again:
-        what followed it and is not signed yet is forgotten, as it is in the cache."""
+        what followed it and is not signed yet is forgotten, as it is in the cache. prompt: part of one, or of a
+        replay."""
         kept = position - self._position
         if 0 < kept < self._unsigned:
             self._inputs, self._outputs = [Rows.join(self._inputs)[:kept]], [Rows.join(self._outputs)[:kept]]
+            del self._is_prompt[kept:]
         elif kept <= 0 or kept > self._unsigned:
-            self._inputs, self._outputs, self._position = [], [], position
+            self._inputs, self._outputs, self._is_prompt, self._position = [], [], [], position
         self._inputs.append(inputs)
         self._outputs.append(outputs)
+        self._is_prompt += [prompt] * len(outputs)
         if self._unsigned >= MAX_CHUNK:
             self.seal()
 
@@ -60,6 +71,7 @@ class ReceiptWriter:
             index=len(self._signed),
             position=self._position,
             count=len(outputs),
+            prefill=sum(self._is_prompt),
             inputs=inputs_root,
             context=self._context,
             outputs=outputs_root,
@@ -71,8 +83,9 @@ class ReceiptWriter:
         signed = receipt.sign(self._identity)
         self._signed.append((signed.encode(), projected))
         self._previous = receipt.hash
+        self._billed = self.work
         self._position += len(outputs)
-        self._inputs, self._outputs = [], []
+        self._inputs, self._outputs, self._is_prompt = [], [], []
         self._on_signed(signed)
 
     def take(self) -> list[bytes]:

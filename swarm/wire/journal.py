@@ -15,7 +15,7 @@ def as_replay(step: pb.Step, seq: int) -> pb.Step:
     """A copy of `step` under number `seq`: whoever gets it fills its cache with it and answers nothing."""
     copy = pb.Step()
     copy.CopyFrom(step)
-    copy.want, copy.replay, copy.seq = pb.NOTHING, True, seq
+    copy.want, copy.replay, copy.prompt, copy.seq = pb.NOTHING, True, True, seq
     return copy
 
 
@@ -62,5 +62,6 @@ class Journal:
         for position in range(start, stop, REPLAY_TOKENS):
             rows = self.rows(position, min(REPLAY_TOKENS, stop - position))
             yield pb.Step(
-                position=position, count=len(rows), hidden=rows.message(), want=pb.NOTHING, replay=True, seal=True
-            )
+                position=position, count=len(rows), hidden=rows.message(), want=pb.NOTHING, replay=True, seal=True,
+                prompt=True,
+            )  # fmt: skip

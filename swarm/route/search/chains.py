@@ -4,10 +4,12 @@ Cheapest by route.cost_chain: compute, queues, links there and back, prefill, ex
 seconds. How it is found is in the module shortest and, under a limit on the price, in the module budget.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from swarm.economy.amounts import format_amount
 from swarm.errors import NoRoute
 from swarm.route.route import Candidate, Chain, Request, explain_gaps
 from swarm.route.search.budget import ROUNDING, least_prices, shortest_within
@@ -65,7 +67,8 @@ def _check(problem: Problem, request: Request) -> None:
         raise NoRoute(explain_gaps(peers, problem.network.num_blocks, problem.start, problem.stop))
     cheapest = least_prices(problem)[0]
     if request.max_price is not None and cheapest > request.max_price * (1 + ROUNDING):
+        limit, least = format_amount(int(request.max_price)), format_amount(math.ceil(cheapest))
         raise NoRoute(
-            f"no chain costs at most {request.max_price:g}, the limit for this request of {request.tokens} tokens; "
-            f"the cheapest one costs {cheapest:g}: allow that much, or ask for fewer tokens"
+            f"no chain costs at most {limit} credits, the limit for this request of {request.tokens} tokens; the "
+            f"cheapest one costs {least}: allow that much, or ask for fewer tokens"
         )

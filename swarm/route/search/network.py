@@ -12,7 +12,8 @@ import numpy as np
 from swarm.route.route import Candidate, Chain, Hop, Request, cost_chain, link_between
 
 Array = np.ndarray
-_FIGURES = ("decode_s", "prefill_s", "queue_s", "price", "hazard_per_s")
+_FIGURES = ("decode_s", "prefill_s", "queue_s", "hazard_per_s")
+_PRICES = ("price", "idle_price")
 
 
 class Network:
@@ -21,8 +22,9 @@ class Network:
     decode_s: Array  # [n], as the others: of the candidates
     prefill_s: Array
     queue_s: Array
-    price: Array
     hazard_per_s: Array
+    price: Array  # [n, 2]: prefill, decode
+    idle_price: Array
 
     def __init__(self, candidates: Sequence[Candidate], num_blocks: int):
         """candidates: one for each peer."""
@@ -38,6 +40,9 @@ class Network:
         self.outside = np.where(self.serves, 0.0, np.inf)  # the same, as what it costs: nothing, or too much
         for name in _FIGURES:
             setattr(self, name, np.array([getattr(candidate, name) for candidate in candidates], dtype=np.float64))
+        for name in _PRICES:
+            prices = [getattr(candidate, name) for candidate in candidates]
+            setattr(self, name, np.array(prices, dtype=np.float64).reshape(-1, 2))
         self.round_trip_s = np.array([candidate.client.round_trip_s for candidate in candidates])
         self.byte_s = np.array([1 / candidate.client.bytes_per_s for candidate in candidates])
         self._measure()
@@ -48,7 +53,7 @@ class Network:
         for candidate in fresh:
             index = self._index[candidate.peer.peer_id]
             self.candidates[index] = self.by_id[candidate.peer.peer_id] = candidate
-            for name in _FIGURES:
+            for name in (*_FIGURES, *_PRICES):
                 getattr(self, name)[index] = getattr(candidate, name)
 
     def _measure(self) -> None:
@@ -104,7 +109,8 @@ class Problem:
         new, crossings = request.new_tokens, (request.new_tokens + 1) / 2  # of a round trip
         nbytes = request.tokens * request.token_bytes
         far_s, bytes_s = network.round_trip_s * crossings, network.byte_s * nbytes
-        price = network.price * request.tokens
+        prices = network.idle_price if request.batch else network.price
+        price = prices @ np.array([request.prompt_tokens, new], dtype=np.float64)
         losses = new * request.token_s * request.recovery_s * network.hazard_per_s
         problem = cls(
             network=network,

@@ -66,7 +66,8 @@ class Knowledge:
             queue_s=info.costs.queue_s,
             client=self._measured(site, peer),
             links=info.costs.links,
-            price=info.costs.price,
+            price=info.asks.price,
+            idle_price=info.asks.idle_price,
             hazard_per_s=1 / (PRIOR_LIFE_S + now_s - peer.born_s),
         )
 
