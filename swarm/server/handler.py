@@ -22,6 +22,7 @@ from swarm.server.outlet import Outlet
 from swarm.server.runner import Runner, Slice
 from swarm.server.scheduler import BatchLimits, Scheduler
 from swarm.server.sessions import Session, SessionKey, failure
+from swarm.server.till import Till
 from swarm.server.work_log import WorkLog
 from swarm.trust.receipts import NOTHING, Terms
 from swarm.trust.store import ReceiptStore
@@ -34,6 +35,7 @@ from swarm.wire.tls import Certificate
 from swarm.wire.transport import max_message_bytes
 
 OPEN_TIMEOUT_S = 10.0  # a stream that has not opened a session by then is closed
+UNPAID_S = 10.0  # that a session waits for its voucher
 FAREWELL_TIMEOUT_S = 5.0  # for a client to take what ended its session
 
 
@@ -53,7 +55,7 @@ class Handler:
 
     record: what this peer announces; its range, model and revision are what sessions are checked against.
     identity, receipts: with what it signs for its work, and where it keeps what it signed.
-    member: in a private swarm, this server's certificate.
+    member: in a private swarm, this server's certificate. till: None: it works for nothing.
     """
 
     def __init__(
@@ -67,11 +69,12 @@ class Handler:
         identity: Identity,
         receipts: ReceiptStore,
         member: Certificate | None = None,
+        till: Till | None = None,
     ):
         """block_digests: of the weights of the record's blocks, see swarm.model.identity."""
         self._block_digests = list(block_digests)
         self.record, self._hidden_size, self._pool, self._limits = record, hidden_size, pool, limits
-        self._identity, self._receipts = identity, receipts
+        self._identity, self._receipts, self.till = identity, receipts, till
         self.scheduler = Scheduler(runner, self._deliver, lambda session: pool.free(session.pages), limits.batch)
         self.links = Links(max_message_bytes(hidden_size), self._undelivered, self._refused, member)
         self.journals = Journals(hidden_size, limits.journal_bytes)
@@ -115,7 +118,7 @@ class Handler:
         session, error = None, None
         try:
             session, pushes = await self._open(await self._first_message(context))
-            await context.write(pb.ToClient(opened=pb.Opened(pushes=pushes, load=self.load())))
+            await context.write(pb.ToClient(opened=self._opened(session, pushes)))
             await self._converse(session, context)
         except SwarmError as refusal:
             error = refusal
@@ -152,10 +155,11 @@ class Handler:
     async def _open(self, request: pb.Open) -> tuple[Session, bool]:
         """Check the request, reserve its pages, and connect to its successor if it names one; whether that can be
         reached."""
+        tab = await self.till.open(request) if self.till else None  # first: nothing may be awaited after the checks
         self._check_open(request)
         session = Session(request, self._pool.allocate(request.max_tokens), self._hidden_size)
         writer = ReceiptWriter(self._identity, self._terms(request), self._receipts.add)
-        session.log = WorkLog(self.journals, request.wire_dtype, writer)
+        session.log, session.tab = WorkLog(self.journals, request.wire_dtype, writer), tab
         self._sessions[session.key] = session
         self.scheduler.add(session)
         if not request.HasField("next"):
@@ -167,10 +171,21 @@ class Handler:
             self._close(session)
             raise
 
+    def _opened(self, session: Session, pushes: bool) -> pb.Opened:
+        opened = pb.Opened(pushes=pushes, load=self.load())
+        if session.tab:
+            receivable = session.tab.receivable
+            opened.owed = receivable.unpaid
+            opened.voucher = receivable.newest.encode() if receivable.newest else b""
+        return opened
+
     def _close(self, session: Session) -> None:
         self._sessions.pop(session.key, None)
         self.scheduler.remove(session)
         session.close()
+        if session.tab:
+            writer = session.log.writer
+            self.till.close(session.tab, writer.terms, writer.last)
 
     def _check_open(self, request: pb.Open) -> None:
         record = self.record
@@ -250,6 +265,8 @@ class Handler:
                 session.fetch(message.fetch)
             elif kind == "seal":
                 session.seal(message.seal)
+            elif kind == "paid" and session.tab:
+                await self._take(session, message.paid)
             else:
                 raise InvalidRequest("this stream's session is open; send steps")
 
@@ -260,6 +277,15 @@ class Handler:
             session.fail(error)
         else:
             session.send(answer)
+
+    async def _take(self, session: Session, paid: pb.Paid) -> None:
+        try:
+            await self.till.accept(session.tab, paid.voucher)
+        except SwarmError as error:
+            session.fail(error)
+        if paid.seq:
+            session.send(pb.ToClient(paid_up=pb.PaidUp(seq=paid.seq, owed=session.tab.receivable.unpaid)))
+        self.scheduler.wake()
 
     async def _write_answers(self, session: Session, context: grpc.aio.ServicerContext) -> None:
         while message := await session.outbox.get():
@@ -280,6 +306,7 @@ class Handler:
         session, work = item.session, item.work
         rows = codec.to_rows(output, session.wire_dtype)
         session.log.record(item.position, work.rows[item.first : item.first + item.count], rows, work.prompt)
+        session.computed(work)
         if work.seal and item.final:
             session.log.seal(work.receipts)
         want = work.want if item.final or work.want == pb.ALL else pb.NOTHING
@@ -327,6 +354,19 @@ class Handler:
         self.draining = True
         for session in self._sessions.values():
             session.send(pb.ToClient(leaving=pb.Leaving(within_ms=int(within_s * 1000))))
+
+    async def dun(self) -> None:
+        """End sessions that have not paid for long, and look whether others have put more into their channels."""
+        now = time.monotonic()
+        for session in list(self._sessions.values()):
+            if session.unpaid_since is None:
+                continue
+            if now - session.unpaid_since > UNPAID_S:
+                session.end(session.tab.receivable.reminder())
+            else:
+                with suppress(SwarmError):
+                    await self.till.look_again(session.tab)
+        self.scheduler.wake()
 
     async def sweep(self) -> None:
         """End sessions that have been idle too long, and close idle links."""

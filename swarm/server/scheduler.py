@@ -45,7 +45,7 @@ def choose_batch(sessions: Sequence[Session], limits: BatchLimits, now: float) -
     Only the first step of a session's queue is considered: its later ones need the cache that this one writes.
     now: time.monotonic().
     """
-    waiting = [session for session in sessions if session.queue]
+    waiting = [session for session in sessions if session.is_ready()]
     decode = [session for session in waiting if session.queue[0].remaining == 1][: limits.decode_rows]
     batch = [_slice(session, 1) for session in decode]
     anyone_decodes = bool(decode) or any(session.is_decoding(now) for session in sessions)

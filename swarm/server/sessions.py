@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from swarm.economy.receivable import Tab
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.server.outlet import Outlet
 from swarm.server.work_log import WorkLog
-from swarm.trust.receipts import MAX_RECEIPT_BYTES
+from swarm.trust.receipts import MAX_RECEIPT_BYTES, Tokens
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import MAX_STEP_TOKENS
@@ -55,6 +56,11 @@ class Work:
     def remaining(self) -> int:
         return len(self.hidden) - self.done
 
+    @property
+    def to_compute(self) -> Tokens:
+        """What is still to do."""
+        return Tokens.of(self.remaining, self.prompt)
+
 
 class Session:
     """State of one session. Lives in the event loop; nothing else touches it."""
@@ -65,6 +71,9 @@ class Session:
         self.start, self.stop = request.start, request.stop
         self.outlet: Outlet | None = None  # None: this is the last hop, and answers the client
         self.log: WorkLog  # given by whoever opens the session
+        self.tab: Tab | None = None  # what it owes; None: it computes for nothing
+        self.unpaid_since: float | None = None  # time.monotonic(); its next step waits for a voucher
+        self._begun: Work | None = None  # whose worth is set aside
         self.pages = pages
         self.block_table = np.array(pages, dtype=np.int64)  # the same, as each step's layout needs it
         self.max_tokens = request.max_tokens
@@ -112,6 +121,26 @@ class Session:
             self.away_s += 0.3 * (gap - self.away_s) if self.away_s else gap
             self._answered = None
 
+    def is_ready(self) -> bool:
+        """Whether something waits to be computed, and is paid for as far as it has to be."""
+        if not self.queue or self.tab is None:
+            return bool(self.queue)
+        work = self.queue[0]
+        if work is self._begun:
+            return True
+        self.tab.drop()  # of one that is not computed any more
+        self._begun = work if self.tab.begin(work.to_compute) else None
+        if self._begun:
+            self.unpaid_since = None
+        elif self.unpaid_since is None:
+            self.unpaid_since = time.monotonic()
+        return self._begun is not None
+
+    def computed(self, work: Work) -> None:
+        """More rows of `work` are computed, and logged."""
+        if self.tab:
+            self.tab.progress(self.log.writer.tokens, work.to_compute)
+
     def progress(self, seq: int, load: pb.Load) -> pb.Progress:
         """How far this hop has come, for the client's Probe number `seq`."""
         computed = self.queue[0].position + self.queue[0].done if self.queue else self._length
@@ -132,6 +161,12 @@ class Session:
         if self._accepted + count > MAX_RECOMPUTED * self.max_tokens:
             raise InvalidRequest(
                 f"this session has computed {self._accepted} positions, most of them again and again; open another"
+            )
+        price = self.tab and self.tab.value(Tokens.of(count, step.prompt))
+        if price and price > self.tab.credit:
+            raise InvalidRequest(
+                f"a step of {count} tokens for {price} nano-credits; this peer gives credit for {self.tab.credit}: "
+                "send it in smaller pieces"
             )
         if end > self.max_tokens:
             raise InvalidRequest(

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from swarm.server.journal import Journals
-from swarm.trust.receipts import Work
 from swarm.trust.writing import ReceiptWriter
 from swarm.wire.codec import Rows
 
@@ -15,28 +14,23 @@ class WorkLog:
 
     def __init__(self, journals: Journals, wire_dtype: int, writer: ReceiptWriter):
         """wire_dtype: a pb.DType."""
-        self._journals, self._writer = journals, writer
+        self._journals, self.writer = journals, writer
         self.journal = journals.open(wire_dtype)  # of the outputs
         self._held: list[bytes] = []
-
-    @property
-    def work(self) -> Work:
-        """All that this hop's receipts say, or will say, that it has computed."""
-        return self._writer.work
 
     def record(self, position: int, inputs: Rows, outputs: Rows, prompt: bool = False) -> None:
         """Rows from `position` on, as they came and as they go. prompt: they are priced as prefill."""
         self._journals.record(self.journal, position, outputs.data)
-        self._writer.record(position, inputs, outputs, prompt)
+        self.writer.record(position, inputs, outputs, prompt)
 
     def seal(self, before: Sequence[bytes] = ()) -> None:
         """Sign what is not signed yet. before: receipts that came along with the inputs."""
-        self._writer.seal(before)
+        self.writer.seal(before)
 
     def outgoing(self, before: Sequence[bytes]) -> list[bytes]:
         """Receipts to send along with a step: those that came with it, and this hop's own."""
         held, self._held = self._held, []
-        return [*held, *before, *self._writer.take()]
+        return [*held, *before, *self.writer.take()]
 
     def hold(self, receipts: Sequence[bytes]) -> None:
         """The step that these were to go along with ends here; the next one takes them."""
@@ -44,7 +38,7 @@ class WorkLog:
 
     def since(self, index: int) -> tuple[list[bytes], list[bytes]]:
         """This hop's receipts from number `index` on, and their sketches."""
-        return self._writer.since(index)
+        return self.writer.since(index)
 
     def fetch(self, position: int, count: int) -> Rows | None:
         """Outputs that were sent on; None if they are not all here any more."""

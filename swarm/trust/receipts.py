@@ -47,14 +47,19 @@ class Terms:
     quote: bytes  # SHA-256 of the directory record by which the client chose this peer; NOTHING if it named none
 
 
-class Work(NamedTuple):
+class Tokens(NamedTuple):
     """Positions that a hop computed, by how they are priced."""
 
     prefill: int = 0
     decode: int = 0
 
-    def __add__(self, other: "Work") -> "Work":
-        return Work(self.prefill + other.prefill, self.decode + other.decode)
+    @classmethod
+    def of(cls, count: int, prompt: bool) -> "Tokens":
+        """Of a step. prompt: it is marked as part of one."""
+        return cls(prefill=count) if prompt else cls(decode=count)
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        return Tokens(self.prefill + other.prefill, self.decode + other.decode)
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,8 @@ class Receipt:
         return self.position + self.count
 
     @property
-    def work(self) -> Work:
-        return Work(self.prefill, self.count - self.prefill)
+    def tokens(self) -> Tokens:
+        return Tokens(self.prefill, self.count - self.prefill)
 
     @property
     def slot(self) -> tuple[bytes, bytes, int, int, int]:

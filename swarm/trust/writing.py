@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from swarm.errors import InvalidRequest
 from swarm.merkle import merkle_root
-from swarm.trust.receipts import NOTHING, Receipt, SignedReceipt, Terms, Work, context_after, sketch_hash
+from swarm.trust.receipts import NOTHING, Receipt, SignedReceipt, Terms, Tokens, context_after, sketch_hash
 from swarm.trust.sketch import sketch, sketch_bytes
 from swarm.wire.codec import Rows
 from swarm.wire.identity import Identity
@@ -18,14 +18,15 @@ class ReceiptWriter:
     """Everything computed goes through `record`; `seal` signs it."""
 
     def __init__(self, identity: Identity, terms: Terms, on_signed: Callable[[SignedReceipt], None]):
-        self._identity, self._terms, self._on_signed = identity, terms, on_signed
+        self.terms = terms
+        self._identity, self._on_signed = identity, on_signed
         self._signed: list[tuple[bytes, bytes]] = []  # receipt, sketch
-        self._previous = self._context = NOTHING
+        self.last = self._context = NOTHING  # hash of the last receipt
         self._position = 0  # of the first row that is not signed
         self._inputs: list[Rows] = []
         self._outputs: list[Rows] = []
         self._is_prompt: list[bool] = []  # of every row that is not signed
-        self._billed = Work()  # that is signed for
+        self._billed = Tokens()  # that is signed for
         self._given = 0  # receipts that were sent on
 
     @property
@@ -33,10 +34,10 @@ class ReceiptWriter:
         return len(self._is_prompt)
 
     @property
-    def work(self) -> Work:
+    def tokens(self) -> Tokens:
         """All that receipts were, or will be, signed for."""
         prefill = sum(self._is_prompt)
-        return self._billed + Work(prefill, self._unsigned - prefill)
+        return self._billed + Tokens(prefill, self._unsigned - prefill)
 
     def record(self, position: int, inputs: Rows, outputs: Rows, prompt: bool = False) -> None:
         """Rows from `position` on, as they came and as they go. A position that was recorded before is computed again:
@@ -67,7 +68,7 @@ class ReceiptWriter:
         self._context = context_after(self._context, self._position, len(outputs), inputs_root)
         projected = sketch_bytes(sketch(inputs.tensor(), outputs.tensor(), inputs_root, outputs_root))
         receipt = Receipt(
-            terms=self._terms,
+            terms=self.terms,
             index=len(self._signed),
             position=self._position,
             count=len(outputs),
@@ -77,13 +78,13 @@ class ReceiptWriter:
             outputs=outputs_root,
             sketch=sketch_hash(projected),
             upstream=self._upstream(before, len(outputs), inputs_root),
-            previous=self._previous,
+            previous=self.last,
             time_ms=int(time.time() * 1000),
         )
         signed = receipt.sign(self._identity)
         self._signed.append((signed.encode(), projected))
-        self._previous = receipt.hash
-        self._billed = self.work
+        self.last = receipt.hash
+        self._billed = self.tokens
         self._position += len(outputs)
         self._inputs, self._outputs, self._is_prompt = [], [], []
         self._on_signed(signed)
@@ -104,7 +105,7 @@ class ReceiptWriter:
                 receipt = SignedReceipt.decode(data).receipt
             except InvalidRequest:
                 continue
-            same = (receipt.terms.session, receipt.terms.stop) == (self._terms.session, self._terms.start)
+            same = (receipt.terms.session, receipt.terms.stop) == (self.terms.session, self.terms.start)
             if same and (receipt.position, receipt.count) == (self._position, count):
                 return receipt.hash if receipt.outputs == inputs_root else NOTHING
         return NOTHING

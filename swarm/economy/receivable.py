@@ -1,0 +1,98 @@
+"""The payee's side of a channel: how much it is owed, and whether it may work on. Pure.
+
+What is owed grows with the work, what is paid with every voucher. The difference, with the work that has begun, never
+exceeds the credit that the payee grants; so that is the most it can lose.
+"""
+
+from swarm.economy.ledger import Channel
+from swarm.economy.quotes import Price
+from swarm.economy.vouchers import SignedVoucher
+from swarm.errors import LedgerRefusal, PaymentRequired
+from swarm.trust.receipts import Tokens
+
+FORGIVEN = 20  # of so many nano-credits paid, one pays for what sessions left unpaid that broke off
+
+
+class Receivable:
+    """One channel, with all its sessions."""
+
+    def __init__(self, channel: Channel, newest: SignedVoucher | None = None):
+        """newest: the voucher that is kept from before."""
+        self.channel, self.newest = channel, newest
+        self.paid = max(channel.paid, newest.voucher.amount if newest else 0)
+        self.owed = self.paid  # in all, since the channel was opened
+        self.begun = 0  # worth of steps in computation
+
+    @property
+    def unpaid(self) -> int:
+        return max(self.owed - self.paid, 0)
+
+    def may_begin(self, value: int, credit: int) -> bool:
+        """Whether work worth so much may begin now, which must not exceed the credit."""
+        total = self.owed + self.begun + value
+        return total - self.paid <= credit and total <= self.channel.deposit
+
+    def reminder(self) -> PaymentRequired:
+        """What to tell a payer that has not paid."""
+        return PaymentRequired(
+            f"{self.unpaid} nano-credits are unpaid, and {self.channel.deposit - self.paid} left in the channel; this "
+            "peer has waited for a voucher, or for more in the channel"
+        )
+
+    def accept(self, signed: SignedVoucher) -> bool:
+        """Count a voucher; whether it adds anything. One that came late, overtaken by another, does not.
+
+        Raises LedgerRefusal if it is not the payer's, or above the deposit.
+        """
+        voucher = signed.voucher
+        if signed.signer != self.channel.payer or voucher.channel != self.channel.id:
+            raise LedgerRefusal("a voucher that is not signed by the payer of this channel, or for another one")
+        if voucher.amount > self.channel.deposit:
+            raise LedgerRefusal(
+                f"a voucher over {voucher.amount} nano-credits; {self.channel.deposit} were deposited in its channel"
+            )
+        if voucher.amount <= self.paid:
+            return False
+        self.owed = max(self.owed - (voucher.amount - self.paid) // FORGIVEN, voucher.amount)
+        self.newest, self.paid = signed, voucher.amount
+        return True
+
+
+class Tab:
+    """What one session owes."""
+
+    def __init__(self, receivable: Receivable, price: Price, blocks: int, credit: int):
+        self.receivable, self.price, self.blocks, self.credit = receivable, price, blocks, credit
+        self.tokens = Tokens()
+        self._begun = 0
+
+    def value(self, tokens: Tokens) -> int:
+        """Nano-credits."""
+        return self.price.due(self.blocks, *tokens)
+
+    @property
+    def due(self) -> int:
+        """For all that was computed."""
+        return self.value(self.tokens)
+
+    def begin(self, tokens: Tokens) -> bool:
+        """Whether a step of so many tokens may begin now; then its worth is set aside until it is done."""
+        value = self.value(tokens)
+        if not self.receivable.may_begin(value, self.credit):
+            return False
+        self._set_begun(value)
+        return True
+
+    def progress(self, total: Tokens, rest: Tokens) -> None:
+        """So much has been computed since the session began, and `rest` of the step that has begun is still to do."""
+        self.receivable.owed += self.value(total) - self.due
+        self.tokens = total
+        self._set_begun(self.value(rest))
+
+    def drop(self) -> None:
+        """The step that has begun is not computed any more."""
+        self._set_begun(0)
+
+    def _set_begun(self, value: int) -> None:
+        self.receivable.begun += value - self._begun
+        self._begun = value
