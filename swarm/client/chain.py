@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from swarm.client.hop_stream import HopFailed, HopStream
+from swarm.client.purse import Purse
 from swarm.route.route import Hop
 from swarm.trust.checking import ChainReceipts
-from swarm.trust.receipts import NOTHING, Terms
+from swarm.trust.receipts import NOTHING, Terms, Tokens
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import address_of
@@ -31,6 +32,8 @@ class SessionOptions:
     coverage_timeout_s: float = 30.0  # wait for somebody to serve blocks that nobody serves any more
     weights: Callable[[int, int], bytes] = lambda start, stop: b""  # root that a range of blocks should have
     max_repairs: int = 8  # hops replaced without a step answered in between
+    purse: Purse | None = None  # None: only for peers that work for nothing
+    prompt_tokens: int = 0  # of max_tokens, those that are there at the beginning
 
 
 class Chain:
@@ -80,6 +83,7 @@ class Chain:
             self._open_request(stream.hop, following)
             for stream, following in zip(streams, [*streams[1:], after], strict=True)
         ]
+        await self._arrange_payment(streams, requests, live_from)
         opening = [stream.open(request, timeout_s) for stream, request in zip(streams, requests, strict=True)]
         try:
             outcomes = await asyncio.gather(*opening, return_exceptions=True)
@@ -94,6 +98,31 @@ class Chain:
             terms = _receipt_terms(stream.hop, request)
             stream.receipts = self.receipts.expect(terms, stream.hop.peer.peer_id, live_from)
         return streams
+
+    async def _arrange_payment(
+        self, streams: Sequence[HopStream], requests: Sequence[pb.Open], live_from: int
+    ) -> None:
+        """Give the streams of hops that want to be paid their bills. All or none. Raises PaymentRequired."""
+        prefill = max(self.options.prompt_tokens, self.sent.length)
+        tokens = Tokens(prefill, max(self.options.max_tokens - prefill, 0))
+
+        async def arrange(stream: HopStream, request: pb.Open) -> None:
+            if stream.hop.peer.asks.is_paid and self.options.purse:
+                stream.bill = await self.options.purse.open(stream.hop, request, tokens)
+                stream.bill.note_sent(Tokens(prefill=live_from))
+
+        try:
+            async with asyncio.TaskGroup() as arranging:
+                for stream, request in zip(streams, requests, strict=True):
+                    arranging.create_task(arrange(stream, request))
+        except BaseException as error:
+            for stream in streams:
+                stream.close()
+            raise (error.exceptions[0] if isinstance(error, ExceptionGroup) else error) from None
+
+    async def pay_up(self, streams: Iterable[HopStream]) -> None:
+        """Pay these hops what their receipts say."""
+        await asyncio.gather(*(stream.pay_up(self.next_seq()) for stream in streams if stream.bill))
 
     async def collect_receipts(self, streams: Iterable[HopStream]) -> None:
         """Let these hops sign what they have computed, and ask them for what they signed and nobody passed on."""
@@ -141,6 +170,9 @@ class Chain:
         rows = codec.to_rows(hidden, self.options.wire_dtype)
         self.sent.record(position, rows.data)
         self.receipts.sent(position, rows.digests, seal)
+        for stream in (*self.streams, *([self.shadow] if self.shadow else [])):
+            if stream.bill:
+                stream.bill.note_sent(Tokens.of(len(rows), prompt))
         step = pb.Step(position=position, count=len(rows), want=want, hidden=rows.message(), seal=seal, prompt=prompt)
         await self.write(0, step)
         if self.shadow:

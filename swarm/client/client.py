@@ -14,6 +14,7 @@ from swarm.client.hearing import Hearing
 from swarm.client.judges import LocalJudge, PeerJudges
 from swarm.client.local_blocks import LocalBlocks
 from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, Terms, is_batch, parse_options
+from swarm.client.purse import open_purse
 from swarm.client.router import Router
 from swarm.client.stream import OnPiece, Stream, drain
 from swarm.client.view import SwarmView
@@ -71,8 +72,10 @@ class Client:
         attestation: Verifier | None = None,
         audit: str = "peers",
         audit_rate: float | None = None,
-        max_price: float | None = None,
-        seconds_per_price: float = 0.0,
+        ledger: str | None = None,
+        budget: int | str | None = None,
+        max_price: int | None = None,
+        seconds_per_credit: float = 0.0,
         **limits: float,
     ):
         """Load the client's ends of the model and join the swarm.
@@ -96,9 +99,13 @@ class Client:
             there are any; "local", this client, if it has the model's files, which takes memory for the blocks that it
             audits; or nobody, "off".
         audit_rate: share of the work that is audited; by default 20 % of a newcomer's and 5 % of a known peer's.
-        max_price: of one token through the whole model, in the unit of the peers' announced prices.
-        seconds_per_price: how many seconds more a request may take if that saves one unit of price (0: the fastest
-            chain within max_price).
+        ledger: where peers that want it are paid, in the name of this user's key: a folder, `host:port/FINGERPRINT`,
+            or `evm:FILE.json`; by default SWARM_LEDGER, if it is set.
+        budget: that this client may spend in all: nano-credits, or credits as text ("0.5"); by default what the account
+            has.
+        max_price: nano-credits for one token through the whole model, on average over prompt and new tokens.
+        seconds_per_credit: how many seconds more a request may take if that saves one credit (0: the fastest chain
+            within max_price).
         limits: fields of ClientLimits.
         Raises ModelError, PeerUnreachable, InvalidRequest, PrivateSwarm for a secret that is missing or wrong.
         """
@@ -129,9 +136,10 @@ class Client:
         self._heads: dict[str, asyncio.Task[Heads]] = {}  # by format, loaded when the first chain wants it
         self._running: set[asyncio.Task] = set()
         self._closed = False
+        self._purse = open_purse(ledger, budget)
         terms = Terms(
-            dtype, quant, numerics_id, None if trusted is None else frozenset(trusted), frozenset(excluded), max_price,
-            seconds_per_price,
+            dtype, quant, numerics_id, None if trusted is None else frozenset(trusted), frozenset(excluded),
+            self._purse.ledger_id if self._purse else None, max_price, seconds_per_credit,
         )  # fmt: skip
         self._router: Router = wait(self._join(addresses, terms, wire_dtype, shared, attestation))
         self.receipts = ReceiptStore(receipts_file())
@@ -146,6 +154,7 @@ class Client:
             self.receipts,
             self._auditing,
             self._local,
+            self._purse,
         )
         try:
             self._ends = wait(self._load_ends())
@@ -176,7 +185,7 @@ class Client:
         if checkpoint.local:
             judge, of_strangers = (LocalJudge(checkpoint, thresholds_folder()) for _ in range(2))
             hearing = Hearing(view, checkpoint, of_strangers, DigestCache(digests_folder()), evidence_folder())
-        peers = PeerJudges(view, checkpoint, self._limits)
+        peers = PeerJudges(view, checkpoint, self._limits, self._purse)
         self._consequences = Consequences(view, checkpoint, client_identity(), evidence_folder(), hearing)
         examiner = Examiner(peers, judge, self._consequences, options.by == LOCAL)
         return Auditing(examiner, self._consequences, options)
@@ -218,6 +227,8 @@ class Client:
                     loading.result().close()
             if self._local:
                 self._local.close()
+            if self._purse:
+                self._purse.close()
 
     async def _leave(self) -> None:
         for task in self._running:

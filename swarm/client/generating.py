@@ -15,6 +15,7 @@ from swarm.client.hop_stream import HopFailed, is_recoverable
 from swarm.client.local_blocks import LocalBlocks
 from swarm.client.opening import open_session
 from swarm.client.options import ClientLimits, GenerateOptions
+from swarm.client.purse import Purse
 from swarm.client.router import Router
 from swarm.client.sampling import Sampler
 from swarm.client.session import Session
@@ -43,10 +44,11 @@ class Generator:
         store: ReceiptStore,
         auditing: Auditing,
         local: LocalBlocks | None = None,
+        purse: Purse | None = None,
     ):
         """heads_for: the head that suits a chain of these peers. wire_dtype: None: what the peers compute in.
-        local: the blocks that no peer computes."""
-        self._local = local
+        local: the blocks that no peer computes. purse: to pay peers from."""
+        self._local, self._purse = local, purse
         self._checkpoint, self._config, self._tokenizer = checkpoint, checkpoint.config, tokenizer
         self._router, self._heads_for, self._limits, self._wire_dtype = router, heads_for, limits, wire_dtype
         self._store, self._auditing = store, auditing
@@ -104,6 +106,7 @@ class Generator:
                     session.close()
                 else:
                     await self._auditing.finish(session, generation, options.sensitive)
+                generation.payments += session.payments()
 
     def _add_text(self, generation: Generation, text: TextStream, token: int, options: GenerateOptions) -> str:
         """New text, after `token`, which may be the last."""
@@ -155,10 +158,10 @@ class Generator:
         without the peers in `avoid`; or on `through`."""
         return await open_session(
             self._router, self._limits, prompt_tokens, max_tokens - prompt_tokens,
-            lambda hops: self._session_options(hops, max_tokens), avoid, through,
+            lambda hops: self._session_options(hops, prompt_tokens, max_tokens), avoid, through,
         )  # fmt: skip
 
-    def _session_options(self, hops: Sequence[Hop], max_tokens: int) -> SessionOptions:
+    def _session_options(self, hops: Sequence[Hop], prompt_tokens: int, max_tokens: int) -> SessionOptions:
         narrow = all(hop.peer.dtype == "bfloat16" for hop in hops)
         return SessionOptions(
             model=self._checkpoint.name,
@@ -171,6 +174,8 @@ class Generator:
             coverage_timeout_s=self._limits.coverage_timeout_s,
             weights=self._router.view.weights.root,
             max_repairs=self._limits.max_reroutes,
+            purse=self._purse,
+            prompt_tokens=prompt_tokens,
         )
 
 

@@ -48,6 +48,23 @@ class Audit:
         return f"{place}:{self.position + self.count} by {self.by[-8:]}: {what}"
 
 
+@dataclass(frozen=True)
+class Payment:
+    """What one peer got for its part in a generation. It has come when the peer has settled it on the ledger."""
+
+    peer_id: str
+    blocks: tuple[int, int]  # start, stop
+    prefill_tokens: int
+    decode_tokens: int
+    prefill_price: int  # nano-credits per block-token
+    decode_price: int
+    amount: int  # nano-credits: blocks x (prefill tokens x price + decode tokens x price)
+
+    @property
+    def block_tokens(self) -> int:
+        return (self.blocks[1] - self.blocks[0]) * (self.prefill_tokens + self.decode_tokens)
+
+
 @dataclass
 class HopTiming:
     """Where the time of a hop went, as the hop itself reports it."""
@@ -69,6 +86,7 @@ class Generation:
     receipts: list[SignedReceipt] = field(default_factory=list)  # what the hops signed, checked; by hop, in order
     faults: list[Fault] = field(default_factory=list)  # of peers whose receipts are missing or do not fit
     audits: list[Audit] = field(default_factory=list)  # grows for a while after the generation has ended
+    payments: list[Payment] = field(default_factory=list)  # to each hop that wants to be paid, once it is over
     verified: int = 0  # of the new tokens, those that were checked before they were delivered
     timings: list[HopTiming] = field(default_factory=list)  # per hop of `route`
     reroutes: int = 0  # how often part of the chain, or all of it, was replaced because a peer failed
@@ -76,6 +94,11 @@ class Generation:
     status: str = ""  # what it waits for, if it waits for anything but the next token
     time_to_first_token_s: float = 0.0
     step_latencies_s: list[float] = field(default_factory=list)  # between tokens, the first one left out
+
+    @property
+    def cost(self) -> int:
+        """Nano-credits paid for it in all."""
+        return sum(payment.amount for payment in self.payments)
 
     @property
     def tokens_per_second(self) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
 
+from swarm.client.bills import HopBill
 from swarm.client.generation import HopTiming
 from swarm.errors import PeerBusy, PeerUnreachable, SwarmError, from_wire
 from swarm.route.route import Hop
@@ -42,6 +43,7 @@ class HopStream:
         self.failure: HopFailed | None = None  # why it has to be replaced
         self.filled = True  # False: it replaces another, and its cache may not be complete yet
         self.receipts: HopReceipts  # once it is open
+        self.bill: HopBill | None = None  # None: it works for nothing
         self.answered = 0  # positions below this were answered through this hop
         self.round_trip_s = 0.0  # of opening, which is more than one way there and back
         self._receive = receive
@@ -68,6 +70,8 @@ class HopStream:
         if not answer.HasField("opened"):
             raise self.failed("answered with something unexpected")
         self.round_trip_s = time.monotonic() - started
+        if self.bill:
+            self.bill.hear(answer.opened)
         self._reader = asyncio.create_task(self._read())
         return answer.opened
 
@@ -78,6 +82,17 @@ class HopStream:
         if self._stream:
             self._stream.cancel()
         self._cancel_asked()
+        if self.bill:
+            self.bill.close()
+
+    async def pay(self) -> None:
+        """Send a voucher for all that is owed. Raises HopFailed if the stream is broken."""
+        await self._write(pb.ToServer(paid=pb.Paid(voucher=self.bill.voucher())))
+
+    async def pay_up(self, seq: int) -> None:
+        """The same for what the hop's receipts say, and wait until it is there. seq: an unused sequence number."""
+        self.bill.note_receipts(self.receipts.receipts)
+        await self._ask_evidence(pb.ToServer(paid=pb.Paid(voucher=self.bill.voucher(), seq=seq)), seq)
 
     async def send(self, step: pb.Step) -> None:
         """Raises HopFailed if the stream is broken."""
@@ -164,7 +179,7 @@ class HopStream:
 
     async def _sort(self, message: pb.ToClient) -> None:
         kind = message.WhichOneof("kind")
-        if kind in ("rerouted", "progress", "rows", "sealed"):
+        if kind in ("rerouted", "progress", "rows", "sealed", "paid_up"):
             answer = getattr(message, kind)
             asked = self._asked.get(answer.seq)
             if asked and not asked.done():
@@ -203,7 +218,7 @@ class HopStream:
             asked.cancel()
 
 
-Answer = pb.Progress | pb.Rerouted | pb.Rows | pb.Sealed
+Answer = pb.Progress | pb.Rerouted | pb.Rows | pb.Sealed | pb.PaidUp
 Receive = Callable[[HopStream, pb.ToClient | HopFailed], Awaitable[None]]
 
 

@@ -10,6 +10,7 @@ import torch
 from swarm.client.chain import SessionOptions
 from swarm.client.hop_stream import HopFailed
 from swarm.client.options import ClientLimits
+from swarm.client.purse import Purse
 from swarm.client.session import Session
 from swarm.client.view import SwarmView
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch
@@ -86,8 +87,10 @@ class LocalJudge:
 class PeerJudges:
     """Other peers, each asked by an ordinary session of one hop, whose receipts are its signed result."""
 
-    def __init__(self, view: SwarmView, checkpoint: Checkpoint, limits: ClientLimits):
-        self._view, self._checkpoint, self._limits = view, checkpoint, limits
+    def __init__(
+        self, view: SwarmView, checkpoint: Checkpoint, limits: ClientLimits, purse: Purse | None = None
+    ):
+        self._view, self._checkpoint, self._limits, self._purse = view, checkpoint, limits, purse
 
     def for_work(self, accused: SignedReceipt) -> dict[str, PeerInfo]:
         """Those that promise the same bits, by peer id, without the one whose work it is."""
@@ -134,4 +137,6 @@ class PeerJudges:
             open_timeout_s=self._limits.open_timeout_s,
             step_timeout_s=self._limits.step_timeout_s,
             weights=self._view.weights.root,
+            purse=self._purse,
+            prompt_tokens=case.stop,
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from swarm.client.generation import Hop
 from swarm.client.sampling import SamplingOptions
+from swarm.economy.quotes import FREE
 from swarm.errors import InvalidRequest
 from swarm.route.record import PeerInfo
 
@@ -35,15 +36,22 @@ class Terms:
     numerics_id: str | None = None  # peers with the same one compute the same bits
     trusted: frozenset[str] | None = None  # peer ids: no others
     excluded: frozenset[str] = frozenset()  # peer ids
-    max_price: float | None = None  # of one token through the whole model
-    seconds_per_price: float = 0.0  # what saving one unit of price is worth
+    ledger: bytes | None = None  # id of the one on which peers can be paid; None: only those that work for nothing
+    max_price: int | None = None  # nano-credits for one token through the whole model
+    seconds_per_credit: float = 0.0  # what saving a credit is worth
 
     def allow(self, peer: PeerInfo) -> bool:
         """Price apart."""
         demands = (self.dtype, peer.dtype), (self.quant, peer.quant), (self.numerics_id, peer.numerics_id)
         if any(wanted not in (None, given) for wanted, given in demands):
             return False
+        if not self.can_pay(peer):
+            return False
         return peer.peer_id not in self.excluded and (self.trusted is None or peer.peer_id in self.trusted)
+
+    def can_pay(self, peer: PeerInfo) -> bool:
+        """Whether it works for nothing, or wants to be paid where this client has an account."""
+        return peer.asks.price == FREE or peer.asks.ledger == self.ledger
 
     def __str__(self) -> str:
         text = f"with quant {self.quant or 'any'} and dtype {self.dtype or 'any'}"

@@ -13,6 +13,7 @@ from swarm.client.hop_stream import HopFailed, HopStream
 from swarm.errors import NoRoute, PeerBusy, PeerUnreachable
 from swarm.route.record import PeerInfo
 from swarm.route.route import Hop
+from swarm.trust.receipts import Tokens
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
 
@@ -222,7 +223,10 @@ class Recovery:
         self._chain.shadow = None
         for stream in streams:
             stream.receipts.live_from = self._chain.sent.length
+            if stream.bill:
+                stream.bill.note_got(Tokens(prefill=self._chain.sent.length))
         await self._chain.collect_receipts([leaver])
+        await self._chain.pay_up([leaver])
         self._chain.splice(index, index, streams)
         self._record([leaver], self._chain.sent.length, time.monotonic() - started, planned=True)
 

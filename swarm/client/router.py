@@ -10,6 +10,7 @@ from swarm.client.generation import Hop as Wanted
 from swarm.client.options import Terms
 from swarm.client.session import Session
 from swarm.client.view import REFRESH_S, SwarmView
+from swarm.economy.amounts import CREDIT
 from swarm.errors import NoRoute, RevisionMismatch
 from swarm.route.estimates import claimed_step_s
 from swarm.route.record import PeerInfo
@@ -110,7 +111,7 @@ class Router:
             prompt_tokens,
             new_tokens,
             self._token_bytes,
-            seconds_per_price=self._terms.seconds_per_price,
+            seconds_per_price=self._terms.seconds_per_credit / CREDIT,
             max_price=None if self._terms.max_price is None else self._terms.max_price * tokens,
             **part,
         )

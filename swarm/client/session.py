@@ -9,12 +9,13 @@ import torch
 
 from swarm.client.chain import Chain, SessionOptions
 from swarm.client.deadline import MOST_PATIENCE_S, StepClock, at_work, silent, stuck_before
-from swarm.client.generation import HopTiming
+from swarm.client.generation import HopTiming, Payment
 from swarm.client.hop_stream import HopFailed, HopStream, is_recoverable
 from swarm.client.recovery import Recovery, Spares
 from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.route.route import Hop
 from swarm.trust.checking import ChainReceipts, FaultKind
+from swarm.trust.receipts import Tokens
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
@@ -112,6 +113,15 @@ class Session:
         """Open the session on all hops at once. Raises HopFailed naming the first hop that refused."""
         await self._chain.open(self._first_hops, self._peers)
 
+    def payments(self) -> list[Payment]:
+        """What was paid so far, to every hop that wants to be paid."""
+        return [
+            Payment(stream.hop.peer.peer_id, (stream.hop.start, stream.hop.stop), *stream.bill.tokens,
+                    *stream.bill.price, stream.bill.amount)
+            for stream in (*self._chain.streams, *self._chain.retired)
+            if stream.bill and stream.bill.amount
+        ]  # fmt: skip
+
     def close(self) -> None:
         """End the session. Does not wait."""
         self.is_open = False
@@ -124,6 +134,7 @@ class Session:
         self._check_receipts()
         alive = [stream for stream in self._chain.streams if not stream.failure]
         await self._chain.collect_receipts(alive)
+        await self._chain.pay_up(alive)
         for stream in alive:  # also if it broke off when it was asked
             if stream.receipts.signed_length < stream.answered:
                 self.receipts.blame(stream.hop.peer.peer_id, FaultKind.MISSING, f"up to position {stream.answered}")
@@ -178,6 +189,7 @@ class Session:
             await self._chain.send(call.position + call.sent, rows, want, seal, call.prompt)
             call.sent += len(rows)
         self._check_receipts()  # now, while the hops compute
+        await self._pay()
         step = await self._next_answer(call)
         self._arrived += step.receipts
         if step.seq >= call.first_seq:
@@ -191,6 +203,12 @@ class Session:
         if due:
             self._sealed, self._unsealed = now, 0
         return due
+
+    async def _pay(self, all: bool = False) -> None:
+        """Send vouchers where they are due, or for all that is owed."""
+        for stream in self._chain.streams:
+            if stream.bill and (stream.bill.is_due or (all and stream.bill.unpaid)):
+                await stream.pay()
 
     def _check_receipts(self) -> None:
         arrived, self._arrived = self._arrived, []
@@ -206,6 +224,9 @@ class Session:
             raise last.failed(f"answered for positions {step.position}:{step.position + step.count}")
         for stream, visit in zip(streams, step.visits, strict=True):
             stream.account(visit, step.position + step.count)
+            if stream.bill:
+                replayed = 0 if stream.filled else stream.receipts.live_from
+                stream.bill.note_got(Tokens(prefill=replayed) + Tokens.of(step.count, call.prompt))
             stream.filled = True
         final = step.position + step.count == call.end
         rows = step.count if call.want == pb.ALL else 1 if final else 0
@@ -244,6 +265,7 @@ class Session:
         Returns the hop that seems to wait for something that its predecessor has sent. Raises HopFailed for hops that
         say nothing, for a loss between two hops that was already suspected, and for one that computes for too long.
         """
+        await self._pay(all=True)  # a hop may wait for it
         streams = list(self._chain.streams)
         answers = await asyncio.gather(*(stream.probe(self._chain.next_seq()) for stream in streams))
         if not self._chain.inbox.empty():

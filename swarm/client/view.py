@@ -224,9 +224,16 @@ class SwarmView:
             there = ", ".join(sorted({f"quant {peer.quant} with dtype {peer.dtype}" for peer in trusted}))
             raise NoRoute(
                 f"no peer serves {self._model!r} {self._terms}{self._verdicts}, as this client demands; "
-                f"there is {there}"
+                f"there is {there}{self._unpayable(trusted)}"
             )
         return wanted
+
+    def _unpayable(self, peers: Sequence[PeerInfo]) -> str:
+        """What to say of those that want to be paid where this client has no account."""
+        ledgers = sorted({peer.asks.ledger.hex()[:16] for peer in peers if not self._terms.can_pay(peer)})
+        if not ledgers:
+            return ""
+        return f"; some want to be paid on the ledger {', '.join(ledgers)}: give an account there with --ledger"
 
     def _same_revision(self, peers: Iterable[PeerInfo] | None = None) -> list[PeerInfo]:
         """Those of `peers`, by default of all, that mean the same model."""

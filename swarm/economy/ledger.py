@@ -104,6 +104,9 @@ class Ledger(ABC):
     issuer: bytes  # who may mint
     arbiter: bytes  # who may slash for what cannot be checked by signatures alone
 
+    def shut(self) -> None:
+        """Let go of files and connections. Nothing may be called afterwards."""
+
     # --- reading -----------------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -8,7 +8,7 @@ from swarm.wire import messages_pb2 as pb
 
 LEDGER_ID_BYTES = 32
 CREDIT_TOKENS = 64  # of unpaid work after which a server waits for its client's voucher
-MESSAGE_TOKENS = 256  # of a prompt, or of a replay: a server begins none of which it may not be paid
+MESSAGE_TOKENS = 256  # of a prompt, or of a replay
 MAX_PRICE = 2**40  # nano-credits per block-token: some thousand credits for one token through one block
 MAX_CREDIT_TOKENS = 2**16
 MODES = ("fixed", "market", "auction", "rewards", "contribution")
@@ -49,8 +49,8 @@ class Quote:
 
     def credit(self, price: Price, blocks: int) -> int:
         """Nano-credits that a client may owe at most, for a session at `price` through so many of its blocks; never
-        less than one message of a prompt is worth."""
-        return blocks * max(self.credit_tokens * price.decode, MESSAGE_TOKENS * price.prefill)
+        less than two messages of a prompt are worth, so that one may begin while the other is not paid yet."""
+        return blocks * max(self.credit_tokens * price.decode, 2 * MESSAGE_TOKENS * price.prefill)
 
     def message(self) -> pb.Quote:
         """As it travels in a directory record."""

@@ -22,10 +22,16 @@ class Receivable:
         self.paid = max(channel.paid, newest.voucher.amount if newest else 0)
         self.owed = self.paid  # in all, since the channel was opened
         self.begun = 0  # worth of steps in computation
+        self.sessions = 0  # that are open
 
     @property
     def unpaid(self) -> int:
         return max(self.owed - self.paid, 0)
+
+    @property
+    def abandoned(self) -> int:
+        """Unpaid, by sessions that are over; 0 while it cannot be told apart from what open ones owe."""
+        return 0 if self.sessions > 1 else self.unpaid
 
     def may_begin(self, value: int, credit: int) -> bool:
         """Whether work worth so much may begin now, which must not exceed the credit."""

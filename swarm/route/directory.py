@@ -6,6 +6,7 @@ first honest neighbour. In a private swarm nobody but members takes part: see pr
 """
 
 import asyncio
+import hashlib
 import logging
 import random
 import re
@@ -157,8 +158,9 @@ class Directory:
         """Multiaddresses at which others can join through this process."""
         return [str(address) for address in await self._p2p.get_visible_maddrs(latest=True)]
 
-    async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> None:
-        """Store `record`, stamped with the present time and signed. Call again before `life_s` is over."""
+    async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> bytes:
+        """Store `record`, stamped with the present time and signed; returns the hash by which it can be named as a
+        quote. Call again before `life_s` is over."""
         record.issued_ms, record.expires_ms = self._times_ms(life_s)
         stored = await self._node.store(
             key=_dht_key(record.model),
@@ -168,6 +170,7 @@ class Directory:
         )
         if not stored:
             logger.warning("the directory did not accept this peer's record: %s", self.rejections.last_reason or "?")
+        return hashlib.sha256(record.SerializeToString()).digest()
 
     async def withdraw(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> None:
         """Replace `record` by a goodbye that outlives it, so that nobody chooses this peer any more."""

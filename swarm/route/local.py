@@ -27,8 +27,18 @@ def receipts_file(server: str = "") -> Path:
     return swarm_home() / "receipts" / f"{server or 'client'}.db"
 
 
+def payments_file(server: str = "") -> Path:
+    """Where bills and vouchers are kept, like receipts_file."""
+    return swarm_home() / "payments" / f"{server or 'client'}.db"
+
+
+def channels_folder() -> Path:
+    """Where clients keep other processes of this user off the payment channels that they use."""
+    return swarm_home() / "channels"
+
+
 def client_identity() -> Identity:
-    """This user's key as a client: it signs accusations."""
+    """This user's key as a client: it signs accusations, and pays."""
     return Identity.load_or_create(swarm_home() / "client.key")
 
 

@@ -160,6 +160,8 @@ class Handler:
         session = Session(request, self._pool.allocate(request.max_tokens), self._hidden_size)
         writer = ReceiptWriter(self._identity, self._terms(request), self._receipts.add)
         session.log, session.tab = WorkLog(self.journals, request.wire_dtype, writer), tab
+        if tab:
+            tab.receivable.sessions += 1
         self._sessions[session.key] = session
         self.scheduler.add(session)
         if not request.HasField("next"):
@@ -175,7 +177,7 @@ class Handler:
         opened = pb.Opened(pushes=pushes, load=self.load())
         if session.tab:
             receivable = session.tab.receivable
-            opened.owed = receivable.unpaid
+            opened.owed = receivable.abandoned
             opened.voucher = receivable.newest.encode() if receivable.newest else b""
         return opened
 

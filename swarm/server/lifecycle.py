@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 import swarm
+from swarm.economy.quotes import Quote
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.model.blocks import BlockRange, check_block_range
 from swarm.model.checkpoint import open_checkpoint
@@ -35,6 +36,7 @@ from swarm.server.meter import Meter, measure
 from swarm.server.neighbours import Neighbours
 from swarm.server.placing import MEMORY_SHARE, Assignment, Placing, affordable_blocks, free_bytes, measure_speed
 from swarm.server.runner import Runner
+from swarm.server.trade import Trade, TradeOptions
 from swarm.trust.attestation import Attester, Facts, attest
 from swarm.trust.store import ReceiptStore
 from swarm.wire import messages_pb2 as pb
@@ -44,6 +46,7 @@ from swarm.wire.tls import make_certificate
 from swarm.wire.transport import check_port_free, max_message_bytes, serve
 from swarm_kernels import QUANTS
 
+DUN_EVERY_S = 1.0  # how often it is looked for sessions that have not paid
 SERVED_DTYPES = ("float32", "bfloat16")
 
 
@@ -67,6 +70,7 @@ class ServerConfig:
     dht_port: int = 0
     identity: Path | None = None
     attester: Attester | None = None  # gives evidence of what runs here
+    trade: TradeOptions | None = None  # None: it works for nothing
     assigned: Assignment | None = None  # where `blocks` is None: what this server has moved to
     memory_bytes: int | None = None  # for blocks and cache; None: most of what is free
     kv_memory_bytes: int = 2**30
@@ -136,6 +140,7 @@ class Server:
         )
         self.certificate = make_certificate(config.secret)
         self._member = self.certificate if config.secret else None  # what other servers want to see
+        self.trade = await self._open_trade()
         self.handler = Handler(
             self.record,
             model.hidden_size,
@@ -146,6 +151,7 @@ class Server:
             self.identity,
             self._open_store(),
             self._member,
+            self.trade.till if self.trade else None,
         )
         self.handler.scheduler.on_batch = self.meter.observe_batch
         await self._serve(model)
@@ -189,6 +195,13 @@ class Server:
         store = ReceiptStore(receipts_file(self.identity.peer_id))
         self._stack.callback(store.close)
         return store
+
+    async def _open_trade(self) -> Trade | None:
+        if self.config.trade is None:
+            return None
+        trade = await Trade.open(self.config.trade, self.identity)
+        self._stack.push_async_callback(trade.close)
+        return trade
 
     def _make_record(self, model: ModelConfig) -> pb.PeerRecord:
         """What is known before any block is chosen."""
@@ -260,6 +273,9 @@ class Server:
         )
         self._stack.push_async_callback(self.neighbours.close)
         self._tasks = [asyncio.create_task(handler.scheduler.run()), asyncio.create_task(self._heartbeat())]
+        if self.trade:
+            work = self.trade.till.run(), self.trade.reprice(handler.demand), self._dun()
+            self._tasks += map(asyncio.create_task, work)
         self._stack.callback(self._cancel_tasks)
         await self._publish()
         self._tasks.append(asyncio.create_task(self.neighbours.run(config.record_life_s / 3)))
@@ -269,7 +285,16 @@ class Server:
         costs = replace(self.meter.costs(), started_ms=self._started_ms, links=self.neighbours.links())
         self.record.costs.CopyFrom(costs_message(costs))
         self.record.load.CopyFrom(self.handler.load())
-        await self.directory.publish(self.record, self.identity, self.config.record_life_s)
+        if self.trade:
+            self.record.quote.CopyFrom(self.trade.quote().message())
+        quote = await self.directory.publish(self.record, self.identity, self.config.record_life_s)
+        if self.trade:
+            self.trade.till.posted(quote, Quote.of(self.record.quote))
+
+    async def _dun(self) -> None:
+        while True:
+            await asyncio.sleep(DUN_EVERY_S)
+            await self.handler.dun()
 
     async def _heartbeat(self) -> None:
         """Refresh the record before it expires, and tidy up."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from swarm.economy.ledger import Channel, Ledger
 from swarm.economy.payment_store import Bill, PaymentStore, now_ms
 from swarm.economy.payments import agreed_price, payer_of
-from swarm.economy.quotes import Price, Quote
+from swarm.economy.quotes import FREE, Quote
 from swarm.economy.receivable import Receivable, Tab
 from swarm.economy.vouchers import SignedVoucher
 from swarm.errors import InvalidRequest, LedgerRefusal, PaymentRequired, PeerBusy, SwarmError
@@ -55,8 +55,8 @@ class Till:
         Raises PaymentRequired, PeerBusy for a quote that is out of date, InvalidRequest, LedgerRefusal.
         """
         quote = self._quote(request.quote)
-        if not request.HasField("payment"):
-            if quote.price != Price():
+        if not request.payment.channel and not request.payment.bid:
+            if (quote.idle_price if request.payment.batch else quote.price) != FREE:
                 raise PaymentRequired(
                     f"this peer wants {quote.price.decode} nano-credits a block-token, on the ledger "
                     f"{quote.ledger.hex()[:16]}; give the client an account there (--ledger)"
@@ -72,6 +72,7 @@ class Till:
     def close(self, tab: Tab, terms: Terms, receipt: bytes) -> None:
         """The session is over. terms: those of its receipts. receipt: hash of the last."""
         tab.drop()
+        tab.receivable.sessions -= 1
         if not sum(tab.tokens):
             return
         channel = tab.receivable.channel

@@ -1,0 +1,69 @@
+"""A server's business: what it asks for its work, as demand changes, and its till."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from swarm.economy.books import open_ledger
+from swarm.economy.payment_store import PaymentStore
+from swarm.economy.pricing.policy import Demand, Pricing
+from swarm.economy.quotes import CREDIT_TOKENS, Quote
+from swarm.errors import SwarmError
+from swarm.route.local import payments_file
+from swarm.server.till import SETTLE_EVERY_S, Till
+from swarm.wire.identity import Identity
+
+REPRICE_S = 30.0  # how often a price may change
+
+
+@dataclass(frozen=True)
+class TradeOptions:
+    """What a contributor wants for the work of a server."""
+
+    ledger: str  # where it is paid, see swarm.economy.books
+    pricing: Pricing
+    credit_tokens: int = CREDIT_TOKENS
+    settle_every_s: float = SETTLE_EVERY_S
+
+
+class Trade:
+    """Of one server. Lives in the event loop."""
+
+    def __init__(self, options: TradeOptions, till: Till, ledger_id: bytes, shut: Callable[[], None]):
+        self.till, self._options, self._ledger_id, self._shut = till, options, ledger_id, shut
+        self._pricing, self._demand = options.pricing, Demand(0.0)
+
+    @classmethod
+    async def open(cls, options: TradeOptions, identity: Identity) -> "Trade":
+        """Raises SwarmError if the ledger cannot be opened."""
+        ledger = await asyncio.to_thread(open_ledger, options.ledger, identity)
+        store = PaymentStore(payments_file(identity.peer_id))
+
+        def shut() -> None:
+            store.close()
+            ledger.shut()
+
+        return cls(options, Till(ledger, store, options.settle_every_s), ledger.id, shut)
+
+    def quote(self) -> Quote:
+        """What it asks now."""
+        return Quote(
+            self._ledger_id, self._pricing.mode, self._pricing.price, self._pricing.idle_price(self._demand),
+            self._options.credit_tokens,
+        )  # fmt: skip
+
+    async def reprice(self, demand: Callable[[], Demand]) -> None:
+        """Follow demand, until cancelled."""
+        while True:
+            await asyncio.sleep(REPRICE_S)
+            self._demand = demand()
+            self._pricing = self._pricing.observe(self._demand)
+
+    async def close(self) -> None:
+        """Get paid for what is not settled yet, if the ledger answers; else it is settled next time."""
+        try:
+            await self.till.settle()
+        except SwarmError:
+            pass
+        finally:
+            await asyncio.to_thread(self._shut)
