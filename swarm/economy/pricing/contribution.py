@@ -1,0 +1,53 @@
+"""No money: who computes for others earns points, and points buy a place nearer the front of servers' queues.
+
+Work is free. Points are the unit of a ledger of their own: an epoch's emission mints them, and a session that offers
+`bid` points per block-token goes before those that offer less. Points are worth nothing else.
+
+What inventing work brings. A client and a server that belong together can sign for work that nobody did, and pay
+nothing for it. No rule that looks at signatures alone can tell. So it is bounded: neither one server's work nor the
+work for one client counts for more than MOST_PPM of an epoch's emission, and what exceeds it is not minted. Whoever
+runs s servers and c clients gets at most min(s, c) * MOST_PPM of it: a place in queues for work that is free, and it
+decays. It is not prevented, since keys cost nothing. A swarm that minds lets in members only, who share a secret, or
+uses money.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+from swarm.economy.ledger import PER_MILLION
+from swarm.economy.pricing.policy import Epoch, Pricing
+from swarm.economy.quotes import FREE, Price
+
+MOST_PPM = 50_000  # of an epoch's emission, for one server, and for the work for one client
+_KEEP = Fraction(9, 10)  # of points, from one epoch to the next: half are gone after seven
+
+
+@dataclass(frozen=True)
+class Contribution(Pricing):
+    """Points in proportion to verified block-tokens."""
+
+    mode: ClassVar[str] = "contribution"
+
+    @property
+    def price(self) -> Price:
+        return FREE
+
+    def emission(self, epoch: Epoch) -> dict[bytes, int]:
+        most = epoch.emission * MOST_PPM // PER_MILLION
+        whole = sum(work.block_tokens for work in epoch.work)
+        by_client: dict[bytes, int] = defaultdict(int)
+        for work in epoch.work:
+            by_client[work.client] += work.block_tokens
+        points: dict[bytes, Fraction] = defaultdict(Fraction)
+        for work in epoch.work:
+            # Of what a client's work is worth, or may be, by how much of it was this.
+            counted = min(Fraction(epoch.emission, whole), Fraction(most, by_client[work.client])) if whole else 0
+            points[work.server] += counted * work.block_tokens
+        return {server: least for server, earned in points.items() if (least := min(int(earned), most))}
+
+
+def decayed(points: int, epochs: int) -> int:
+    """What is left of `points` after so many epochs: a good deed long ago buys no place before those of today."""
+    return int(points * _KEEP**epochs)
