@@ -17,6 +17,7 @@ from swarm.client.client import Client
 from swarm.client.generation import Audit, Generation
 from swarm.client.local_blocks import parse_local_blocks
 from swarm.client.options import VERIFY
+from swarm.economy.amounts import format_amount
 from swarm.errors import SwarmError
 from swarm.trust.audit import Verdict
 from swarm.wire.secret import read_secret
@@ -33,6 +34,10 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--trusted", nargs="+", metavar="PEER_ID", help="use these peers and no others")
     add("--excluded", nargs="+", metavar="PEER_ID", default=(), help="never use these peers")
     add("--local-blocks", metavar="N:M", help="compute the first N and the last M blocks here, not on the swarm")
+    add("--ledger", metavar="WHERE", help="pay peers there: a folder, HOST:PORT/FINGERPRINT or evm:FILE.json (default: "
+        "SWARM_LEDGER, if set; else only peers that work for nothing are used)")
+    add("--max-price", type=int, metavar="N", help="nano-credits for a token through the whole model, at most")
+    add("--budget", metavar="CREDITS", help="spend no more than this")
     add("--dtype", choices=("float32", "bfloat16"), help="only use peers that compute in this (default: any)")
     add("--quant", choices=QUANTS, help="only use peers with weights in this format (default: any)")
     add("--max-new-tokens", type=int, default=128, metavar="N", help="(default: 128)")
@@ -59,6 +64,9 @@ def make_client(args: argparse.Namespace) -> Client:
         excluded=args.excluded,
         local_blocks=parse_local_blocks(args.local_blocks) if args.local_blocks else (0, 0),
         audit=args.audit,
+        ledger=args.ledger,
+        max_price=args.max_price,
+        budget=args.budget,
     )
 
 
@@ -93,13 +101,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def describe(generation: Generation) -> str:
-    """Route, speed and time to first token, and what was signed for and audited, on three lines."""
+    """Route, speed and time to first token, what was signed for and audited, and what it cost, a line each."""
     hops = [f"{hop.blocks[0]}:{hop.blocks[1]} {hop.peer_id[-6:]} ({hop.address})" for hop in generation.route]
     return (
         f"route  {'  ->  '.join(hops)}\n"
         f"speed  {len(generation.token_ids)} tokens, {generation.tokens_per_second:.1f} tokens/s, "
         f"first after {generation.time_to_first_token_s * 1000:.0f} ms\n"
         f"trust  {_describe_trust(generation)}"
+        + (f"\npaid   {_describe_payments(generation)}" if generation.payments else "")
     )
 
 
@@ -115,6 +124,13 @@ def _describe_trust(generation: Generation) -> str:
     if generation.verified:
         parts.append(f"{_count(generation.verified, 'token')} verified")
     return ", ".join(parts)
+
+
+def _describe_payments(generation: Generation) -> str:
+    """Such as "0.00064 credits for 1,280 block-tokens of 3 peers"."""
+    block_tokens = sum(payment.block_tokens for payment in generation.payments)
+    peers = len({payment.peer_id for payment in generation.payments})
+    return f"{format_amount(generation.cost)} credits for {block_tokens:,} block-tokens of {_count(peers, 'peer')}"
 
 
 def _count(number: int, what: str) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 
 from swarm.cli.common import add_client_arguments, audit_as_json, describe, generate_options, make_client, run
 from swarm.client.generation import Generation
@@ -48,4 +49,6 @@ def _as_json(generation: Generation) -> dict[str, object]:
                    for fault in generation.faults],
         "audits": [audit_as_json(audit) for audit in generation.audits],
         "verified": generation.verified,
+        "cost": generation.cost,
+        "payments": [asdict(payment) for payment in generation.payments],
     }

@@ -104,6 +104,7 @@ class Ledger(ABC):
     issuer: bytes  # who may mint
     arbiter: bytes  # who may slash for what cannot be checked by signatures alone
 
+    @abstractmethod
     def shut(self) -> None:
         """Let go of files and connections. Nothing may be called afterwards."""
 

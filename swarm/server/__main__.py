@@ -18,6 +18,8 @@ import torch
 import uvloop
 from tqdm import tqdm
 
+from swarm.economy.pricing.modes import DEFAULT_DECODE, PREFILL_SHARE, make_pricing
+from swarm.economy.quotes import MODES
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.model.blocks import parse_block_range
 from swarm.model.kv_cache import PAGE_TOKENS
@@ -25,6 +27,7 @@ from swarm.route.local import peers_from_environment
 from swarm.route.route import missing_blocks
 from swarm.server.lifecycle import SERVED_DTYPES, Server, ServerConfig
 from swarm.server.placing import Assignment
+from swarm.server.trade import TradeOptions
 from swarm.trust.attestation import load_attester
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.secret import find_secret
@@ -63,6 +66,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=0, help="port for activations (default: any free one)")
     add("--dht-port", type=int, default=0, help="port for the directory (default: any free one)")
     add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
+    add("--ledger", metavar="WHERE", help="be paid there: a folder, HOST:PORT/FINGERPRINT or evm:FILE.json")
+    add("--pricing", default="fixed", choices=MODES, help="how the price comes about (default: fixed)")
+    add("--price", type=int, metavar="N", help=f"nano-credits a token through a block (default: {DEFAULT_DECODE})")
+    add("--prefill-price", type=int, metavar="N", help=f"for one of a prompt (default: a {PREFILL_SHARE}th of that)")
+    add("--settle-every", type=float, default=300.0, metavar="S", help="get vouchers paid this often (default: 300)")
     add("--attestation", metavar="MODULE:FUNCTION", help="plug-in that gives evidence of what runs here, for clients "
         "to judge")
     add("--kv-memory", default="1G", metavar="SIZE", help="for keys and values, as 512M or 2G (default: 1G)")
@@ -131,7 +139,8 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         if not 0 <= value < 65536:
             raise InvalidRequest(f"{name} {value} is not a port; choose one from 1 to 65535, or 0 for any")
     positive = {"--max-context": args.max_context, "--max-sessions": args.max_sessions, "--threads": args.threads,
-                "--idle-timeout": args.idle_timeout, "--record-life": args.record_life}
+                "--idle-timeout": args.idle_timeout, "--record-life": args.record_life,
+                "--settle-every": args.settle_every}
     announce, announce_port = parse_announce(args.announce) if args.announce else (None, None)
     for name, value in positive.items():
         if value is not None and not value > 0:
@@ -152,6 +161,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         port=args.port,
         dht_port=args.dht_port,
         identity=args.identity,
+        trade=make_trade(args),
         attester=load_attester(args.attestation) if args.attestation else None,
         memory_bytes=parse_size(args.memory) if args.memory else None,
         kv_memory_bytes=parse_size(args.kv_memory),
@@ -162,6 +172,17 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         drain_timeout_s=args.drain_timeout,
         record_life_s=args.record_life,
     )
+
+
+def make_trade(args: argparse.Namespace) -> TradeOptions | None:
+    """What the server wants for its work; None: nothing. Raises InvalidRequest."""
+    prices = args.price, args.prefill_price
+    if args.ledger is None:
+        if args.pricing != MODES[0] or any(price is not None for price in prices):
+            raise InvalidRequest("a price is to be paid on a ledger; say which, with --ledger")
+        return None
+    pricing = make_pricing(args.pricing, *prices)
+    return TradeOptions(args.ledger, pricing, settle_every_s=args.settle_every)
 
 
 class Output:

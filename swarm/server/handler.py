@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import grpc
 import torch
 
+from swarm.economy.pricing.policy import Demand
 from swarm.errors import InvalidRequest, PeerBusy, RevisionMismatch, SwarmError
 from swarm.model.identity import weights_root
 from swarm.model.kv_cache import PagePool
@@ -23,6 +24,7 @@ from swarm.server.runner import Runner, Slice
 from swarm.server.scheduler import BatchLimits, Scheduler
 from swarm.server.sessions import Session, SessionKey, failure
 from swarm.server.till import Till
+from swarm.server.usage import Usage
 from swarm.server.work_log import WorkLog
 from swarm.trust.receipts import NOTHING, Terms
 from swarm.trust.store import ReceiptStore
@@ -79,6 +81,7 @@ class Handler:
         self.links = Links(max_message_bytes(hidden_size), self._undelivered, self._refused, member)
         self.journals = Journals(hidden_size, limits.journal_bytes)
         self._sessions: dict[SessionKey, Session] = {}
+        self._usage = Usage(lambda: self.scheduler.busy_s, self._places)
         self.draining = False
         self.bytes_to_clients = 0
         self.records_rejected = 0  # kept up to date by whoever owns the directory
@@ -86,6 +89,10 @@ class Handler:
     @property
     def open_sessions(self) -> int:
         return len(self._sessions)
+
+    def demand(self) -> Demand:
+        """How busy this server is, smoothed from one call to the next."""
+        return self._usage.demand()
 
     def load(self) -> pb.Load:
         return pb.Load(
@@ -341,6 +348,11 @@ class Handler:
         session = self._sender_to(refusal.session_id, refusal.start)
         if session and session.outlet.note_trouble(link):
             session.fail(SwarmError(f"the next hop refused a step: {refusal.message}"))
+
+    def _places(self) -> float:
+        """Share of the room for sessions that is in use."""
+        pages = 1 - self._pool.free_pages / self._pool.num_pages
+        return max(pages, len(self._sessions) / self._limits.max_sessions)
 
     def _sender_to(self, session_id: bytes, start: int) -> Session | None:
         """The session whose successor begins at block `start`."""

@@ -129,6 +129,7 @@ class Scheduler:
         self._micro_batches = 1
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self.tokens_served = 0
+        self.busy_s = 0.0  # spent computing
         self.on_batch: Callable[[Sequence[Slice], float, float], None] | None = None
 
     @property
@@ -198,6 +199,7 @@ class Scheduler:
             for item in batch:
                 if not self._holds(item.session):
                     self._release(item.session)
+        self.busy_s += compute_s
         tokens = sum(item.count for item in batch)
         self.tokens_served += tokens
         for item, output in zip(batch, outputs, strict=True):

@@ -2,18 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from swarm.economy.books import open_ledger
 from swarm.economy.payment_store import PaymentStore
-from swarm.economy.pricing.policy import Demand, Pricing
+from swarm.economy.pricing.policy import PERIOD_S, Demand, Pricing
 from swarm.economy.quotes import CREDIT_TOKENS, Quote
 from swarm.errors import SwarmError
 from swarm.route.local import payments_file
 from swarm.server.till import SETTLE_EVERY_S, Till
 from swarm.wire.identity import Identity
-
-REPRICE_S = 30.0  # how often a price may change
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,14 @@ class Trade:
     async def reprice(self, demand: Callable[[], Demand]) -> None:
         """Follow demand, until cancelled."""
         while True:
-            await asyncio.sleep(REPRICE_S)
+            await asyncio.sleep(PERIOD_S)
             self._demand = demand()
             self._pricing = self._pricing.observe(self._demand)
 
     async def close(self) -> None:
         """Get paid for what is not settled yet, if the ledger answers; else it is settled next time."""
         try:
-            await self.till.settle()
-        except SwarmError:
-            pass
+            with suppress(SwarmError):
+                await self.till.settle()
         finally:
             await asyncio.to_thread(self._shut)

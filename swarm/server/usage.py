@@ -1,0 +1,28 @@
+"""How busy a server is, for its price to follow."""
+
+import math
+import time
+from collections.abc import Callable
+
+from swarm.economy.pricing.market import SMOOTHING_S
+from swarm.economy.pricing.policy import Demand
+
+
+class Usage:
+    """Smoothed over some minutes."""
+
+    def __init__(
+        self, busy_s: Callable[[], float], places: Callable[[], float], clock: Callable[[], float] = time.monotonic
+    ):
+        """busy_s: seconds of computation so far. places: share of the room for sessions that is in use."""
+        self._busy_s, self._places, self._clock = busy_s, places, clock
+        self._last_s, self._last_busy_s, self._smooth = clock(), busy_s(), 0.0
+
+    def demand(self) -> Demand:
+        """Since the last call, and before."""
+        now_s, busy_s = self._clock(), self._busy_s()
+        passed_s = max(now_s - self._last_s, 1e-3)
+        used = max(min((busy_s - self._last_busy_s) / passed_s, 1.0), self._places())
+        self._smooth += (1 - math.exp(-passed_s / SMOOTHING_S)) * (used - self._smooth)
+        self._last_s, self._last_busy_s = now_s, busy_s
+        return Demand(self._smooth)
