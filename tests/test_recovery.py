@@ -45,7 +45,7 @@ class FakeStream:
 
     def __init__(self, failure: HopFailed | None = None, pause_before: int = -1):
         self.failure, self._pause_before = failure, pause_before
-        self.hop = Hop(peer("x"), 0, 10)
+        self.hop, self.bill = Hop(peer("x"), 0, 10), None
         self.length = self.newest = self._taken = 0
         self.refused: list[str] = []
 

@@ -42,37 +42,34 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m swarm.server",
         usage="python -m swarm.server [options]",
-        description="Serve a range of a model's transformer blocks to a swarm. With no argument: of the demo model, "
-        "in the swarm found on this machine or in a new one, the blocks that help most.",
+        description="Serve blocks of a model to a swarm. With no argument: of the demo model, in the swarm found "
+        "on this machine or in a new one, those that help most.",
     )
     add = parser.add_argument
     add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
     add("--revision", help="branch, tag or commit of a Hugging Face repository")
-    add("--blocks", metavar="START:STOP", help="blocks to serve, STOP excluded (default: those that "
-        "help most; may move later)")
-    add("--memory", metavar="SIZE", help="for blocks and cache, without --blocks (default: 80%% of what is free)")
-    add("--dtype", choices=SERVED_DTYPES, help="activations, and weights that are not quantised (default: float32, "
-        "with --quant bfloat16)")
-    add("--quant", default="none", choices=QUANTS, help="weights: int8 halves and int4 quarters bfloat16's bytes, and "
-        "with them the time of a token (default: none)")
+    add("--blocks", metavar="START:STOP", help="to serve, STOP excluded (default: what helps most)")
+    add("--memory", metavar="SIZE", help="for blocks and cache (default: 80%% of what is free)")
+    add("--dtype", choices=SERVED_DTYPES, metavar="TYPE", help="float32 or bfloat16, for activations and what is not "
+        "quantised (default: float32, with --quant bfloat16)")
+    add("--quant", default="none", choices=QUANTS, metavar="FORMAT", help=f"of weights: {', '.join(QUANTS)}; int8 halves "
+        "and int4 quarters bfloat16's bytes, and so the time of a token")
     add("--device", metavar="DEVICE", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     add("--peers", nargs="+", metavar="ADDR", help="addresses of swarm members to join (default: SWARM_PEERS, or "
         "a swarm on this machine; else start one)")
     add("--secret-file", type=Path, metavar="FILE", help="of a private swarm, from `python -m swarm secret` "
         "(default: what SWARM_SECRET holds)")
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
-    add("--announce", metavar="HOST[:PORT]", help="address that others are told, if another one; IPv6 with a port in "
-        "brackets")
+    add("--host", default="127.0.0.1", help="to listen on; 0.0.0.0 for other machines, too")
+    add("--announce", metavar="ADDR", help="HOST, HOST:PORT or [IPV6]:PORT that others are told, if another one")
     add("--port", type=int, default=0, help="port for activations (default: any free one)")
     add("--dht-port", type=int, default=0, help="port for the directory (default: any free one)")
     add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
     add("--ledger", metavar="WHERE", help="be paid there: a folder, HOST:PORT/FINGERPRINT or evm:FILE.json")
-    add("--pricing", default="fixed", choices=MODES, help="how the price comes about (default: fixed)")
+    add("--pricing", default="fixed", choices=MODES, metavar="MODE", help=f"{', '.join(MODES)} (default: fixed)")
     add("--price", type=int, metavar="N", help=f"nano-credits a token through a block (default: {DEFAULT_DECODE})")
     add("--prefill-price", type=int, metavar="N", help=f"for one of a prompt (default: a {PREFILL_SHARE}th of that)")
     add("--settle-every", type=float, default=300.0, metavar="S", help="get vouchers paid this often (default: 300)")
-    add("--attestation", metavar="MODULE:FUNCTION", help="plug-in that gives evidence of what runs here, for clients "
-        "to judge")
+    add("--attestation", metavar="PLUG-IN", help="MODULE:FUNCTION that gives evidence of what runs here")
     add("--kv-memory", default="1G", metavar="SIZE", help="for keys and values, as 512M or 2G (default: 1G)")
     add("--journal-memory", default="256M", metavar="SIZE", help="of what was sent, to fill new successors (256M)")
     add("--max-context", type=int, metavar="TOKENS", help="longest session to accept (default: the model's own)")
