@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from swarm.errors import InvalidRequest, SwarmError
+from swarm.server.admission import Place
 from swarm.server.outlet import Outlet
 from swarm.server.work_log import WorkLog
 from swarm.trust.receipts import MAX_RECEIPT_BYTES
@@ -64,6 +65,9 @@ class Session:
         self.start, self.stop = request.start, request.stop
         self.outlet: Outlet | None = None  # None: this is the last hop, and answers the client
         self.log: WorkLog  # given by whoever opens the session
+        self.place: Place  # in the line before this server, given by whoever opens the session
+        self.priority = request.payment.bid  # nano-credits per block-token
+        self.batch = request.payment.batch  # computed while nothing else waits
         self.pages = pages
         self.block_table = np.array(pages, dtype=np.int64)  # the same, as each step's layout needs it
         self.max_tokens = request.max_tokens
@@ -71,7 +75,8 @@ class Session:
         self.queue: deque[Work] = deque()
         self.outbox: asyncio.Queue[pb.ToClient | None] = asyncio.Queue(OUTBOX_MESSAGES)  # None: nothing follows
         self.overflowed = asyncio.Event()  # the client does not read its answers
-        self.last_active = time.monotonic()
+        self.ended = False
+        self.last_active = self.served = time.monotonic()  # served: when its last slice was computed
         self.away_s = 0.0  # running mean: from an answer's departure to the next token's arrival
         self._answered: float | None = None  # when the last answer left, until the next step arrives
         self._faults = 0
@@ -111,6 +116,16 @@ class Session:
             self.away_s += 0.3 * (gap - self.away_s) if self.away_s else gap
             self._answered = None
 
+    @property
+    def used(self) -> bool:
+        """Whether it was ever sent a step."""
+        return self._accepted > 0
+
+    @property
+    def length(self) -> int:
+        """Positions computed or queued."""
+        return self._length
+
     def progress(self, seq: int, load: pb.Load) -> pb.Progress:
         """How far this hop has come, for the client's Probe number `seq`."""
         computed = self.queue[0].position + self.queue[0].done if self.queue else self._length
@@ -139,7 +154,7 @@ class Session:
 
     def answered(self) -> None:
         """An output left: the next token is now on its way round the chain."""
-        self._answered = time.monotonic()
+        self._answered = self.served = time.monotonic()
 
     def due(self) -> float | None:
         """By when the next token may be expected (time.monotonic()); None if it is here, or nothing is known."""
@@ -214,6 +229,7 @@ class Session:
 
     def end(self, error: SwarmError) -> None:
         """Tell the client why, and close."""
+        self.ended = True
         self.fail(error)
         self.send(None)
 
