@@ -41,13 +41,16 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--top-p", type=float, metavar="P")
     add("--repetition-penalty", type=float, default=1.0, metavar="X", help="(default: 1.0, none)")
     add("--seed", type=int, help="makes sampling repeatable")
+    add("--bid", type=int, default=0, metavar="N", help="nano-credits per block-token above the price, for going first "
+        "where peers are full")
     add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
     add("--verify", choices=VERIFY, help="show text only after such a check (default: none)")
     add("--sensitive", action="store_true", help="audits show activations to no further peer")
     add("--audit", choices=AUDITORS, default=PEERS, help="who checks samples (default: %(default)s)")
 
 
-def make_client(args: argparse.Namespace) -> Client:
+def make_client(args: argparse.Namespace, **more: object) -> Client:
+    """more: arguments of Client that not all verbs have."""
     return Client(
         args.model,
         args.peers,
@@ -59,12 +62,13 @@ def make_client(args: argparse.Namespace) -> Client:
         excluded=args.excluded,
         local_blocks=parse_local_blocks(args.local_blocks) if args.local_blocks else (0, 0),
         audit=args.audit,
+        **more,
     )
 
 
 def generate_options(args: argparse.Namespace) -> dict[str, object]:
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop", "verify",
-             "sensitive")  # fmt: skip
+             "sensitive", "bid")  # fmt: skip
     return {name: getattr(args, name) for name in names}
 
 

@@ -31,6 +31,8 @@ class SessionOptions:
     coverage_timeout_s: float = 30.0  # wait for somebody to serve blocks that nobody serves any more
     weights: Callable[[int, int], bytes] = lambda start, stop: b""  # root that a range of blocks should have
     max_repairs: int = 8  # hops replaced without a step answered in between
+    bid: int = 0  # nano-credits per block-token above the price
+    batch: bool = False  # computed while nothing else waits; gives up its place to whoever needs it
 
 
 class Chain:
@@ -115,6 +117,8 @@ class Chain:
             quote=hop.peer.quote,
             seq=self.next_seq(),  # what is still on its way to the hop that this one replaces is older
         )
+        if self.options.bid or self.options.batch:
+            request.payment.bid, request.payment.batch = self.options.bid, self.options.batch
         if following:
             request.next.CopyFrom(following.hop.peer.endpoint)
             request.ends_replay = following in self.streams and following.filled
