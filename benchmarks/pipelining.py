@@ -21,8 +21,9 @@ import torch
 import uvloop
 
 from common import machine, print_table, save_json
+from swarm.server.batching import BatchLimits
 from swarm.server.runner import Slice
-from swarm.server.scheduler import BatchLimits, Scheduler
+from swarm.server.scheduler import Scheduler
 from swarm.server.sessions import Session
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb

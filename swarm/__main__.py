@@ -6,6 +6,7 @@ from importlib import import_module
 _VERBS = {
     "server": ("swarm.server.__main__", "serve blocks to a swarm (also: python -m swarm.server)"),
     "generate": ("swarm.cli.generate", "generate from a prompt"),
+    "batch": ("swarm.cli.batch", "answer a file of prompts on what the swarm has left over"),
     "chat": ("swarm.cli.chat", "talk with an instruction-tuned model"),
     "status": ("swarm.cli.status", "a live picture of the swarm: coverage, peers, load, speed"),
     "identity": ("swarm.cli.identity", "digests of a model's weights, block by block, to compare with others"),

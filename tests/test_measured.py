@@ -15,9 +15,10 @@ from swarm.model.families import ModelConfig
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.route.record import MAX_LINKS, PeerInfo
+from swarm.server.batching import BatchLimits
 from swarm.server.meter import LEAST_PREFILL_TOKENS, QUEUE_HALF_LIFE_S, Meter, _plausible, measure
 from swarm.server.neighbours import choose, may_meet
-from swarm.server.scheduler import BatchLimits, Scheduler
+from swarm.server.scheduler import Scheduler
 from swarm.wire import messages_pb2 as pb
 from test_scheduler import waiting
 

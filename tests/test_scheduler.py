@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from swarm.errors import InvalidRequest
 from swarm.model.kv_cache import PAGE_TOKENS
-from swarm.server.pipelining import DecodeTimes, micro_batches, rows_to_take
-from swarm.server.scheduler import BatchLimits, choose_batch, hold_s
+from swarm.server.admission import MAX_BID
+from swarm.server.batching import MAX_BID_S, BatchLimits, choose_batch, hold_s, in_turn, yield_s
+from swarm.server.pipelining import DecodeTimes, micro_batches, rows_to_take, rows_to_top_up
 from swarm.server.sessions import MAX_FAULTS, OUTBOX_MESSAGES, Session
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
@@ -75,6 +77,94 @@ def test_a_batch_keeps_its_limits_and_is_empty_only_when_nothing_waits(counts):
     prefill = sum(item.count for item in batch) - len(decode)
     assert len(decode) <= LIMITS.decode_rows
     assert prefill <= (LIMITS.prefill_beside_decode if 1 in counts else LIMITS.prefill_alone)
+
+
+def bidding(*bids: int, served: float = 0.0) -> list[Session]:
+    """Sessions that wait for a token, all served at the same time."""
+    sessions = waiting(*[1 for _ in bids])
+    for session, bid in zip(sessions, bids, strict=True):
+        session.priority, session.served = bid, served
+    return sessions
+
+
+def chosen(batch: list) -> list[Session]:
+    return [item.session for item in batch]
+
+
+def test_where_not_all_fit_the_higher_bids_go_first_and_equal_ones_as_before():
+    sessions = bidding(0, 5, 0, 5, 9, 0)
+    first, second, third, fourth, fifth, _ = sessions
+    assert chosen(choose_batch(sessions, LIMITS, time.monotonic())) == [fifth, second, fourth, first]
+    assert in_turn(sessions, 5) == [fifth, second, fourth, first, third]
+
+
+def test_where_all_fit_bids_change_nothing():
+    sessions = bidding(0, 5, 0, 9)
+    assert chosen(choose_batch(sessions, LIMITS, time.monotonic())) == sessions
+
+
+def test_the_prompt_that_bids_more_is_first_in_its_batch():
+    cheap, dear = waiting(50, 50)
+    dear.priority, dear.served = 7, cheap.served
+    batch = choose_batch([cheap, dear], LIMITS, time.monotonic())
+    assert [(item.session, item.count) for item in batch] == [(dear, 50), (cheap, 14)]
+
+
+@given(st.lists(st.integers(0, MAX_BID), min_size=2, max_size=12), st.floats(0.001, 0.4))
+def test_a_session_without_a_bid_is_passed_over_for_no_longer_than_its_docstring_says(bids, batch_s):
+    """The others always have a token waiting, and a batch takes one of them."""
+    sessions, now = bidding(0, *bids), 0.0
+    while (session := in_turn(sessions, 1)[0]) is not sessions[0]:
+        now += batch_s
+        session.served = now
+    assert now <= MAX_BID_S + batch_s * (len(bids) + 1)
+
+
+def test_batch_sessions_are_computed_only_while_no_other_waits():
+    batch, prompt, token = waiting(1, 200, 1)
+    batch.batch = True
+    now = time.monotonic()
+    assert chosen(choose_batch([batch, prompt], LIMITS, now)) == [prompt]
+    assert chosen(choose_batch([batch, token], LIMITS, now)) == [token]
+    token.queue.clear()
+    assert chosen(choose_batch([batch, token], LIMITS, now)) == [batch]
+
+
+def test_tokens_of_batch_sessions_join_where_they_cost_nothing_but_their_prompts_do_not():
+    batch, prompt, token, another = waiting(1, 200, 1, 1)
+    for session in (batch, prompt, another):
+        session.batch = True
+    limits = replace(LIMITS, top_up=1)
+    assert chosen(choose_batch([batch, prompt, another, token], limits, time.monotonic())) == [token, batch]
+
+
+def test_a_batch_sessions_prompt_comes_in_small_chunks_where_an_on_demand_session_is_open():
+    prompt, other = waiting(200, 20)
+    prompt.batch = True
+    other.queue.clear()
+    now = time.monotonic()
+    assert [item.count for item in choose_batch([prompt], LIMITS, now)] == [64]
+    assert [item.count for item in choose_batch([prompt, other], LIMITS, now)] == [16]
+
+
+def test_a_batch_session_that_decodes_does_not_slow_an_on_demand_prompt_down():
+    batch, prompt = waiting(1, 200)
+    batch.batch = True
+    assert [item.count for item in choose_batch([batch, prompt], LIMITS, time.monotonic())] == [64]
+
+
+def test_a_decode_batch_is_topped_up_only_as_far_as_that_costs_nearly_nothing():
+    def reads_weights(rows: float) -> float:  # a GPU
+        return 0.01 + 0.00001 * rows
+
+    def by_size(rows: float) -> float:  # a processor
+        return 0.01 * rows
+
+    assert rows_to_top_up(8, 40, reads_weights) == 40
+    assert rows_to_top_up(8, 56, lambda rows: reads_weights(min(rows, 32)) * max(rows / 32, 1)) == 14
+    assert rows_to_top_up(8, 40, by_size) == 0
+    assert rows_to_top_up(0, 40, reads_weights) == 0  # nobody to join
+    assert rows_to_top_up(8, 40, DecodeTimes().seconds) == 0  # nothing is known
 
 
 def test_slices_of_a_step_cover_it_once_in_order():
@@ -180,6 +270,17 @@ def test_a_batch_waits_for_its_companions_however_far_they_have_travelled():
     here.last_active = arrival
     assert 0 < hold_s([here, companion], choose_batch([here], LIMITS, arrival), 0.1, arrival) <= 0.075 + 1e-6
     assert hold_s([here, companion], choose_batch([here], LIMITS, arrival), 0.1, arrival, enough=1) == 0
+
+
+def test_batch_work_that_would_keep_an_expected_token_waiting_waits_for_it():
+    (batch,) = waiting(1)
+    batch.batch = True
+    other, now = decoding_session(0.2, False), time.monotonic()  # its token comes in 200 ms, or in 250 at the latest
+    work = choose_batch([batch, other], LIMITS, now)
+    assert yield_s([other], work, 0.1, now) == 0
+    assert 0 < yield_s([other], work, 0.24, now) <= 0.25
+    assert yield_s([other], work, 0.24, now + 1.0) == 0  # it has not come
+    assert yield_s([], work, 0.24, now) == 0
 
 
 def settle(sessions: int, batch_s, round_s: float) -> int:

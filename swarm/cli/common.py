@@ -17,7 +17,7 @@ from swarm.client.client import Client
 from swarm.client.generation import Audit, Generation
 from swarm.client.local_blocks import parse_local_blocks
 from swarm.client.options import VERIFY
-from swarm.economy.amounts import format_amount
+from swarm.economy.amounts import format_amount, parse_amount
 from swarm.errors import SwarmError
 from swarm.trust.audit import Verdict
 from swarm.wire.secret import read_secret
@@ -36,8 +36,8 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--local-blocks", metavar="N:M", help="compute the first N and the last M blocks here, not on the swarm")
     add("--ledger", metavar="WHERE", help="pay peers there: a folder, HOST:PORT/FINGERPRINT or evm:FILE.json (default: "
         "SWARM_LEDGER, if set; else only peers that work for nothing are used)")
-    add("--max-price", type=int, metavar="N", help="nano-credits for a token through the whole model, at most")
-    add("--budget", metavar="CREDITS", help="spend no more than this")
+    add("--max-price", metavar="AMOUNT", help="of a token through the whole model: credits, or nano-credits as 250n")
+    add("--budget", metavar="AMOUNT", help="spend no more than this in all")
     add("--dtype", choices=("float32", "bfloat16"), help="only use peers that compute in this (default: any)")
     add("--quant", choices=QUANTS, help="only use peers with weights in this format (default: any)")
     add("--max-new-tokens", type=int, default=128, metavar="N", help="(default: 128)")
@@ -46,6 +46,8 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--top-p", type=float, metavar="P")
     add("--repetition-penalty", type=float, default=1.0, metavar="X", help="(default: 1.0, none)")
     add("--seed", type=int, help="makes sampling repeatable")
+    add("--bid", type=int, default=0, metavar="N", help="nano-credits per block-token above the price, for going first "
+        "where peers are full")
     add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
     add("--verify", choices=VERIFY, help="show text only after such a check (default: none)")
     add("--sensitive", action="store_true", help="audits show activations to no further peer")
@@ -65,14 +67,14 @@ def make_client(args: argparse.Namespace) -> Client:
         local_blocks=parse_local_blocks(args.local_blocks) if args.local_blocks else (0, 0),
         audit=args.audit,
         ledger=args.ledger,
-        max_price=args.max_price,
+        max_price=args.max_price and parse_amount(args.max_price),
         budget=args.budget,
     )
 
 
 def generate_options(args: argparse.Namespace) -> dict[str, object]:
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop", "verify",
-             "sensitive")  # fmt: skip
+             "sensitive", "bid")  # fmt: skip
     return {name: getattr(args, name) for name in names}
 
 

@@ -34,6 +34,8 @@ class SessionOptions:
     max_repairs: int = 8  # hops replaced without a step answered in between
     purse: Purse | None = None  # None: only for peers that work for nothing
     prompt_tokens: int = 0  # of max_tokens, those that are there at the beginning
+    bid: int = 0  # nano-credits per block-token above the price
+    batch: bool = False  # computed while nothing else waits; gives up its place to whoever needs it
 
 
 class Chain:
@@ -144,6 +146,8 @@ class Chain:
             quote=hop.peer.quote,
             seq=self.next_seq(),  # what is still on its way to the hop that this one replaces is older
         )
+        if self.options.bid or self.options.batch:
+            request.payment.bid, request.payment.batch = self.options.bid, self.options.batch
         if following:
             request.next.CopyFrom(following.hop.peer.endpoint)
             request.ends_replay = following in self.streams and following.filled

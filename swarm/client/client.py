@@ -1,10 +1,11 @@
 """`swarm.Client`: the public way to generate."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
 from swarm.client.auditing import AUDITORS, LOCAL, Auditing, AuditOptions
 from swarm.client.background import wait
+from swarm.client.batch import Batch, Progress
 from swarm.client.consequences import Consequences
 from swarm.client.examining import Examiner
 from swarm.client.generating import Generator
@@ -250,21 +251,28 @@ class Client:
             chosen for an audit have passed it) or "full" (and everything was recomputed); what does not pass is
             computed again on other peers. sensitive (False): audits show its activations to no further peer, and
             evidence that holds them is not published. through: the chain to begin with, a list of swarm.Hop, such as
-            another generation's route. A list of prompts shares these options; with a seed, each prompt gives what it
-            would give alone.
+            another generation's route. bid (0): nano-credits per block-token above the price, for going first where
+            peers are full. batch (False): computed while peers have nothing else to do, waiting for room as long as it
+            takes. A list of prompts shares these options; with a seed, each prompt gives what it would give alone.
         Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; the error's `generations` hold what there was by
         then.
         """
         parsed, generations = parse_options(options), self._generations(prompt)
-        wait(self._run_all(generations, parsed, lambda index, piece: None))
+        wait(self._tracked(self._run_all(generations, parsed, lambda index, piece: None)))
         return generations if is_batch(prompt) else generations[0]
 
     def stream(self, prompt: Prompt | Sequence[Prompt], **options: object) -> Stream:
         """Like `generate`, but an iterator over pieces of text as they come; for a list of prompts, over
         (index, piece). Its `generation` (or `generations`) fills as it goes. Leaving it early ends the work."""
         parsed, generations = parse_options(options), self._generations(prompt)
-        pieces = drain(lambda on_piece: self._run_all(generations, parsed, on_piece))
+        pieces = drain(lambda on_piece: self._tracked(self._run_all(generations, parsed, on_piece)))
         return Stream(pieces, generations, with_index=is_batch(prompt))
+
+    def run_batch(self, batch: Batch) -> Progress:
+        """Work through many prompts, on what peers have left over; see `swarm.client.batch`. Raises PaymentRequired,
+        LedgerRefusal; what is answered by then is in the batch's file, also after an interrupt."""
+        wait(self._tracked(batch.run(self.encode, self._fill)))
+        return batch.progress
 
     def usable_peers(self) -> list[PeerInfo]:
         """Who serves the model, on this client's terms, without peers that failed lately or were found to cheat. Raises
@@ -305,11 +313,27 @@ class Client:
 
     # --- in the background loop --------------------------------------------------------------------------------------
 
+    async def _tracked(self, work: Coroutine[object, object, None]) -> None:
+        """`work`, which ends when the client is closed."""
+        task = asyncio.current_task()
+        self._running.add(task)
+        try:
+            await work
+        except asyncio.CancelledError:
+            if self._closed:
+                raise SwarmError("the client was closed while it was generating") from None
+            raise
+        finally:
+            self._running.discard(task)
+
+    async def _fill(self, generation: Generation, options: GenerateOptions) -> None:
+        async for _ in self._generator.run(generation, options):
+            pass
+
     async def _run_all(self, generations: list[Generation], options: GenerateOptions, on_piece: OnPiece) -> None:
         """Fill all of `generations` at once, as far as max_concurrent allows. The first error ends them all, and
         carries what there is by then."""
-        slots, task = asyncio.Semaphore(self._limits.max_concurrent), asyncio.current_task()
-        self._running.add(task)
+        slots = asyncio.Semaphore(self._limits.max_concurrent)
 
         async def fill(index: int) -> None:
             async with slots:
@@ -325,9 +349,3 @@ class Client:
             if isinstance(error, SwarmError):
                 error.generations = generations
             raise error from None
-        except asyncio.CancelledError:
-            if self._closed:
-                raise SwarmError("the client was closed while it was generating") from None
-            raise
-        finally:
-            self._running.discard(task)

@@ -1,9 +1,11 @@
 """From a prompt's tokens to a finished generation: sessions, tokens, text."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 from swarm.client.auditing import Auditing
@@ -21,7 +23,7 @@ from swarm.client.sampling import Sampler
 from swarm.client.session import Session
 from swarm.client.text import TextStream, Tokenizer
 from swarm.client.verifying import Gate, Unverified
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import InvalidRequest, NoRoute, PeerBusy, SwarmError
 from swarm.model.checkpoint import Checkpoint
 from swarm.route.record import PeerInfo
 from swarm.route.route import Hop
@@ -73,8 +75,8 @@ class Generator:
         through = options.through
         while True:
             known = len(prompt) + len(generation.token_ids)
-            session = await self.open_session(max_tokens, known, avoid, through)
-            through = ()  # to begin with
+            session = await self.open_session(max_tokens, known, avoid, through, options.bid, options.batch)
+            through, opened = (), time.perf_counter()  # to begin with
             session.recovery.on_wait = partial(setattr, generation, "status")
             session.receipts.on_receipt = self._store.add
             generation.route = [_public(hop) for hop in session.hops]
@@ -90,10 +92,13 @@ class Generator:
                     if generation.finish_reason:
                         return
             except HopFailed as failure:
-                attempts = attempts + 1 if len(generation.token_ids) == tokens else 1
-                self._note_failure(failure, attempts)
+                if options.batch and isinstance(failure.cause, PeerBusy | NoRoute):
+                    generation.pauses += 1
+                else:
+                    attempts = attempts + 1 if len(generation.token_ids) == tokens else 1
+                    self._note_failure(failure, attempts)
+                    generation.reroutes += 1
                 gate.rewind()
-                generation.reroutes += 1
             except Unverified as failure:
                 attempts = attempts + 1 if generation.verified == tokens else 1
                 if attempts > self._limits.max_reroutes:
@@ -102,6 +107,7 @@ class Generator:
                 avoid |= failure.peer_ids
                 generation.reroutes += 1
             finally:
+                generation.computing_s += time.perf_counter() - opened
                 if asyncio.current_task().cancelling():
                     session.close()
                 else:
@@ -153,15 +159,20 @@ class Generator:
         prompt_tokens: int = 1,
         avoid: Collection[str] = (),
         through: Sequence[GenerationHop] = (),
+        bid: int = 0,
+        batch: bool = False,
     ) -> Session:
         """A session on the best chain for a request of `max_tokens`, of which `prompt_tokens` are there already,
-        without the peers in `avoid`; or on `through`."""
+        without the peers in `avoid`; or on `through`. A batch session waits for room as long as it takes."""
+        limits = replace(self._limits, busy_timeout_s=math.inf) if batch else self._limits
         return await open_session(
-            self._router, self._limits, prompt_tokens, max_tokens - prompt_tokens,
-            lambda hops: self._session_options(hops, prompt_tokens, max_tokens), avoid, through,
+            self._router, limits, prompt_tokens, max_tokens - prompt_tokens,
+            lambda hops: self._session_options(hops, prompt_tokens, max_tokens, bid, batch), avoid, through, batch, bid,
         )  # fmt: skip
 
-    def _session_options(self, hops: Sequence[Hop], prompt_tokens: int, max_tokens: int) -> SessionOptions:
+    def _session_options(
+        self, hops: Sequence[Hop], prompt_tokens: int, max_tokens: int, bid: int, batch: bool
+    ) -> SessionOptions:
         narrow = all(hop.peer.dtype == "bfloat16" for hop in hops)
         return SessionOptions(
             model=self._checkpoint.name,
@@ -176,6 +187,8 @@ class Generator:
             max_repairs=self._limits.max_reroutes,
             purse=self._purse,
             prompt_tokens=prompt_tokens,
+            bid=bid,
+            batch=batch,
         )
 
 

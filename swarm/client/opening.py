@@ -26,15 +26,18 @@ async def open_session(
     options: Callable[[Sequence[Hop]], SessionOptions],
     avoid: Collection[str] = (),
     through: Sequence[Wanted] = (),
+    batch: bool = False,
+    bid: int = 0,
 ) -> Session:
     """A session on the best chain, its pages reserved on every hop; waits for room if all are full.
 
-    options: for a chain of these hops. avoid: peers that are not wanted. through: the chain to take, not the best.
+    options: for a chain of these hops. avoid: peers that are not wanted. through: the chain to take, not the
+    best. batch, bid: see Router.chain.
     Raises NoRoute, RevisionMismatch, InvalidRequest, and PeerBusy if there is no room in time.
     """
     deadline, pause_s = time.monotonic() + limits.busy_timeout_s, FIRST_PAUSE_S
     while True:
-        refusal = await _try(router, prompt_tokens, new_tokens, options, avoid, through)
+        refusal = await _try(router, prompt_tokens, new_tokens, options, avoid, through, batch, bid)
         if isinstance(refusal, Session):
             return refusal
         if time.monotonic() > deadline:
@@ -50,6 +53,8 @@ async def _try(
     options: Callable[[Sequence[Hop]], SessionOptions],
     avoid: Collection[str],
     through: Sequence[Wanted],
+    batch: bool,
+    bid: int,
 ) -> Session | PeerBusy:
     """A session, or what the last peer said that had no room for one."""
     full: set[str] = set()
@@ -57,7 +62,7 @@ async def _try(
     mismatch: RevisionMismatch | None = None
     while len(full) <= MAX_REFUSALS:
         try:
-            hops = await router.chain(prompt_tokens, new_tokens, full | set(avoid), through)
+            hops = await router.chain(prompt_tokens, new_tokens, full | set(avoid), through, batch, bid)
         except NoRoute:
             if refusal is not None:
                 return refusal

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from swarm.client.generation import Hop
 from swarm.client.sampling import SamplingOptions
-from swarm.economy.quotes import FREE
+from swarm.economy.quotes import FREE, MAX_PRICE
 from swarm.errors import InvalidRequest
 from swarm.route.record import PeerInfo
 
@@ -70,12 +70,14 @@ class GenerateOptions:
     verify: str | None = None  # one of VERIFY: text is delivered only after this check
     sensitive: bool = False  # audits show its activations to no further peer
     through: tuple[Hop, ...] = ()  # the chain to take; empty: the best one
+    bid: int = 0  # nano-credits per block-token above the price, for going first where peers are full
+    batch: bool = False  # computed while peers have nothing else to do; waits for room as long as it takes
 
 
 def parse_options(options: dict[str, object]) -> GenerateOptions:
     """Keyword arguments of `generate`, checked. Raises InvalidRequest."""
     known = {"max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stop", "seed", "ignore_eos",
-             "verify", "sensitive", "through"}
+             "verify", "sensitive", "through", "bid", "batch"}
     if unknown := sorted(set(options) - known):
         raise InvalidRequest(f"unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
     rest = dict(options)
@@ -92,8 +94,11 @@ def parse_options(options: dict[str, object]) -> GenerateOptions:
     through = tuple(rest.pop("through", ()))
     if not all(isinstance(hop, Hop) for hop in through):
         raise InvalidRequest("through is a list of swarm.Hop, such as the route of another generation")
+    bid, batch = rest.pop("bid", 0), bool(rest.pop("batch", False))
+    if not isinstance(bid, int) or not 0 <= bid <= MAX_PRICE:
+        raise InvalidRequest(f"bid is whole nano-credits per block-token up to {MAX_PRICE}, not {bid!r:.30}")
     ignore_eos, sensitive = bool(rest.pop("ignore_eos", False)), bool(rest.pop("sensitive", False))
-    return GenerateOptions(SamplingOptions(**rest), count, stop, ignore_eos, verify, sensitive, through)
+    return GenerateOptions(SamplingOptions(**rest), count, stop, ignore_eos, verify, sensitive, through, bid, batch)
 
 
 def is_batch(prompt: object) -> bool:

@@ -36,10 +36,11 @@ class Spares(Protocol):
         after: PeerInfo | None,
         replay_tokens: int,
         avoid: Collection[str],
+        batch: bool = False,
     ) -> list[Hop]:
         """Hops over the blocks of `lost`, between two peers (None: the client), without the peers in `avoid`.
 
-        replay_tokens: that they have to compute before they can go on. Raises NoRoute if nobody covers the blocks.
+        batch: at the idle price. replay_tokens: that they have to compute before they can go on. Raises NoRoute if nobody covers the blocks.
         """
 
     def connection_to(self, peer: PeerInfo) -> Peer:
@@ -139,7 +140,8 @@ class Recovery:
         after = streams[last + 1] if last + 1 < len(streams) else None
         while True:
             following = after.hop.peer if after else None
-            hops = await self._spares.replacement(lost, before, following, self._chain.sent.length, full)
+            batch = self._chain.options.batch
+            hops = await self._spares.replacement(lost, before, following, self._chain.sent.length, full, batch)
             try:
                 replayed = self._chain.sent.length
                 return await self._chain.open_streams(hops, map(self._connect, hops), after, SPARE_TIMEOUT_S, replayed)

@@ -35,16 +35,24 @@ class Router:
         view.own_sessions = self._own_sessions
 
     async def chain(
-        self, prompt_tokens: int, new_tokens: int, avoid: Collection[str] = (), through: Sequence[Wanted] = ()
+        self,
+        prompt_tokens: int,
+        new_tokens: int,
+        avoid: Collection[str] = (),
+        through: Sequence[Wanted] = (),
+        batch: bool = False,
+        bid: int = 0,
     ) -> list[Hop]:
         """The chain for a new session, without the peers in `avoid` and those that failed lately; `through`, if given.
+
+        batch: at the idle price. bid: nano-credits per block-token on top.
 
         Of a few good chains, the best and one at random are compared by the load that their peers report now, and the
         better one is taken (power of two choices: Mitzenmacher, 2001): by the directory's old figures alone, all
         clients would run to the same peers. Raises NoRoute naming the blocks that nobody covers, RevisionMismatch if
         only other revisions are served.
         """
-        request = self._request(prompt_tokens, new_tokens, start=self._start, stop=self._stop)
+        request = self._request(prompt_tokens, new_tokens, bid, start=self._start, stop=self._stop, batch=batch)
         await self.view.refresh(2 * REFRESH_S)
         await self.view.weigh()
         if through:
@@ -68,11 +76,11 @@ class Router:
 
     async def replacement(
         self, lost: Sequence[Hop], before: PeerInfo | None, after: PeerInfo | None, replay_tokens: int,
-        avoid: Collection[str],
+        avoid: Collection[str], batch: bool = False,
     ) -> list[Hop]:
         """See swarm.client.recovery.Spares."""
         request = self._request(
-            replay_tokens, REPLACED_TOKENS, start=lost[0].start, stop=lost[-1].stop,
+            replay_tokens, REPLACED_TOKENS, start=lost[0].start, stop=lost[-1].stop, batch=batch,
             before=before and self.view.candidate(before), after=after and self.view.candidate(after),
         )  # fmt: skip
         try:
@@ -105,14 +113,16 @@ class Router:
     async def close(self) -> None:
         await self.view.close()
 
-    def _request(self, prompt_tokens: int, new_tokens: int, **part: object) -> Request:
-        tokens = prompt_tokens + new_tokens
+    def _request(self, prompt_tokens: int, new_tokens: int, bid: int = 0, **part: object) -> Request:
+        tokens, limit = prompt_tokens + new_tokens, self._terms.max_price
+        if limit is not None:
+            limit = max(limit - bid * self.view.num_blocks, 0) * tokens
         return Request(
             prompt_tokens,
             new_tokens,
             self._token_bytes,
             seconds_per_price=self._terms.seconds_per_credit / CREDIT,
-            max_price=None if self._terms.max_price is None else self._terms.max_price * tokens,
+            max_price=limit,
             **part,
         )
 

@@ -12,7 +12,7 @@ from swarm.client.deadline import MOST_PATIENCE_S, StepClock, at_work, silent, s
 from swarm.client.generation import HopTiming, Payment
 from swarm.client.hop_stream import HopFailed, HopStream, is_recoverable
 from swarm.client.recovery import Recovery, Spares
-from swarm.errors import InvalidRequest, PeerUnreachable
+from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable
 from swarm.route.route import Hop
 from swarm.trust.checking import ChainReceipts, FaultKind
 from swarm.trust.receipts import Tokens
@@ -172,7 +172,8 @@ class Session:
         self._clock.observe(step_s)
         self._step_times_s.append(step_s)
         if len(self._step_times_s) == STEPS_PER_OBSERVATION:
-            self.on_steps(self, sum(self._step_times_s) / STEPS_PER_OBSERVATION)
+            if not self._options.batch:  # whose steps wait for those of others: no measure of the peers
+                self.on_steps(self, sum(self._step_times_s) / STEPS_PER_OBSERVATION)
             self._step_times_s.clear()
 
     def _start(self, call: _Call) -> None:
@@ -289,7 +290,10 @@ class Session:
         return HopFailed(PeerUnreachable("a hop does not reach the next: its outputs come through the client now"), [])
 
     async def _recover(self, failure: HopFailed, answered: int) -> None:
-        """Replace what is broken. answered: positions. Raises HopFailed if that cannot be done, or would not help."""
+        """Replace what is broken. answered: positions. Raises HopFailed if that cannot be done, or would not help, or
+        if a batch session has to give way: the other hops are not to keep its room until there is some again."""
+        if self._options.batch and isinstance(failure.cause, PeerBusy):
+            raise failure
         self._attempts += 1
         if not is_recoverable(failure.cause) or self.recovery is None or self._attempts > self._options.max_repairs:
             raise failure

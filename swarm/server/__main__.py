@@ -52,8 +52,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--memory", metavar="SIZE", help="for blocks and cache (default: 80%% of what is free)")
     add("--dtype", choices=SERVED_DTYPES, metavar="TYPE", help="float32 or bfloat16, for activations and what is not "
         "quantised (default: float32, with --quant bfloat16)")
-    add("--quant", default="none", choices=QUANTS, metavar="FORMAT", help=f"of weights: {', '.join(QUANTS)}; int8 halves "
-        "and int4 quarters bfloat16's bytes, and so the time of a token")
+    add("--quant", default="none", choices=QUANTS, metavar="FORMAT", help=f"of weights: {', '.join(QUANTS)}; int8 "
+        "halves and int4 quarters bfloat16's bytes, and so the time of a token")
     add("--device", metavar="DEVICE", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     add("--peers", nargs="+", metavar="ADDR", help="addresses of swarm members to join (default: SWARM_PEERS, or "
         "a swarm on this machine; else start one)")

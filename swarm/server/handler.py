@@ -17,11 +17,14 @@ from swarm.economy.pricing.policy import Demand
 from swarm.errors import InvalidRequest, PeerBusy, RevisionMismatch, SwarmError
 from swarm.model.identity import weights_root
 from swarm.model.kv_cache import PagePool
+from swarm.server.admission import Place
+from swarm.server.batching import BatchLimits
+from swarm.server.gate import FAREWELL_TIMEOUT_S, Gate
 from swarm.server.journal import Journals
 from swarm.server.links import Link, Links
 from swarm.server.outlet import Outlet
 from swarm.server.runner import Runner, Slice
-from swarm.server.scheduler import BatchLimits, Scheduler
+from swarm.server.scheduler import Scheduler
 from swarm.server.sessions import Session, SessionKey, failure
 from swarm.server.till import Till
 from swarm.server.usage import Usage
@@ -38,7 +41,6 @@ from swarm.wire.transport import max_message_bytes
 
 OPEN_TIMEOUT_S = 10.0  # a stream that has not opened a session by then is closed
 UNPAID_S = 10.0  # that a session waits for its voucher
-FAREWELL_TIMEOUT_S = 5.0  # for a client to take what ended its session
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Handler:
         self.journals = Journals(hidden_size, limits.journal_bytes)
         self._sessions: dict[SessionKey, Session] = {}
         self._usage = Usage(lambda: self.scheduler.busy_s, self._places)
+        self._gate = Gate(pool, limits.max_sessions, self._sessions, accounts=till is not None)
         self.draining = False
         self.bytes_to_clients = 0
         self.records_rejected = 0  # kept up to date by whoever owns the directory
@@ -124,7 +127,7 @@ class Handler:
         """A client's own stream: its first message opens a session, its end closes it."""
         session, error = None, None
         try:
-            session, pushes = await self._open(await self._first_message(context))
+            session, pushes = await self._open(await self._first_message(context), context.peer())
             await context.write(pb.ToClient(opened=self._opened(session, pushes)))
             await self._converse(session, context)
         except SwarmError as refusal:
@@ -159,12 +162,13 @@ class Handler:
             raise InvalidRequest("a stream's first message must open a session")
         return message.open
 
-    async def _open(self, request: pb.Open) -> tuple[Session, bool]:
+    async def _open(self, request: pb.Open, caller: str) -> tuple[Session, bool]:
         """Check the request, reserve its pages, and connect to its successor if it names one; whether that can be
         reached."""
         tab = await self.till.open(request) if self.till else None  # first: nothing may be awaited after the checks
-        self._check_open(request)
+        place = self._check_open(request, caller)
         session = Session(request, self._pool.allocate(request.max_tokens), self._hidden_size)
+        session.place, session.priority = place, place.ask.bid
         writer = ReceiptWriter(self._identity, self._terms(request), self._receipts.add)
         session.log, session.tab = WorkLog(self.journals, request.wire_dtype, writer), tab
         if tab:
@@ -195,8 +199,9 @@ class Handler:
         if session.tab:
             writer = session.log.writer
             self.till.close(session.tab, writer.terms, writer.last)
+        self._gate.left(session)
 
-    def _check_open(self, request: pb.Open) -> None:
+    def _check_open(self, request: pb.Open, caller: str) -> Place:
         record = self.record
         check_session_id(request.session_id, time.time())
         if (request.session_id, request.start) in self._sessions:
@@ -226,11 +231,11 @@ class Handler:
             raise InvalidRequest(f"a quote is named by 32 bytes, not {len(request.quote)}")
         if self.draining:
             raise PeerBusy("this peer is leaving the swarm")
-        if len(self._sessions) >= self._limits.max_sessions:
-            raise PeerBusy(f"all {self._limits.max_sessions} sessions of this peer are in use")
+        place = self._gate.enter(request, caller)
         # Last, for it is remembered: two openings under one name could make two receipts that look like a fraud.
         if not self._receipts.remember_opening(request.session_id, request.start, request.seq):
             raise InvalidRequest("this session was opened here before; open it again under a higher number")
+        return place
 
     def _terms(self, request: pb.Open) -> Terms:
         """What this peer's receipts for a session say of it."""
@@ -388,6 +393,7 @@ class Handler:
         for session in self._sessions.values():
             if session.last_active < horizon and not session.queue:
                 session.end(PeerBusy(f"this session was idle for {self._limits.idle_timeout_s:.0f} s and is closed"))
+        self._gate.sweep()
         await self.links.sweep()
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 BUSY = 0.6  # of a round: how long a server may compute when it divides once more
 STILL_BUSY = 0.75  # and when it stays with as many as it has
 WORTH = 0.25  # seconds that a token must save at this hop, for each second more that the hop computes in a round
+NEARLY_NOTHING = 0.05  # of a decode batch's time: what rows of batch sessions may add to it
 
 
 class DecodeTimes:
@@ -60,3 +61,16 @@ def rows_to_take(waiting: int, sessions: int, count: int) -> int:
     larger than its share stays whole: a rest of one row would cost nearly as much as a batch."""
     share = math.ceil(sessions / count)
     return waiting if waiting <= 1.5 * share else share
+
+
+def rows_to_top_up(rows: int, spare: int, batch_s: Callable[[float], float]) -> int:
+    """How many of `spare` rows of batch sessions may join a decode batch of `rows` others, since that costs those
+    nearly nothing: on a GPU the time of a batch is that of reading the weights, however many share it; a processor
+    that multiplies row by row shows in `batch_s` that it has nothing to give away.
+
+    batch_s: seconds of a batch of so many rows, as measured; beyond what was seen it grows in proportion.
+    """
+    limit_s = (1 + NEARLY_NOTHING) * batch_s(rows)
+    while spare > 0 and batch_s(rows + spare) > limit_s:
+        spare //= 2
+    return max(spare, 0) if rows and limit_s else 0

@@ -1,4 +1,4 @@
-"""Continuous batching: which steps of which sessions are computed together, and when.
+"""Continuous batching: steps of many sessions are computed together, as batching.py decides.
 
 Everything here runs in the event loop except the computation itself, which has one thread of its own.
 """
@@ -9,95 +9,25 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from swarm.errors import SwarmError
-from swarm.server.pipelining import DecodeTimes, micro_batches, rows_to_take
+from swarm.server.batching import BatchLimits, choose_batch, decoding, hold_s, yield_s
+from swarm.server.pipelining import DecodeTimes, micro_batches, rows_to_take, rows_to_top_up
 from swarm.server.runner import Runner, Slice
 from swarm.server.sessions import Session, SessionKey
 
-HOLD = 0.75  # of a decode batch's time: how long one may be held back for more tokens
-MARGIN = 0.2  # of the time that sessions.Session.due() allows a token, beyond the usual
 INLINE_S = 0.1  # how long the event loop may be busy with one batch
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class BatchLimits:
-    """How many tokens one batch may hold.
-
-    A batch takes as long as its tokens need, and every decoding session waits for it: beside decoding sessions a
-    prompt therefore advances in small chunks, alone in large ones, which use the processor better.
-    """
-
-    decode_rows: int = 64
-    prefill_alone: int = 256
-    prefill_beside_decode: int = 64
-
-
-def choose_batch(sessions: Sequence[Session], limits: BatchLimits, now: float) -> list[Slice]:
-    """The next batch: a token of every session that waits for one, then prompts, up to the limits; sessions that come
-    first in `sessions` (those served longest ago) go first.
-
-    Only the first step of a session's queue is considered: its later ones need the cache that this one writes.
-    now: time.monotonic().
-    """
-    waiting = [session for session in sessions if session.is_ready()]
-    decode = [session for session in waiting if session.queue[0].remaining == 1][: limits.decode_rows]
-    batch = [_slice(session, 1) for session in decode]
-    anyone_decodes = bool(decode) or any(session.is_decoding(now) for session in sessions)
-    budget = limits.prefill_beside_decode if anyone_decodes else limits.prefill_alone
-    for session in waiting:
-        remaining = session.queue[0].remaining
-        if remaining > 1 and budget > 0:
-            count = min(remaining, budget)
-            batch.append(_slice(session, count))
-            budget -= count
-    return batch
-
-
-def decoding(sessions: Sequence[Session], now: float) -> list[Session]:
-    """Those whose next token is here, or may be expected within another of its rounds."""
-    found = []
-    for session in sessions:
-        due = session.due()
-        waits = bool(session.queue) and session.queue[0].remaining == 1
-        if waits or (due is not None and now < due + session.away_s):
-            found.append(session)
-    return found
-
-
-def hold_s(
-    sessions: Sequence[Session], batch: Sequence[Slice], decode_s: float, now: float, enough: int = 2**31
-) -> float:
-    """How long to hold `batch` back for tokens that are about to arrive; 0: not at all.
-
-    A decode batch costs little more for eight sessions than for one. Two half batches in turn cost the fixed part
-    twice, so waiting for the other half pays if it comes within a part of that time. decode_s: what a decode batch
-    takes. now: time.monotonic(). enough: rows that are not held back for more.
-    """
-    if len(batch) >= enough or any(item.count > 1 for item in batch):
-        return 0.0
-    latest = now + HOLD * decode_s - max(now - item.session.last_active for item in batch)
-    due = [(session.due(), session.away_s) for session in sessions]
-    # Rows that travel together are all expected now when the first is here, however wide the margin of `due` is after
-    # a long way; it only says when to give one up.
-    soon = [time_ for time_, away_s in due if time_ is not None and now < time_ and time_ - MARGIN * away_s <= latest]
-    return max(min(max(soon, default=now), latest) - now, 0.0)
 
 
 async def _let_others_run() -> None:
     """Give the event loop the few rounds it takes to send the last batch's answers and to accept what arrived."""
     for _ in range(4):
         await asyncio.sleep(0)
-
-
-def _slice(session: Session, count: int) -> Slice:
-    work = session.queue[0]
-    return Slice(session, work, work.done, count)
 
 
 class Scheduler:
@@ -134,12 +64,15 @@ class Scheduler:
 
     @property
     def queued_tokens(self) -> int:
-        return sum(work.remaining for session in self._sessions.values() for work in session.queue)
+        """Of on-demand sessions."""
+        sessions = (session for session in self._sessions.values() if not session.batch)
+        return sum(work.remaining for session in sessions for work in session.queue)
 
     @property
     def decoding(self) -> int:
-        """Sessions in the middle of generating."""
-        return len(decoding(list(self._sessions.values()), time.monotonic()))
+        """On-demand sessions in the middle of generating: batch sessions keep nobody waiting."""
+        sessions = [session for session in self._sessions.values() if not session.batch]
+        return len(decoding(sessions, time.monotonic()))
 
     def add(self, session: Session) -> None:
         self._sessions[session.key] = session
@@ -172,18 +105,33 @@ class Scheduler:
         """What to compute now, perhaps after a short wait for more; empty if nothing waits."""
         while True:
             sessions, now = list(self._sessions.values()), time.monotonic()
-            expected = decoding(sessions, now)
-            waiting = sum(bool(session.queue) for session in expected)
-            rows = rows_to_take(waiting, len(expected), self._micro_batches) if waiting else 0
-            limits = replace(self._limits, decode_rows=min(rows, self._limits.decode_rows))
-            batch = choose_batch(sessions, limits, now)
+            on_demand = [session for session in sessions if not session.batch]
+            urgent = on_demand if any(session.is_ready() for session in on_demand) else sessions
+            expected = decoding(urgent, now)
+            batch = choose_batch(sessions, self._limits_now(sessions, expected), now)
             share = -(-len(expected) // self._micro_batches)
-            pause_s = hold_s(sessions, batch, self._decode_s, now, share) if batch else 0.0
+            pause_s = hold_s(urgent, batch, self._decode_s, now, share) if batch else 0.0
+            if len(on_demand) != len(sessions):
+                pause_s = max(pause_s, yield_s(on_demand, batch, self._expected_s(batch), now))
             if not pause_s:
                 return batch
             self._wake.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), pause_s)
+
+    def _limits_now(self, sessions: Sequence[Session], expected: Sequence[Session]) -> BatchLimits:
+        """The limits of the next batch, where the sessions `expected` are in the middle of generating."""
+        waiting = sum(bool(session.queue) for session in expected)
+        rows = rows_to_take(waiting, len(expected), self._micro_batches) if waiting else 0
+        rows = min(rows, self._limits.decode_rows)
+        spare = sum(session.batch and bool(session.queue) for session in sessions)
+        top_up = rows_to_top_up(rows, min(spare, self._limits.decode_rows - rows), self._decode_times.seconds)
+        return replace(self._limits, decode_rows=rows, top_up=top_up)
+
+    def _expected_s(self, batch: Sequence[Slice]) -> float:
+        """What `batch` will take."""
+        tokens = sum(item.count for item in batch)
+        return self._decode_times.seconds(tokens) if tokens == len(batch) else tokens * self._token_s
 
     async def _compute(self, batch: Sequence[Slice]) -> None:
         started = time.perf_counter()

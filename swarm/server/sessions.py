@@ -11,6 +11,7 @@ import torch
 
 from swarm.economy.receivable import Tab
 from swarm.errors import InvalidRequest, SwarmError
+from swarm.server.admission import Place
 from swarm.server.outlet import Outlet
 from swarm.server.work_log import WorkLog
 from swarm.trust.receipts import MAX_RECEIPT_BYTES, Tokens
@@ -74,6 +75,9 @@ class Session:
         self.tab: Tab | None = None  # what it owes; None: it computes for nothing
         self.unpaid_since: float | None = None  # time.monotonic(); its next step waits for a voucher
         self._begun: Work | None = None  # whose worth is set aside
+        self.place: Place  # in the line before this server, given by whoever opens the session
+        self.priority = request.payment.bid  # nano-credits per block-token
+        self.batch = request.payment.batch  # computed while nothing else waits
         self.pages = pages
         self.block_table = np.array(pages, dtype=np.int64)  # the same, as each step's layout needs it
         self.max_tokens = request.max_tokens
@@ -81,7 +85,8 @@ class Session:
         self.queue: deque[Work] = deque()
         self.outbox: asyncio.Queue[pb.ToClient | None] = asyncio.Queue(OUTBOX_MESSAGES)  # None: nothing follows
         self.overflowed = asyncio.Event()  # the client does not read its answers
-        self.last_active = time.monotonic()
+        self.ended = False
+        self.last_active = self.served = time.monotonic()  # served: when its last slice was computed
         self.away_s = 0.0  # running mean: from an answer's departure to the next token's arrival
         self._answered: float | None = None  # when the last answer left, until the next step arrives
         self._faults = 0
@@ -140,6 +145,15 @@ class Session:
         """More rows of `work` are computed, and logged."""
         if self.tab:
             self.tab.progress(self.log.writer.tokens, work.to_compute)
+    @property
+    def used(self) -> bool:
+        """Whether it was ever sent a step."""
+        return self._accepted > 0
+
+    @property
+    def length(self) -> int:
+        """Positions computed or queued."""
+        return self._length
 
     def progress(self, seq: int, load: pb.Load) -> pb.Progress:
         """How far this hop has come, for the client's Probe number `seq`."""
@@ -175,7 +189,7 @@ class Session:
 
     def answered(self) -> None:
         """An output left: the next token is now on its way round the chain."""
-        self._answered = time.monotonic()
+        self._answered = self.served = time.monotonic()
 
     def due(self) -> float | None:
         """By when the next token may be expected (time.monotonic()); None if it is here, or nothing is known."""
@@ -250,6 +264,7 @@ class Session:
 
     def end(self, error: SwarmError) -> None:
         """Tell the client why, and close."""
+        self.ended = True
         self.fail(error)
         self.send(None)
 

@@ -1,0 +1,129 @@
+"""`python -m swarm batch prompts.jsonl --output answers.jsonl`"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from tqdm import tqdm
+
+from swarm.cli.common import add_client_arguments, generate_options, make_client, run
+from swarm.client.batch import Batch, Plan, Progress
+from swarm.client.batch_files import AnswerFile, Job, read_jobs
+from swarm.economy.amounts import format_amount
+from swarm.errors import InvalidRequest, SwarmError
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_SECONDS = (86400, 3600, 60, 1)
+_SHOWN = 5  # prompts without an answer that are named one by one
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m swarm batch",
+        description="Answer a file of prompts on what the swarm has left over. Run again with the same files, it goes "
+        "on where it ended.",
+    )
+    add = parser.add_argument
+    add("prompts", type=Path, help='one a line: {"prompt": "...", "id": ..., "max_new_tokens": ...}, or just "..."')
+    add("--output", "-o", type=Path, required=True, metavar="FILE", help="answers, one JSON object a line")
+    add("--deadline", metavar="WHEN", help="a duration like 2h or 1h30m, or a time like 2030-01-31T08:00; what is left "
+        "when it comes near runs on demand")
+    add("--concurrency", type=int, default=16, metavar="N", help="prompts at once (default: 16)")
+    add("--chat", action="store_true", help="put the prompts through the model's chat template")
+    add("--ignore-eos", action="store_true", help="go on after the model's end token")
+    add("--json", action="store_true", help="print one JSON object at the end")
+    add_client_arguments(parser)
+    return run(_batch, parser.parse_args(arguments))
+
+
+def parse_deadline(text: str, now: float) -> float:
+    """Unix time of "2h", "1h30m" (from `now` on) or of an ISO 8601 time, local unless it says otherwise. Raises
+    InvalidRequest."""
+    if text and (match := _DURATION.fullmatch(text)):
+        return now + sum(int(count or 0) * unit for count, unit in zip(match.groups(), _SECONDS, strict=True))
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(
+            f"--deadline {text!r:.40} is no time; write a duration like 2h or 1h30m, or 2030-01-31T08:00"
+        ) from error
+
+
+def _batch(args: argparse.Namespace) -> int:
+    jobs = read_jobs(args.prompts)
+    if args.chat:
+        jobs = [_as_chat(job) for job in jobs]
+    plan = _plan(args)
+    with AnswerFile(args.output) as answers:
+        missing = answers.missing(jobs)
+        before = len(jobs) - len(missing)
+        with tqdm(total=len(jobs), initial=before, unit="prompt", disable=args.json) as bar:
+            batch = Batch(missing, answers, plan, lambda progress: _show(bar, progress, before))
+            try:
+                if missing:
+                    with make_client(args) as client:
+                        client.run_batch(batch)
+            except KeyboardInterrupt:
+                _report(args, jobs, missing, batch.progress, "interrupted")
+                return 130
+            except SwarmError as error:
+                _report(args, jobs, missing, batch.progress, str(error))
+                return 1
+    return _report(args, jobs, missing, batch.progress)
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    options = {**generate_options(args), "ignore_eos": args.ignore_eos}
+    return Plan(options, args.concurrency, parse_deadline(args.deadline, time.time()) if args.deadline else None)
+
+
+def _as_chat(job: Job) -> Job:
+    if not isinstance(job.prompt, str):
+        return job
+    return Job(job.id, [{"role": "user", "content": job.prompt}], job.max_new_tokens)
+
+
+def _show(bar: tqdm, progress: Progress, before: int) -> None:
+    bar.set_postfix_str(f"{progress.tokens_per_s(time.time()):.1f} tokens/s, {format_amount(progress.cost)} credits, "
+                        f"{'on demand' if progress.hurried else 'batch'}", refresh=False)  # fmt: skip
+    bar.update(before + progress.done - bar.n)
+    bar.refresh()
+
+
+def _report(
+    args: argparse.Namespace, jobs: Sequence[Job], missing: Sequence[Job], progress: Progress, ended: str = ""
+) -> int:
+    """Say what was done and what was not, and return the exit status. ended: what ended the run too early."""
+    before, seconds = len(jobs) - len(missing), time.time() - progress.started
+    if args.json:
+        print(json.dumps({
+            "prompts": len(jobs), "answered": progress.done, "answered_before": before, "failed": progress.failed,
+            "late": list(progress.late), "tokens": progress.tokens, "seconds": round(seconds, 3),
+            "tokens_per_second": round(progress.tokens / seconds, 2), "cost": progress.cost, "ended": ended,
+        }))  # fmt: skip
+    else:
+        print(f"{before + progress.done} of {len(jobs)} prompts are answered in {args.output}, {progress.done} of them "
+              f"now: {progress.tokens} tokens, {progress.tokens / seconds:.1f} tokens/s, "
+              f"{format_amount(progress.cost)} credits", file=sys.stderr)  # fmt: skip
+        for line in _troubles(progress, ended):
+            print(line, file=sys.stderr)
+    return 1 if progress.left or progress.failed else 0
+
+
+def _troubles(progress: Progress, ended: str) -> Iterator[str]:
+    for id_, why in list(progress.failed.items())[:_SHOWN]:
+        yield f"prompt {id_}: {why}"
+    if len(progress.failed) > _SHOWN:
+        yield f"and {len(progress.failed) - _SHOWN} more failed"
+    if progress.late:
+        more = " ..." if len(progress.late) > _SHOWN else ""
+        yield f"{len(progress.late)} prompts were not done by the deadline: {', '.join(progress.late[:_SHOWN])}{more}"
+    if ended:
+        yield f"ended early: {ended}"
+    if progress.left or progress.failed:
+        yield "to go on, run the same command again"

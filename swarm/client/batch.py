@@ -1,0 +1,201 @@
+"""Many prompts that nobody waits for, on what peers have left over; on demand where a deadline asks for it."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from swarm.client.batch_files import AnswerFile, Job
+from swarm.client.generation import Generation
+from swarm.client.options import GenerateOptions, Prompt, parse_options
+from swarm.errors import InvalidRequest, LedgerRefusal, ModelError, PaymentRequired, SwarmError
+
+CAUTION = 2.0  # times what the rest should take on demand: from then on a deadline is near
+UNKNOWN_SHARE = 0.25  # of the time until the deadline that is kept for the rest, while nothing is known of its speed
+LOOK_S = 1.0  # between two looks at how it goes
+MAX_TRIES = 5  # of one prompt where there is no deadline
+PAUSES_S = (1.0, 30.0)  # before a prompt is tried again: the first, and the longest
+
+Fill = Callable[[Generation, GenerateOptions], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a batch is to run."""
+
+    options: Mapping[str, object]  # of `Client.generate`
+    concurrency: int = 16  # prompts at once
+    deadline: float | None = None  # Unix time
+
+
+@dataclass
+class Progress:
+    """How far a batch has come."""
+
+    total: int  # prompts in this run
+    started: float  # Unix time
+    done: int = 0
+    failed: dict[str, str] = field(default_factory=dict)  # why, by id
+    tokens: int = 0  # generated, those of answers under way included
+    cost: int = 0  # nano-credits
+    hurried: bool = False  # the rest is run on demand
+    late: tuple[str, ...] = ()  # ids of those for which there was no time
+
+    @property
+    def left(self) -> int:
+        return self.total - self.done - len(self.failed)
+
+    def tokens_per_s(self, now: float) -> float:
+        return self.tokens / max(now - self.started, 1e-9)
+
+
+def must_hurry(
+    left: int, concurrency: int, answer_s: float | None, started: float, deadline: float, now: float
+) -> bool:
+    """Whether `left` prompts have to be run on demand to be answered by `deadline`. answer_s: what an answer takes once
+    it has a chain, None: not known yet. Times are Unix times."""
+    if answer_s is None:
+        reserve_s = UNKNOWN_SHARE * (deadline - started)
+    else:
+        reserve_s = CAUTION * answer_s * math.ceil(left / concurrency)
+    return now + reserve_s >= deadline
+
+
+class Batch:
+    """Works through `jobs`, writing every answer to `answers` as it comes. Lives in one event loop, once.
+
+    A prompt that fails for want of peers is tried again; one that can never succeed is left out. What costs more than
+    may be spent ends the run.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        answers: AnswerFile,
+        plan: Plan,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ):
+        """jobs: without an answer so far. on_progress: called every LOOK_S or more often, from another thread. Raises
+        InvalidRequest for options that make no sense."""
+        if plan.concurrency < 1:
+            raise InvalidRequest(f"--concurrency is at least 1, not {plan.concurrency}")
+        self._options = {job.id: parse_options({**plan.options, **_own_options(job), "batch": True}) for job in jobs}
+        self._jobs, self._answers, self._plan, self._on_progress = list(jobs), answers, plan, on_progress
+        self.progress = Progress(len(jobs), time.time())
+        self._running: dict[str, Generation] = {}
+        self._finished_tokens = 0
+        self._answer_s: float | None = None  # running mean
+
+    async def run(self, encode: Callable[[Prompt], list[int]], fill: Fill) -> None:
+        """encode: a prompt's tokens. fill: generates. Raises PaymentRequired, LedgerRefusal."""
+        self.progress.started = time.time()
+        jobs = iter(self._jobs)
+        count = min(self._plan.concurrency, len(self._jobs))
+        workers = {asyncio.create_task(self._work(jobs, encode, fill)) for _ in range(count)}
+        try:
+            while workers and time.time() < self._deadline:
+                wait_s = min(LOOK_S, max(self._deadline - time.time(), 0.0))
+                done, workers = await asyncio.wait(workers, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+                for worker in done:
+                    worker.result()
+                self._report()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        if workers:
+            self.progress.late = tuple(job.id for job in self._answers.missing(self._jobs)
+                                       if job.id not in self.progress.failed)  # fmt: skip
+        self._report()
+
+    @property
+    def _deadline(self) -> float:
+        return math.inf if self._plan.deadline is None else self._plan.deadline
+
+    def _report(self) -> None:
+        self.progress.tokens = self._finished_tokens + sum(len(one.token_ids) for one in self._running.values())
+        self._on_progress(self.progress)
+
+    async def _work(self, jobs: Iterator[Job], encode: Callable[[Prompt], list[int]], fill: Fill) -> None:
+        for job in jobs:
+            try:
+                await self._answer(job, encode(job.prompt), fill)
+            except (PaymentRequired, LedgerRefusal):
+                raise
+            except SwarmError as error:
+                self.progress.failed[job.id] = str(error)
+            finally:
+                self._running.pop(job.id, None)
+
+    async def _answer(self, job: Job, tokens: list[int], fill: Fill) -> None:
+        """Raises what is wrong with `job`, or with the swarm for too long."""
+        pause_s, tries = PAUSES_S[0], 0
+        while True:
+            try:
+                generation = await self._generate(job, tokens, fill)
+                break
+            except (PaymentRequired, InvalidRequest, ModelError):
+                raise
+            except SwarmError:
+                tries += 1
+                if tries == MAX_TRIES and self._plan.deadline is None:
+                    raise
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, PAUSES_S[1])
+        await asyncio.to_thread(self._answers.add, job, _as_answer(generation))
+        self._note(job, generation)
+
+    async def _generate(self, job: Job, tokens: list[int], fill: Fill) -> Generation:
+        """As batch work; if the deadline comes near and it gets on no further, again on demand."""
+        while True:
+            options = self._options[job.id]
+            if self._is_near():
+                options = parse_options({**self._plan.options, **_own_options(job)})
+            generation = self._running[job.id] = Generation(list(tokens))
+            task = asyncio.create_task(fill(generation, options))
+            try:
+                while not await self._stalls(task, generation, options.batch):
+                    if task.done():
+                        task.result()
+                        return generation
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _stalls(self, task: asyncio.Task[None], generation: Generation, batch: bool) -> bool:
+        """Look after a while: whether it is batch work that got no further, and the deadline is near."""
+        seen = len(generation.token_ids)
+        await asyncio.wait({task}, timeout=LOOK_S)
+        return not task.done() and batch and len(generation.token_ids) == seen and self._is_near()
+
+    def _is_near(self) -> bool:
+        if self._plan.deadline is None:
+            return False
+        started, deadline, now = self.progress.started, self._plan.deadline, time.time()
+        near = must_hurry(self.progress.left, self._plan.concurrency, self._answer_s, started, deadline, now)
+        self.progress.hurried |= near
+        return near
+
+    def _note(self, job: Job, generation: Generation) -> None:
+        self._running.pop(job.id, None)
+        self.progress.done += 1
+        self.progress.cost += generation.cost
+        self._finished_tokens += len(generation.token_ids)
+        mean_s = generation.computing_s if self._answer_s is None else self._answer_s
+        self._answer_s = mean_s + 0.2 * (generation.computing_s - mean_s)
+        self._report()
+
+
+def _own_options(job: Job) -> dict[str, object]:
+    return {} if job.max_new_tokens is None else {"max_new_tokens": job.max_new_tokens}
+
+
+def _as_answer(generation: Generation) -> dict[str, object]:
+    return {
+        "text": generation.text,
+        "finish_reason": generation.finish_reason,
+        "prompt_tokens": len(generation.prompt_token_ids),
+        "tokens": len(generation.token_ids),
+        "cost": generation.cost,
+    }

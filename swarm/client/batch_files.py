@@ -1,0 +1,140 @@
+"""The two files of a batch run: prompts in, one a line; answers out, one a line, each on disk before it counts."""
+
+import fcntl
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarm.client.options import Prompt
+from swarm.errors import InvalidRequest
+
+FIELDS = frozenset({"prompt", "id", "max_new_tokens"})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One prompt of a batch."""
+
+    id: str
+    prompt: Prompt  # text or a conversation
+    max_new_tokens: int | None = None  # None: as many as the others
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the prompt, in hex, by which a run that goes on knows it again."""
+        return hashlib.sha256(json.dumps(self.prompt, sort_keys=True).encode()).hexdigest()
+
+
+def read_jobs(path: Path) -> list[Job]:
+    """The lines of `path`: {"prompt": text or conversation, "id": ..., "max_new_tokens": ...}, or just the prompt as a
+    JSON string. Without an id, a prompt's line number is its id. Raises InvalidRequest naming the first bad line."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"cannot read {path}: {error}") from error
+    jobs: dict[str, Job] = {}
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            job = _parse_job(line, f"{path}, line {number}", number)
+            if job.id in jobs:
+                raise InvalidRequest(f"{path}, line {number}: the id {job.id!r:.40} was given before")
+            jobs[job.id] = job
+    return list(jobs.values())
+
+
+def _parse_job(line: str, where: str, number: int) -> Job:
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise InvalidRequest(f'{where} is not JSON; write {{"prompt": "..."}} or a string in quotes') from error
+    entry = {"prompt": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, dict) or not _is_prompt(entry.get("prompt")):
+        raise InvalidRequest(f"{where} has no prompt: text, or a list of messages with role and content")
+    if unknown := sorted(set(entry) - FIELDS):
+        raise InvalidRequest(f"{where}: unknown field {unknown[0]!r:.40}; the fields are {', '.join(sorted(FIELDS))}")
+    id_, count = entry.get("id", number), entry.get("max_new_tokens")
+    if not isinstance(id_, str | int):
+        raise InvalidRequest(f"{where}: an id is a string or a number, not {id_!r:.40}")
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+        raise InvalidRequest(f"{where}: max_new_tokens is a positive whole number, not {count!r:.40}")
+    return Job(str(id_), entry["prompt"], count)
+
+
+def _is_prompt(prompt: object) -> bool:
+    if isinstance(prompt, str):
+        return bool(prompt)
+    return isinstance(prompt, list) and bool(prompt) and all(_is_message(message) for message in prompt)
+
+
+def _is_message(message: object) -> bool:
+    return isinstance(message, Mapping) and all(isinstance(message.get(name), str) for name in ("role", "content"))
+
+
+class AnswerFile:
+    """Answers, appended one a line. One process at a time has it open.
+
+    A process that was killed while it wrote may have left half a line at the end: that is cut off, for its answer was
+    never on disk as a whole.
+    """
+
+    def __init__(self, path: Path):
+        """Raises InvalidRequest if `path` cannot be written, holds something else, or another run has it open."""
+        self.path, self._lock = path, threading.Lock()
+        try:
+            self._file = open(path, "ab+")  # noqa: SIM115 - open for as long as this is
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InvalidRequest(f"another run is writing {path}; wait for it, or choose another --output") from error
+        except OSError as error:
+            raise InvalidRequest(f"cannot write {path}: {error.strerror}") from error
+        self._done = self._read()
+
+    def __enter__(self) -> "AnswerFile":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
+
+    def missing(self, jobs: list[Job]) -> list[Job]:
+        """Those of `jobs` without an answer. Raises InvalidRequest if one's prompt is not the one that was answered."""
+        for job in jobs:
+            if self._done.get(job.id, job.digest) != job.digest:
+                raise InvalidRequest(
+                    f"{self.path} has an answer to another prompt with the id {job.id!r:.40}: the input has changed "
+                    "since; choose another --output"
+                )
+        return [job for job in jobs if job.id not in self._done]
+
+    def add(self, job: Job, answer: Mapping[str, object]) -> None:
+        """Append `answer` to `job`; it is on disk when this returns. From any thread."""
+        line = json.dumps({"id": job.id, "prompt_sha256": job.digest, **answer}) + "\n"
+        with self._lock:
+            self._file.write(line.encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._done[job.id] = job.digest
+
+    def _read(self) -> dict[str, str]:
+        """Digest of the prompt by id."""
+        self._file.seek(0)
+        data, done = self._file.read(), {}
+        whole = data.rfind(b"\n") + 1
+        for number, line in enumerate(data[:whole].splitlines(), 1):
+            try:
+                entry = json.loads(line)
+                done[entry["id"]] = entry["prompt_sha256"]
+            except (ValueError, TypeError, KeyError) as error:
+                raise InvalidRequest(
+                    f"{self.path}, line {number} is no answer of a batch; choose another --output"
+                ) from error
+        if whole < len(data):
+            self._file.truncate(whole)
+        return done
