@@ -43,7 +43,7 @@ def test_a_full_server_serves_the_higher_bid_first(client):
     async def session(bid: int) -> Session:
         hops = await client._router.chain(4, 4)
         peers = [client._router.connection_to(hop.peer) for hop in hops]
-        return Session(hops, peers, client._generator._session_options(hops, 8, bid, batch=False))
+        return Session(hops, peers, client._generator._session_options(hops, 4, 8, bid, batch=False))
 
     async def refusal(bid: int) -> str:
         with pytest.raises(HopFailed) as refused:

@@ -265,7 +265,7 @@ def test_a_peer_refuses_a_session_that_expects_other_weights(local, original):
         changed = next(info for info in listed(client) if info.peer_id == local.servers[2].peer_id)
 
         async def open_at(start: int, stop: int) -> None:
-            hops, options = [Hop(changed, start, stop)], client._generator._session_options([], 9)
+            hops, options = [Hop(changed, start, stop)], client._generator._session_options([], 0, 9, 0, False)
             session = Session(hops, [client._router.connection_to(changed)], options)
             try:
                 await session.open()

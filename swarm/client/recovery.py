@@ -40,7 +40,8 @@ class Spares(Protocol):
     ) -> list[Hop]:
         """Hops over the blocks of `lost`, between two peers (None: the client), without the peers in `avoid`.
 
-        batch: at the idle price. replay_tokens: that they have to compute before they can go on. Raises NoRoute if nobody covers the blocks.
+        batch: at the idle price. replay_tokens: that they have to compute before they can go on. Raises NoRoute if
+        nobody covers the blocks.
         """
 
     def connection_to(self, peer: PeerInfo) -> Peer:
