@@ -47,7 +47,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestOperations = Machine.TestCase
-TestOperations.settings = settings(max_examples=60, stateful_step_count=STEPS, deadline=None)
+TestOperations.settings = settings(max_examples=40, stateful_step_count=STEPS, deadline=None)
 
 
 def run(world, seed: int, count: int, crashes: bool = False) -> Trial:
@@ -62,14 +62,14 @@ def run(world, seed: int, count: int, crashes: bool = False) -> Trial:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_random_operations_do_what_the_model_says(backend, tmp_path):
     with BACKENDS[backend](tmp_path, RULES) as world:
-        trial = run(world, seed=1, count=300)
+        trial = run(world, seed=1, count=200)
     assert trial.violations == []
     assert 0.2 < trial.counts["refused"] / trial.counts["operations"] < 0.8
 
 
 def test_an_operation_is_done_as_a_whole_or_not_at_all_wherever_its_process_dies(tmp_path):
     world = FragileWorld(tmp_path / "ledger.db", RULES)
-    trial = run(world, seed=2, count=150, crashes=True)
+    trial = run(world, seed=2, count=80, crashes=True)
     world.shut()
     assert trial.violations == []
     assert trial.counts["crashes"] > 5 * trial.counts["operations"]
