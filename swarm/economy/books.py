@@ -28,6 +28,11 @@ def open_ledger(where: str, identity: Identity) -> Ledger:
     return SqliteLedger(ledger_file(Path(where)), identity)
 
 
+def is_path(where: str) -> bool:
+    """Whether it is the embedded ledger of a folder or file."""
+    return not where.startswith(_EVM) and LedgerAddress.parse(where) is None
+
+
 def ledger_file(where: Path) -> Path:
     """The file of the embedded ledger in a folder, or in the file itself: what has no suffix and is no file yet, is a
     folder."""
