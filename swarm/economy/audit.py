@@ -37,7 +37,7 @@ class AuditReport:
 
 def audit(ledger: OrderedLedger | Path) -> AuditReport:
     """Check hash chain, signatures of orders and heads, postings and their sums, balances and supply; of a file, or a
-    ledger on this machine, that its tables are what its entries amount to as well.
+    ledger on this machine, that its tables are what its entries amount to; of a service, that its answers are.
 
     Raises SwarmError if it cannot be read at all.
     """
@@ -46,7 +46,7 @@ def audit(ledger: OrderedLedger | Path) -> AuditReport:
     if isinstance(ledger, SqliteLedger):
         with ledger.reading() as book, book.snapshot():
             return _Audit().run(book.records(), book)
-    return _Audit().run(ledger.records())
+    return _Audit().run(ledger.records(), ledger)
 
 
 def _audit_file(path: Path) -> AuditReport:
@@ -68,8 +68,8 @@ class _Audit:
         self._again.create()
         self._problems: list[str] = []
 
-    def run(self, records: Iterable[Record], book: Book | None = None) -> AuditReport:
-        """book: to be compared with what the records amount to."""
+    def run(self, records: Iterable[Record], whose: Book | OrderedLedger) -> AuditReport:
+        """whose: to be compared with what the records amount to."""
         try:
             for record in records:
                 if not self._check(record):
@@ -77,8 +77,8 @@ class _Audit:
         except InvalidRequest as error:
             self._problems.append(f"entry {self._again.head()[0] + 1} cannot be read: {error}")
         self._check_sums()
-        if book and not self._problems:
-            self._compare(book)
+        if not self._problems:
+            self._problems += self._differences(whose)
         last, _, head = self._again.head()
         tables = self._again.tables
         return AuditReport(
@@ -112,11 +112,23 @@ class _Audit:
             if min(account.available, account.escrowed, account.staked, account.unbonding) < 0
         ]  # fmt: skip
 
-    def _compare(self, book: Book) -> None:
-        for ours, theirs in zip_longest(self._again.dump(), book.dump()):
-            if ours != theirs:
-                table, row = theirs or ours
-                self._problems.append(f"table {table} is not what the entries amount to: {_words(row)}")
+    def _differences(self, whose: Book | OrderedLedger) -> list[str]:
+        if isinstance(whose, OrderedLedger):
+            return self._wrong_answers(whose)
+        pairs = zip_longest(self._again.dump(), whose.dump())
+        rows = [theirs or ours for ours, theirs in pairs if ours != theirs]
+        return [f"table {table} is not what the entries amount to: {_words(row)}" for table, row in rows]
+
+    def _wrong_answers(self, ledger: OrderedLedger) -> list[str]:
+        tables, (last, _, _) = self._again.tables, self._again.head()
+        wrong = [
+            f"the service says another balance of {format_address(address)} than the entries amount to"
+            for address, account in tables.accounts().items() if ledger.account(address) != account
+        ]  # fmt: skip
+        if ledger.supply() != tables.supply() or ledger.channels() != tables.channels(None, None):
+            wrong.append("the service says another supply, or other channels, than the entries amount to")
+        # Others may have ordered something meanwhile: then nothing can be said.
+        return [] if any(ledger.records(first=last + 1)) else wrong
 
 
 def _words(row: tuple) -> str:

@@ -118,21 +118,6 @@ class SqliteLedger(OrderedLedger):
         with self.reading() as book, book.transaction():
             return book.append(order, self._time_ms(), self._keeper.sign_hash)
 
-    def back_up(self, path: Path) -> None:
-        """Write a copy of the whole ledger as it is now to a file, while it is in use. The keeper's key is not in it.
-        Raises SwarmError if the file exists or cannot be written."""
-        if path.exists():
-            raise SwarmError(f"{path} exists; back up to another file, or move it away")
-        part = path.with_name(path.name + ".part")
-        part.unlink(missing_ok=True)
-        with self._using_file(), self._lock:
-            copy = sqlite3.connect(part)
-            try:
-                self._database.backup(copy)
-            finally:
-                copy.close()
-        os.replace(part, path)  # whole or not at all
-
     @contextmanager
     def reading(self) -> Iterator[Book]:
         """The book itself, which is this thread's until the end. Raises PeerUnreachable if the file fails."""
