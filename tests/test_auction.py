@@ -1,14 +1,13 @@
 """The cheapest chain wins, truth is a best response, and what comes late or was never committed to does not count."""
 
 import dataclasses
-import itertools
 import random
-from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orders import COMMIT, LEDGER, REVEAL, START, chains, order, profit, random_market, unsigned, vickrey
 from swarm.economy.pricing.auction import Auction, Award, clear
 from swarm.economy.pricing.policy import Demand
 from swarm.economy.pricing.sealed import MAX_BIDS, SealedBids, check_commitments
@@ -17,16 +16,7 @@ from swarm.economy.quotes import Price
 from swarm.errors import InvalidRequest, NoRoute
 from swarm.wire.identity import Identity
 
-LEDGER = bytes(range(32))
 PEERS = [Identity(bytes([number]) * 32) for number in range(1, 9)]
-COMMIT, REVEAL, START = 1_000, 2_000, 60_000
-
-
-def order(**changes: object) -> Order:
-    terms = {"ledger": LEDGER, "model": "demo", "revision": "r1", "start": 0, "stop": 6, "prompt_tokens": 100,
-             "new_tokens": 50, "maximum": Price(50, 100), "commit_by_ms": COMMIT, "reveal_by_ms": REVEAL,
-             "start_by_ms": START, "salt": bytes(32)}  # fmt: skip
-    return Order(**{**terms, **changes})
 
 
 def bid(wanted: Order, peer: int, start: int, stop: int, price: Price, **changes: object) -> SignedBid:
@@ -40,39 +30,6 @@ def route(award: Award) -> list[tuple[int, int, int]]:
 
 
 # --- the cheapest chain, against trying all --------------------------------------------------------------------------
-
-
-def unsigned(wanted: Order, peer: int, start: int, stop: int, price: Price) -> SignedBid:
-    """As `bid`, for trials by the thousand: `clear` checks no signatures, which `SignedBid.decode` has done."""
-    terms = Bid(wanted.hash, wanted.ledger, bytes([peer + 1]) * 20, start, stop, price, START, bytes(32))
-    return SignedBid(terms, b"")
-
-
-def random_market(rng: random.Random) -> tuple[Order, list[SignedBid]]:
-    maximum = Price(rng.randint(0, 30), rng.randint(1, 30))
-    wanted = order(start=rng.randint(0, 2), stop=rng.randint(3, 6), prompt_tokens=rng.randint(0, 9),
-                   new_tokens=rng.randint(1, 9), maximum=maximum)  # fmt: skip
-    bids = []
-    for peer in range(rng.randint(1, 6)):
-        start = rng.randint(0, 5)
-        price = Price(rng.randint(0, maximum.prefill), rng.randint(0, maximum.decode))
-        bids.append(unsigned(wanted, peer, start, rng.randint(start + 1, 7), price))
-    return wanted, bids
-
-
-def chains(wanted: Order, bids: Sequence[SignedBid]) -> Iterator[tuple[int, int]]:
-    """(cost, hops) of every way to give each block to a bidder."""
-    choices = [[one.bid for one in bids if one.bid.start <= b < one.bid.stop] for b in range(wanted.start, wanted.stop)]
-    for chain in itertools.product(*choices):
-        yield sum(wanted.due(one.price, 1) for one in chain), len(list(itertools.groupby(chain, lambda one: one.peer)))
-
-
-def vickrey(wanted: Order, bids: Sequence[SignedBid], peer: bytes, award: Award) -> int:
-    """A peer's payment by definition, with somebody who does every block at the maximum."""
-    reserve = unsigned(wanted, 200, wanted.start, wanted.stop, wanted.maximum)
-    without, _ = min(chains(wanted, [*(one for one in bids if one.bid.peer != peer), reserve]))
-    own = sum(wanted.due(lease.bid, lease.stop - lease.start) for lease in award.leases if lease.peer == peer)
-    return own + without - award.cost
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -107,15 +64,6 @@ def test_nobody_is_paid_less_than_it_bid_and_no_client_pays_more_than_its_maximu
 
 
 # --- truth -----------------------------------------------------------------------------------------------------------
-
-
-def profit(wanted: Order, bids: Sequence[SignedBid], peer: bytes, cost: Price) -> int:
-    """Of a peer whose work really costs it `cost`."""
-    try:
-        leases = [lease for lease in clear(wanted, bids).leases if lease.peer == peer]
-    except NoRoute:
-        return 0
-    return sum(lease.payment - wanted.due(cost, lease.stop - lease.start) for lease in leases)
 
 
 @pytest.mark.parametrize("seed", range(60))
