@@ -5,8 +5,8 @@ and among equals the one with the fewest hops. A block's winner is paid what the
 or the order's maximum if there is no other. That is the Vickrey-Clarke-Groves payment for the cheapest path (Nisan and
 Ronen: Algorithmic Mechanism Design, 2001): bid + cost of the cheapest chain without this peer - cost of the cheapest
 chain, where every block can be had at the maximum. So:
-- to bid one's true cost is a best response, whatever the others bid: the bid decides whether a peer wins, never what it
-  is paid (but for the rounding below, less than a nano-credit a block-token);
+- to bid one's true cost, if that is within the maximum, is a best response, whatever the others bid: the bid decides
+  whether a peer wins, never what it is paid (but for rounding, of less than a nano-credit a block-token);
 - nobody is paid less than it bid, and a client pays the maximum at most;
 - a monopolist, of a block that nobody else bids for, is paid the maximum: no auction helps against it;
 - further bids under fresh keys can only lower what their owner is paid.

@@ -35,17 +35,17 @@ class Contribution(Pricing):
         return FREE
 
     def emission(self, epoch: Epoch) -> dict[bytes, int]:
+        done = [work for work in epoch.work if work.block_tokens > 0]
         most = epoch.emission * MOST_PPM // PER_MILLION
-        whole = sum(work.block_tokens for work in epoch.work)
+        whole = sum(work.block_tokens for work in done)
         by_client: dict[bytes, int] = defaultdict(int)
-        for work in epoch.work:
+        for work in done:
             by_client[work.client] += work.block_tokens
         points: dict[bytes, Fraction] = defaultdict(Fraction)
-        for work in epoch.work:
-            # Of what a client's work is worth, or may be, by how much of it was this.
-            counted = min(Fraction(epoch.emission, whole), Fraction(most, by_client[work.client])) if whole else 0
-            points[work.server] += counted * work.block_tokens
-        return {server: least for server, earned in points.items() if (least := min(int(earned), most))}
+        for work in done:
+            each = min(Fraction(epoch.emission, whole), Fraction(most, by_client[work.client]))
+            points[work.server] += each * work.block_tokens
+        return {server: counted for server, earned in points.items() if (counted := min(int(earned), most))}
 
 
 def decayed(points: int, epochs: int) -> int:
