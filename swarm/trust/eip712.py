@@ -1,7 +1,7 @@
 """Typed data as wallets and contracts hash it, so that one signature convinces a peer, a stranger and a chain.
 
-EIP-712, https://eips.ethereum.org/EIPS/eip-712, for structures of atomic members and strings. What is signed here is
-not bound to one chain or contract, so the domain has only a name and a version.
+EIP-712, https://eips.ethereum.org/EIPS/eip-712, for structures of atomic members, strings and bytes. What is signed
+here is not bound to one chain or contract, so the domain has only a name and a version.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Struct:
     """A type of structure: its name, and the type and name of every member."""
 
     def __init__(self, name: str, *members: tuple[str, str]):
-        """members: (type, name), where a type is uintN, address, bytesN or string."""
+        """members: (type, name), where a type is uintN, address, bytesN, bytes or string."""
         self.signature = f"{name}({','.join(f'{kind} {member}' for kind, member in members)})"
         self.type_hash = keccak256(self.signature.encode())
         self.members = [member for _, member in members]
@@ -41,5 +41,7 @@ def _word(kind: str, value: int | bytes | str) -> bytes:
         return value.to_bytes(_WORD)
     if isinstance(value, str):
         return keccak256(value.encode())
+    if kind == "bytes":
+        return keccak256(value)
     # A number of bytes fills a word from the left, an address, which is a number, from the right.
     return value.rjust(_WORD, b"\0") if kind == "address" else value.ljust(_WORD, b"\0")
