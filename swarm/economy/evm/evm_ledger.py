@@ -38,6 +38,8 @@ class EvmLedger(Ledger):
         """
         self.address = identity.address
         self._chain = Chain(web3, identity, terms or Terms())
+        if span < 1:
+            raise InvalidRequest(f"logs are asked for in spans of at least 1 block, not {span}")
         with answers():
             self._contract, self._target = contract_at(web3, contract), contract
             try:
