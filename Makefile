@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all lint format bench trust survival llama-cpp proto clean help
+.PHONY: demo test test-all lint format bench trust survival llama-cpp proto contract clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -62,6 +62,9 @@ llama-cpp: $(VENV)/.ready-dev  ## llama.cpp, to compare with in `make bench`
 
 proto: $(VENV)/.ready-dev  ## regenerate the message classes
 	$(RUN) -m grpc_tools.protoc -I . --python_out=. swarm/wire/messages.proto swarm/wire/ledger.proto
+
+contract: $(VENV)/.ready-dev  ## compile the contract that is the ledger on a chain
+	$(RUN) -m swarm.economy.evm.compile
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -9,6 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from chains import advance, shared_chain
+from swarm.economy.evm.deploying import deploy
+from swarm.economy.evm.evm_ledger import EvmLedger
 from swarm.economy.ledger import Channel, Ledger, Rules
 from swarm.economy.remote_ledger import RemoteLedger
 from swarm.economy.sqlite_ledger import SqliteLedger
@@ -32,6 +35,7 @@ class World:
     bob: Ledger
     carol: Ledger
     advance: Callable[[int], None]  # the ledger's clock by so many seconds
+    is_backed: bool = False  # credits are paid for in a currency, so anybody may mint
 
     @property
     def holders(self) -> list[Ledger]:
@@ -86,7 +90,16 @@ def remote(folder: Path, rules: Rules) -> Iterator[World]:
     ledger.shut()
 
 
-BACKENDS: dict[str, Backend] = {"sqlite": sqlite, "remote": remote}
+@contextmanager
+def evm(folder: Path, rules: Rules) -> Iterator[World]:
+    """A contract of its own on a chain that all tests share."""
+    web3 = shared_chain(*KEYS.values())
+    contract = deploy(web3, KEYS["issuer"], rules, KEYS["issuer"].address)
+    views = [EvmLedger(web3, contract, key) for key in KEYS.values()]
+    yield World(*views, lambda seconds: advance(web3, seconds), is_backed=True)
+
+
+BACKENDS: dict[str, Backend] = {"sqlite": sqlite, "remote": remote, "evm": evm}
 
 
 def equivocation(by: str = "bob", index: int = 0) -> tuple[SignedReceipt, SignedReceipt]:

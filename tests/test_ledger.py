@@ -102,7 +102,11 @@ def test_what_is_not_covered_is_refused(world):
         world.alice.unbond(1)
 
 
-def test_only_the_issuer_mints(world):
+def test_only_the_issuer_mints_unless_credits_are_paid_for(world):
+    if world.is_backed:
+        world.alice.mint(world.carol.address, 1)
+        assert world.carol.account() == Account(1)
+        return
     with refused(world):
         world.alice.mint(world.alice.address, 1)
 

@@ -43,7 +43,7 @@ def ledger_file(where: Path) -> Path:
 def _open_evm(file: Path, identity: Identity) -> Ledger:
     try:
         # Not imported above: what it needs is an extra.
-        module = import_module("swarm.economy.evm_ledger")
+        module = import_module("swarm.economy.evm.opening")
     except ModuleNotFoundError as error:
         raise InvalidRequest(f"a ledger on a chain needs {error.name}: pip install 'swarm-inference[evm]'") from error
-    return module.EvmLedger.from_file(file, identity)
+    return module.open_evm_ledger(file, identity)

@@ -15,7 +15,7 @@ from swarm.trust.eip712 import Struct
 from swarm.wire.identity import SIGNATURE_BYTES, Identity, address_of, signer_of_hash
 
 CHANNEL_ID_BYTES = 32
-_TYPE = Struct(
+TYPE = Struct(
     "Voucher", ("bytes32", "ledger"), ("bytes32", "channel"), ("uint256", "amount"), ("bytes32", "receipt")
 )  # fmt: skip
 _FIXED = struct.Struct(">32s32sQ32s")
@@ -34,7 +34,7 @@ class Voucher:
     @cached_property
     def hash(self) -> bytes:
         """The 32 bytes that are signed."""
-        return _TYPE.hash((self.ledger, self.channel, self.amount, self.receipt))
+        return TYPE.hash((self.ledger, self.channel, self.amount, self.receipt))
 
     def sign(self, identity: Identity) -> "SignedVoucher":
         return SignedVoucher(self, identity.sign_hash(self.hash), identity.address)

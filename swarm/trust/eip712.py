@@ -10,7 +10,7 @@ from swarm.wire.identity import keccak256
 
 _WORD = 32
 _DOMAIN_TYPE = b"EIP712Domain(string name,string version)"
-_DOMAIN = keccak256(keccak256(_DOMAIN_TYPE) + keccak256(b"swarm-inference") + keccak256(b"1"))
+DOMAIN = keccak256(keccak256(_DOMAIN_TYPE) + keccak256(b"swarm-inference") + keccak256(b"1"))
 
 
 class Struct:
@@ -19,13 +19,21 @@ class Struct:
     def __init__(self, name: str, *members: tuple[str, str]):
         """members: (type, name), where a type is uintN, address, bytesN, bytes or string."""
         self.signature = f"{name}({','.join(f'{kind} {member}' for kind, member in members)})"
-        self._type_hash = keccak256(self.signature.encode())
+        self.type_hash = keccak256(self.signature.encode())
+        self.members = [member for _, member in members]
         self._kinds = [kind for kind, _ in members]
 
     def hash(self, values: Sequence[int | bytes | str]) -> bytes:
         """The 32 bytes that are signed. values: of the members in order; an address is 20 bytes."""
-        words = b"".join(_word(kind, value) for kind, value in zip(self._kinds, values, strict=True))
-        return keccak256(b"\x19\x01" + _DOMAIN + keccak256(self._type_hash + words))
+        return self.hash_words(self.words(values))
+
+    def words(self, values: Sequence[int | bytes | str]) -> bytes:
+        """What a contract needs to compute the hash itself: 32 bytes for each member, strings hashed already."""
+        return b"".join(_word(kind, value) for kind, value in zip(self._kinds, values, strict=True))
+
+    def hash_words(self, words: bytes) -> bytes:
+        """The 32 bytes that are signed. words: as `words` gives them."""
+        return keccak256(b"\x19\x01" + DOMAIN + keccak256(self.type_hash + words))
 
 
 def _word(kind: str, value: int | bytes | str) -> bytes:

@@ -18,7 +18,7 @@ VERSION = 1
 NOTHING = bytes(32)  # where a hash is none
 MAX_WORD_BYTES = 128  # of format and numerics id
 
-_TYPE = Struct(
+TYPE = Struct(
     "Receipt",
     ("bytes16", "session"), ("uint64", "attempt"), ("uint32", "index"), ("address", "peer"), ("uint32", "start"),
     ("uint32", "stop"), ("bytes32", "weights"), ("string", "format"), ("string", "numericsId"), ("uint32", "wireDtype"),
@@ -82,8 +82,13 @@ class Receipt:
     @cached_property
     def hash(self) -> bytes:
         """The 32 bytes that are signed."""
+        return TYPE.hash_words(self.words)
+
+    @property
+    def words(self) -> bytes:
+        """All members in the order of TYPE, 32 bytes each, as a contract hashes them."""
         t = self.terms
-        return _TYPE.hash((
+        return TYPE.words((
             t.session, t.attempt, self.index, t.peer, t.start, t.stop, t.weights, t.format, t.numerics_id, t.wire_dtype,
             self.position, self.count, self.prefill, self.inputs, self.context, self.outputs, self.sketch,
             self.upstream, self.previous, t.quote, self.time_ms,
