@@ -106,6 +106,6 @@ def equivocation(by: str = "bob", index: int = 0) -> tuple[SignedReceipt, Signed
     """Two receipts for one work that say different things."""
     terms = Terms(bytes(16), 1, KEYS[by].address, 0, 1, NOTHING, "none/bfloat16", "cpu-1", 1, NOTHING)
     return tuple(
-        Receipt(terms, index, 0, 1, NOTHING, NOTHING, outputs, NOTHING, NOTHING, NOTHING, 1).sign(KEYS[by])
+        Receipt(terms, index, 0, 1, 0, NOTHING, NOTHING, outputs, NOTHING, NOTHING, NOTHING, 1).sign(KEYS[by])
         for outputs in (bytes([1]) * 32, bytes([2]) * 32)
     )

@@ -53,6 +53,9 @@ class EvmLedger(Ledger):
         self._seen: dict[Topics, Seen] = {}
         self._lock = threading.Lock()
 
+    def shut(self) -> None:
+        """Nothing is held open: the connection to the chain is whoever made it's."""
+
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def now(self) -> int:
