@@ -17,13 +17,15 @@ from swarm.route.directory import Directory
 from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0
+_LOG = "stderr"  # in a server's home
 
 
 class LocalServer:
     """One server process."""
 
-    def __init__(self, process: subprocess.Popen, ready: dict, log: Path):
-        self._process, self._log = process, log
+    def __init__(self, process: subprocess.Popen, ready: dict, home: Path):
+        """home: its SWARM_HOME."""
+        self._process, self.home = process, home
         self.pid = process.pid
         self.peer_id: str = ready["peer_id"]
         self.blocks: tuple[int, int] = tuple(ready["blocks"])
@@ -36,7 +38,7 @@ class LocalServer:
 
     def log(self) -> str:
         """What the server wrote to its standard error."""
-        return self._log.read_text()
+        return (self.home / _LOG).read_text()
 
     def stop(self, timeout_s: float = 40.0) -> None:
         """Drain and leave: open sessions may finish, no new ones are taken."""
@@ -112,6 +114,13 @@ class LocalSwarm:
         """Add a server for `blocks`."""
         return self._adopt([self._launch(blocks, options)])[0]
 
+    def restart(self, server: LocalServer) -> LocalServer:
+        """Start a server that has ended once more, with its key and all that it kept, as `servers` then has it."""
+        place = self.servers.index(server)
+        again = self._adopt([self._launch(f"{server.blocks[0]}:{server.blocks[1]}", {}, server.home)])[0]
+        self.servers[place] = self.servers.pop()
+        return again
+
     def close(self) -> None:
         """Stop everything, at once."""
         for server in self.servers:
@@ -123,15 +132,18 @@ class LocalSwarm:
             self._folder.cleanup()
             self._folder = None
 
-    def _launch(self, blocks: str, options: dict[str, object]) -> tuple[subprocess.Popen, Path]:
-        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+    def _launch(
+        self, blocks: str, options: dict[str, object], home: Path | None = None
+    ) -> tuple[subprocess.Popen, Path]:
+        """The process and its SWARM_HOME, by default a new one."""
+        folder = home or Path(tempfile.mkdtemp(dir=self._folder.name))
         command = [sys.executable, *self.program, "--model", self.model, "--json", "--exit-with-parent"]
         command += ["--peers", *self.peers]
         if blocks != "auto":
             command += ["--blocks", blocks]
         for name, value in {**self._options, **options}.items():
             command += [f"--{name.replace('_', '-')}", str(value)]
-        with open(folder / "stderr", "w") as log:
+        with open(folder / _LOG, "a") as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -141,15 +153,15 @@ class LocalSwarm:
                 env={**os.environ, **self._environment, "SWARM_HOME": str(folder)},
                 start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops its servers
             )
-        return process, folder / "stderr"
+        return process, folder
 
     def _adopt(self, launched: Sequence[tuple[subprocess.Popen, Path]]) -> list[LocalServer]:
         """Wait until all of `launched` are ready. Raises what the first that is not says; none is left behind."""
         deadline = time.monotonic() + START_TIMEOUT_S
         servers = []
         try:
-            for process, log in launched:
-                servers.append(LocalServer(process, _wait_ready(process, log, deadline), log))
+            for process, home in launched:
+                servers.append(LocalServer(process, _wait_ready(process, home / _LOG, deadline), home))
         except BaseException:
             for process, _ in launched:
                 process.kill()
