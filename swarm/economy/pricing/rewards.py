@@ -12,11 +12,12 @@ Three things differ from it, all since a minority must not gain:
   no say.
 
 What remains possible (figures: benchmarks/economy.py). More than half of the stake that voted decides everything. A
-minority whose members speak with one voice can move a score by about half of an honest measurement's error; while that is below 10 %,
-30 % of the stake get less than 1.05 times their share. Whoever copies the last consensus earns as much as an honest
-validator where servers change no more from epoch to epoch than measurements are inexact, two thirds where they change
-twice as much, and a tenth where it is four times. A favour within the error is not seen, and brings the friend nothing.
-Invented work is not seen either: validators must score what they have sampled themselves, not what clients signed for.
+minority whose members speak with one voice can move a score by about half of an honest measurement's error; while that
+is below 10 %, 30 % of the stake get less than 1.05 times their share. Whoever copies the last consensus earns as much
+as an honest validator where servers change no more from epoch to epoch than measurements are inexact, two thirds where
+they change twice as much, and a tenth where it is four times. A favour within the error is not seen, and brings the
+friend nothing. Invented work is not seen either: validators must score what they have sampled themselves, not what
+clients signed for.
 
 Whole numbers throughout: whoever has the ballots computes the same emission, to the last nano-credit.
 """
