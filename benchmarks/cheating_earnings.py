@@ -1,7 +1,8 @@
 """What it earns to cheat, in units of R, which is what a server is paid for one segment.
 
 Every cheat is taken to save what 4-bit weights in place of 16-bit ones would, so figures for milder ones are too high.
-A conviction costs the whole stake.
+A conviction costs the whole stake. The audits are those of auditors with other kernels than the server announces; with
+the same ones, results are compared bit by bit, and "equal bits" is how often a cheat would pass.
 """
 
 import math
@@ -52,6 +53,7 @@ def earnings(served: str, peer: Mapping) -> dict[str, object]:
         "fail %": peer["fail %"],
         "suspect %": peer["suspect %"],
         "audits": peer["segments"],
+        "equal bits %": peer["equal bits %"],
         "segments until caught": until if until < math.inf else None,
         "profit, R": SAVED * until - LEAST_SEGMENTS if until < math.inf else None,
         "best burst, R": burst(fail, audits, AUDIT_RATE)[0],

@@ -101,7 +101,8 @@ def cheating(rows: Sequence[Mapping], stake: int, saved: float) -> None:
     (axes,) = _axes(figure)
     for place, row in enumerate(rows):
         if row["profit, R"] is None:
-            axes.text(-1, place, "not seen by audits: never caught", ha="right", va="center", fontsize=7, color="C3")
+            unseen = "not seen by such audits: never caught"
+            axes.text(-1, place, unseen, ha="right", va="center", fontsize=7, color="C3")
         else:
             axes.barh(place, row["profit, R"], color="C0", label="cheating until caught" if place == 0 else None)
     bursts = [row["best burst, R"] for row in rows]
@@ -111,8 +112,8 @@ def cheating(rows: Sequence[Mapping], stake: int, saved: float) -> None:
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set(xlim=(-stake, 30), ylim=(-1, len(rows)), xlabel="expected profit in R, which is what one segment earns")
     axes.legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1))
-    title = f"Cheating at 5 % audits, with {stake} R at stake, and {100 * saved:.0f} % of R saved by each segment"
-    _save(figure, "cheating", title)
+    stakes = f"{stake} R at stake, {100 * saved:.0f} % of R saved by each segment"
+    _save(figure, "cheating", f"Cheating at 5 % audits, by auditors with other kernels; {stakes}")
 
 
 def batch(curve: Sequence[tuple[float, float]]) -> None:
