@@ -171,6 +171,13 @@ def test_invented_work_earns_points_within_the_bound_that_is_documented(done, em
     assert sum(points.get(server, 0) for server in servers) <= min(len(servers), len(clients)) * most
 
 
+@pytest.mark.parametrize("servers, clients", [(1, 12), (12, 1), (3, 3)])
+def test_one_client_with_many_servers_invents_no_more_than_one_server_with_many_clients(servers, clients):
+    invented = [work(server, client, 10**9) for server in ADDRESSES[:servers] for client in ADDRESSES[:clients]]
+    points = Contribution().emission(Epoch(1, 12 * 10**6, invented))
+    assert sum(points.values()) == min(servers, clients) * 12 * 10**6 * MOST_PPM // 10**6
+
+
 def test_points_decay():
     assert [decayed(1000, epochs) for epochs in (0, 1, 7, 100)] == [1000, 900, 478, 0]
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cheating_earnings import burst, caught_in_burst, segments_until_caught
 from swarm.economy.quotes import FREE, Price, Quote
 from swarm.economy.stake import (
     IN_FLIGHT,
@@ -76,3 +77,27 @@ def test_a_stake_covers_twenty_segments_and_half_of_it_half_as_many():
 def test_many_keys_with_one_stake_between_them_are_trusted_with_no_more_than_one():
     stake = required_stake(PRICE, 10)
     assert 7 * segments_in_flight(stake // 7, PRICE, 10) <= segments_in_flight(stake, PRICE, 10)
+
+
+# --- what the benchmark reckons with ---------------------------------------------------------------------------------
+
+
+def test_a_cheat_that_every_audit_finds_lasts_as_long_as_audits_are_rare():
+    assert segments_until_caught(fail=1, suspect=0, audits=1, rate=0.05) == pytest.approx(20)
+    assert segments_until_caught(fail=0.5, suspect=0, audits=None, rate=0.05) == pytest.approx(40)
+    assert segments_until_caught(fail=0, suspect=0, audits=None, rate=0.05) == float("inf")
+
+
+def test_after_a_first_suspicion_audits_are_ten_times_as_many():
+    assert segments_until_caught(fail=0, suspect=1, audits=3, rate=0.05) == pytest.approx(20 + 2 * 2)
+
+
+def test_a_burst_is_caught_by_one_certain_audit_or_by_enough_suspicions():
+    assert caught_in_burst(20, fail=1, audits=1, rate=0.05) == pytest.approx(1 - 0.95**20)
+    assert caught_in_burst(2, fail=0, audits=3, rate=0.5) == 0
+    assert caught_in_burst(3, fail=0, audits=3, rate=0.5) == pytest.approx(0.5**3)
+
+
+def test_a_burst_with_what_only_many_audits_find_can_pay_and_this_is_said():
+    assert burst(fail=1, audits=1, rate=0.05)[0] < 0
+    assert burst(fail=0, audits=3, rate=0.05)[0] > 0

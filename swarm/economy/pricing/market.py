@@ -25,7 +25,7 @@ SMOOTHING_S = 60.0  # time constant for a server's utilisation; with 180 s price
 TARGET = 0.7
 
 _STEP = 0.125
-_GAIN, _LEAST_GAIN = 200_000, 20_000  # millionths of a logarithm per unit of utilisation
+_GAIN, _LEAST_GAIN = 200_000, 40_000  # millionths of a logarithm per unit of utilisation
 _PATIENCE = 6  # periods on one side of TARGET, until the gain grows
 
 
@@ -46,7 +46,7 @@ class Controller:
         if has_crossed:
             gain = max(self.gain // 2, _LEAST_GAIN)
         else:
-            gain = min(self.gain * 5 // 4, _GAIN) if same > _PATIENCE else self.gain
+            gain = min(self.gain * 3 // 2, _GAIN) if same > _PATIENCE else self.gain
         ahead = utilisation - TARGET + (utilisation - last)
         factor = min(1 + _STEP, max(1 - _STEP, math.exp(gain / PER_MILLION * ahead)))
         return Controller(min(cap, max(floor, round(self.level * factor))), gain, utilisation, same)
