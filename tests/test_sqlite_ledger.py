@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ledgers import KEYS, RULES, MovableClock, World, sqlite
 from swarm.economy.audit import audit
 from swarm.economy.backups import copy_ledger
+from swarm.economy.book import Book
 from swarm.economy.books import open_ledger
 from swarm.economy.ids import ledger_id
 from swarm.economy.ledger import Account, Rules, Supply
@@ -291,6 +292,12 @@ def test_an_audit_finds_a_keeper_who_writes_more_than_was_ordered(world, file):
             database.execute("DROP TRIGGER IF EXISTS entry_UPDATE")
             database.execute("UPDATE entry SET time_ms = ?, hash = ?, data = ? WHERE number = ?", row)
         assert not audit(file).holds
+
+
+def test_an_empty_book_does_not_hold(file):
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        Book(database).create()
+    assert audit(file).problems == ("the book is empty",)
 
 
 def test_a_backup_is_a_whole_ledger(world, file, tmp_path):

@@ -24,6 +24,7 @@ from swarm.ledger.service import LedgerService, serve
 from swarm.route.local import client_identity, ledger_folder
 from swarm.wire.identity import Identity
 from swarm.wire.ledger_transport import LedgerAddress, fingerprint
+from swarm.wire.transport import announced_host
 
 BACKUP_EVERY_S = 300.0
 _GRACE_S = 5.0  # for calls that are being answered
@@ -72,7 +73,7 @@ def _serve(args: argparse.Namespace) -> None:
     if args.backup:
         copy_ledger(folder / FILE_NAME, args.backup, replace=True)
     server, port = serve(LedgerService(ledger), args.host, args.port, certificate)
-    where = LedgerAddress(args.announce or args.host, port, fingerprint(certificate.certificate_der))
+    where = LedgerAddress(args.announce or announced_host(args.host), port, fingerprint(certificate.certificate_der))
     _report(args, ledger, where)
     while not stopped.wait(args.backup_every if args.backup else None):
         _back_up(args, folder / FILE_NAME)
