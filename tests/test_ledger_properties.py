@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from ledger_crashes import FragileWorld
-from ledger_trials import KINDS, Pair, Trial
+from ledger_trials import KINDS, Pair, Trial, digest
 from ledgers import BACKENDS, KEYS, RULES
 from swarm.economy.audit import audit
 from swarm.economy.ledger import Account
 from swarm.economy.sqlite_ledger import SqliteLedger
+from swarm.errors import PeerUnreachable
+from swarm.wire.identity import keccak256
 
 STEPS = 50
 
@@ -74,6 +76,23 @@ def test_an_operation_is_done_as_a_whole_or_not_at_all_wherever_its_process_dies
     assert trial.violations == []
     assert trial.counts["crashes"] > 5 * trial.counts["operations"]
     assert audit(world.file).problems == ()
+
+
+def test_a_full_disk_refuses_and_changes_nothing(tmp_path):
+    world = FragileWorld(tmp_path / "ledger.db", RULES)
+    payload = bytes(50_000)
+    world.alice.commit(1, keccak256(payload))
+    world.issuer.end_commits(1)
+    (pages,) = world.connection.execute("PRAGMA page_count").fetchone()
+    world.connection.execute(f"PRAGMA max_page_count = {pages}")
+    before = digest(world)
+    with pytest.raises(PeerUnreachable, match="disk is full"):
+        world.alice.reveal(1, payload)
+    assert digest(world) == before
+    world.connection.execute(f"PRAGMA max_page_count = {pages + 100}")
+    world.alice.reveal(1, payload)
+    assert audit(world.file).holds
+    world.shut()
 
 
 _STREAM = """
