@@ -17,6 +17,7 @@ from swarm.errors import LedgerRefusal, PeerUnreachable
 from swarm.wire.identity import Identity
 
 GWEI = 10**9  # wei
+_LEAST_GAS = 21_000  # units, of any transaction
 _MINED_S = 300.0  # that a transaction may take
 _POLL_S = 0.5
 _TRIES = 5  # to send one, if another process with the same key was faster
@@ -72,8 +73,8 @@ class Chain:
     def _submit(self, to: bytes, data: bytes, value: int) -> bytes:
         eth, address = self.web3.eth, self._identity.address
         balance = eth.get_balance(Web3.to_checksum_address(address))
-        _need_funds(address, balance, value)
         tip, price = self._prices()
+        _need_funds(address, balance, value + _LEAST_GAS * price)
         gas = eth.estimate_gas(self._request(to, data, value)) * 5 // 4
         _need_funds(address, balance, value + gas * price)
         for attempt in range(_TRIES):
