@@ -47,6 +47,7 @@ bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/pipelining.py
 	$(RUN) benchmarks/wan.py
 	$(RUN) benchmarks/receipts.py
+	$(RUN) benchmarks/gas.py --json
 
 trust: $(VENV)/.ready-dev  ## what audits find and do not find (two hours), and 100,000 mutated messages
 	$(RUN) benchmarks/verification.py

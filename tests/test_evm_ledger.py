@@ -2,14 +2,16 @@
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 import vyper
 from eth_account import Account as Wallet
 from web3 import HTTPProvider, Web3
 
-from chains import new_chain, shared_chain
+from chains import alone, new_chain, shared_chain
+from helpers import wait_until
 from ledgers import KEYS, RULES, World, equivocation, evm
 from swarm.economy.amounts import CREDIT
 from swarm.economy.books import open_ledger
@@ -162,7 +164,7 @@ def test_the_other_form_of_a_signature_is_refused(world):
     # The other form's s is above 2^255, where this encoding has the recovery id, or just below it.
     high = ORDER - (vs & (2**255 - 1)) ^ (vs >> 255 ^ 1) << 255
     for other in ((r, high), (r, 2**255 - 1), (0, vs), (r, 0)):
-        with pytest.raises(LedgerRefusal, match="malformed signature|not signed"):
+        with pytest.raises(LedgerRefusal, match=r"malformed signature|not signed"):
             call(world.bob, "settle", [(channel.id, 500, signed.voucher.receipt, *other)])
     assert world.bob.settle([signed]) == [500]
 
@@ -234,6 +236,64 @@ def test_orders_from_many_threads_are_all_done(world):
         for view in (world.alice, other) * 8:
             pool.submit(view.transfer, world.carol.address, 1)
     assert world.carol.account().available == 16
+
+
+@pytest.fixture
+def slow_chain():
+    """Where blocks are made when the test says so; alice has 100 nano-credits, and a channel of 10 to bob."""
+    web3 = new_chain(KEYS.values())
+    address = deploy(web3, KEYS["issuer"], RULES, KEYS["issuer"].address)
+    alice, bob = (EvmLedger(web3, address, KEYS[name]) for name in ("alice", "bob"))
+    alice.mint(alice.address, 110)
+    channel = alice.open_channel(bob.address, 10)
+    web3.provider.ethereum_tester.disable_auto_mine_transactions()
+    return alice, bob, channel.id, web3
+
+
+def both(web3: Web3, *orders: Callable[[], object]) -> list[BaseException | None]:
+    """What becomes of orders that wait for the same block."""
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(order) for order in orders]
+        wait(futures, timeout=2)  # they are sent, and wait; if not yet, no harm is done
+        with alone(web3):
+            web3.provider.ethereum_tester.enable_auto_mine_transactions()
+        return [future.exception(30) for future in futures]
+
+
+def test_two_orders_in_one_block_are_never_taken_for_one(slow_chain):
+    alice, bob, _, web3 = slow_chain
+    outcomes = both(web3, *[lambda: alice.transfer(bob.address, 60)] * 2)
+    assert outcomes.count(None) * 60 == alice.account(bob.address).available == 60
+    assert isinstance(outcomes[0] or outcomes[1], LedgerRefusal | PeerUnreachable)
+
+
+def test_what_fails_because_of_what_came_first_is_refused_in_plain_words(slow_chain):
+    alice, bob, channel, web3 = slow_chain
+    released, topped_up = both(web3, lambda: bob.release(channel), lambda: alice.top_up(channel, 5))
+    assert alice.channel(channel).is_closed
+    assert released is None
+    assert topped_up is None or "the channel is closed" in str(topped_up)
+    assert alice.account() == Account(110)
+
+
+def test_an_order_is_done_when_it_is_confirmed(slow_chain):
+    alice, bob, _, web3 = slow_chain
+    careful = EvmLedger(web3, contract(alice), KEYS["alice"], Terms(confirmations=2))
+    web3.provider.ethereum_tester.enable_auto_mine_transactions()
+    with ThreadPoolExecutor(1) as pool:
+        order = pool.submit(careful.transfer, bob.address, 1)
+        assert wait_until(lambda: bob.account().available == 1, 10)
+        assert not wait([order], timeout=1).done
+        with alone(web3):
+            web3.provider.ethereum_tester.mine_blocks(2)
+        order.result(10)
+
+
+def test_arguments_that_do_not_fit_are_refused(world):
+    for order in (lambda: world.alice.release(b"short"), lambda: world.alice.commit(1, b"short"),
+                  lambda: world.alice.transfer(b"short", 1), lambda: world.alice.commit(-1, bytes(32))):  # fmt: skip
+        with pytest.raises(InvalidRequest):
+            order()
 
 
 def test_who_has_nothing_on_the_chain_is_told_so(world):

@@ -173,8 +173,7 @@ CREATED: immutable(uint256)  # the block before which no event is to be looked f
 accounts: HashMap[address, uint256]
 channels: HashMap[bytes32, uint256[2]]
 unbondings: HashMap[address, uint256[MAX_UNBONDINGS]]  # amount, and from bit 64 on when it may be withdrawn; 0: free
-minted: uint128
-burned: uint128
+supplied: uint256  # minted, and from bit 128 on burned: both only grow, and are far from 2^128
 offences: HashMap[bytes32, bool]  # slots
 verdicts: HashMap[bytes32, bool]  # evidence
 commits: HashMap[uint256, HashMap[address, bytes32]]
@@ -220,7 +219,7 @@ def supply() -> (uint256, uint256):
     """
     @return all that was ever minted, and burned
     """
-    return convert(self.minted, uint256), convert(self.burned, uint256)
+    return self.supplied & (2**128 - 1), self.supplied >> 128
 
 
 @external
@@ -485,15 +484,15 @@ def emit(epoch: uint256, payments: DynArray[Payment, MAX_PAYMENTS]):
 def _paid_in() -> uint256:
     amount: uint256 = msg.value // NANO
     assert amount * NANO == msg.value, "gwei"
-    minted: uint256 = convert(self.minted, uint256) + amount
-    assert minted - convert(self.burned, uint256) <= MAX_CREDITS, "too much"
-    self.minted = convert(minted, uint128)
+    supplied: uint256 = self.supplied + amount
+    assert supplied & (2**128 - 1) <= MAX_CREDITS + (supplied >> 128), "too much"
+    self.supplied = supplied
     return amount
 
 
 @internal
 def _burn(amount: uint256):
-    self.burned += convert(amount, uint128)
+    self.supplied += amount << 128
 
 
 @internal
