@@ -1,5 +1,6 @@
 """An EVM chain in this process, on which everybody is rich, and every transaction is a block."""
 
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -54,6 +55,7 @@ def new_chain(identities: Iterable[Identity]) -> Web3:
     """A chain of its own, on which they have a fortune each."""
     account = {"balance": FORTUNE, "nonce": 0, "code": b"", "storage": {}}
     state = PyEVMBackend.generate_genesis_state() | {identity.address: account for identity in identities}
+    state[os.urandom(20)] = account  # so that no two chains begin with the same block
     backend = PyEVMBackend(genesis_state=state)
     return Web3(_Node(EthereumTester(backend)))
 

@@ -253,8 +253,10 @@ def slow_chain():
 def both(web3: Web3, *orders: Callable[[], object]) -> list[BaseException | None]:
     """What becomes of orders that wait for the same block."""
     with ThreadPoolExecutor(2) as pool:
-        futures = [pool.submit(order) for order in orders]
-        wait(futures, timeout=2)  # they are sent, and wait; if not yet, no harm is done
+        futures = []
+        for order in orders:
+            futures.append(pool.submit(order))
+            wait(futures[-1:], timeout=1)  # it is sent, and waits; if not yet, no harm is done
         with alone(web3):
             web3.provider.ethereum_tester.enable_auto_mine_transactions()
         return [future.exception(30) for future in futures]
