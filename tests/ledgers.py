@@ -13,10 +13,14 @@ from chains import advance, shared_chain
 from swarm.economy.evm.deploying import deploy
 from swarm.economy.evm.evm_ledger import EvmLedger
 from swarm.economy.ledger import Channel, Ledger, Rules
+from swarm.economy.remote_ledger import RemoteLedger
 from swarm.economy.sqlite_ledger import SqliteLedger
 from swarm.economy.vouchers import SignedVoucher, Voucher
+from swarm.ledger.service import LedgerService, Limits, serve
 from swarm.trust.receipts import NOTHING, Receipt, SignedReceipt, Terms
 from swarm.wire.identity import Identity
+from swarm.wire.ledger_transport import LedgerAddress, fingerprint
+from swarm.wire.tls import make_certificate
 
 RULES = Rules(withdraw_delay_s=1_000, unbonding_s=5_000, reporter_ppm=500_000, burn_ppm=10_000)
 KEYS = {name: Identity(name.encode().rjust(32, b"\1")) for name in ("issuer", "alice", "bob", "carol")}
@@ -80,7 +84,22 @@ def evm(folder: Path, rules: Rules) -> Iterator[World]:
     yield World(*views, lambda seconds: advance(web3, seconds), is_backed=True)
 
 
-BACKENDS: dict[str, Backend] = {"sqlite": sqlite, "evm": evm}
+@contextmanager
+def remote(folder: Path, rules: Rules) -> Iterator[World]:
+    """Through the service, every holder by a connection of its own."""
+    clock, certificate = MovableClock(), make_certificate()
+    ledger = SqliteLedger(folder / "ledger.db", KEYS["issuer"], rules, clock=clock)
+    server, port = serve(LedgerService(ledger, Limits(orders=10**6, reads=10**6)), "127.0.0.1", 0, certificate)
+    address = LedgerAddress("127.0.0.1", port, fingerprint(certificate.certificate_der))
+    views = [RemoteLedger(address, key) for key in KEYS.values()]
+    yield World(*views, clock.advance)
+    for view in views:
+        view.shut()
+    server.stop(grace=None).wait()
+    ledger.shut()
+
+
+BACKENDS: dict[str, Backend] = {"sqlite": sqlite, "remote": remote, "evm": evm}
 
 
 def equivocation(by: str = "bob", index: int = 0) -> tuple[SignedReceipt, SignedReceipt]:

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from ledger_crashes import FragileWorld
-from ledger_trials import KINDS, Pair, Trial
+from ledger_trials import KINDS, Pair, Trial, digest
 from ledgers import BACKENDS, KEYS, RULES
 from swarm.economy.audit import audit
 from swarm.economy.ledger import Account
 from swarm.economy.sqlite_ledger import SqliteLedger
+from swarm.errors import PeerUnreachable
+from swarm.wire.identity import keccak256
 
 STEPS = 50
 
@@ -47,7 +49,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestOperations = Machine.TestCase
-TestOperations.settings = settings(max_examples=60, stateful_step_count=STEPS, deadline=None)
+TestOperations.settings = settings(max_examples=40, stateful_step_count=STEPS, deadline=None)
 
 
 def run(world, seed: int, count: int, crashes: bool = False) -> Trial:
@@ -60,7 +62,8 @@ def run(world, seed: int, count: int, crashes: bool = False) -> Trial:
 
 
 @pytest.mark.parametrize(
-    ("backend", "count"), [("sqlite", 300), ("evm", 40), pytest.param("evm", 300, marks=pytest.mark.slow)]
+    ("backend", "count"),
+    [("sqlite", 200), ("remote", 200), ("evm", 40), pytest.param("evm", 300, marks=pytest.mark.slow)],
 )
 def test_random_operations_do_what_the_model_says(backend, count, tmp_path):
     with BACKENDS[backend](tmp_path, RULES) as world:
@@ -71,11 +74,28 @@ def test_random_operations_do_what_the_model_says(backend, count, tmp_path):
 
 def test_an_operation_is_done_as_a_whole_or_not_at_all_wherever_its_process_dies(tmp_path):
     world = FragileWorld(tmp_path / "ledger.db", RULES)
-    trial = run(world, seed=2, count=150, crashes=True)
+    trial = run(world, seed=2, count=80, crashes=True)
     world.shut()
     assert trial.violations == []
     assert trial.counts["crashes"] > 5 * trial.counts["operations"]
     assert audit(world.file).problems == ()
+
+
+def test_a_full_disk_refuses_and_changes_nothing(tmp_path):
+    world = FragileWorld(tmp_path / "ledger.db", RULES)
+    payload = bytes(50_000)
+    world.alice.commit(1, keccak256(payload))
+    world.issuer.end_commits(1)
+    (pages,) = world.connection.execute("PRAGMA page_count").fetchone()
+    world.connection.execute(f"PRAGMA max_page_count = {pages}")
+    before = digest(world)
+    with pytest.raises(PeerUnreachable, match="disk is full"):
+        world.alice.reveal(1, payload)
+    assert digest(world) == before
+    world.connection.execute(f"PRAGMA max_page_count = {pages + 100}")
+    world.alice.reveal(1, payload)
+    assert audit(world.file).holds
+    world.shut()
 
 
 _STREAM = """

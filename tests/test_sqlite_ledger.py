@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from ledgers import KEYS, RULES, MovableClock, World, sqlite
 from swarm.economy.audit import audit
+from swarm.economy.backups import copy_ledger
+from swarm.economy.book import Book
 from swarm.economy.books import open_ledger
 from swarm.economy.ids import ledger_id
 from swarm.economy.ledger import Account, Rules, Supply
@@ -292,10 +294,22 @@ def test_an_audit_finds_a_keeper_who_writes_more_than_was_ordered(world, file):
         assert not audit(file).holds
 
 
+def test_an_empty_book_does_not_hold(file):
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        Book(database).create()
+    assert audit(file).problems == ("the book is empty",)
+
+
 def test_a_backup_is_a_whole_ledger(world, file, tmp_path):
     busy(world)
     copy = tmp_path / "copy.db"
-    world.alice.back_up(copy)
+    copy_ledger(file, copy)
     assert audit(copy) == audit(file)
+    assert stat.S_IMODE(keeper_file(copy).stat().st_mode) == 0o600
     with pytest.raises(SwarmError, match="exists"):
-        world.alice.back_up(copy)
+        copy_ledger(file, copy)
+    world.issuer.mint(ALICE.address, 1)
+    copy_ledger(file, copy, replace=True)
+    again = SqliteLedger(copy, ALICE)
+    assert again.account() == world.alice.account()
+    again.burn(1)

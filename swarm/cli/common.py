@@ -1,28 +1,21 @@
-"""What the client verbs have in common: arguments, a client, errors as one line."""
+"""What the client verbs have in common: arguments, a client, what to say of a generation."""
 
 import argparse
-import logging
 import math
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from swarm.cli.terminal import print_table as print_table  # for verbs with a client, which want these as well
+from swarm.cli.terminal import run as run
 from swarm.client.auditing import AUDITORS, PEERS
 from swarm.client.client import Client
 from swarm.client.generation import Audit, Generation
 from swarm.client.local_blocks import parse_local_blocks
 from swarm.client.options import VERIFY
-from swarm.errors import SwarmError
 from swarm.trust.audit import Verdict
 from swarm.wire.secret import read_secret
 from swarm_kernels import QUANTS
 
-_PIPE_COLUMNS = 240
 
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -66,30 +59,6 @@ def generate_options(args: argparse.Namespace) -> dict[str, object]:
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop", "verify",
              "sensitive")  # fmt: skip
     return {name: getattr(args, name) for name in names}
-
-
-def run(command: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int:
-    """Run `command`, which may return an exit status; an error of ours becomes one line on standard error and status 1.
-    """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    try:
-        return command(args) or 0
-    except SwarmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """On standard output, without lines; where that is no terminal, as wide as need be."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))  # not markup: cells may come from strangers
-    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False).print(table)
 
 
 def describe(generation: Generation) -> str:

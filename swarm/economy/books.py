@@ -4,9 +4,11 @@ from importlib import import_module
 from pathlib import Path
 
 from swarm.economy.ledger import Ledger
+from swarm.economy.remote_ledger import RemoteLedger
 from swarm.economy.sqlite_ledger import SqliteLedger
 from swarm.errors import InvalidRequest
 from swarm.wire.identity import Identity
+from swarm.wire.ledger_transport import LedgerAddress
 
 FILE_NAME = "ledger.db"
 _EVM = "evm:"
@@ -16,11 +18,19 @@ def open_ledger(where: str, identity: Identity) -> Ledger:
     """The ledger at `where`, in the name of `identity`.
 
     where: a file, or a folder (which has it in FILE_NAME): the embedded ledger, made if there is none; or
-    evm:FILE.json, a contract on a chain. Raises InvalidRequest, or SwarmError if it cannot be opened.
+    HOST:PORT/FINGERPRINT, the service of one (python -m swarm.ledger); or evm:FILE.json, a contract on a chain. Raises
+    InvalidRequest, or SwarmError if it cannot be opened.
     """
+    if address := LedgerAddress.parse(where):
+        return RemoteLedger(address, identity)
     if where.startswith(_EVM):
         return _open_evm(Path(where.removeprefix(_EVM)), identity)
     return SqliteLedger(ledger_file(Path(where)), identity)
+
+
+def is_path(where: str) -> bool:
+    """Whether it is the embedded ledger of a folder or file."""
+    return not where.startswith(_EVM) and LedgerAddress.parse(where) is None
 
 
 def ledger_file(where: Path) -> Path:

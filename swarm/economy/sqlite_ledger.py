@@ -118,21 +118,6 @@ class SqliteLedger(OrderedLedger):
         with self.reading() as book, book.transaction():
             return book.append(order, self._time_ms(), self._keeper.sign_hash)
 
-    def back_up(self, path: Path) -> None:
-        """Write a copy of the whole ledger as it is now to a file, while it is in use. The keeper's key is not in it.
-        Raises SwarmError if the file exists or cannot be written."""
-        if path.exists():
-            raise SwarmError(f"{path} exists; back up to another file, or move it away")
-        part = path.with_name(path.name + ".part")
-        part.unlink(missing_ok=True)
-        with self._using_file(), self._lock:
-            copy = sqlite3.connect(part)
-            try:
-                self._database.backup(copy)
-            finally:
-                copy.close()
-        os.replace(part, path)  # whole or not at all
-
     @contextmanager
     def reading(self) -> Iterator[Book]:
         """The book itself, which is this thread's until the end. Raises PeerUnreachable if the file fails."""
@@ -165,7 +150,12 @@ class SqliteLedger(OrderedLedger):
         return self._old_keeper()
 
     def _new_keeper(self) -> Identity:
-        return Identity.load_or_create(keeper_file(self._path)) if self._path else Identity()
+        if self._path is None:
+            return Identity()
+        keeper = Identity.load_or_create(keeper_file(self._path))
+        for made in (keeper_file(self._path), self._path.parent):  # on disk before the entry that names it
+            _sync(made)
+        return keeper
 
     def _old_keeper(self) -> Identity:
         file, address = keeper_file(self._path), self._book.terms.keeper
@@ -185,6 +175,14 @@ class SqliteLedger(OrderedLedger):
 def keeper_file(path: Path) -> Path:
     """Where the key is that signs the entries of the ledger at `path`."""
     return path.with_name(path.name + ".key")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def connect(path: Path | None) -> sqlite3.Connection:

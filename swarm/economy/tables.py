@@ -85,11 +85,12 @@ class Tables:
         found = list(self._channels("id = ?", channel))
         return found[0] if found else None
 
-    def channels(self, payer: bytes | None, payee: bytes | None) -> list[Channel]:
+    def channels(self, payer: bytes | None, payee: bytes | None, first: int = 0, limit: int = -1) -> list[Channel]:
+        """limit: how many from number `first` of them on; -1: all."""
         wanted = {"payer": payer, "payee": payee}
         wanted = {column: address for column, address in wanted.items() if address is not None}
         condition = " AND ".join(f"{column} = ?" for column in wanted) or "TRUE"
-        return list(self._channels(condition, *wanted.values()))
+        return list(self._channels(condition, *wanted.values(), limit=limit, offset=first))
 
     def put_channel(self, channel: Channel) -> None:
         """A new one, or what has become of it."""
@@ -101,9 +102,10 @@ class Tables:
              channel.is_closed),
         )  # fmt: skip
 
-    def _channels(self, condition: str, *values: bytes) -> Iterator[Channel]:
+    def _channels(self, condition: str, *values: bytes, limit: int = -1, offset: int = 0) -> Iterator[Channel]:
         sql = f"SELECT id, payer, payee, deposit, paid, closes_at, is_closed FROM channel WHERE {condition}"
-        for *row, is_closed in self._database.execute(f"{sql} ORDER BY number", values):
+        query = f"{sql} ORDER BY number LIMIT ? OFFSET ?"
+        for *row, is_closed in self._database.execute(query, (*values, limit, offset)):
             yield Channel(*row, bool(is_closed))
 
     # --- stake -------------------------------------------------------------------------------------------------------
@@ -161,9 +163,10 @@ class Tables:
         sql = "UPDATE commitment SET payload = ? WHERE epoch = ? AND address = ?"
         self._database.execute(sql, (payload, epoch, address))
 
-    def revealed(self, epoch: int) -> dict[bytes, bytes]:
-        sql = "SELECT address, payload FROM commitment WHERE epoch = ? AND payload IS NOT NULL ORDER BY address"
-        return dict(self._database.execute(sql, (epoch,)))
+    def revealed(self, epoch: int, after: bytes = b"", limit: int = -1) -> dict[bytes, bytes]:
+        """By address, from the next to `after` on; limit: how many, -1: all."""
+        sql = "SELECT address, payload FROM commitment WHERE epoch = ? AND address > ? AND payload IS NOT NULL"
+        return dict(self._database.execute(f"{sql} ORDER BY address LIMIT ?", (epoch, after, limit)))
 
     def touch(self, address: bytes, number: int) -> None:
         self._database.execute("INSERT OR IGNORE INTO touched VALUES (?, ?)", (address, number))

@@ -42,6 +42,11 @@ def shelf_folder() -> Path:
     return swarm_home() / "shelf"
 
 
+def ledger_folder() -> Path:
+    """Where this machine's own ledger is kept, see swarm.economy.books."""
+    return swarm_home() / "ledger"
+
+
 def thresholds_folder() -> Path:
     """Where calibrations of audits are kept, see swarm.trust.calibration."""
     return swarm_home() / "thresholds"

@@ -1,0 +1,38 @@
+"""What all verbs have in common: errors as one line, tables. Imports nothing heavy: some verbs are to start at once."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from swarm.errors import SwarmError
+
+_PIPE_COLUMNS = 240
+
+
+def run(command: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int:
+    """Run `command`, which may return an exit status; an error of ours becomes one line on standard error and status 1.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        return command(args) or 0
+    except SwarmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """On standard output, without lines; where that is no terminal, as wide as need be."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))  # not markup: cells may come from strangers
+    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False).print(table)
