@@ -32,7 +32,7 @@ from pathlib import Path
 import torch
 
 import swarm
-from common import machine, print_table, prompt_tokens, save_json
+from common import RESULTS, machine, print_table, prompt_tokens, save_json
 from swarm.client.local_swarm import LocalServer
 from swarm.economy.amounts import CREDIT
 from swarm.economy.audit import audit
@@ -200,6 +200,12 @@ def measure_kills(folder: str, ledger: Ledger, kills: int, seed: int) -> dict[st
     }  # fmt: skip
 
 
+def _before() -> dict[str, object]:
+    """What was measured before."""
+    path = RESULTS / "payment.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=24, help="of both swarms (default: 24)")
@@ -221,8 +227,7 @@ def main() -> int:
             result["kills"] = measure_kills(folder, ledger, args.kills, args.seed)
             print_table([result["kills"]])
         ledger.shut()
-    if set(args.only) == {"overhead", "kills"}:
-        save_json("payment", result)
+    save_json("payment", result if len(result) == 3 else _before() | result)
     kills = result.get("kills", {"server lost at most": 0, "client lost at most": 0, "credit limit": 0})
     return int(max(kills["server lost at most"], kills["client lost at most"]) > kills["credit limit"])
 

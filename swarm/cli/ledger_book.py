@@ -7,14 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from swarm.cli.ledger_accounts import ADDRESS, COLUMNS, add_verb, as_json, cells, moment, opened, where
+from swarm.cli.ledger_accounts import ADDRESS, COLUMNS, add_verb, address_in, as_json, cells, moment, opened, where
 from swarm.cli.ledger_bill import last_sessions, own_payments, print_payments
 from swarm.cli.terminal import print_table
 from swarm.economy.amounts import format_amount
 from swarm.economy.audit import AuditReport, audit
 from swarm.economy.backups import copy_ledger
 from swarm.economy.books import is_path, ledger_file
-from swarm.economy.ids import format_address, parse_address
+from swarm.economy.ids import format_address
 from swarm.economy.ledger import Entry
 from swarm.economy.ordered import OrderedLedger
 from swarm.errors import InvalidRequest
@@ -45,7 +45,7 @@ def _history(args: argparse.Namespace) -> None:
     if args.all and args.address:
         raise InvalidRequest("--all, or the entries of one address, but not both")
     ledger = opened(args)
-    address = None if args.all else parse_address(args.address) if args.address else ledger.address
+    address = None if args.all else address_in(args.address, ledger)
     entries = ledger.history(address, args.first)
     if args.json:
         for entry in entries:
