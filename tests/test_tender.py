@@ -409,7 +409,7 @@ def test_no_offer_can_be_made_where_nobody_bids(counter):
 
 # --- a swarm ---------------------------------------------------------------------------------------------------------
 
-PROMPT, NEW = "The capital of France is", 40
+PROMPT, NEW = "The capital of France is", 24
 RESERVE = Price(150, 3000)
 
 
