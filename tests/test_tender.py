@@ -328,17 +328,17 @@ def test_to_leave_rivals_out_only_costs_the_client_more(counter):
 
 def test_an_offer_of_another_peer_is_not_this_ones(counter):
     other = ordered(ledger=counter.ledger.id)
-    with pytest.raises(InvalidRequest, match="has made no bid for the order"):
+    with pytest.raises(PeerBusy, match="has made no bid for this order"):
         counter.open(proof=prove(other.hash, [rival_bid(other, 1, SECOND)]))
     counter.till.bidding = counter.bidding(BID)  # after a restart it stands by nothing
-    with pytest.raises(InvalidRequest, match="has made no bid for the order"):
+    with pytest.raises(PeerBusy, match="has made no bid for this order"):
         counter.open()
 
 
 def test_an_offer_from_before_the_bid_was_revealed_is_none(counter):
     order = ordered(ledger=counter.ledger.id)
     ask(counter.till.bidding, order)
-    with pytest.raises(InvalidRequest, match="has made no bid for the order"):
+    with pytest.raises(PeerBusy, match="has made no bid for this order"):
         counter.open(proof=prove(order.hash, [rival_bid(order, 1, SECOND)]))
 
 
@@ -346,7 +346,7 @@ def test_an_offer_is_good_until_the_latest_start(counter):
     counter.clock_s = 12 + SKEW_MS / 1000 - 1
     assert counter.open()
     counter.clock_s += 2
-    with pytest.raises(InvalidRequest, match="latest start"):
+    with pytest.raises(PeerBusy, match="latest start"):
         counter.open()
 
 
@@ -370,15 +370,15 @@ def test_an_offer_for_batch_work_is_not_for_other_sessions(counter):
 
 
 def test_an_offer_is_good_for_its_orders_tokens_and_no_more(counter):
-    with pytest.raises(InvalidRequest, match="fewer left of its order"):
+    with pytest.raises(PeerBusy, match="fewer left of its order"):
         counter.open(max_tokens=51)
     first = counter.open()
     first.enter()
-    with pytest.raises(InvalidRequest, match="fewer left of its order"):  # replayed while it is in use
+    with pytest.raises(PeerBusy, match="fewer left of its order"):  # replayed while it is in use
         counter.open(max_tokens=1)
     first.progress(Tokens(10, 20), Tokens())
     first.leave()
-    with pytest.raises(InvalidRequest, match="fewer left of its order"):
+    with pytest.raises(PeerBusy, match="fewer left of its order"):
         counter.open(max_tokens=21)
     assert counter.open(max_tokens=20)
 
@@ -493,12 +493,13 @@ def test_a_winner_that_is_full_leaves_the_order_to_the_next(book, bidders):
     try:
         with buyer(book, bidders, RESERVE.decode) as client:
             assert wait_until(lambda: len(client.usable_peers()) == 4, 20)
-            first = wait(client._generator.open_session(5 + NEW, 5))
+            cheap, dear, alone = (server.peer_id for server in bidders.named)
+            blocked = [swarm.Hop(cheap, (0, 15)), swarm.Hop(spare.peer_id, (15, 30))]
+            first = wait(client._generator.open_session(5 + NEW, 5, through=blocked))
             generation = client.generate(PROMPT, max_new_tokens=NEW, ignore_eos=True)
             first.close()
-        peers = [hop.peer_id for hop in generation.route]
-        assert peers == [bidders.named[1].peer_id, spare.peer_id]
-        assert [payment.decode_price for payment in generation.payments] == [RESERVE.decode] * 2
+        assert [hop.peer_id for hop in generation.route] == [dear, alone]
+        assert [payment.decode_price for payment in generation.payments] == [RESERVE.decode, 2500]
     finally:
         spare.stop()
 

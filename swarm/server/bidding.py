@@ -60,15 +60,16 @@ class Bidding:
     async def lease(self, request: pb.Open) -> Standing:
         """What a session draws on that `request`, which is untrusted, opens with an offer.
 
-        Raises InvalidRequest if the offer is none of this server's, too late, used up, or pays less than it is due.
+        Raises InvalidRequest if the offer pays less than is due, or is not for this session; PeerBusy if this server
+        stands by its bid no more, or its order's tokens are in use or used up: the client is to order again.
         """
         payment = request.payment
         standing = self._orders.get(order_of(payment.offer))
         if standing is None or not standing.is_revealed:
-            raise InvalidRequest("this peer has made no bid for the order of this offer, or stands by it no more")
+            raise PeerBusy("this peer has made no bid for this order, or stands by it no more; order again")
         order = standing.order
         if self._now_ms > order.start_by_ms + SKEW_MS:
-            raise InvalidRequest("an offer after its order's latest start; place another order")
+            raise PeerBusy("an offer after its order's latest start; order again")
         if payment.batch != order.batch:
             raise InvalidRequest("an offer for batch work is good for batch sessions, and for no others")
         async with self._clearing:
@@ -77,7 +78,7 @@ class Bidding:
         if price.prefill < lease.price.prefill or price.decode < lease.price.decode:
             raise InvalidRequest(f"an opening at {tuple(price)} nano-credits; the award is {tuple(lease.price)}")
         if (request.stop - request.start) * request.max_tokens > standing.left:
-            raise InvalidRequest(f"a session of {request.max_tokens} tokens; there are fewer left of its order")
+            raise PeerBusy(f"a session of {request.max_tokens} tokens; there are fewer left of its order: order again")
         return standing
 
     @property
