@@ -62,7 +62,7 @@ async def shelf_and_peer(folder, clock: Clock | None = None) -> AsyncIterator[tu
         pass
 
     shelf, certificate = EvidenceShelf(RECORD, folder, clock or Clock()), make_certificate()
-    methods = {"session": nothing, "push": nothing, "status": nothing}
+    methods = {"session": nothing, "push": nothing, "status": nothing, "tender": nothing}
     server, port = await serve("127.0.0.1", 0, certificate, max_message_bytes(COLUMNS), **methods,
                                deposit=shelf.deposit, withdraw=shelf.withdraw)  # fmt: skip
     endpoint = pb.Endpoint(

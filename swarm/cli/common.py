@@ -30,6 +30,7 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ledger", metavar="WHERE", help="pay peers there: a folder, HOST:PORT/FINGERPRINT or evm:FILE.json (default: "
         "SWARM_LEDGER, if set; else only peers that work for nothing are used)")
     add("--max-price", metavar="AMOUNT", help="of a token through the whole model: credits, or nano-credits as 250n")
+    add("--auction", action="store_true", help="let peers bid, and pay what the runners-up ask, --max-price at most")
     add("--budget", metavar="AMOUNT", help="spend no more than this in all")
     add("--dtype", choices=("float32", "bfloat16"), help="only use peers that compute in this (default: any)")
     add("--quant", choices=QUANTS, help="only use peers with weights in this format (default: any)")
@@ -62,6 +63,7 @@ def make_client(args: argparse.Namespace) -> Client:
         ledger=args.ledger,
         max_price=args.max_price and parse_amount(args.max_price),
         budget=args.budget,
+        auction=args.auction,
     )
 
 

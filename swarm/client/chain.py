@@ -148,6 +148,9 @@ class Chain:
         )
         if self.options.bid or self.options.batch:
             request.payment.bid, request.payment.batch = self.options.bid, self.options.batch
+        if hop.offer:
+            request.payment.offer = hop.offer.proof
+            request.payment.prefill, request.payment.decode = hop.offer.price
         if following:
             request.next.CopyFrom(following.hop.peer.endpoint)
             request.ends_replay = following in self.streams and following.filled

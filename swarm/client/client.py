@@ -15,6 +15,7 @@ from swarm.client.hearing import Hearing
 from swarm.client.judges import LocalJudge, PeerJudges
 from swarm.client.local_blocks import LocalBlocks
 from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, Terms, is_batch, parse_options
+from swarm.client.ordering import Auctioneer
 from swarm.client.purse import open_purse
 from swarm.client.router import Router
 from swarm.client.stream import OnPiece, Stream, drain
@@ -77,6 +78,7 @@ class Client:
         budget: int | str | None = None,
         max_price: int | None = None,
         seconds_per_credit: float = 0.0,
+        auction: bool = False,
         **limits: float,
     ):
         """Load the client's ends of the model and join the swarm.
@@ -107,6 +109,10 @@ class Client:
         max_price: nano-credits for one token through the whole model, on average over prompt and new tokens.
         seconds_per_credit: how many seconds more a request may take if that saves one credit (0: the fastest chain
             within max_price).
+        auction: use peers that bid for orders, and no others: a session is ordered from them all, the cheapest chain
+            wins, and every hop is paid what the next cheapest peer bids. `ledger` and `max_price` have to be given; the
+            latter is what a peer without a competitor is paid. Peers that replace others later, and chains `through`
+            given peers, cost what these post.
         limits: fields of ClientLimits.
         Raises ModelError, PeerUnreachable, InvalidRequest, PrivateSwarm for a secret that is missing or wrong.
         """
@@ -120,6 +126,8 @@ class Client:
             raise InvalidRequest(f"unknown audit {audit!r:.40}; use one of {', '.join(AUDITORS)}")
         if audit_rate is not None and not 0 <= audit_rate <= 1:
             raise InvalidRequest(f"audit_rate is a share from 0 to 1, not {audit_rate}")
+        if auction and max_price is None:
+            raise InvalidRequest("an auction needs a max_price: a peer without a competitor is paid as much")
         try:
             self._limits = ClientLimits(**limits)
         except TypeError as error:
@@ -138,11 +146,17 @@ class Client:
         self._running: set[asyncio.Task] = set()
         self._closed = False
         self._purse = open_purse(ledger, budget)
+        if auction and self._purse is None:
+            raise InvalidRequest("an auction needs a ledger to pay on; say which, with --ledger or SWARM_LEDGER")
         terms = Terms(
             dtype, quant, numerics_id, None if trusted is None else frozenset(trusted), frozenset(excluded),
             self._purse.ledger_id if self._purse else None, max_price, seconds_per_credit,
         )  # fmt: skip
         self._router: Router = wait(self._join(addresses, terms, wire_dtype, shared, attestation))
+        auctioneer = None
+        if auction:
+            blocks = (self._local.start, self._local.stop) if self._local else (0, self.config.num_blocks)
+            auctioneer = Auctioneer(self._router, self._checkpoint, terms, blocks, self._limits.bidding_s)
         self.receipts = ReceiptStore(receipts_file())
         self._auditing = wait(self._make_auditing(AuditOptions(audit, audit_rate)))
         self._generator = Generator(
@@ -156,6 +170,7 @@ class Client:
             self._auditing,
             self._local,
             self._purse,
+            auctioneer,
         )
         try:
             self._ends = wait(self._load_ends())

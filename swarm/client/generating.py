@@ -17,6 +17,7 @@ from swarm.client.hop_stream import HopFailed, is_recoverable
 from swarm.client.local_blocks import LocalBlocks
 from swarm.client.opening import open_session
 from swarm.client.options import ClientLimits, GenerateOptions
+from swarm.client.ordering import Auctioneer
 from swarm.client.purse import Purse
 from swarm.client.router import Router
 from swarm.client.sampling import Sampler
@@ -47,10 +48,12 @@ class Generator:
         auditing: Auditing,
         local: LocalBlocks | None = None,
         purse: Purse | None = None,
+        auctioneer: Auctioneer | None = None,
     ):
         """heads_for: the head that suits a chain of these peers. wire_dtype: None: what the peers compute in.
-        local: the blocks that no peer computes. purse: to pay peers from."""
-        self._local, self._purse = local, purse
+        local: the blocks that no peer computes. purse: to pay peers from. auctioneer: None: peers are taken at the
+        prices that they post."""
+        self._local, self._purse, self._auctioneer = local, purse, auctioneer
         self._checkpoint, self._config, self._tokenizer = checkpoint, checkpoint.config, tokenizer
         self._router, self._heads_for, self._limits, self._wire_dtype = router, heads_for, limits, wire_dtype
         self._store, self._auditing = store, auditing
@@ -163,11 +166,17 @@ class Generator:
         batch: bool = False,
     ) -> Session:
         """A session on the best chain for a request of `max_tokens`, of which `prompt_tokens` are there already,
-        without the peers in `avoid`; or on `through`. A batch session waits for room as long as it takes."""
+        without the peers in `avoid`; or on `through`, at the prices that are posted there. A batch session waits for
+        room as long as it takes."""
         limits = replace(self._limits, busy_timeout_s=math.inf) if batch else self._limits
+        new_tokens = max_tokens - prompt_tokens
+        if self._auctioneer and not through:
+            choose = self._auctioneer.choose(prompt_tokens, new_tokens, batch, bid)
+        else:
+            choose = partial(self._router.chain, prompt_tokens, new_tokens, through=through, batch=batch, bid=bid)
         return await open_session(
-            self._router, limits, prompt_tokens, max_tokens - prompt_tokens,
-            lambda hops: self._session_options(hops, prompt_tokens, max_tokens, bid, batch), avoid, through, batch, bid,
+            self._router, limits, choose,
+            lambda hops: self._session_options(hops, prompt_tokens, max_tokens, bid, batch), avoid,
         )  # fmt: skip
 
     def _session_options(

@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from swarm.client.chain import SessionOptions
-from swarm.client.generation import Hop as Wanted
 from swarm.client.hop_stream import HopFailed
 from swarm.client.options import ClientLimits
 from swarm.client.router import Router
@@ -17,27 +16,24 @@ MAX_REFUSALS = 2  # then the swarm is full for the moment, and asking everyone w
 FIRST_PAUSE_S = 0.05
 LAST_PAUSE_S = 1.0
 
+Choose = Callable[[Collection[str]], Awaitable[list[Hop]]]  # the chain to take, without these peers; raises NoRoute
+
 
 async def open_session(
     router: Router,
     limits: ClientLimits,
-    prompt_tokens: int,
-    new_tokens: int,
+    choose: Choose,
     options: Callable[[Sequence[Hop]], SessionOptions],
     avoid: Collection[str] = (),
-    through: Sequence[Wanted] = (),
-    batch: bool = False,
-    bid: int = 0,
 ) -> Session:
     """A session on the best chain, its pages reserved on every hop; waits for room if all are full.
 
-    options: for a chain of these hops. avoid: peers that are not wanted. through: the chain to take, not the
-    best. batch, bid: see Router.chain.
+    options: for a chain of these hops. avoid: peers that are not wanted.
     Raises NoRoute, RevisionMismatch, InvalidRequest, and PeerBusy if there is no room in time.
     """
     deadline, pause_s = time.monotonic() + limits.busy_timeout_s, FIRST_PAUSE_S
     while True:
-        refusal = await _try(router, prompt_tokens, new_tokens, options, avoid, through, batch, bid)
+        refusal = await _try(router, choose, options, avoid)
         if isinstance(refusal, Session):
             return refusal
         if time.monotonic() > deadline:
@@ -47,14 +43,7 @@ async def open_session(
 
 
 async def _try(
-    router: Router,
-    prompt_tokens: int,
-    new_tokens: int,
-    options: Callable[[Sequence[Hop]], SessionOptions],
-    avoid: Collection[str],
-    through: Sequence[Wanted],
-    batch: bool,
-    bid: int,
+    router: Router, choose: Choose, options: Callable[[Sequence[Hop]], SessionOptions], avoid: Collection[str]
 ) -> Session | PeerBusy:
     """A session, or what the last peer said that had no room for one."""
     full: set[str] = set()
@@ -62,7 +51,7 @@ async def _try(
     mismatch: RevisionMismatch | None = None
     while len(full) <= MAX_REFUSALS:
         try:
-            hops = await router.chain(prompt_tokens, new_tokens, full | set(avoid), through, batch, bid)
+            hops = await choose(full | set(avoid))
         except NoRoute:
             if refusal is not None:
                 return refusal

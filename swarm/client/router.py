@@ -61,7 +61,7 @@ class Router:
         try:
             chains = self._search(request, avoid)
         except (NoRoute, RevisionMismatch):
-            await self._look_again()
+            await self.look_again()
             chains = self._search(request, avoid)
         if len(chains) > 1:
             two = [chains[0], self._rng.choice(chains[1:])]
@@ -86,7 +86,7 @@ class Router:
         try:
             return self._find_alike(request, lost[0].peer, avoid)
         except (NoRoute, RevisionMismatch):
-            await self._look_again()
+            await self.look_again()
             return self._find_alike(request, lost[0].peer, avoid)
 
     def connection_to(self, peer: PeerInfo) -> Peer:
@@ -157,7 +157,7 @@ class Router:
                 continue
         return list(best_chain(self.view.network(usable), self.view.num_blocks, request).hops)
 
-    async def _look_again(self) -> None:
+    async def look_again(self) -> None:
         """Somebody may have joined just now, or recovered."""
         await self.view.refresh()
         await self.view.pardon()

@@ -5,6 +5,7 @@ exceeds the credit that the payee grants; so that is the most it can lose.
 """
 
 from swarm.economy.ledger import Channel
+from swarm.economy.pricing.standing import Standing
 from swarm.economy.quotes import Price
 from swarm.economy.vouchers import SignedVoucher
 from swarm.errors import LedgerRefusal, PaymentRequired
@@ -71,6 +72,25 @@ class Tab:
         self.receivable, self.price, self.blocks, self.credit = receivable, price, blocks, credit
         self.tokens = Tokens()
         self._begun = 0
+        self._standing: Standing | None = None  # the bid that it was opened at
+        self._reserved = 0  # block-tokens of it
+
+    def draw_on(self, standing: Standing, max_tokens: int) -> None:
+        """The session, of `max_tokens` at most, is at the price of a bid."""
+        self._standing, self._reserved = standing, self.blocks * max_tokens
+
+    def enter(self) -> None:
+        """The session is open."""
+        self.receivable.sessions += 1
+        if self._standing:
+            self._standing.left -= self._reserved
+
+    def leave(self) -> None:
+        """The session is over."""
+        self.drop()
+        self.receivable.sessions -= 1
+        if self._standing:
+            self._standing.left += self._reserved - self.blocks * sum(self.tokens)
 
     def value(self, tokens: Tokens) -> int:
         """Nano-credits."""

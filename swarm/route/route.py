@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from swarm.economy.pricing.offer import Offer
 from swarm.economy.quotes import FREE, Price
 from swarm.errors import InvalidRequest, NoRoute
 from swarm.route.costs import Link
@@ -68,6 +69,7 @@ class Hop:
     peer: PeerInfo
     start: int  # first block it computes in this chain
     stop: int  # one past the last
+    offer: Offer | None = None  # what it offered for an order; None: it is paid what its record asks
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ class Handler:
         writer = ReceiptWriter(self._identity, self._terms(request), self._receipts.add)
         session.log, session.tab = WorkLog(self.journals, request.wire_dtype, writer), tab
         if tab:
-            tab.receivable.sessions += 1
+            tab.enter()
         self._sessions[session.key] = session
         self.scheduler.add(session)
         if not request.HasField("next"):

@@ -29,6 +29,7 @@ from swarm.route.local import (
     shelf_folder,
 )
 from swarm.route.record import VERSION, costs_message
+from swarm.server.bidding import refuse_tender
 from swarm.server.evidence_shelf import EvidenceShelf
 from swarm.server.handler import Handler, Limits
 from swarm.server.meter import Meter, measure
@@ -198,7 +199,7 @@ class Server:
     async def _open_trade(self) -> Trade | None:
         if self.config.trade is None:
             return None
-        trade = await Trade.open(self.config.trade, self.identity)
+        trade = await Trade.open(self.config.trade, self.identity, self.record)
         self._stack.push_async_callback(trade.close)
         return trade
 
@@ -243,6 +244,7 @@ class Server:
         """Open the port, start computing, and tell the directory: in this order, so that nobody comes too early."""
         config, handler, certificate = self.config, self.handler, self.certificate
         shelf = EvidenceShelf(self.record, shelf_folder())
+        bidding = self.trade.till.bidding if self.trade else None
         grpc_server, port = await serve(
             config.host,
             config.port,
@@ -253,6 +255,7 @@ class Server:
             status=handler.status,
             deposit=shelf.deposit,
             withdraw=shelf.withdraw,
+            tender=bidding.tender if bidding else refuse_tender,
         )
         self.record.endpoint.CopyFrom(
             pb.Endpoint(

@@ -17,6 +17,7 @@ from swarm.economy.quotes import FREE, Quote
 from swarm.economy.receivable import Receivable, Tab
 from swarm.economy.vouchers import SignedVoucher
 from swarm.errors import InvalidRequest, LedgerRefusal, PaymentRequired, PeerBusy, SwarmError
+from swarm.server.bidding import Bidding
 from swarm.trust.allowance import Allowance
 from swarm.trust.receipts import Terms
 from swarm.wire import messages_pb2 as pb
@@ -40,6 +41,7 @@ class Till:
         self._receivables: dict[bytes, Receivable] = {}
         self._looks = Allowance(LOOKS, LOOKS_PERIOD_S)
         self._settling = asyncio.Lock()
+        self.bidding: Bidding | None = None  # None: it makes no offers
 
     def posted(self, record_hash: bytes, quote: Quote) -> None:
         """The directory has a record with this quote now."""
@@ -67,12 +69,16 @@ class Till:
         receivable = await self._receivable(request.payment.channel)
         if receivable.channel.payer != payer:
             raise InvalidRequest("a payment out of a channel that is not its signer's")
-        return Tab(receivable, price, blocks, quote.credit(price, blocks))
+        tab = Tab(receivable, price, blocks, quote.credit(price, blocks))
+        if request.payment.offer:  # last, for nothing may be awaited until the session draws on it
+            if self.bidding is None:
+                raise InvalidRequest("this peer makes no bids, and so takes no offers")
+            tab.draw_on(await self.bidding.lease(request), request.max_tokens)
+        return tab
 
     def close(self, tab: Tab, terms: Terms, receipt: bytes) -> None:
         """The session is over. terms: those of its receipts. receipt: hash of the last."""
-        tab.drop()
-        tab.receivable.sessions -= 1
+        tab.leave()
         if not sum(tab.tokens):
             return
         channel = tab.receivable.channel

@@ -4,14 +4,19 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from swarm.economy.books import open_ledger
 from swarm.economy.payment_store import PaymentStore
+from swarm.economy.pricing.auction import Auction
 from swarm.economy.pricing.policy import PERIOD_S, Demand, Pricing
+from swarm.economy.pricing.tender import Bid, Order
 from swarm.economy.quotes import CREDIT_TOKENS, Quote
 from swarm.errors import SwarmError
 from swarm.route.local import payments_file
+from swarm.server.bidding import Bidding
 from swarm.server.till import SETTLE_EVERY_S, Till
+from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
 
 
@@ -33,8 +38,8 @@ class Trade:
         self._pricing, self._demand = options.pricing, Demand(0.0)
 
     @classmethod
-    async def open(cls, options: TradeOptions, identity: Identity) -> "Trade":
-        """Raises SwarmError if the ledger cannot be opened."""
+    async def open(cls, options: TradeOptions, identity: Identity, record: pb.PeerRecord) -> "Trade":
+        """record: what the server announces. Raises SwarmError if the ledger cannot be opened."""
         ledger = await asyncio.to_thread(open_ledger, options.ledger, identity)
         store = PaymentStore(payments_file(identity.peer_id))
 
@@ -42,7 +47,10 @@ class Trade:
             store.close()
             ledger.shut()
 
-        return cls(options, Till(ledger, store, options.settle_every_s), ledger.id, shut)
+        trade = cls(options, Till(ledger, store, options.settle_every_s), ledger.id, shut)
+        if isinstance(options.pricing, Auction):
+            trade.till.bidding = Bidding(record, identity, ledger.id, partial(trade._bid, identity.address))
+        return trade
 
     def quote(self) -> Quote:
         """What it asks now."""
@@ -50,6 +58,9 @@ class Trade:
             self._ledger_id, self._pricing.mode, self._pricing.price, self._pricing.idle_price(self._demand),
             self._options.credit_tokens,
         )  # fmt: skip
+
+    def _bid(self, peer: bytes, order: Order, start: int, stop: int) -> Bid:
+        return self._pricing.bid(order, peer, start, stop, self._demand)
 
     async def reprice(self, demand: Callable[[], Demand]) -> None:
         """Follow demand, until cancelled."""

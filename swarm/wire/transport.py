@@ -1,4 +1,4 @@
-"""gRPC between peers: one service of five methods, TLS with pinned certificates, limits on what may arrive.
+"""gRPC between peers: one service of six methods, TLS with pinned certificates, limits on what may arrive.
 
   Session  client <-> hop     a client's own stream to each hop of its chain: opens the session, carries steps to the
                               first hop and results from the last; its end is the session's end
@@ -6,6 +6,7 @@
   Status   anyone -> hop      one small answer: who it is, how busy it is
   Deposit  client -> hop      evidence against another peer, in pieces, to be kept for others (see parcels.py)
   Withdraw hop -> anyone      the same on its way out, by its digest
+  Tender   client -> hop      an order, answered with a sealed bid; then all commitments, answered with the bid
 
 In a private swarm nobody but members gets as far as a method: see tls.py.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 import grpc
 
-from swarm.errors import AddressInUse, PeerUnreachable, SwarmError
+from swarm.errors import AddressInUse, PeerUnreachable, SwarmError, from_wire
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.tls import SERVER_NAME, Certificate, pem_from_der
 
@@ -68,8 +69,9 @@ async def serve(
     status: Handler,
     deposit: Handler,
     withdraw: Handler,
+    tender: Handler,
 ) -> tuple[grpc.aio.Server, int]:
-    """Start serving the five methods on `host`:`port` (0 picks a free port); returns the server and its port.
+    """Start serving the six methods on `host`:`port` (0 picks a free port); returns the server and its port.
 
     certificate: if it names an authority, callers must show a certificate of the same one.
     Raises AddressInUse if another process has the port.
@@ -94,6 +96,9 @@ async def serve(
         ),
         "Withdraw": grpc.unary_stream_rpc_method_handler(
             withdraw, pb.Withdrawal.FromString, pb.WithdrawnPiece.SerializeToString
+        ),
+        "Tender": grpc.unary_unary_rpc_method_handler(
+            tender, pb.Tender.FromString, pb.Tendered.SerializeToString
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
@@ -174,6 +179,9 @@ class Peer:
         self._withdraw = self._channel.unary_stream(
             f"/{_SERVICE}/Withdraw", pb.Withdrawal.SerializeToString, pb.WithdrawnPiece.FromString
         )
+        self._tender = self._channel.unary_unary(
+            f"/{_SERVICE}/Tender", pb.Tender.SerializeToString, pb.Tendered.FromString
+        )
 
     def session(self) -> grpc.aio.StreamStreamCall:
         """A new Session stream: write ToServer, read ToClient."""
@@ -190,6 +198,17 @@ class Peer:
     def withdraw(self, digest: bytes, timeout_s: float) -> grpc.aio.UnaryStreamCall:
         """A Withdraw call: read WithdrawnPiece."""
         return self._withdraw(pb.Withdrawal(digest=digest), timeout=timeout_s)
+
+    async def tender(self, request: pb.Tender, timeout_s: float) -> pb.Tendered:
+        """What the peer answers to an order. Raises PeerUnreachable if nothing comes in time, SwarmError if it refuses.
+        """
+        try:
+            answer = await self._tender(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise unreachable(self, error) from error
+        if answer.HasField("failure"):
+            raise from_wire(answer.failure.code, answer.failure.message)
+        return answer
 
     async def status(self, timeout_s: float, padding_bytes: int = 0) -> pb.Status:
         """The peer's Status. Raises PeerUnreachable if none comes in time.
