@@ -29,7 +29,7 @@ def book(tmp_path_factory):
 @pytest.fixture(scope="module")
 def paid(book):
     folder, _ = book
-    options = {"dtype": "float32", "threads": 1, "ledger": folder, "price": PRICE, "settle_every": 0.5}
+    options = {"dtype": "float32", "threads": 1, "ledger": folder, "price": PRICE, "stake": "1", "settle_every": 0.5}
     with swarm.LocalSwarm("demo", BLOCKS, **options) as local:
         yield local
 

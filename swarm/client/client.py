@@ -17,6 +17,8 @@ from swarm.client.local_blocks import LocalBlocks
 from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, Terms, is_batch, parse_options
 from swarm.client.purse import open_purse
 from swarm.client.router import Router
+from swarm.client.slashing import Slasher
+from swarm.client.stakes import make_stakes
 from swarm.client.stream import OnPiece, Stream, drain
 from swarm.client.view import SwarmView
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch, SwarmError
@@ -77,6 +79,8 @@ class Client:
         budget: int | str | None = None,
         max_price: int | None = None,
         seconds_per_credit: float = 0.0,
+        min_stake: int | str | None = None,
+        allow_unstaked: bool = False,
         **limits: float,
     ):
         """Load the client's ends of the model and join the swarm.
@@ -107,6 +111,9 @@ class Client:
         max_price: nano-credits for one token through the whole model, on average over prompt and new tokens.
         seconds_per_credit: how many seconds more a request may take if that saves one credit (0: the fastest chain
             within max_price).
+        min_stake: nano-credits, or credits as text, that every peer must have at stake on the ledger; by default, peers
+            that want to be paid need what their prices call for, so that to cheat does not pay, and others nothing.
+        allow_unstaked: peers need no stake.
         limits: fields of ClientLimits.
         Raises ModelError, PeerUnreachable, InvalidRequest, PrivateSwarm for a secret that is missing or wrong.
         """
@@ -138,6 +145,7 @@ class Client:
         self._running: set[asyncio.Task] = set()
         self._closed = False
         self._purse = open_purse(ledger, budget)
+        self._stakes = make_stakes(self._purse.ledger if self._purse else None, min_stake, allow_unstaked)
         terms = Terms(
             dtype, quant, numerics_id, None if trusted is None else frozenset(trusted), frozenset(excluded),
             self._purse.ledger_id if self._purse else None, max_price, seconds_per_credit,
@@ -175,19 +183,20 @@ class Client:
         book = await asyncio.to_thread(Book, standing_file())
         digests = DigestCache(digests_folder()) if self._checkpoint.local else None
         member = make_certificate(secret) if secret else None
-        view = SwarmView(directory, self._checkpoint, terms, book, digests, member, verifier)
+        view = SwarmView(directory, self._checkpoint, terms, book, digests, member, verifier, self._stakes)
         wire_bytes = DTYPES[wire_dtype or terms.dtype or "float32"].itemsize
         blocks = (self._local.start, self._local.stop) if self._local else None
         return Router(view, terms, self.config.hidden_size * wire_bytes, blocks)
 
     async def _make_auditing(self, options: AuditOptions) -> Auditing:
         view, checkpoint = self._router.view, self._checkpoint
-        judge = hearing = None
+        judge, hearing, slasher = None, None, Slasher(self._purse.ledger if self._purse else None)
         if checkpoint.local:
             judge, of_strangers = (LocalJudge(checkpoint, thresholds_folder()) for _ in range(2))
-            hearing = Hearing(view, checkpoint, of_strangers, DigestCache(digests_folder()), evidence_folder())
+            digests = DigestCache(digests_folder())
+            hearing = Hearing(view, checkpoint, of_strangers, digests, evidence_folder(), slasher)
         peers = PeerJudges(view, checkpoint, self._limits, self._purse)
-        self._consequences = Consequences(view, checkpoint, client_identity(), evidence_folder(), hearing)
+        self._consequences = Consequences(view, checkpoint, client_identity(), evidence_folder(), hearing, slasher)
         examiner = Examiner(peers, judge, self._consequences, options.by == LOCAL)
         return Auditing(examiner, self._consequences, options)
 
@@ -287,6 +296,11 @@ class Client:
         """Tell the swarm, for as long as this client lives, which peers this user's clients hold proof against; returns
         how many of them are listed."""
         return wait(self._consequences.stand_by())
+
+    def arbitrate(self) -> None:
+        """From now on, slash the stake of peers that this client finds to have cheated, also after others said so.
+        Raises LedgerRefusal if this user is not the arbiter of its ledger."""
+        self._consequences.slasher.arbitrate()
 
     def _generations(self, prompt: Prompt | Sequence[Prompt]) -> list[Generation]:
         prompts = prompt if is_batch(prompt) else [prompt]

@@ -18,6 +18,7 @@ import torch
 import uvloop
 from tqdm import tqdm
 
+from swarm.economy.amounts import parse_amount
 from swarm.economy.pricing.modes import DEFAULT_DECODE, PREFILL_SHARE, make_pricing
 from swarm.economy.quotes import MODES
 from swarm.errors import InvalidRequest, SwarmError
@@ -68,6 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--pricing", default="fixed", choices=MODES, metavar="MODE", help=f"{', '.join(MODES)} (default: fixed)")
     add("--price", type=int, metavar="N", help=f"nano-credits a token through a block (default: {DEFAULT_DECODE})")
     add("--prefill-price", type=int, metavar="N", help=f"for one of a prompt (default: a {PREFILL_SHARE}th of that)")
+    add("--stake", metavar="AMOUNT", help="credits to put at stake there, as 1.5 or 250n, which clients look for")
     add("--settle-every", type=float, default=300.0, metavar="S", help="get vouchers paid this often (default: 300)")
     add("--attestation", metavar="PLUG-IN", help="MODULE:FUNCTION that gives evidence of what runs here")
     add("--kv-memory", default="1G", metavar="SIZE", help="for keys and values, as 512M or 2G (default: 1G)")
@@ -177,9 +179,11 @@ def make_trade(args: argparse.Namespace) -> TradeOptions | None:
     if args.ledger is None:
         if args.pricing != MODES[0] or any(price is not None for price in prices):
             raise InvalidRequest("a price is to be paid on a ledger; say which, with --ledger")
+        if args.stake is not None:
+            raise InvalidRequest("a stake is put down on a ledger; say which, with --ledger")
         return None
-    pricing = make_pricing(args.pricing, *prices)
-    return TradeOptions(args.ledger, pricing, settle_every_s=args.settle_every)
+    pricing, stake = make_pricing(args.pricing, *prices), parse_amount(args.stake or "0")
+    return TradeOptions(args.ledger, pricing, settle_every_s=args.settle_every, stake=stake)
 
 
 class Output:

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from swarm.economy.amounts import format_amount
 from swarm.economy.books import open_ledger
+from swarm.economy.ledger import Ledger
 from swarm.economy.payment_store import PaymentStore
 from swarm.economy.pricing.policy import PERIOD_S, Demand, Pricing
 from swarm.economy.quotes import CREDIT_TOKENS, Quote
-from swarm.errors import SwarmError
+from swarm.errors import PaymentRequired, SwarmError
 from swarm.route.local import payments_file
 from swarm.server.till import SETTLE_EVERY_S, Till
 from swarm.wire.identity import Identity
@@ -23,6 +25,7 @@ class TradeOptions:
     pricing: Pricing
     credit_tokens: int = CREDIT_TOKENS
     settle_every_s: float = SETTLE_EVERY_S
+    stake: int = 0  # nano-credits that it has at stake, at least, while it serves
 
 
 class Trade:
@@ -34,8 +37,8 @@ class Trade:
 
     @classmethod
     async def open(cls, options: TradeOptions, identity: Identity) -> "Trade":
-        """Raises SwarmError if the ledger cannot be opened."""
-        ledger = await asyncio.to_thread(open_ledger, options.ledger, identity)
+        """Raises SwarmError if the ledger cannot be opened, PaymentRequired if there is not enough there to stake."""
+        ledger = await asyncio.to_thread(_open_staked, options, identity)
         store = PaymentStore(payments_file(identity.peer_id))
 
         def shut() -> None:
@@ -65,3 +68,29 @@ class Trade:
                 await self.till.settle()
         finally:
             await asyncio.to_thread(self._shut)
+
+
+def _open_staked(options: TradeOptions, identity: Identity) -> Ledger:
+    ledger = open_ledger(options.ledger, identity)
+    try:
+        _stake(ledger, options, identity.peer_id)
+    except BaseException:
+        ledger.shut()
+        raise
+    return ledger
+
+
+def _stake(ledger: Ledger, options: TradeOptions, peer_id: str) -> None:
+    """Bond what is missing. It stays bonded when the server leaves: clients may find out later what it did."""
+    account = ledger.account()
+    missing = options.stake - account.staked
+    if missing <= 0:
+        return
+    if missing > account.available:
+        short = format_amount(missing - account.available)
+        raise PaymentRequired(
+            f"this server is to stake {format_amount(options.stake)} credits; it has {format_amount(account.staked)} "
+            f"at stake and {format_amount(account.available)} available. Give it the rest, and start it again: "
+            f"python -m swarm ledger transfer {peer_id} {short} --ledger {options.ledger}"
+        )
+    ledger.bond(missing)
