@@ -73,15 +73,16 @@ class Trade:
 def _open_staked(options: TradeOptions, identity: Identity) -> Ledger:
     ledger = open_ledger(options.ledger, identity)
     try:
-        _stake(ledger, options, identity.peer_id)
+        post_stake(ledger, options, identity.peer_id)
     except BaseException:
         ledger.shut()
         raise
     return ledger
 
 
-def _stake(ledger: Ledger, options: TradeOptions, peer_id: str) -> None:
-    """Bond what is missing. It stays bonded when the server leaves: clients may find out later what it did."""
+def post_stake(ledger: Ledger, options: TradeOptions, peer_id: str) -> None:
+    """Bond what is missing of the stake. It stays when the server leaves: what it did may be found out later. Raises
+    PaymentRequired if the account has not enough."""
     account = ledger.account()
     missing = options.stake - account.staked
     if missing <= 0:
