@@ -232,3 +232,28 @@ def test_evidence_of_honest_work_slashes_neither_the_accused_nor_anybody_else(ma
         (file,) = tmp_path.glob(f"evidence/{server.peer_id[-8:]}-*")
         assert "NOT CONVICTED" in run("slash", file, status=3)
     assert all(market.stake_of(server).staked == STAKE for server in market.servers)
+
+
+# --- the arbiter that never sleeps -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_arbiter_hears_of_evidence_computes_it_again_and_slashes_though_the_cheat_unbonds(
+    market, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("swarm.client.view.REFRESH_S", 0.3)
+    monkeypatch.setattr("swarm.client.view.ACCUSATIONS_EVERY_S", 0.3)
+    with market.server(stake="0.1") as cheat:
+        with swarm.Client("demo", market.peers, ledger=str(market.folder), audit="off", allow_unstaked=True) as arbiter:
+            arbiter.arbitrate()
+            own = open_ledger(str(market.folder), Identity.load_or_create(cheat.home / "identities" / "0.key"))
+            market.cheat_file.write_text("int4-as-bf16")
+            with client_of(market, tmp_path, audit="local", audit_rate=1.0) as client:
+                client.generate(PROMPT, **OPTIONS, through=market.chain(cheat))
+                client.wait_for_audits()
+                market.cheat_file.unlink()
+                own.unbond(STAKE)
+                assert wait_until(lambda: market.stake_of(cheat).unbonding == 0, timeout_s=60)
+            own.shut()
+        assert rewards(market, finder(tmp_path)) == [STAKE // 2]
+        assert market.stake_of(market.honest).staked == STAKE

@@ -18,9 +18,10 @@ import torch
 import uvloop
 from tqdm import tqdm
 
-from swarm.economy.amounts import parse_amount
+from swarm.economy.amounts import format_amount, parse_amount
 from swarm.economy.pricing.modes import DEFAULT_DECODE, PREFILL_SHARE, make_pricing
 from swarm.economy.quotes import MODES
+from swarm.economy.stake import quoted_stake
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.model.blocks import parse_block_range
 from swarm.model.kv_cache import PAGE_TOKENS
@@ -286,6 +287,7 @@ async def report_ready(server: Server, output: Output) -> None:
     lines.append("On this machine --peers may be left out. Ctrl-C leaves the swarm.")
     if any(peer.revision != record.revision for peer in peers):
         lines.append("Warning: other peers serve another revision of this model; chains cannot mix revisions.")
+    lines += _stake_warning(server)
     output.event(
         "ready",
         "\n".join(lines),
@@ -299,6 +301,17 @@ async def report_ready(server: Server, output: Output) -> None:
         port=record.endpoint.port,
         addresses=server.addresses,
     )
+
+
+def _stake_warning(server: Server) -> list[str]:
+    """Nothing if clients find as much as they look for."""
+    if server.trade is None:
+        return []
+    staked, needed = server.trade.staked, quoted_stake(server.trade.quote(), server.record.stop - server.record.start)
+    if staked >= needed:
+        return []
+    wanted = f"{format_amount(needed)} credits at stake for these prices and blocks"
+    return [f"Warning: clients look for {wanted}; it has {format_amount(staked)}. Most will not use it: see --stake."]
 
 
 def _format(record: pb.PeerRecord) -> str:

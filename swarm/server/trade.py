@@ -31,21 +31,23 @@ class TradeOptions:
 class Trade:
     """Of one server. Lives in the event loop."""
 
-    def __init__(self, options: TradeOptions, till: Till, ledger_id: bytes, shut: Callable[[], None]):
+    def __init__(self, options: TradeOptions, till: Till, ledger_id: bytes, staked: int, shut: Callable[[], None]):
+        """staked: nano-credits. shut: called at the end."""
         self.till, self._options, self._ledger_id, self._shut = till, options, ledger_id, shut
+        self.staked = staked
         self._pricing, self._demand = options.pricing, Demand(0.0)
 
     @classmethod
     async def open(cls, options: TradeOptions, identity: Identity) -> "Trade":
         """Raises SwarmError if the ledger cannot be opened, PaymentRequired if there is not enough there to stake."""
-        ledger = await asyncio.to_thread(_open_staked, options, identity)
+        ledger, staked = await asyncio.to_thread(_open_staked, options, identity)
         store = PaymentStore(payments_file(identity.peer_id))
 
         def shut() -> None:
             store.close()
             ledger.shut()
 
-        return cls(options, Till(ledger, store, options.settle_every_s), ledger.id, shut)
+        return cls(options, Till(ledger, store, options.settle_every_s), ledger.id, staked, shut)
 
     def quote(self) -> Quote:
         """What it asks now."""
@@ -70,14 +72,15 @@ class Trade:
             await asyncio.to_thread(self._shut)
 
 
-def _open_staked(options: TradeOptions, identity: Identity) -> Ledger:
+def _open_staked(options: TradeOptions, identity: Identity) -> tuple[Ledger, int]:
+    """The ledger, and what is at stake there."""
     ledger = open_ledger(options.ledger, identity)
     try:
         post_stake(ledger, options, identity.peer_id)
+        return ledger, ledger.account().staked
     except BaseException:
         ledger.shut()
         raise
-    return ledger
 
 
 def post_stake(ledger: Ledger, options: TradeOptions, peer_id: str) -> None:
