@@ -172,6 +172,7 @@ def test_unbonding_is_no_escape_until_it_is_over(ledger, clock):
     ledger.seen_by(CHEAT).unbond(STAKE)
     clock.now_s += 7 * DAY_S - 1
     assert ledger.seen_by(CHEAT).withdraw() == 0
+    assert carry_out(ledger, Charge.of_work(receipt(CHEAT, WRONG, session=2), FINDER.address), 100) == 100
     assert slashed_by(ledger.seen_by(FINDER), equivocation()) == Account()
     clock.now_s += 1
     assert ledger.seen_by(CHEAT).withdraw() == 0
