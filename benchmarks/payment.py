@@ -63,7 +63,7 @@ def measure_overhead(folder: str, rounds: int, tokens: int, quant: str) -> dict[
     """Time a token of a paid swarm, and of one that works for nothing, in turn."""
     options = {"blocks": BLOCKS, "quant": quant, "threads": 1}
     with (
-        swarm.LocalSwarm("demo", **options, ledger=folder, price=PRICE.decode) as paid,
+        swarm.LocalSwarm("demo", **options, ledger=folder, price=PRICE.decode, stake="1") as paid,
         swarm.LocalSwarm("demo", **options) as free,
         swarm.Client("demo", paid.peers, ledger=folder, audit="off") as payer,
         swarm.Client("demo", free.peers, audit="off") as guest,
@@ -176,7 +176,7 @@ def unsettled(local: swarm.LocalSwarm, ledger: Ledger) -> int:
 
 
 def measure_kills(folder: str, ledger: Ledger, kills: int, seed: int) -> dict[str, object]:
-    options = {"dtype": "float32", "threads": 1, "ledger": folder, "price": PRICE.decode,
+    options = {"dtype": "float32", "threads": 1, "ledger": folder, "price": PRICE.decode, "stake": "1",
                "settle_every": SETTLE_EVERY_S, "idle_timeout": 5, "record_life": 6}  # fmt: skip
     with swarm.LocalSwarm("demo", BLOCKS, **options) as local:
         trials = Trials(local, folder, ledger, random.Random(seed))

@@ -14,10 +14,12 @@ from swarm.route.local import client_identity
 
 
 def main() -> None:
+    deposit = parse_amount("1")
     with tempfile.TemporaryDirectory() as folder:
         ledger = open_ledger(folder, client_identity())  # whoever makes a ledger may mint
-        ledger.mint(ledger.address, parse_amount("1"))
+        ledger.mint(ledger.address, deposit)
         options = {"quant": "int4", "ledger": folder, "price": 1000}  # nano-credits for a token through a block
+        options["stake"] = "1"  # credits, that a server loses if it is found to cheat
         with (
             swarm.LocalSwarm("demo", ["0:10", "10:20", "20:30"], **options) as local,
             swarm.Client("demo", peers=local.peers, ledger=folder, budget="0.01") as client,
@@ -29,7 +31,7 @@ def main() -> None:
             prompt = f"{payment.prefill_tokens} x {payment.prefill_price}"
             new = f"{payment.decode_tokens} x {payment.decode_price}"
             print(f"{payment.peer_id[-8:]}: {stop - start} blocks x ({prompt} + {new}) = {payment.amount} nano-credits")
-        print(f"{format_amount(out.cost)} credits of {format_amount(ledger.supply().minted)}")
+        print(f"{format_amount(out.cost)} credits of {format_amount(deposit)}")
         ledger.shut()
 
 

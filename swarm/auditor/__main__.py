@@ -47,6 +47,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--every", type=float, default=EVERY_S, metavar="S", help="seconds between rounds, on average (default: 60)")
     add("--rounds", type=int, metavar="N", help="end after so many (default: never)")
     add("--budget", type=int, metavar="TOKENS", help="end when peers have computed so many (default: never)")
+    add("--ledger", metavar="WHERE", help="pay peers there, as a user would (default: SWARM_LEDGER, if set)")
+    add("--arbiter", action="store_true", help="slash the stake of peers that are convicted: for whoever has the key "
+        "of the ledger's arbiter")
     add("--json", action="store_true", help="print one JSON object a line")
     return parser
 
@@ -66,8 +69,12 @@ def _audit(args: argparse.Namespace) -> None:
         secret=args.secret_file and read_secret(args.secret_file),
         audit=args.audit,
         audit_rate=args.audit_rate,
+        ledger=args.ledger,
+        allow_unstaked=True,  # who takes its stake back is not to escape by that
     )
     with client:
+        if args.arbiter:
+            client.arbitrate()
         auditor = Auditor(client)
         try:
             auditor.run(args.every, args.rounds, args.budget, output.round)

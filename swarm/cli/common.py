@@ -32,6 +32,9 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-price", metavar="AMOUNT", help="of a token through the whole model: credits, or nano-credits as 250n")
     add("--auction", action="store_true", help="let peers bid, and pay what the runners-up ask, --max-price at most")
     add("--budget", metavar="AMOUNT", help="spend no more than this in all")
+    add("--min-stake", metavar="AMOUNT", help="that every peer must have at stake there (default: what its prices call "
+        "for)")
+    add("--allow-unstaked", action="store_true", help="pay peers whatever they have at stake")
     add("--dtype", choices=("float32", "bfloat16"), help="only use peers that compute in this (default: any)")
     add("--quant", choices=QUANTS, help="only use peers with weights in this format (default: any)")
     add("--max-new-tokens", type=int, default=128, metavar="N", help="(default: 128)")
@@ -64,6 +67,8 @@ def make_client(args: argparse.Namespace) -> Client:
         max_price=args.max_price and parse_amount(args.max_price),
         budget=args.budget,
         auction=args.auction,
+        min_stake=args.min_stake,
+        allow_unstaked=args.allow_unstaked,
     )
 
 

@@ -17,6 +17,7 @@ from swarm.route.local import client_identity
 
 PROMPTS = ("The capital of France is", "Once upon a time, in a forest,")
 DEPOSIT = CREDIT  # in the client's account
+STAKE = "1"  # credits, of each server: more than its clients look for, whatever blocks it has
 SETTLE_EVERY_S = 1.0
 PATIENCE_S = 15.0  # for servers to settle
 
@@ -39,7 +40,7 @@ def _demo(args: argparse.Namespace) -> None:
         ledger = open_ledger(folder, client_identity())
         ledger.mint(ledger.address, DEPOSIT)
         # One thread each: the hops of a chain take turns, and on a small machine their threads would only collide.
-        options = {"dtype": args.dtype, "threads": 1, "ledger": folder, "settle_every": SETTLE_EVERY_S}
+        options = {"dtype": args.dtype, "threads": 1, "ledger": folder, "stake": STAKE, "settle_every": SETTLE_EVERY_S}
         with LocalSwarm("demo", args.blocks, **options) as local:
             for server in local.servers:
                 print(f"  blocks {server.blocks[0]}:{server.blocks[1]}  peer {server.peer_id}  port {server.port}")

@@ -133,15 +133,9 @@ def _save(args: argparse.Namespace) -> None:
 
 
 def _examine(args: argparse.Namespace) -> int:
-    if args.threads < 1:
-        raise InvalidRequest(f"--threads must be positive, not {args.threads}")
-    torch.set_num_threads(args.threads)
-    expert = Expert(
-        open_checkpoint(args.model, args.revision), DigestCache(digests_folder()), thresholds_folder(), args.threads
-    )
-    findings = []
+    expert, findings = make_expert(args), []
     for path in args.files:
-        findings.append(_examine_file(expert, path))
+        findings.append(examine_file(expert, path))
         if not args.json:
             _print(path, findings[-1])
     sentences = sentence(findings)
@@ -153,7 +147,18 @@ def _examine(args: argparse.Namespace) -> int:
     return 0 if all(one.convicts for one in sentences) else NOT_CONVICTED
 
 
-def _examine_file(expert: Expert, path: Path) -> Finding:
+def make_expert(args: argparse.Namespace) -> Expert:
+    """By --model, --revision and --threads. Raises ModelError, InvalidRequest."""
+    if args.threads < 1:
+        raise InvalidRequest(f"--threads must be positive, not {args.threads}")
+    torch.set_num_threads(args.threads)
+    return Expert(
+        open_checkpoint(args.model, args.revision), DigestCache(digests_folder()), thresholds_folder(), args.threads
+    )
+
+
+def examine_file(expert: Expert, path: Path) -> Finding:
+    """Raises SwarmError that names the file."""
     try:
         return expert.examine(read_bundle(path))
     except SwarmError as error:

@@ -6,6 +6,7 @@ import json
 from swarm.cli.ledger_accounts import ADDRESS, COLUMNS, Argument, add_verb, address_in, as_json, cells, moment, opened
 from swarm.cli.ledger_bill import add_bill_verb
 from swarm.cli.ledger_book import add_book_verbs
+from swarm.cli.ledger_slash import add_slash_verb
 from swarm.cli.terminal import print_table, run
 from swarm.economy.amounts import format_amount, parse_amount
 from swarm.economy.ids import format_address
@@ -38,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_verb(stakes, "unbond", _unbond, "begin to take stake back", _AMOUNT)
     add_verb(stakes, "withdraw", _withdraw, "take back what has been unbonding long enough")
     add_verb(stakes, "show", _show_stake, "what is at stake, and what is on its way back", ADDRESS)
+    add_slash_verb(verbs)
     channels = add_verb(verbs, "channels", _channels, "escrow for payments, as payer and as payee", ADDRESS)
     channels.add_argument("--all", action="store_true", help="closed ones, too")
     closing = add_verb(verbs, "close", _close, "close a channel: at once as its payee; as its payer, ask first, and "

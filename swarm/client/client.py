@@ -18,6 +18,8 @@ from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt,
 from swarm.client.ordering import Auctioneer
 from swarm.client.purse import open_purse
 from swarm.client.router import Router
+from swarm.client.slashing import Slasher
+from swarm.client.stakes import make_stakes
 from swarm.client.stream import OnPiece, Stream, drain
 from swarm.client.view import SwarmView
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch, SwarmError
@@ -79,6 +81,8 @@ class Client:
         max_price: int | None = None,
         seconds_per_credit: float = 0.0,
         auction: bool = False,
+        min_stake: int | str | None = None,
+        allow_unstaked: bool = False,
         **limits: float,
     ):
         """Load the client's ends of the model and join the swarm.
@@ -113,6 +117,9 @@ class Client:
             wins, and every hop is paid what the next cheapest peer bids. `ledger` and `max_price` have to be given; the
             latter is what a peer without a competitor is paid. Peers that replace others later, and chains `through`
             given peers, cost what these post.
+        min_stake: nano-credits, or credits as text, that every peer must have at stake on the ledger; by default, peers
+            that want to be paid need what their prices call for, so that to cheat does not pay, and others nothing.
+        allow_unstaked: peers need no stake.
         limits: fields of ClientLimits.
         Raises ModelError, PeerUnreachable, InvalidRequest, PrivateSwarm for a secret that is missing or wrong.
         """
@@ -148,6 +155,7 @@ class Client:
         self._purse = open_purse(ledger, budget)
         if auction and self._purse is None:
             raise InvalidRequest("an auction needs a ledger to pay on; say which, with --ledger or SWARM_LEDGER")
+        self._stakes = make_stakes(self._purse.ledger if self._purse else None, min_stake, allow_unstaked)
         terms = Terms(
             dtype, quant, numerics_id, None if trusted is None else frozenset(trusted), frozenset(excluded),
             self._purse.ledger_id if self._purse else None, max_price, seconds_per_credit,
@@ -190,19 +198,20 @@ class Client:
         book = await asyncio.to_thread(Book, standing_file())
         digests = DigestCache(digests_folder()) if self._checkpoint.local else None
         member = make_certificate(secret) if secret else None
-        view = SwarmView(directory, self._checkpoint, terms, book, digests, member, verifier)
+        view = SwarmView(directory, self._checkpoint, terms, book, digests, member, verifier, self._stakes)
         wire_bytes = DTYPES[wire_dtype or terms.dtype or "float32"].itemsize
         blocks = (self._local.start, self._local.stop) if self._local else None
         return Router(view, terms, self.config.hidden_size * wire_bytes, blocks)
 
     async def _make_auditing(self, options: AuditOptions) -> Auditing:
         view, checkpoint = self._router.view, self._checkpoint
-        judge = hearing = None
+        judge, hearing, slasher = None, None, Slasher(self._purse.ledger if self._purse else None)
         if checkpoint.local:
             judge, of_strangers = (LocalJudge(checkpoint, thresholds_folder()) for _ in range(2))
-            hearing = Hearing(view, checkpoint, of_strangers, DigestCache(digests_folder()), evidence_folder())
+            digests = DigestCache(digests_folder())
+            hearing = Hearing(view, checkpoint, of_strangers, digests, evidence_folder(), slasher)
         peers = PeerJudges(view, checkpoint, self._limits, self._purse)
-        self._consequences = Consequences(view, checkpoint, client_identity(), evidence_folder(), hearing)
+        self._consequences = Consequences(view, checkpoint, client_identity(), evidence_folder(), hearing, slasher)
         examiner = Examiner(peers, judge, self._consequences, options.by == LOCAL)
         return Auditing(examiner, self._consequences, options)
 
@@ -302,6 +311,11 @@ class Client:
         """Tell the swarm, for as long as this client lives, which peers this user's clients hold proof against; returns
         how many of them are listed."""
         return wait(self._consequences.stand_by())
+
+    def arbitrate(self) -> None:
+        """From now on, slash the stake of peers that this client finds to have cheated, also after others said so.
+        Raises LedgerRefusal if this user is not the arbiter of its ledger."""
+        self._consequences.slasher.arbitrate()
 
     def _generations(self, prompt: Prompt | Sequence[Prompt]) -> list[Generation]:
         prompts = prompt if is_batch(prompt) else [prompt]

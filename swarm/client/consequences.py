@@ -7,6 +7,7 @@ from pathlib import Path
 from swarm.client.accusing import Accuser
 from swarm.client.generation import Audit
 from swarm.client.hearing import Hearing
+from swarm.client.slashing import Slasher
 from swarm.client.view import SwarmView
 from swarm.errors import InvalidRequest
 from swarm.model.checkpoint import Checkpoint
@@ -35,14 +36,21 @@ class Consequences:
     """Of one client. Lives in one event loop."""
 
     def __init__(
-        self, view: SwarmView, checkpoint: Checkpoint, identity: Identity, folder: Path, hearing: Hearing | None
+        self,
+        view: SwarmView,
+        checkpoint: Checkpoint,
+        identity: Identity,
+        folder: Path,
+        hearing: Hearing | None,
+        slasher: Slasher | None = None,
     ):
         """identity: signs accusations. folder: for evidence. hearing: of others' evidence; None: by whoever has not the
-        model's files."""
+        model's files. slasher: of the hearing, too; None: nothing is at stake."""
+        self.slasher = slasher or Slasher(None)
         self.book, self._view = view.book, view
         self._checkpoint, self._identity, self._folder = checkpoint, identity, folder
         self._accuser, self._hearing = Accuser(view, checkpoint, identity), hearing
-        view.docket.check_with(self.check)
+        view.docket.check_with(self.hear)
 
     def of_audit(self, audit: Audit) -> None:
         self.book.observe(audit.peer_id, _EVENTS[audit.judgement.verdict])
@@ -61,6 +69,7 @@ class Consequences:
         self.book.convict(proof.accused, proof.kind, data)
         logger.warning("peer %s is proven to cheat (%s) and is not used again", proof.accused, proof.kind)
         self._accuser.prove(proof)
+        self.slasher.of_proof(proof, self._identity.peer_id)
 
     async def stand_by(self) -> int:
         """Announce, from now on, all that is proven against peers that are still listed, also what former clients of
@@ -70,6 +79,7 @@ class Consequences:
         standing = [_proof(data) for accused, (_, data) in proven.items() if accused in listed]
         for proof in filter(None, standing):
             self._accuser.prove(proof)
+            self.slasher.of_proof(proof, self._identity.peer_id)
         return sum(proof is not None for proof in standing)
 
     async def keep_evidence(self, case: Case, judgement: Judgement, sensitive: bool, thresholds: Thresholds) -> None:
@@ -82,19 +92,26 @@ class Consequences:
         bundle = Bundle(case, self._checkpoint.name, self._checkpoint.revision)
         data = await asyncio.to_thread(bundle.encode, self._identity)
         file = await asyncio.to_thread(write_evidence, self._folder, bundle, data)
-        is_exact = judgement.method == "exact"
-        is_complete = case.outputs is not None or is_exact  # else it takes sketches, too
-        is_sure = is_exact or thresholds.provenance.revision == self._checkpoint.revision
-        if judgement.verdict == Verdict.FAIL and is_complete and is_sure:
+        is_complete = case.outputs is not None or judgement.method == "exact"  # else it takes sketches, too
+        if is_complete and judgement.convicts(thresholds, self._checkpoint.revision):
             self.book.convict(case.peer_id, AUDIT, bundle.digest)
+            if case.terms.weights == self._view.weights.root(case.terms.start, case.terms.stop):
+                self.slasher.of_evidence(case, self._identity.peer_id)
             if file and not sensitive:
                 self._accuser.accuse(case.peer_id, file)
 
     async def close(self, grace_s: float) -> None:
         """Let accusations be announced that have just come up."""
-        await self._accuser.close(grace_s)
+        await asyncio.gather(self._accuser.close(grace_s), self.slasher.close(grace_s))
         if self._hearing:
             self._hearing.close()
+
+    async def hear(self, conviction: Conviction) -> bool | None:
+        """`check`, and slash if it is true. What evidence convicts of, the hearing has slashed."""
+        proven = await self.check(conviction)
+        if proven and conviction.proof:
+            self.slasher.of_proof(Proof.decode(conviction.proof), conviction.announcer)
+        return proven
 
     async def check(self, conviction: Conviction) -> bool | None:
         """Whether what somebody announced is true; None if that rests on the word of peers that this client does not

@@ -98,7 +98,7 @@ class Examiner:
         case = await gather_case(session.chain, stream, segment, sketches=False)
         if case is None:
             return NOBODY, None
-        for peer_id in draw_panel(segment[-1].receipt.hash, dict.fromkeys(peers, 1.0), len(peers)):
+        for peer_id in draw_panel(segment[-1].receipt.hash, self._judges.weights(peers), len(peers)):
             if own := await self._recompute(peers[peer_id], case):
                 break
         else:
@@ -152,7 +152,7 @@ class Examiner:
         convicts nobody for good.
         """
         accused, auditor = dispute
-        seats = draw_panel(accused.receipt.hash, dict.fromkeys(others, 1.0), proofs.PANEL)
+        seats = draw_panel(accused.receipt.hash, self._judges.weights(others), proofs.PANEL)
         answers = await asyncio.gather(*(self._recompute(others[peer_id], case) for peer_id in seats))
         index = case.receipts.index(accused)
         found = proofs.outvoted([accused, auditor, *(answer[index] for answer in answers if answer)])

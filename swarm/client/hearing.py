@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 
 from swarm.client.judges import LocalJudge
+from swarm.client.slashing import Slasher
 from swarm.client.view import SwarmView
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch
 from swarm.model.checkpoint import Checkpoint
@@ -32,10 +33,17 @@ class Hearing:
     """Of one client that has the model's files. Lives in one event loop."""
 
     def __init__(
-        self, view: SwarmView, checkpoint: Checkpoint, judge: LocalJudge, digests: DigestCache, folder: Path
+        self,
+        view: SwarmView,
+        checkpoint: Checkpoint,
+        judge: LocalJudge,
+        digests: DigestCache,
+        folder: Path,
+        slasher: Slasher,
     ):
         """judge: for nothing else, so that this client's own audits need not wait for strangers'. digests: of the
         model's weights. folder: for evidence that convicts."""
+        self._slasher = slasher
         self._view, self._checkpoint, self._judge = view, checkpoint, judge
         self._digests, self._folder = digests, folder
         self._allowance = Allowance(EXAMINATIONS, PERIOD_S)
@@ -63,6 +71,8 @@ class Hearing:
         logger.info("evidence of %s against %s: %s", conviction.announcer, conviction.accused, judgement.reason)
         if judgement.verdict == Verdict.FAIL:
             await asyncio.to_thread(write_evidence, self._folder, bundle, data)
+            if judgement.convicts(self._judge.thresholds(bundle.case.terms), bundle.revision):
+                self._slasher.of_evidence(bundle.case, bundle.accuser)
             return True
         return False if self._clears(bundle, judgement) else None
 

@@ -1,7 +1,7 @@
 """Who recomputes a hop's work: this client, if it has the model's files, or another peer that serves those blocks."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -106,6 +106,11 @@ class PeerJudges:
             and peer.format == terms.format
             and peer.start <= terms.start < terms.stop <= peer.stop
         }
+
+    def weights(self, peer_ids: Iterable[str]) -> dict[str, float]:
+        """With which they are drawn to judge others: what they have at stake. Those that have nothing are drawn last,
+        and alike where nobody has: fresh keys are for free."""
+        return {peer_id: float(self._view.stakes.of(peer_id) or 1) for peer_id in peer_ids}
 
     async def recompute(self, peer: PeerInfo, case: Case) -> Sequence[SignedReceipt]:
         """The receipts of `peer` for the same work, one for each of the case's. Raises HopFailed, InvalidRequest."""

@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swarm.client.background import wait
+from swarm.economy.amounts import parse_amount
+from swarm.economy.books import open_ledger
 from swarm.errors import SwarmError, from_wire
 from swarm.route.directory import Directory
+from swarm.route.local import claimed_identity, client_identity
 from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0
@@ -83,7 +86,8 @@ class LocalSwarm:
     ):
         """blocks: a range for each server, like "0:10", or "auto" for one that chooses for itself.
         secret: of a private swarm; by default SWARM_SECRET, if there is one.
-        options: given to every server as on its command line: dtype="float32", threads=1, kv_memory="256M".
+        options: given to every server as on its command line: dtype="float32", threads=1, kv_memory="256M". With
+            stake="0.5", each gets so many credits to stake: new ones if this user made the ledger, else from its own.
         """
         self.model, self._blocks, self._options = model, list(blocks), options
         self.servers: list[LocalServer] = []
@@ -141,7 +145,10 @@ class LocalSwarm:
         command += ["--peers", *self.peers]
         if blocks != "auto":
             command += ["--blocks", blocks]
-        for name, value in {**self._options, **options}.items():
+        options = {**self._options, **options}
+        if home is None and "stake" in options:
+            _endow(folder, str(options["ledger"]), str(options["stake"]))
+        for name, value in options.items():
             command += [f"--{name.replace('_', '-')}", str(value)]
         with open(folder / _LOG, "a") as log:
             process = subprocess.Popen(
@@ -169,6 +176,20 @@ class LocalSwarm:
             raise
         self.servers += servers
         return servers
+
+
+def _endow(home: Path, where: str, stake: str) -> None:
+    """Give the server that will start in `home` what it is to stake. Raises LedgerRefusal if this user cannot."""
+    amount = parse_amount(stake)
+    if not amount:
+        return
+    with claimed_identity(home / "identities" / "0.key") as (server, _):  # which is the one that it will take
+        ledger = open_ledger(where, client_identity())
+        try:
+            give = ledger.mint if ledger.issuer == ledger.address else ledger.transfer
+            give(server.address, amount)
+        finally:
+            ledger.shut()
 
 
 def _wait_ready(process: subprocess.Popen, log: Path, deadline: float) -> dict:

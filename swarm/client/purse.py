@@ -51,7 +51,7 @@ class Purse:
     ):
         """store: for bills. locks: folder for files by which this user's processes keep to different channels.
         budget: nano-credits that may be spent in all."""
-        self._ledger, self._identity, self._store, self._locks = ledger, identity, store, locks
+        self.ledger, self._identity, self._store, self._locks = ledger, identity, store, locks
         self.budget = budget
         self.ledger_id = ledger.id
         self._channels: dict[bytes, PurseChannel] = {}  # by payee
@@ -94,7 +94,7 @@ class Purse:
     def sign(self, channel: PurseChannel, receipt: bytes) -> bytes:
         """A voucher for all that is owed on a channel. receipt: hash of the server's last, or zeros."""
         channel.signed = max(channel.signed, min(channel.owed, channel.channel.deposit))
-        voucher = Voucher(self._ledger.id, channel.channel.id, channel.signed, receipt)
+        voucher = Voucher(self.ledger.id, channel.channel.id, channel.signed, receipt)
         return voucher.sign(self._identity).encode()
 
     def hear(self, channel: PurseChannel, opened: pb.Opened, credit: int) -> None:
@@ -107,7 +107,7 @@ class Purse:
             except InvalidRequest:
                 return
             voucher = known.voucher
-            is_mine = known.signer == self._identity.address and voucher.ledger == self._ledger.id
+            is_mine = known.signer == self._identity.address and voucher.ledger == self.ledger.id
             if is_mine and voucher.channel == channel.channel.id and voucher.amount > channel.signed:
                 self._before += max(voucher.amount - channel.owed, 0)
                 channel.signed, channel.owed = voucher.amount, max(voucher.amount, channel.owed)
@@ -120,14 +120,14 @@ class Purse:
         """A session is over."""
         request, channel = bill.request, bill.channel.channel
         self._store.bill(Bill(
-            now_ms(), self._ledger.id, channel.id, request.session_id, request.seq, channel.payer, channel.payee,
+            now_ms(), self.ledger.id, channel.id, request.session_id, request.seq, channel.payer, channel.payee,
             request.start, request.stop, *bill.tokens, *bill.price, bill.amount, bill.receipt,
         ))  # fmt: skip
 
     def close(self) -> None:
         """Channels stay open for the next time."""
         self._store.close()
-        self._ledger.shut()
+        self.ledger.shut()
         for channel in self._channels.values():
             os.close(channel.lock)
 
@@ -145,17 +145,17 @@ class Purse:
         """This client's channel to `payee`, with room for `need` more."""
         known = self._channels.get(payee) or self._found(payee)
         if known is None:
-            known = self._claim(self._ledger.open_channel(payee, self._affordable(need, max(need, usual))))
+            known = self._claim(self.ledger.open_channel(payee, self._affordable(need, max(need, usual))))
             self._channels[payee] = known
         elif known.headroom < need:
             missing = need - known.headroom
-            self._ledger.top_up(known.channel.id, self._affordable(missing, max(missing, usual)))
-            known.channel = self._ledger.channel(known.channel.id)
+            self.ledger.top_up(known.channel.id, self._affordable(missing, max(missing, usual)))
+            known.channel = self.ledger.channel(known.channel.id)
         return known
 
     def _found(self, payee: bytes) -> PurseChannel | None:
         """One that is open from before, and in no other process's hands."""
-        for channel in self._ledger.channels(payer=self._identity.address, payee=payee):
+        for channel in self.ledger.channels(payer=self._identity.address, payee=payee):
             if not channel.is_closed and not channel.closes_at and (claimed := self._claim(channel)):
                 self._channels[payee] = claimed
                 self._before += claimed.owed
@@ -174,7 +174,7 @@ class Purse:
 
     def _affordable(self, least: int, wanted: int) -> int:
         """As much of `wanted` as the account covers. Raises PaymentRequired if that is less than `least`."""
-        available = self._ledger.account().available
+        available = self.ledger.account().available
         if available < least:
             raise PaymentRequired(
                 f"{format_amount(least)} credits are to be set aside for one hop, and the account "

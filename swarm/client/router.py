@@ -128,7 +128,10 @@ class Router:
 
     def _search(self, request: Request, avoid: Collection[str]) -> list[Chain]:
         network = self.view.network(self.view.usable(avoid))
-        return best_chains(network, self.view.num_blocks, request, CHOICES)
+        try:
+            return best_chains(network, self.view.num_blocks, request, CHOICES)
+        except NoRoute as error:
+            raise NoRoute(f"{error}{self.view.unstaked()}") from error
 
     async def _freshest(self, chains: Sequence[Chain], request: Request) -> Chain:
         """The best of `chains` by the load that their peers report now; those with a peer that says nothing last."""

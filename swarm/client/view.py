@@ -10,6 +10,7 @@ from contextlib import suppress
 from swarm.client.attesting import Verdicts
 from swarm.client.docket import Docket
 from swarm.client.options import Terms
+from swarm.client.stakes import Stakes
 from swarm.client.weights import KnownWeights
 from swarm.errors import InvalidRequest, ModelError, NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.model.checkpoint import Checkpoint
@@ -52,11 +53,13 @@ class SwarmView:
         digests: DigestCache | None = None,
         member: Certificate | None = None,
         verifier: Verifier | None = None,
+        stakes: Stakes | None = None,
     ):
         """book: what is known of peers from before, closed with the view; by default nothing is. digests: of the
         model's weights, if its files are on this machine; without, peers are compared with one another. member: in a
-        private swarm, this client's certificate. verifier: of the peers' attestation."""
-        self._verdicts = Verdicts(verifier)
+        private swarm, this client's certificate. verifier: of the peers' attestation. stakes: by default, nobody needs
+        any."""
+        self._verdicts, self.stakes = Verdicts(verifier), stakes or Stakes()
         self._directory, self._terms = directory, terms
         self._model, self._revision = checkpoint.name, checkpoint.revision
         self.num_blocks = checkpoint.config.num_blocks
@@ -80,6 +83,7 @@ class SwarmView:
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        self.stakes.close()
         await self.connections.close()
         await self._directory.leave()
         await asyncio.to_thread(self.book.close)
@@ -92,6 +96,7 @@ class SwarmView:
             if time.monotonic() - self._refreshed > max_age_s:
                 self._peers = await self._directory.peers(self._model)
                 await self._verdicts.judge(self._peers)
+                await self.stakes.look(self._peers)
                 self._refreshed = time.monotonic()
                 self.connections.keep_only({peer.peer_id for peer in self._peers})
                 self.weights.keep_only(self._peers)
@@ -226,7 +231,15 @@ class SwarmView:
                 f"no peer serves {self._model!r} {self._terms}{self._verdicts}, as this client demands; "
                 f"there is {there}{self._unpayable(trusted)}"
             )
-        return wanted
+        staked = [peer for peer in wanted if self.stakes.suffice(peer)]
+        if wanted and not staked:
+            raise NoRoute(f"no peer of {self._model!r} can be trusted with money{self.stakes.explain(wanted)}")
+        return staked
+
+    def unstaked(self) -> str:
+        """What to say of the peers that would do, had they more at stake."""
+        others = [peer for peer in self._same_revision() if not self.book.is_shunned(peer.peer_id)]
+        return self.stakes.explain([peer for peer in others if self._terms.allow(peer)])
 
     def _unpayable(self, peers: Sequence[PeerInfo]) -> str:
         """What to say of those that want to be paid where this client has no account."""

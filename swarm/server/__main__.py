@@ -18,8 +18,10 @@ import torch
 import uvloop
 from tqdm import tqdm
 
+from swarm.economy.amounts import format_amount, parse_amount
 from swarm.economy.pricing.modes import DEFAULT_DECODE, PREFILL_SHARE, make_pricing
 from swarm.economy.quotes import MODES
+from swarm.economy.stake import quoted_stake
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.model.blocks import parse_block_range
 from swarm.model.kv_cache import PAGE_TOKENS
@@ -68,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--pricing", default="fixed", choices=MODES, metavar="MODE", help=f"{', '.join(MODES)} (default: fixed)")
     add("--price", type=int, metavar="N", help=f"nano-credits a token through a block (default: {DEFAULT_DECODE})")
     add("--prefill-price", type=int, metavar="N", help=f"for one of a prompt (default: a {PREFILL_SHARE}th of that)")
+    add("--stake", metavar="AMOUNT", help="credits to put at stake there, as 1.5 or 250n, which clients look for")
     add("--settle-every", type=float, default=300.0, metavar="S", help="get vouchers paid this often (default: 300)")
     add("--attestation", metavar="PLUG-IN", help="MODULE:FUNCTION that gives evidence of what runs here")
     add("--kv-memory", default="1G", metavar="SIZE", help="for keys and values, as 512M or 2G (default: 1G)")
@@ -177,9 +180,11 @@ def make_trade(args: argparse.Namespace) -> TradeOptions | None:
     if args.ledger is None:
         if args.pricing != MODES[0] or any(price is not None for price in prices):
             raise InvalidRequest("a price is to be paid on a ledger; say which, with --ledger")
+        if args.stake is not None:
+            raise InvalidRequest("a stake is put down on a ledger; say which, with --ledger")
         return None
-    pricing = make_pricing(args.pricing, *prices)
-    return TradeOptions(args.ledger, pricing, settle_every_s=args.settle_every)
+    pricing, stake = make_pricing(args.pricing, *prices), parse_amount(args.stake or "0")
+    return TradeOptions(args.ledger, pricing, settle_every_s=args.settle_every, stake=stake)
 
 
 class Output:
@@ -285,6 +290,7 @@ async def report_ready(server: Server, output: Output) -> None:
     lines.append("On this machine --peers may be left out. Ctrl-C leaves the swarm.")
     if any(peer.revision != record.revision for peer in peers):
         lines.append("Warning: other peers serve another revision of this model; chains cannot mix revisions.")
+    lines += _stake_warning(server)
     output.event(
         "ready",
         "\n".join(lines),
@@ -298,6 +304,17 @@ async def report_ready(server: Server, output: Output) -> None:
         port=record.endpoint.port,
         addresses=server.addresses,
     )
+
+
+def _stake_warning(server: Server) -> list[str]:
+    """Nothing if clients find as much as they look for."""
+    if server.trade is None:
+        return []
+    staked, needed = server.trade.staked, quoted_stake(server.trade.quote(), server.record.stop - server.record.start)
+    if staked >= needed:
+        return []
+    wanted = f"{format_amount(needed)} credits at stake for these prices and blocks"
+    return [f"Warning: clients look for {wanted}; it has {format_amount(staked)}. Most will not use it: see --stake."]
 
 
 def _trade(quote: pb.Quote) -> str:

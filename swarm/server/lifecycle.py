@@ -128,6 +128,7 @@ class Server:
             check_block_range(*config.blocks, model)
         members = config.peers or known_addresses(config.secret)
         await self._join(members)
+        self.trade = await self._open_trade()
         device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         start, stop = await self._choose_blocks(device, alone=not members)
         began = time.monotonic()
@@ -140,7 +141,6 @@ class Server:
         )
         self.certificate = make_certificate(config.secret)
         self._member = self.certificate if config.secret else None  # what other servers want to see
-        self.trade = await self._open_trade()
         self.handler = Handler(
             self.record,
             model.hidden_size,

@@ -6,13 +6,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from swarm.economy.amounts import format_amount
 from swarm.economy.books import open_ledger
+from swarm.economy.ledger import Ledger
 from swarm.economy.payment_store import PaymentStore
 from swarm.economy.pricing.auction import Auction
 from swarm.economy.pricing.policy import PERIOD_S, Demand, Pricing
 from swarm.economy.pricing.tender import Bid, Order
 from swarm.economy.quotes import CREDIT_TOKENS, Quote
-from swarm.errors import SwarmError
+from swarm.errors import PaymentRequired, SwarmError
 from swarm.route.local import payments_file
 from swarm.server.bidding import Bidding
 from swarm.server.till import SETTLE_EVERY_S, Till
@@ -28,26 +30,30 @@ class TradeOptions:
     pricing: Pricing
     credit_tokens: int = CREDIT_TOKENS
     settle_every_s: float = SETTLE_EVERY_S
+    stake: int = 0  # nano-credits that it has at stake, at least, while it serves
 
 
 class Trade:
     """Of one server. Lives in the event loop."""
 
-    def __init__(self, options: TradeOptions, till: Till, ledger_id: bytes, shut: Callable[[], None]):
+    def __init__(self, options: TradeOptions, till: Till, ledger_id: bytes, staked: int, shut: Callable[[], None]):
+        """staked: nano-credits. shut: called at the end."""
         self.till, self._options, self._ledger_id, self._shut = till, options, ledger_id, shut
+        self.staked = staked
         self._pricing, self._demand = options.pricing, Demand(0.0)
 
     @classmethod
     async def open(cls, options: TradeOptions, identity: Identity, record: pb.PeerRecord) -> "Trade":
-        """record: what the server announces. Raises SwarmError if the ledger cannot be opened."""
-        ledger = await asyncio.to_thread(open_ledger, options.ledger, identity)
+        """record: what the server announces. Raises SwarmError if the ledger cannot be opened, PaymentRequired if there
+        is not enough there to stake."""
+        ledger, staked = await asyncio.to_thread(_open_staked, options, identity)
         store = PaymentStore(payments_file(identity.peer_id))
 
         def shut() -> None:
             store.close()
             ledger.shut()
 
-        trade = cls(options, Till(ledger, store, options.settle_every_s), ledger.id, shut)
+        trade = cls(options, Till(ledger, store, options.settle_every_s), ledger.id, staked, shut)
         if isinstance(options.pricing, Auction):
             trade.till.bidding = Bidding(record, identity, ledger.id, partial(trade._bid, identity.address))
         return trade
@@ -76,3 +82,31 @@ class Trade:
                 await self.till.settle()
         finally:
             await asyncio.to_thread(self._shut)
+
+
+def _open_staked(options: TradeOptions, identity: Identity) -> tuple[Ledger, int]:
+    """The ledger, and what is at stake there."""
+    ledger = open_ledger(options.ledger, identity)
+    try:
+        post_stake(ledger, options, identity.peer_id)
+        return ledger, ledger.account().staked
+    except BaseException:
+        ledger.shut()
+        raise
+
+
+def post_stake(ledger: Ledger, options: TradeOptions, peer_id: str) -> None:
+    """Bond what is missing of the stake. It stays when the server leaves: what it did may be found out later. Raises
+    PaymentRequired if the account has not enough."""
+    account = ledger.account()
+    missing = options.stake - account.staked
+    if missing <= 0:
+        return
+    if missing > account.available:
+        short = format_amount(missing - account.available)
+        raise PaymentRequired(
+            f"this server is to stake {format_amount(options.stake)} credits; it has {format_amount(account.staked)} "
+            f"at stake and {format_amount(account.available)} available. Give it the rest, and start it again: "
+            f"python -m swarm ledger transfer {peer_id} {short} --ledger {options.ledger}"
+        )
+    ledger.bond(missing)

@@ -98,6 +98,11 @@ class Judgement:
     windows: tuple[Score, ...] = ()
     different: float = 0.0
 
+    def convicts(self, thresholds: Thresholds, revision: str) -> bool:
+        """Whether it failed beyond doubt: by bits, or by `thresholds` that were measured on this very model."""
+        is_sure = self.method == "exact" or thresholds.provenance.revision == revision
+        return self.verdict == Verdict.FAIL and is_sure
+
 
 def judge(
     x: Tensor, y: Tensor, recompute: Recomputes, first: int, thresholds: Thresholds, numerics_id: str = ""

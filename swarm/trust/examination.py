@@ -26,10 +26,16 @@ class Finding:
     bundle: Bundle
     judgement: Judgement
     thresholds: Thresholds
+    revision: str  # of the files that it was computed with
 
     @property
     def accused(self) -> str:
         return self.bundle.case.peer_id
+
+    @property
+    def convicts(self) -> bool:
+        """Alone and beyond doubt: so that it may cost the accused its stake."""
+        return self.judgement.convicts(self.thresholds, self.revision)
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Expert:
             judgement = examine(bundle, weights, self._reexecutor(terms), thresholds)
         except (RuntimeError, MemoryError) as error:  # torch's, where memory does not suffice
             raise InvalidRequest(f"this machine cannot recompute the evidence: {error}") from error
-        return Finding(bundle, judgement, thresholds)
+        return Finding(bundle, judgement, thresholds, self._checkpoint.revision)
 
     def _reexecutor(self, terms: Terms) -> Reexecutor:
         key = terms.start, terms.stop, terms.format
