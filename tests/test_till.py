@@ -274,6 +274,16 @@ def test_no_work_is_done_beyond_the_deposit(shop):
     assert not tab.begin(Tokens(decode=1))
 
 
+def test_what_is_rewound_is_owed_all_the_same(shop, channel):
+    """Else a client would compute one answer after another from the same prompt, and pay for one."""
+    tab = shop.open(channel)
+    for _ in range(3):
+        assert tab.begin(Tokens(decode=10))
+        tab.progress(Tokens(decode=10), Tokens())
+        tab.progress(Tokens(), Tokens())
+    assert tab.receivable.owed == 3 * tab.value(Tokens(decode=10))
+
+
 _ACTIONS = st.lists(st.tuples(
     st.sampled_from(["begin", "progress", "rewind", "pay", "end"]), st.integers(0, 2), st.integers(1, 100)
 ), max_size=60)  # fmt: skip
@@ -281,8 +291,7 @@ _ACTIONS = st.lists(st.tuples(
 
 @given(_ACTIONS)
 def test_whatever_sessions_do_no_more_than_the_credit_is_unpaid(actions):
-    """Three sessions on one channel: what is owed and not paid, with the work that has begun, stays within the credit,
-    and each tab owes exactly what it has computed."""
+    """Three sessions on one channel: what is owed and not paid, with the work that has begun, stays within the credit."""
     channel = Channel(bytes(32), CLIENT.address, SERVER.address, deposit=50_000)
     receivable = Receivable(channel)
     credit, tabs = 6400, [Tab(receivable, Price(10, 100), 1, 6400) for _ in range(3)]

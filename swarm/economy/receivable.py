@@ -110,8 +110,12 @@ class Tab:
         return True
 
     def progress(self, total: Tokens, rest: Tokens) -> None:
-        """So much has been computed since the session began, and `rest` of the step that has begun is still to do."""
-        self.receivable.owed += self.value(total) - self.due
+        """So much has been computed since the session began, and `rest` of the step that has begun is still to do.
+
+        What a client rewinds is owed all the same: it was computed. An honest one that rewinds, since a hop was lost,
+        has not got it, and does not pay; that is written off.
+        """
+        self.receivable.owed += max(self.value(total) - self.due, 0)
         self.tokens = total
         self._set_begun(self.value(rest))
 
