@@ -5,6 +5,7 @@ import json
 
 from swarm.cli.ledger_accounts import ADDRESS, COLUMNS, Argument, add_verb, as_json, cells, moment, opened
 from swarm.cli.ledger_book import add_book_verbs
+from swarm.cli.ledger_epochs import add_epoch_verbs
 from swarm.cli.terminal import print_table, run
 from swarm.economy.amounts import format_amount, parse_amount
 from swarm.economy.ids import format_address, parse_address
@@ -43,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
         "take the rest after the delay")
     closing.add_argument("channel", metavar="CHANNEL", help="first digits of its id")
     add_book_verbs(verbs)
+    add_epoch_verbs(verbs)
     return parser
 
 
