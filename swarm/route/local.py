@@ -42,6 +42,11 @@ def client_identity() -> Identity:
     return Identity.load_or_create(swarm_home() / "client.key")
 
 
+def ballots_folder() -> Path:
+    """Where validators keep what they have committed to and not revealed yet, see swarm.auditor.validator."""
+    return swarm_home() / "ballots"
+
+
 def evidence_folder() -> Path:
     """Where clients put evidence against peers, see swarm.trust.evidence."""
     return swarm_home() / "evidence"
