@@ -146,11 +146,11 @@ def test_a_server_that_stakes_less_than_its_price_calls_for_is_not_scored(world,
     peer = PeerInfo(*place, "float32", "none", "", pb.Endpoint(), pb.ONLINE, 0, 0, pb.Load(), asks=asks)
     validator = make(peers=lambda: [peer])
     validator.note(round_of(audit(BOB, (0, 10), 5), audit(CAROL, (0, 10), 5)))
-    assert set(validator._scores()) == {CAROL.address}
+    assert set(validator.scores()) == {CAROL.address}
     required = required_stake(Price(0, 1), 10)
     world.issuer.mint(BOB.address, required)
     world.bob.bond(required - 10)
-    assert set(validator._scores()) == {BOB.address, CAROL.address}
+    assert set(validator.scores()) == {BOB.address, CAROL.address}
 
 
 def test_a_swarm_with_a_gap_does_not_keep_it_from_voting(world, make):
@@ -201,11 +201,9 @@ def test_a_ballot_that_comes_too_late_is_not_tried_for_ever(world, make, tmp_pat
     validator = make()
     validator.note(round_of(audit(BOB, (0, 10), 5)))
     world.advance(HOUR)
-    end = world.issuer.end_commits
-    validator._epochs.read()
-    reading = validator._epochs.read()
-    end(0)
-    validator._epochs.read = lambda: reading  # as it was a moment ago
+    spans = validator._committer._epochs.read()
+    world.issuer.end_commits(0)
+    validator._committer._epochs.read = lambda: spans  # as it was a moment ago
     validator.attend()
     assert commits(world.bob) == []
     make().attend()

@@ -23,7 +23,7 @@ from swarm.economy.books import open_ledger
 from swarm.economy.ids import format_address
 from swarm.economy.ledger import DAY_S, Ledger
 from swarm.errors import InvalidRequest
-from swarm.route.local import ballots_folder, client_identity, standing_file
+from swarm.route.local import client_identity, commitments_folder, standing_file
 from swarm.trust.book_file import read_proofs
 from swarm.wire.secret import read_secret
 
@@ -84,7 +84,7 @@ def _audit(args: argparse.Namespace) -> None:
             audit_rate=args.audit_rate,
             ledger=args.ledger,
         ))  # fmt: skip
-        validator = ledger and Validator(ledger, ballots_folder(), args.epoch, client.usable_peers)
+        validator = ledger and Validator(ledger, commitments_folder(), args.epoch, client.usable_peers)
 
         def on_round(one: Round) -> None:
             output.round(one)

@@ -4,6 +4,7 @@ import argparse
 
 from swarm.economy.amounts import parse_amount, parse_percent
 from swarm.economy.closing import MODES, REVEAL_S, Plan
+from swarm.economy.pricing.contribution import Contribution
 from swarm.economy.pricing.market import Market
 from swarm.economy.pricing.policy import Pricing
 from swarm.economy.pricing.rewards import Rewards
@@ -18,7 +19,7 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
     add("--emission", metavar="AMOUNT", help="mint at most so much for each epoch")
     add("--pricing", choices=MODES, default="market", help="what an emission is decided by (default: %(default)s): "
         "market mints a part of what was burned, for those whose work it was burned for; rewards, by validators' "
-        "scores")
+        "scores; contribution, points, by what clients acknowledged")
     add("--mints", metavar="PERCENT", default=MINTS, help="market: so much of what was burned (default: %(default)s)")
     add("--validators", metavar="PERCENT", default="50", help="rewards: so much of the emission is for validators "
         "(default: %(default)s)")
@@ -38,5 +39,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
 def _pricing(args: argparse.Namespace) -> Pricing:
     if args.pricing == "market":
         return Market(FREE, mints_ppm=parse_percent(args.mints))
+    if args.pricing == "contribution":
+        return Contribution()
     servers_ppm = parse_percent("100") - parse_percent(args.validators)
     return Rewards(FREE, servers_ppm, parse_amount(args.server_stake))

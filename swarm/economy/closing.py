@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
+from swarm.economy.claims import claimed
 from swarm.economy.epochs import Epochs, Span, revealed, settled, stakes
 from swarm.economy.ledger import Ledger
 from swarm.economy.pricing.ballots import counted
@@ -15,7 +16,7 @@ from swarm.economy.pricing.policy import Epoch, Pricing
 from swarm.errors import InvalidRequest, LedgerRefusal
 
 REVEAL_S = 600
-MODES = ("market", "rewards")
+MODES = ("market", "rewards", "contribution")
 MAX_PAYMENTS = 512  # in one emission: what all kinds of ledger take
 
 
@@ -34,8 +35,8 @@ class Plan:
             raise InvalidRequest(f"nobody can reveal anything in {self.reveal_s} s")
 
     @property
-    def is_by_ballots(self) -> bool:
-        """Whether it depends on what is revealed, and has to wait for that."""
+    def is_revealed(self) -> bool:
+        """Whether it depends on what is revealed after an epoch, and has to wait for that."""
         return self.pricing.mode != "market"
 
 
@@ -80,7 +81,7 @@ class Closer:
     def due_s(self, span: Span) -> int:
         """From when on an epoch that has ended may be paid, Unix time by the ledger's clock: nothing that comes in from
         then on was revealed in time."""
-        return ceil(span.ended_ms / 1000) + self._plan.reveal_s if self._plan.is_by_ballots else 0
+        return ceil(span.ended_ms / 1000) + self._plan.reveal_s if self._plan.is_revealed else 0
 
     def _is_paid(self, span: Span) -> bool:
         return span.is_emitted or span.epoch <= self._settled
@@ -111,6 +112,9 @@ def payments_of(ledger: Ledger, span: Span, plan: Plan) -> dict[bytes, int]:
 def _epoch(ledger: Ledger, span: Span, plan: Plan) -> Epoch:
     if plan.pricing.mode == "market":
         return Epoch(span.epoch, plan.emission, settled(ledger, span))
+    if plan.pricing.mode == "contribution":
+        *ended, _ = Epochs(ledger).read()
+        return Epoch(span.epoch, plan.emission, claimed(ledger, ended, span, plan.reveal_s))
     ballots = counted(span.epoch, revealed(ledger, span, plan.reveal_s))
     voters = {address for address, stake in stakes(ledger, span, ballots).items() if stake}
     weights = {address: ballot for address, ballot in ballots.items() if address in voters}

@@ -42,9 +42,9 @@ def client_identity() -> Identity:
     return Identity.load_or_create(swarm_home() / "client.key")
 
 
-def ballots_folder() -> Path:
-    """Where validators keep what they have committed to and not revealed yet, see swarm.auditor.validator."""
-    return swarm_home() / "ballots"
+def commitments_folder() -> Path:
+    """Where is kept what was committed to in a ledger, and is not revealed yet, see swarm.economy.committing."""
+    return swarm_home() / "commitments"
 
 
 def evidence_folder() -> Path:

@@ -18,6 +18,7 @@ import torch
 import uvloop
 from tqdm import tqdm
 
+from swarm.economy.ledger import DAY_S
 from swarm.economy.pricing.modes import DEFAULT_DECODE, PREFILL_SHARE, make_pricing
 from swarm.economy.quotes import MODES
 from swarm.errors import InvalidRequest, SwarmError
@@ -69,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--price", type=int, metavar="N", help=f"nano-credits a token through a block (default: {DEFAULT_DECODE})")
     add("--prefill-price", type=int, metavar="N", help=f"for one of a prompt (default: a {PREFILL_SHARE}th of that)")
     add("--settle-every", type=float, default=300.0, metavar="S", help="get vouchers paid this often (default: 300)")
+    add("--epoch", type=float, default=DAY_S, metavar="S", help="of the ledger, for contribution's points (a day)")
     add("--attestation", metavar="PLUG-IN", help="MODULE:FUNCTION that gives evidence of what runs here")
     add("--kv-memory", default="1G", metavar="SIZE", help="for keys and values, as 512M or 2G (default: 1G)")
     add("--journal-memory", default="256M", metavar="SIZE", help="of what was sent, to fill new successors (256M)")
@@ -137,7 +139,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
             raise InvalidRequest(f"{name} {value} is not a port; choose one from 1 to 65535, or 0 for any")
     positive = {"--max-context": args.max_context, "--max-sessions": args.max_sessions, "--threads": args.threads,
                 "--idle-timeout": args.idle_timeout, "--record-life": args.record_life,
-                "--settle-every": args.settle_every}
+                "--settle-every": args.settle_every, "--epoch": args.epoch}
     announce, announce_port = parse_announce(args.announce) if args.announce else (None, None)
     for name, value in positive.items():
         if value is not None and not value > 0:
@@ -179,7 +181,7 @@ def make_trade(args: argparse.Namespace) -> TradeOptions | None:
             raise InvalidRequest("a price is to be paid on a ledger; say which, with --ledger")
         return None
     pricing = make_pricing(args.pricing, *prices)
-    return TradeOptions(args.ledger, pricing, settle_every_s=args.settle_every)
+    return TradeOptions(args.ledger, pricing, settle_every_s=args.settle_every, epoch_s=args.epoch)
 
 
 class Output:

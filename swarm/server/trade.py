@@ -1,18 +1,26 @@
 """A server's business: what it asks for its work, as demand changes, and its till."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from swarm.economy.books import open_ledger
+from swarm.economy.claims import MAX_CLAIMS, pack_claims
+from swarm.economy.committing import Committer
+from swarm.economy.ledger import DAY_S
 from swarm.economy.payment_store import PaymentStore
 from swarm.economy.pricing.policy import PERIOD_S, Demand, Pricing
 from swarm.economy.quotes import CREDIT_TOKENS, Quote
 from swarm.errors import SwarmError
-from swarm.route.local import payments_file
+from swarm.route.local import commitments_folder, payments_file
 from swarm.server.till import SETTLE_EVERY_S, Till
 from swarm.wire.identity import Identity
+from swarm.wire.session_id import MAX_AGE_S
+
+ATTEND_EVERY_S = 5.0  # to the ledger's epochs
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,7 @@ class TradeOptions:
     pricing: Pricing
     credit_tokens: int = CREDIT_TOKENS
     settle_every_s: float = SETTLE_EVERY_S
+    epoch_s: float = DAY_S  # that the ledger's epochs last; only with contribution
 
 
 class Trade:
@@ -31,6 +40,7 @@ class Trade:
     def __init__(self, options: TradeOptions, till: Till, ledger_id: bytes, shut: Callable[[], None]):
         self.till, self._options, self._ledger_id, self._shut = till, options, ledger_id, shut
         self._pricing, self._demand = options.pricing, Demand(0.0)
+        self._committer: Committer | None = None
 
     @classmethod
     async def open(cls, options: TradeOptions, identity: Identity) -> "Trade":
@@ -42,7 +52,11 @@ class Trade:
             store.close()
             ledger.shut()
 
-        return cls(options, Till(ledger, store, options.settle_every_s), ledger.id, shut)
+        trade = cls(options, Till(ledger, store, options.settle_every_s), ledger.id, shut)
+        if options.pricing.mode == "contribution":
+            compose = partial(_claims, ledger.id, store, options.epoch_s)
+            trade._committer = Committer(ledger, commitments_folder(), options.epoch_s, compose)
+        return trade
 
     def quote(self) -> Quote:
         """What it asks now."""
@@ -58,6 +72,12 @@ class Trade:
             self._demand = demand()
             self._pricing = self._pricing.observe(self._demand)
 
+    async def claim(self) -> None:
+        """Claim points for work that clients acknowledged, until cancelled."""
+        while self._committer:
+            await asyncio.to_thread(self._committer.attend)
+            await asyncio.sleep(min(ATTEND_EVERY_S, self._options.epoch_s / 10))
+
     async def close(self) -> None:
         """Get paid for what is not settled yet, if the ledger answers; else it is settled next time."""
         try:
@@ -65,3 +85,10 @@ class Trade:
                 await self.till.settle()
         finally:
             await asyncio.to_thread(self._shut)
+
+
+def _claims(ledger_id: bytes, store: PaymentStore, epoch_s: float, epoch: int) -> bytes | None:
+    """The payload for an epoch that is running; what is too old to count in it is forgotten."""
+    oldest_ms = int((time.time() - epoch_s - MAX_AGE_S) * 1000)
+    taken = store.take_acknowledgements(ledger_id, max(oldest_ms, 0).to_bytes(6), MAX_CLAIMS)
+    return pack_claims(taken) if taken else None
