@@ -78,7 +78,8 @@ def test_the_same_work_claimed_twice_counts_once_in_one_epoch_and_over_several(w
 
 def test_another_server_cannot_claim_it(world):
     one = work(world).sign(KEYS["alice"])
-    assert close(world, bob=[one], carol=[one]) == {(BOB, ALICE): 100}
+    assert close(world, carol=[one]) == {}
+    assert close(world, bob=[one], carol=[one]) == {(BOB, ALICE): 100}  # nor keep its owner from claiming it
 
 
 def test_without_the_clients_signature_it_counts_for_nothing(world):

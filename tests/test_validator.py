@@ -197,6 +197,15 @@ def test_a_ledger_that_does_not_answer_does_not_stop_an_auditor(world, make, mon
     validator.attend()
 
 
+def test_a_full_disk_does_not_stop_it_either(world, make, tmp_path):
+    (tmp_path / "ballots").write_text("no folder can be made here")
+    validator = make()
+    validator.note(round_of(audit(BOB, (0, 10), 5)))
+    world.advance(HOUR)
+    validator.attend()
+    assert commits(world.bob) == []
+
+
 def test_a_ballot_that_comes_too_late_is_not_tried_for_ever(world, make, tmp_path):
     validator = make()
     validator.note(round_of(audit(BOB, (0, 10), 5)))

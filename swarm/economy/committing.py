@@ -5,6 +5,7 @@ was.
 """
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +45,7 @@ class Committer:
                 self._reveal(ended[-1].epoch)
             if running.epoch > self._committed and self._is_late(running):
                 self._commit(running.epoch)
-        except SwarmError as error:
+        except (SwarmError, OSError, sqlite3.Error) as error:  # a full disk stops no server
             logger.warning("the ledger's epoch has to wait: %s", error)
             self._again_s = time.monotonic() + RETRY_S
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -72,10 +72,15 @@ class Trade:
             self._demand = demand()
             self._pricing = self._pricing.observe(self._demand)
 
-    async def claim(self) -> None:
-        """Claim points for work that clients acknowledged, until cancelled."""
-        while self._committer:
-            await asyncio.to_thread(self._committer.attend)
+    def work(self, demand: Callable[[], Demand]) -> list[Coroutine[object, object, None]]:
+        """All that goes on until it is cancelled."""
+        claiming = [self._claim(self._committer)] if self._committer else []
+        return [self.till.run(), self.reprice(demand), *claiming]
+
+    async def _claim(self, committer: Committer) -> None:
+        """Claim points for work that clients acknowledged."""
+        while True:
+            await asyncio.to_thread(committer.attend)
             await asyncio.sleep(min(ATTEND_EVERY_S, self._options.epoch_s / 10))
 
     async def close(self) -> None:
