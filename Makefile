@@ -48,6 +48,8 @@ bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/wan.py
 	$(RUN) benchmarks/receipts.py
 	$(RUN) benchmarks/economy.py
+	$(RUN) benchmarks/gas.py --json
+	$(RUN) benchmarks/payment.py --only overhead
 
 trust: $(VENV)/.ready-dev  ## what audits find and do not find (two hours), and 100,000 mutated messages
 	$(RUN) benchmarks/verification.py

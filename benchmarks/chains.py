@@ -1,7 +1,9 @@
 """An EVM chain in this process, on which everybody is rich, and every transaction is a block."""
 
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from itertools import zip_longest
 
@@ -22,11 +24,11 @@ class _Node(EthereumTesterProvider):
 
     def __init__(self, tester: EthereumTester):
         super().__init__(tester)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._logs: list[list[Mapping]] = []  # of every block
 
     def make_request(self, method: RPCEndpoint, params: object) -> RPCResponse:
-        with self._lock:
+        with self.lock:
             try:
                 if method == "eth_getLogs":
                     return {"jsonrpc": "2.0", "id": 0, "result": self._find(**params[0])}
@@ -53,6 +55,7 @@ def new_chain(identities: Iterable[Identity]) -> Web3:
     """A chain of its own, on which they have a fortune each."""
     account = {"balance": FORTUNE, "nonce": 0, "code": b"", "storage": {}}
     state = PyEVMBackend.generate_genesis_state() | {identity.address: account for identity in identities}
+    state[os.urandom(20)] = account  # so that no two chains begin with the same block
     backend = PyEVMBackend(genesis_state=state)
     return Web3(_Node(EthereumTester(backend)))
 
@@ -63,6 +66,13 @@ def shared_chain(*identities: Identity) -> Web3:
     return new_chain(identities)
 
 
+def alone(web3: Web3) -> AbstractContextManager:
+    """While the chain itself is meddled with, nobody asks it anything."""
+    return web3.provider.lock
+
+
 def advance(web3: Web3, seconds: int) -> None:
+    """The chain's clock."""
     tester = web3.provider.ethereum_tester
-    tester.time_travel(tester.get_block_by_number("pending")["timestamp"] + seconds)
+    with alone(web3):
+        tester.time_travel(tester.get_block_by_number("pending")["timestamp"] + seconds)

@@ -14,6 +14,7 @@ _VERBS = {
     "evidence": ("swarm.cli.evidence", "examine evidence against peers by computing it again"),
     "auditor": ("swarm.auditor.__main__", "sample a swarm's work, and check it (also: python -m swarm.auditor)"),
     "ledger": ("swarm.cli.ledger", "accounts, channels and stake, and the book that shows them"),
+    "earnings": ("swarm.cli.earnings", "what this machine's servers have earned"),
     "secret": ("swarm.cli.secret", "print a new secret for a private swarm"),
     "calibrate": ("swarm.cli.calibrate", "measure where honest ends and cheating begins, for audits"),
     "demo": ("swarm.cli.demo", "three servers on this machine, two prompts, and what it took"),

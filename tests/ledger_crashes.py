@@ -45,16 +45,16 @@ class FragileWorld(World):
         with patch("sqlite3.connect", fragile):
             ledger = SqliteLedger(self.file, KEYS["issuer"], self._rules, clock=self._clock)
         self.issuer, self.alice, self.bob, self.carol = (ledger.seen_by(key) for key in KEYS.values())
-        (self._connection,) = connections
+        (self.connection,) = connections
 
     def shut(self) -> None:
-        self._connection.left = None
-        self._connection.close()
+        self.connection.left = None
+        self.connection.close()
 
     def mortal(self, statement: int, action: Callable[[], object]) -> object:
         """What `action` returns. Raises Died, once the process is started anew, if it has so many statements: it dies
         before this one, from 0."""
-        self._connection.left = statement
+        self.connection.left = statement
         try:
             return action()
         except Died:
@@ -62,4 +62,4 @@ class FragileWorld(World):
             self.restart()
             raise
         finally:
-            self._connection.left = None
+            self.connection.left = None

@@ -37,6 +37,7 @@ class ModelChannel:
 @dataclass
 class Model:
     rules: Rules
+    is_backed: bool = False  # anybody mints
     owned: Counter = field(default_factory=Counter)  # by name and bucket
     minted: int = 0
     burned: int = 0
@@ -78,7 +79,7 @@ class Model:
         self.owned[name, "available"] += amount
 
     def _mint(self, by: str, now_s: int, to: str, amount: int) -> None:
-        self._need(by == "issuer" and amount > 0)
+        self._need((by == "issuer" or self.is_backed) and amount > 0)
         self._create(to, amount)
 
     def _burn(self, by: str, now_s: int, amount: int) -> None:

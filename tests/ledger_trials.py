@@ -111,7 +111,7 @@ class Pair:
 
     def __init__(self, world: World):
         self.world = world
-        self.model = Model(world.issuer.rules)
+        self.model = Model(world.issuer.rules, world.is_backed)
         self.ids: list[bytes] = []  # of the channels
 
     def now(self) -> int:

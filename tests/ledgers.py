@@ -16,7 +16,7 @@ from swarm.economy.ledger import Channel, Ledger, Rules
 from swarm.economy.remote_ledger import RemoteLedger
 from swarm.economy.sqlite_ledger import SqliteLedger
 from swarm.economy.vouchers import SignedVoucher, Voucher
-from swarm.ledger.service import LedgerService, serve
+from swarm.ledger.service import LedgerService, Limits, serve
 from swarm.trust.receipts import NOTHING, Receipt, SignedReceipt, Terms
 from swarm.wire.identity import Identity
 from swarm.wire.ledger_transport import LedgerAddress, fingerprint
@@ -80,7 +80,7 @@ def remote(folder: Path, rules: Rules) -> Iterator[World]:
     """Through the service, every holder by a connection of its own."""
     clock, certificate = MovableClock(), make_certificate()
     ledger = SqliteLedger(folder / "ledger.db", KEYS["issuer"], rules, clock=clock)
-    server, port = serve(LedgerService(ledger), "127.0.0.1", 0, certificate)
+    server, port = serve(LedgerService(ledger, Limits(orders=10**6, reads=10**6)), "127.0.0.1", 0, certificate)
     address = LedgerAddress("127.0.0.1", port, fingerprint(certificate.certificate_der))
     views = [RemoteLedger(address, key) for key in KEYS.values()]
     yield World(*views, clock.advance)

@@ -1,11 +1,17 @@
-"""Who is let in when a server is full: pure decisions, then a real server."""
+"""Who is let in when a server is full. With real servers in test_batch.py."""
 
+import asyncio
+import os
+import time
 from dataclasses import dataclass
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.errors import PeerBusy
+from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.server.admission import (
     AGEING_S,
     FORGOTTEN_S,
@@ -20,6 +26,10 @@ from swarm.server.admission import (
     network_of,
     who_gives_way,
 )
+from swarm.server.gate import BATCH_PATIENCE_S, Gate
+from swarm.server.sessions import Session
+from swarm.wire import codec
+from swarm.wire import messages_pb2 as pb
 
 
 def ask(holder: str, bid: int = 0, pages: int = 1, batch: bool = False) -> Ask:
@@ -114,12 +124,16 @@ def test_batch_sessions_go_last_whatever_they_bid():
 def test_a_flood_of_openings_neither_fills_memory_nor_pushes_an_honest_waiter_out():
     line = WaitingList()
     honest = line.claim(ask("honest", 3), 0.0)
-    for number in range(3 * PLACES):
+    for number in range(100):
         line.claim(ask("one address", number), 0.1)
     assert len(line) == 1 + PLACES_EACH
-    for number in range(3 * PLACES):
+    for number in range(PLACES - len(line) - 1):
         line.claim(ask(f"address {number}"), 0.2)
+    assert line.claim(ask("last"), 0.25).sessions == PLACES
+    for number in range(PLACES, PLACES + 20):
+        assert line.claim(ask(f"address {number}"), 0.3).sessions == PLACES + 1  # behind all, and without a place
     assert len(line) == PLACES
+    assert line.claim(ask("last"), 0.35).sessions == PLACES
     assert line.claim(ask("honest", 3), 0.3).sessions == honest.sessions + PLACES_EACH  # those that do bid more
     assert line.claim(ask("late", 1), 0.4).sessions < PLACES  # a bid gets a place among them
 
@@ -175,3 +189,100 @@ def test_batch_sessions_leave_some_room():
 )
 def test_callers_of_one_network_are_one(caller, network):
     assert network_of(caller) == network
+
+
+# --- the gate of a server --------------------------------------------------------------------------------------------
+
+
+class Gated:
+    """A gate, the pages behind it and the sessions that it let in."""
+
+    def __init__(self, config, pages: int, sessions: int, accounts: bool = False):
+        page_bytes = 2 * PAGE_TOKENS * config.num_kv_heads * config.head_dim * 4
+        self.pool = PagePool(config, 1, torch.float32, pages * page_bytes, torch.device("cpu"))
+        self.sessions: dict = {}
+        self.gate = Gate(self.pool, sessions, self.sessions, accounts)
+
+    def opens(self, pages: int = 1, caller: str = "ipv4:192.0.2.1:1", **payment: object) -> Session:
+        request = pb.Open(session_id=os.urandom(16), stop=2, wire_dtype=pb.FLOAT32, max_tokens=pages * PAGE_TOKENS)
+        for name, value in payment.items():
+            setattr(request.payment, name, value)
+        place = self.gate.enter(request, caller)
+        session = Session(request, self.pool.allocate(request.max_tokens), hidden_size=8)
+        session.place, session.priority = place, place.ask.bid
+        self.sessions[session.key] = session
+        return session
+
+    def closes(self, session: Session) -> None:
+        del self.sessions[session.key]
+        self.pool.free(session.pages)
+        self.gate.left(session)
+
+
+@pytest.fixture
+def gated(demo_checkpoint):
+    return lambda *room, **options: Gated(demo_checkpoint.config, *room, **options)
+
+
+def use(session: Session) -> None:
+    hidden = codec.encode(torch.ones(1, 8), torch.float32)
+    session.accept(pb.Step(position=0, count=1, hidden=hidden, want=pb.LAST))
+
+
+def test_where_accounts_are_kept_a_bid_without_a_channel_counts_for_nothing(gated):
+    early, bids = {"caller": "ipv4:192.0.2.2:1"}, {"caller": "ipv4:192.0.2.9:1", "bid": 1000}
+    for accounts, first, second in ((False, bids, early), (True, early, bids)):
+        server = gated(4, 1, accounts=accounts)
+        held = server.opens()
+        use(held)
+        for request in (early, bids):
+            with pytest.raises(PeerBusy):
+                server.opens(**request)
+        server.closes(held)
+        with pytest.raises(PeerBusy, match="go first"):
+            server.opens(**second)
+        assert server.opens(**first).priority == (0 if accounts else 1000)
+
+
+def test_an_on_demand_session_ends_as_many_batch_sessions_as_it_needs_and_no_more(gated):
+    async def scenario() -> tuple[list[bool], list[bool]]:
+        server = gated(16, 16)
+        batch = [server.opens(4, batch=True, bid=bid) for bid in (3, 0, 2)]  # two pages stay free of others
+        with pytest.raises(PeerBusy, match="no idle room"):
+            server.opens(4, batch=True, caller="ipv4:192.0.2.3:1")
+        server.opens(4)
+        with pytest.raises(PeerBusy):
+            server.opens(3)
+        with pytest.raises(PeerBusy):
+            server.opens(3)  # again, while the other is on its way out
+        ended = [session.ended for session in batch]
+        for session in batch:
+            if session.ended:
+                server.closes(session)
+        server.opens(3)
+        return ended, [session.ended for session in batch]
+
+    assert asyncio.run(scenario()) == ([False, True, False], [False, True, False])
+
+
+def test_a_batch_session_that_gets_no_turn_is_sent_elsewhere(gated):
+    async def scenario() -> tuple[list[bool], str]:
+        server = gated(4, 4)
+        on_demand, starved, idle = server.opens(), server.opens(batch=True), server.opens(batch=True)
+        for session in (on_demand, starved):
+            use(session)
+        server.gate.sweep()
+        assert not starved.ended
+        for session in (on_demand, starved, idle):
+            session.served = session.last_active = time.monotonic() - BATCH_PATIENCE_S - 1
+        server.gate.sweep()
+        return [session.ended for session in (on_demand, starved, idle)], starved.outbox.get_nowait().failure.code
+
+    assert asyncio.run(scenario()) == ([False, True, False], "PeerBusy")
+
+
+def test_a_session_that_never_fits_is_refused_and_not_waited_for(gated):
+    server = gated(4, 4)
+    with pytest.raises(PeerBusy, match="5 pages needed, 4 of 4 free"):
+        server.opens(5)
+    server.opens(4)

@@ -12,7 +12,7 @@ import pytest
 
 import swarm
 from helpers import in_background, statuses, wait_until
-from swarm.cli.batch import parse_deadline
+from swarm.cli.batch import main, parse_deadline
 from swarm.client.background import wait
 from swarm.client.batch import Batch, Plan, must_hurry
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
@@ -88,31 +88,30 @@ def test_a_batch_session_takes_nobodys_place(client):
     assert batch.result(timeout=60).pauses == 0
 
 
-def command(prompts: Path, answers: Path, peers: list[str], *more: str) -> list[str]:
-    return [sys.executable, "-m", "swarm", "batch", str(prompts), "-o", str(answers), "--max-new-tokens", str(TOKENS),
-            "--concurrency", "2", "--ignore-eos", "--audit", "off", *more, "--peers", *peers]  # fmt: skip
+def batch_arguments(prompts: Path, answers: Path, peers: list[str]) -> list[str]:
+    return [str(prompts), "-o", str(answers), "--max-new-tokens", str(TOKENS), "--concurrency", "2", "--ignore-eos",
+            "--audit", "off", "--json", "--peers", *peers]  # fmt: skip
 
 
 def lines(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines() if path.exists() else []
 
 
-def test_a_killed_batch_goes_on_and_ends_with_every_answer_once(local, client, tmp_path):
+def test_a_killed_batch_goes_on_and_ends_with_every_answer_once(local, client, tmp_path, capsys):
     prompts, answers = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
     entries = [PROMPTS[0], *({"prompt": prompt, "id": prompt} for prompt in PROMPTS[1:5])]
     entries.append({"prompt": PROMPTS[5], "id": "short", "max_new_tokens": 2})
     prompts.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    with subprocess.Popen(command(prompts, answers, local.peers), stderr=subprocess.DEVNULL) as run:
+    arguments = batch_arguments(prompts, answers, local.peers)
+    with subprocess.Popen([sys.executable, "-m", "swarm", "batch", *arguments], stderr=subprocess.DEVNULL) as run:
         assert wait_until(lambda: len(lines(answers)) >= 2, 60)
         run.send_signal(signal.SIGKILL)
     before = len(lines(answers))
     assert 2 <= before < len(PROMPTS)
     with open(answers, "a") as file:
         file.write('{"id": "short", "prompt_sha')  # as a machine that loses power leaves it
-    go_on = command(prompts, answers, local.peers, "--json")
-    again = subprocess.run(go_on, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
-    summary = json.loads(again.stdout)
+    assert main(arguments) == 0
+    summary = json.loads(capsys.readouterr().out)
     assert (summary["answered_before"], summary["answered"]) == (before, len(PROMPTS) - before)
     assert (summary["failed"], summary["late"]) == ({}, [])
     texts = [(entry["id"], entry["text"]) for entry in map(json.loads, lines(answers))]

@@ -7,6 +7,7 @@ import pytest
 
 from ledgers import BACKENDS, KEYS, RULES, World, equivocation
 from swarm.economy.amounts import CREDIT, MAX_AMOUNT
+from swarm.economy.audit import audit
 from swarm.economy.ids import channel_id
 from swarm.economy.ledger import Account, Supply
 from swarm.errors import InvalidRequest, LedgerRefusal
@@ -440,3 +441,14 @@ def test_the_postings_of_all_entries_are_the_balances(world):
         for bucket in ("available", "escrowed", "staked", "unbonding"):
             assert sums.get((holder.address, bucket), 0) == getattr(account, bucket)
     assert world.carol.supply() == Supply(-sums[bytes(20), "minted"], sums[bytes(20), "burned"])
+
+
+def test_an_audit_of_any_ledger_finds_that_its_balances_are_what_its_entries_add_up_to(world):
+    channel = world.alice.open_channel(world.bob.address, 10_000)
+    world.bob.settle([world.voucher(channel, 4_000)])
+    world.bob.bond(1_000)
+    world.carol.slash_equivocation(*equivocation("bob"))
+    report = audit(world.carol)
+    assert report.problems == ()
+    assert report.supply == world.carol.supply()
+    assert {address: world.carol.account(address) for address in report.accounts} == report.accounts

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from ledger_crashes import FragileWorld
-from ledger_trials import KINDS, Pair, Trial
+from ledger_trials import KINDS, Pair, Trial, digest
 from ledgers import BACKENDS, KEYS, RULES
 from swarm.economy.audit import audit
 from swarm.economy.ledger import Account
 from swarm.economy.sqlite_ledger import SqliteLedger
+from swarm.errors import PeerUnreachable
+from swarm.wire.identity import keccak256
 
 STEPS = 50
 
@@ -59,10 +61,13 @@ def run(world, seed: int, count: int, crashes: bool = False) -> Trial:
     return trial
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_random_operations_do_what_the_model_says(backend, tmp_path):
+@pytest.mark.parametrize(
+    ("backend", "count"),
+    [("sqlite", 200), ("remote", 200), ("evm", 40), pytest.param("evm", 300, marks=pytest.mark.slow)],
+)
+def test_random_operations_do_what_the_model_says(backend, count, tmp_path):
     with BACKENDS[backend](tmp_path, RULES) as world:
-        trial = run(world, seed=1, count=200)
+        trial = run(world, seed=1, count=count)
     assert trial.violations == []
     assert 0.2 < trial.counts["refused"] / trial.counts["operations"] < 0.8
 
@@ -74,6 +79,23 @@ def test_an_operation_is_done_as_a_whole_or_not_at_all_wherever_its_process_dies
     assert trial.violations == []
     assert trial.counts["crashes"] > 5 * trial.counts["operations"]
     assert audit(world.file).problems == ()
+
+
+def test_a_full_disk_refuses_and_changes_nothing(tmp_path):
+    world = FragileWorld(tmp_path / "ledger.db", RULES)
+    payload = bytes(50_000)
+    world.alice.commit(1, keccak256(payload))
+    world.issuer.end_commits(1)
+    (pages,) = world.connection.execute("PRAGMA page_count").fetchone()
+    world.connection.execute(f"PRAGMA max_page_count = {pages}")
+    before = digest(world)
+    with pytest.raises(PeerUnreachable, match="disk is full"):
+        world.alice.reveal(1, payload)
+    assert digest(world) == before
+    world.connection.execute(f"PRAGMA max_page_count = {pages + 100}")
+    world.alice.reveal(1, payload)
+    assert audit(world.file).holds
+    world.shut()
 
 
 _STREAM = """

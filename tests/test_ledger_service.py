@@ -173,6 +173,17 @@ def test_who_asks_too_often_is_told_to_wait(book):
                 alice.account()
 
 
+def test_long_orders_count_as_many(book):
+    with served(book, service=LedgerService(book, Limits(orders=20))) as address:
+        alice = RemoteLedger(address, ALICE)
+        book.end_commits(1)
+        for _ in range(2):
+            with pytest.raises(InvalidRequest, match="has not committed"):
+                alice.reveal(1, bytes(9_000))
+        with pytest.raises(PeerBusy, match="more calls"):
+            alice.reveal(1, bytes(9_000))
+
+
 @given(junk=st.binary(max_size=300), method=st.sampled_from(list(METHODS)))
 def test_junk_is_refused_in_words(junk_yard, junk, method):
     call = junk_yard.unary_unary(f"/{SERVICE}/{method}")

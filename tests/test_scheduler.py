@@ -117,7 +117,7 @@ def test_a_session_without_a_bid_is_passed_over_for_no_longer_than_its_docstring
     while (session := in_turn(sessions, 1)[0]) is not sessions[0]:
         now += batch_s
         session.served = now
-    assert now <= MAX_BID_S + batch_s * (len(bids) + 1)
+        assert now <= MAX_BID_S + batch_s * (len(bids) + 1)
 
 
 def test_batch_sessions_are_computed_only_while_no_other_waits():

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from threading import Thread
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from ledgers import KEYS, RULES, MovableClock, World, sqlite
 from swarm.economy.audit import audit
 from swarm.economy.backups import copy_ledger
+from swarm.economy.book import Book
 from swarm.economy.books import open_ledger
 from swarm.economy.ids import ledger_id
 from swarm.economy.ledger import Account, Rules, Supply
@@ -273,24 +275,30 @@ def test_an_audit_finds_what_was_changed(world, file, sql):
     assert not audit(file).holds
 
 
-def test_an_audit_finds_a_keeper_who_writes_more_than_was_ordered(world, file):
+def test_an_audit_finds_a_keeper_who_writes_other_than_was_ordered(world, file):
     """The keeper can sign whatever it likes, but not in the name of others, and not against the rules."""
     keeper = Identity.load_or_create(keeper_file(file))
     last = list(world.alice.records())[-1]
-    for changed in (
-        Record(last.number, last.time_ms, last.order, (), last.previous),
-        Record(last.number, last.time_ms - 1, last.order, last.postings, last.previous),
-        Record(last.number, last.time_ms, last.order, last.postings, bytes(32)),
-        Record(last.number, last.time_ms, new_order(world.alice.id, "mint", BOB.address, 1).sign(BOB), last.postings,
-               last.previous),
-    ):  # fmt: skip
-        signed = Record(*(getattr(changed, name) for name in ("number", "time_ms", "order", "postings", "previous")),
-                        keeper.sign_hash(changed.hash))  # fmt: skip
+    minting = new_order(world.alice.id, "mint", BOB.address, 1).sign(BOB)
+    for changed, signer, problem in (
+        (replace(last, postings=()), keeper, "has another postings than its order makes"),
+        (replace(last, time_ms=last.time_ms - 1), keeper, "has another time_ms"),
+        (replace(last, previous=bytes(32)), keeper, "has another previous"),
+        (replace(last, order=minting), keeper, "is against the rules: only the issuer"),
+        (last, BOB, "is not signed by the keeper"),
+    ):
+        signed = replace(changed, signature=signer.sign_hash(changed.hash))
         row = (signed.time_ms, signed.hash, signed.encode(), signed.number)
         with closing(sqlite3.connect(file)) as database, database:
             database.execute("DROP TRIGGER IF EXISTS entry_UPDATE")
             database.execute("UPDATE entry SET time_ms = ?, hash = ?, data = ? WHERE number = ?", row)
-        assert not audit(file).holds
+        assert problem in audit(file).problems[0]
+
+
+def test_an_empty_book_does_not_hold(file):
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        Book(database).create()
+    assert audit(file).problems == ("the book is empty",)
 
 
 def test_a_backup_is_a_whole_ledger(world, file, tmp_path):

@@ -2,20 +2,22 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.economy.amounts import CREDIT
 from swarm.economy.ledger import Channel, Rules
 from swarm.economy.payment_store import PaymentStore
-from swarm.economy.payments import authorise
+from swarm.economy.payments import authorise, payer_of
 from swarm.economy.quotes import Price, Quote
 from swarm.economy.receivable import Receivable, Tab
 from swarm.economy.sqlite_ledger import SqliteLedger
-from swarm.economy.vouchers import Voucher
+from swarm.economy.vouchers import SignedVoucher, Voucher
 from swarm.errors import InvalidRequest, LedgerRefusal, PaymentRequired, PeerBusy
 from swarm.server.till import Till
 from swarm.trust.receipts import NOTHING, Tokens
@@ -213,6 +215,28 @@ def test_a_flood_of_unknown_channels_costs_the_ledger_little(shop, channel):
         return refused
 
     assert asyncio.run(flood()) == 64
+
+
+@given(st.data())
+def test_no_changed_bit_of_a_voucher_or_an_opening_is_taken_for_the_payers(data):
+    channel = Channel(os.urandom(32), CLIENT.address, SERVER.address, deposit=50_000)
+    voucher = Voucher(bytes(32), channel.id, 1000, NOTHING).sign(CLIENT).encode()
+    receivable = Receivable(channel)
+    with suppress(InvalidRequest):
+        changed = SignedVoucher.decode(mutated(voucher, data))
+        receivable.accept(changed)
+    assert receivable.paid == 0
+    opened = opening(channel, bid=3)
+    request = pb.Open()
+    with suppress(InvalidRequest, DecodeError):
+        request.ParseFromString(mutated(opened.SerializeToString(), data))
+        if request.payment != opened.payment:
+            assert payer_of(request, SERVER.address) != CLIENT.address
+
+
+def mutated(message: bytes, data: st.DataObject) -> bytes:
+    place = data.draw(st.integers(0, len(message) - 1))
+    return message[:place] + bytes([message[place] ^ data.draw(st.integers(1, 255))]) + message[place + 1 :]
 
 
 # --- credit ----------------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ def _batch(args: argparse.Namespace) -> int:
     if args.chat:
         jobs = [_as_chat(job) for job in jobs]
     plan = _plan(args)
+    ended, code = "", 1
     with AnswerFile(args.output) as answers:
         missing = answers.missing(jobs)
         before = len(jobs) - len(missing)
@@ -69,12 +70,11 @@ def _batch(args: argparse.Namespace) -> int:
                     with make_client(args) as client:
                         client.run_batch(batch)
             except KeyboardInterrupt:
-                _report(args, jobs, missing, batch.progress, "interrupted")
-                return 130
+                ended, code = "interrupted", 130
             except SwarmError as error:
-                _report(args, jobs, missing, batch.progress, str(error))
-                return 1
-    return _report(args, jobs, missing, batch.progress)
+                ended = str(error)
+    _report(args, jobs, missing, batch.progress, ended)
+    return code if ended or batch.progress.left or batch.progress.failed else 0
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -96,9 +96,9 @@ def _show(bar: tqdm, progress: Progress, before: int) -> None:
 
 
 def _report(
-    args: argparse.Namespace, jobs: Sequence[Job], missing: Sequence[Job], progress: Progress, ended: str = ""
-) -> int:
-    """Say what was done and what was not, and return the exit status. ended: what ended the run too early."""
+    args: argparse.Namespace, jobs: Sequence[Job], missing: Sequence[Job], progress: Progress, ended: str
+) -> None:
+    """Say what was done and what was not. ended: what ended the run too early."""
     before, seconds = len(jobs) - len(missing), time.time() - progress.started
     if args.json:
         print(json.dumps({
@@ -112,7 +112,6 @@ def _report(
               f"{format_amount(progress.cost)} credits", file=sys.stderr)  # fmt: skip
         for line in _troubles(progress, ended):
             print(line, file=sys.stderr)
-    return 1 if progress.left or progress.failed else 0
 
 
 def _troubles(progress: Progress, ended: str) -> Iterator[str]:

@@ -3,17 +3,18 @@
 import argparse
 import json
 
-from swarm.cli.ledger_accounts import ADDRESS, COLUMNS, Argument, add_verb, as_json, cells, moment, opened
+from swarm.cli.ledger_accounts import ADDRESS, COLUMNS, Argument, add_verb, address_in, as_json, cells, moment, opened
+from swarm.cli.ledger_bill import add_bill_verb
 from swarm.cli.ledger_book import add_book_verbs
 from swarm.cli.ledger_epochs import add_epoch_verbs
 from swarm.cli.terminal import print_table, run
 from swarm.economy.amounts import format_amount, parse_amount
-from swarm.economy.ids import format_address, parse_address
+from swarm.economy.ids import format_address
 from swarm.economy.ledger import Channel, Ledger
 from swarm.economy.ordered import OrderedLedger
 from swarm.errors import InvalidRequest, LedgerRefusal
 
-_TO: Argument = ("to", {"metavar": "ADDRESS"})
+_TO: Argument = ("to", {"metavar": "ADDRESS", "help": "me is one's own"})
 _AMOUNT: Argument = ("amount", {"metavar": "AMOUNT"})
 
 
@@ -44,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
         "take the rest after the delay")
     closing.add_argument("channel", metavar="CHANNEL", help="first digits of its id")
     add_book_verbs(verbs)
+    add_bill_verb(verbs)
     add_epoch_verbs(verbs)
     return parser
 
@@ -54,18 +56,19 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _balance(args: argparse.Namespace) -> None:
     ledger = opened(args)
-    _print_account(args, ledger, parse_address(args.address) if args.address else ledger.address)
+    _print_account(args, ledger, address_in(args.address, ledger))
 
 
 def _mint(args: argparse.Namespace) -> None:
-    ledger, to = opened(args), parse_address(args.to)
+    ledger = opened(args)
+    to = address_in(args.to, ledger)
     ledger.mint(to, parse_amount(args.amount))
     _print_account(args, ledger, to)
 
 
 def _transfer(args: argparse.Namespace) -> None:
     ledger = opened(args)
-    ledger.transfer(parse_address(args.to), parse_amount(args.amount))
+    ledger.transfer(address_in(args.to, ledger), parse_amount(args.amount))
     _print_account(args, ledger, ledger.address)
 
 
@@ -100,7 +103,7 @@ def _withdraw(args: argparse.Namespace) -> None:
 
 def _show_stake(args: argparse.Namespace) -> None:
     ledger = opened(args)
-    _print_stake(args, ledger, parse_address(args.address) if args.address else ledger.address)
+    _print_stake(args, ledger, address_in(args.address, ledger))
 
 
 def _print_stake(args: argparse.Namespace, ledger: Ledger, address: bytes) -> None:
@@ -122,7 +125,7 @@ def _print_stake(args: argparse.Namespace, ledger: Ledger, address: bytes) -> No
 
 def _channels(args: argparse.Namespace) -> None:
     ledger = opened(args)
-    address = parse_address(args.address) if args.address else ledger.address
+    address = address_in(args.address, ledger)
     found = [channel for channel in _channels_of(ledger, address) if args.all or not channel.is_closed]
     if args.json:
         print(*(json.dumps(_channel_as_json(channel)) for channel in found), sep="\n", end="\n" if found else "")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from swarm.economy.amounts import format_amount
 from swarm.economy.books import open_ledger
+from swarm.economy.ids import parse_address
 from swarm.economy.ledger import Account, Ledger
 from swarm.route.local import client_identity, ledger_folder
 from swarm.wire.identity import Identity
@@ -53,6 +54,11 @@ def opened(args: argparse.Namespace) -> Ledger:
     """The ledger, in the name of who asks."""
     identity = Identity.load_or_create(args.identity) if args.identity else client_identity()
     return open_ledger(where(args), identity)
+
+
+def address_in(text: str | None, ledger: Ledger) -> bytes:
+    """Of an account that is named on the command line; one's own by default, and as "me". Raises InvalidRequest."""
+    return ledger.address if text in (None, "me") else parse_address(text)
 
 
 def as_json(account: Account) -> Mapping[str, int]:

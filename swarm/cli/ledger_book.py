@@ -7,16 +7,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from swarm.cli.ledger_accounts import ADDRESS, COLUMNS, add_verb, as_json, cells, moment, opened, where
+from swarm.cli.ledger_accounts import ADDRESS, COLUMNS, add_verb, address_in, as_json, cells, moment, opened, where
+from swarm.cli.ledger_bill import last_sessions, own_payments, print_payments
 from swarm.cli.terminal import print_table
 from swarm.economy.amounts import format_amount
 from swarm.economy.audit import AuditReport, audit
 from swarm.economy.backups import copy_ledger
 from swarm.economy.books import is_path, ledger_file
-from swarm.economy.ids import format_address, parse_address
+from swarm.economy.ids import format_address
 from swarm.economy.ledger import Entry
 from swarm.economy.ordered import OrderedLedger
 from swarm.errors import InvalidRequest
+from swarm.route.local import payments_file
 
 _HISTORY_COLUMNS = ("number", "time", "kind", "by", "address", "bucket", "amount")
 
@@ -43,7 +45,7 @@ def _history(args: argparse.Namespace) -> None:
     if args.all and args.address:
         raise InvalidRequest("--all, or the entries of one address, but not both")
     ledger = opened(args)
-    address = None if args.all else parse_address(args.address) if args.address else ledger.address
+    address = None if args.all else address_in(args.address, ledger)
     entries = ledger.history(address, args.first)
     if args.json:
         for entry in entries:
@@ -96,18 +98,27 @@ def _audit(args: argparse.Namespace) -> int:
     else:
         rows = [(format_address(address), *cells(one)) for address, one in report.accounts.items()]
         print_table(("address", *COLUMNS), rows)
+        _print_own_payments(args)
     if not args.json:
-        print(*report.problems, _verdict(report), sep="\n", file=sys.stderr if args.csv else sys.stdout)
+        print(*report.problems, verdict(report), sep="\n", file=sys.stderr if args.csv else sys.stdout)
     return 0 if report.holds else 1
+
+
+def _print_own_payments(args: argparse.Namespace) -> None:
+    """What this user's clients paid whom, if they did on this ledger."""
+    if not payments_file().exists():
+        return
+    ledger = opened(args)
+    if payments := last_sessions(own_payments(ledger)):
+        print()
+        print_payments(payments)
+        print()
 
 
 def _report(args: argparse.Namespace) -> AuditReport:
     if is_path(where(args)):
         return audit(ledger_file(Path(where(args))))
-    ledger = opened(args)
-    if not isinstance(ledger, OrderedLedger):
-        raise InvalidRequest("a ledger on a chain is audited by the chain: every node checks every entry")
-    return audit(ledger)
+    return audit(opened(args))
 
 
 def _report_as_json(report: AuditReport) -> dict[str, object]:
@@ -121,9 +132,10 @@ def _report_as_json(report: AuditReport) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _verdict(report: AuditReport) -> str:
+def verdict(report: AuditReport) -> str:
+    """In one line."""
     minted, burned = format_amount(report.supply.minted), format_amount(report.supply.burned)
-    what = f"{report.entries} entries, {len(report.accounts)} accounts; {minted} credits minted, {burned} burned"
+    what = f"{report.entries} entries, the last {report.head.hex()}; {minted} credits minted, {burned} burned"
     return f"It holds: {what}." if report.holds else f"It does not hold, beyond: {what}."
 
 

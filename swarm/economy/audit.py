@@ -9,11 +9,12 @@ from pathlib import Path
 
 from swarm.economy.book import Book
 from swarm.economy.ids import format_address
-from swarm.economy.ledger import Account, Supply
+from swarm.economy.ledger import Account, Ledger, Supply
 from swarm.economy.ordered import OrderedLedger
 from swarm.economy.records import Record
 from swarm.economy.rules import Terms
 from swarm.economy.sqlite_ledger import SqliteLedger, connect
+from swarm.economy.tables import Tables
 from swarm.errors import InvalidRequest, SwarmError
 
 MAX_PROBLEMS = 20  # told
@@ -23,9 +24,9 @@ MAX_PROBLEMS = 20  # told
 class AuditReport:
     """What was found, and what the orders amount to."""
 
-    terms: Terms | None  # None if the book is empty or does not begin as one
+    terms: Terms | None  # None if the book is empty or does not begin as one, or a chain's
     entries: int  # that hold
-    head: bytes  # hash of the last of these
+    head: bytes  # hash of the last of these: compare it, or one before it, with what the keeper has signed to others
     accounts: dict[bytes, Account]
     supply: Supply
     problems: tuple[str, ...]
@@ -35,9 +36,10 @@ class AuditReport:
         return not self.problems
 
 
-def audit(ledger: OrderedLedger | Path) -> AuditReport:
+def audit(ledger: Ledger | Path) -> AuditReport:
     """Check hash chain, signatures of orders and heads, postings and their sums, balances and supply; of a file, or a
-    ledger on this machine, that its tables are what its entries amount to; of a service, that its answers are.
+    ledger on this machine, that its tables are what its entries amount to; of a service, that its answers are. Of a
+    contract, whose chain checks orders and rules: postings, their sums, and that its answers are what they add up to.
 
     Raises SwarmError if it cannot be read at all.
     """
@@ -46,7 +48,9 @@ def audit(ledger: OrderedLedger | Path) -> AuditReport:
     if isinstance(ledger, SqliteLedger):
         with ledger.reading() as book, book.snapshot():
             return _Audit().run(book.records(), book)
-    return _Audit().run(ledger.records(), ledger)
+    if isinstance(ledger, OrderedLedger):
+        return _Audit().run(ledger.records(), ledger)
+    return _audit_postings(ledger)
 
 
 def _audit_file(path: Path) -> AuditReport:
@@ -62,10 +66,41 @@ def _audit_file(path: Path) -> AuditReport:
         raise SwarmError(f"the ledger in {path} cannot be read: {error}") from error
 
 
+def _audit_postings(ledger: Ledger) -> AuditReport:
+    tables, problems, count, last, head = _new_book().tables, [], 0, -1, b""
+    for entry in ledger.history():
+        count, last, head = count + 1, entry.number, entry.hash
+        if sum(line.amount for line in entry.postings):
+            problems.append(f"entry {entry.number} has postings that do not add up to 0")
+        if min((tables.add(line) for line in entry.postings), default=0) < 0:
+            problems.append(f"entry {entry.number} takes more than there is")
+    problems += _unless_changed(ledger, last, _wrong_balances(ledger, tables))
+    return AuditReport(None, count, head, tables.accounts(), tables.supply(), tuple(problems[:MAX_PROBLEMS]))
+
+
+def _unless_changed(ledger: Ledger, last: int, wrong: list[str]) -> list[str]:
+    """`wrong`, but nothing if there are entries after `last`: others have ordered something meanwhile."""
+    return [] if any(ledger.history(first=last + 1)) else wrong
+
+
+def _new_book() -> Book:
+    """An empty one, in memory."""
+    book = Book(connect(None))
+    book.create()
+    return book
+
+
+def _wrong_balances(ledger: Ledger, tables: Tables) -> list[str]:
+    wrong = [
+        f"another balance of {format_address(address)} than the entries amount to"
+        for address, account in tables.accounts().items() if ledger.account(address) != account
+    ]  # fmt: skip
+    return wrong + ["another supply than the entries amount to"] * (ledger.supply() != tables.supply())
+
+
 class _Audit:
     def __init__(self) -> None:
-        self._again = Book(connect(None))
-        self._again.create()
+        self._again = _new_book()
         self._problems: list[str] = []
 
     def run(self, records: Iterable[Record], whose: Book | OrderedLedger) -> AuditReport:
@@ -76,6 +111,8 @@ class _Audit:
                     break
         except InvalidRequest as error:
             self._problems.append(f"entry {self._again.head()[0] + 1} cannot be read: {error}")
+        if self._again.terms is None and not self._problems:
+            self._problems.append("the book is empty")
         self._check_sums()
         if not self._problems:
             self._problems += self._differences(whose)
@@ -121,14 +158,10 @@ class _Audit:
 
     def _wrong_answers(self, ledger: OrderedLedger) -> list[str]:
         tables, (last, _, _) = self._again.tables, self._again.head()
-        wrong = [
-            f"the service says another balance of {format_address(address)} than the entries amount to"
-            for address, account in tables.accounts().items() if ledger.account(address) != account
-        ]  # fmt: skip
-        if ledger.supply() != tables.supply() or ledger.channels() != tables.channels(None, None):
-            wrong.append("the service says another supply, or other channels, than the entries amount to")
-        # Others may have ordered something meanwhile: then nothing can be said.
-        return [] if any(ledger.records(first=last + 1)) else wrong
+        wrong = _wrong_balances(ledger, tables)
+        if ledger.channels() != tables.channels(None, None):
+            wrong.append("other channels than the entries amount to")
+        return _unless_changed(ledger, last, wrong)
 
 
 def _words(row: tuple) -> str:

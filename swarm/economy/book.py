@@ -122,6 +122,5 @@ class Book:
 
     def _step(self, order: SignedOrder, now_s: int, is_first: bool) -> Step:
         if is_first:
-            self._terms = None  # what an attempt that was rolled back may have left
             return Step(self.tables, Terms.of(order), order.signer, now_s, touched={order.signer})
         return apply(self.tables, self.terms, order, now_s)

@@ -150,7 +150,12 @@ class SqliteLedger(OrderedLedger):
         return self._old_keeper()
 
     def _new_keeper(self) -> Identity:
-        return Identity.load_or_create(keeper_file(self._path)) if self._path else Identity()
+        if self._path is None:
+            return Identity()
+        keeper = Identity.load_or_create(keeper_file(self._path))
+        for made in (keeper_file(self._path), self._path.parent):  # on disk before the entry that names it
+            _sync(made)
+        return keeper
 
     def _old_keeper(self) -> Identity:
         file, address = keeper_file(self._path), self._book.terms.keeper
@@ -170,6 +175,14 @@ class SqliteLedger(OrderedLedger):
 def keeper_file(path: Path) -> Path:
     """Where the key is that signs the entries of the ledger at `path`."""
     return path.with_name(path.name + ".key")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def connect(path: Path | None) -> sqlite3.Connection:

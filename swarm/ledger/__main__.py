@@ -22,10 +22,11 @@ from swarm.economy.ledger import DAY_S, Rules
 from swarm.economy.sqlite_ledger import SqliteLedger
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.ledger.folder import load_certificate, restore
-from swarm.ledger.service import LedgerService, serve
+from swarm.ledger.service import LedgerService, Limits, serve
 from swarm.route.local import client_identity, ledger_folder
 from swarm.wire.identity import Identity
 from swarm.wire.ledger_transport import LedgerAddress, fingerprint
+from swarm.wire.transport import announced_host
 
 BACKUP_EVERY_S = 300.0
 _EPOCH_POLL_S = 1.0
@@ -52,6 +53,8 @@ def make_parser() -> argparse.ArgumentParser:
         "payers take back what is in a channel (default: a day)")
     add("--unbonding", type=int, metavar="S", help="of a new ledger: until stake comes back (default: 7 days)")
     add("--burn", metavar="PERCENT", help="of a new ledger: of every settlement (default: 0)")
+    add("--orders-per-minute", type=int, default=Limits.orders, metavar="N", help="from one IP address (default: "
+        "%(default)s)")
     add("--backup", type=Path, metavar="FILE", help="keep a copy there, always whole, with the keeper's key; at the "
         "start, at the end, and every so often")
     add("--backup-every", type=float, default=BACKUP_EVERY_S, metavar="S", help="(default: 300)")
@@ -78,11 +81,12 @@ def _serve(args: argparse.Namespace) -> None:
     if plan and ledger.address != ledger.issuer:
         raise InvalidRequest("--emission is for the issuer of the ledger; give its key with --identity")
     certificate = load_certificate(folder)
+    limits = Limits(orders=args.orders_per_minute)
     stopped = _stopped(args.exit_with_parent)
     if args.backup:
         copy_ledger(folder / FILE_NAME, args.backup, replace=True)
-    server, port = serve(LedgerService(ledger), args.host, args.port, certificate)
-    where = LedgerAddress(args.announce or args.host, port, fingerprint(certificate.certificate_der))
+    server, port = serve(LedgerService(ledger, limits), args.host, args.port, certificate)
+    where = LedgerAddress(args.announce or announced_host(args.host), port, fingerprint(certificate.certificate_der))
     _report(args, ledger, where)
     epochs = Thread(target=_keep_epochs, args=(args, plan and Closer(ledger, plan), stopped), daemon=True)
     epochs.start()
@@ -100,6 +104,8 @@ def _check(args: argparse.Namespace) -> None:
     """Raises InvalidRequest."""
     if not 0 <= args.port < 65536:
         raise InvalidRequest(f"--port {args.port} is not a port; choose one from 1 to 65535, or 0 for any")
+    if args.orders_per_minute < 1:
+        raise InvalidRequest(f"--orders-per-minute must be positive, not {args.orders_per_minute}")
     for name, value in (("--withdraw-delay", args.withdraw_delay), ("--unbonding", args.unbonding)):
         if value is not None and not 0 <= value <= _MAX_DELAY_S:
             raise InvalidRequest(f"{name} must be a number of seconds up to ten years, not {value}")

@@ -265,12 +265,15 @@ async def report_ready(server: Server, output: Output) -> None:
     address = next((a for a in server.addresses if f"/{record.endpoint.host}/" in a), server.addresses[0])
     model, with_secret = server.config.model, " --secret-file FILE" if server.config.secret else ""
     to_join = f"python -m swarm.server --model {model} --blocks {{}} --peers {address}{with_secret}"
+    paid = f" --ledger {server.config.trade.ledger}" if server.config.trade else ""
+    to_join += paid
     ranges = [f"{start}:{stop}" for start, stop in gaps]
     lines = [
         f"Serving blocks {record.start}:{record.stop} of {record.num_blocks} of {model} ({_format(record)}) "
         f"at {join_address(record.endpoint.host, record.endpoint.port)}, "
         f"room for {load.total_pages * PAGE_TOKENS:,} tokens.",
         f"Peer {record.peer_id}",
+        *([_trade(record.quote)] if paid else []),
         "",
         "Another peer that has the secret joins with:" if with_secret else "Another peer joins with:",
         *[f"  {to_join.format(text)}" for text in ranges or [f"0:{record.num_blocks}"]],
@@ -279,7 +282,7 @@ async def report_ready(server: Server, output: Output) -> None:
         lines.append(f"Blocks {', '.join(ranges)} are not served by anyone yet.")
     else:
         lines += ["", "All blocks are served. Try:"]
-        to_use = f"--model {model} --peers {address}{with_secret}"
+        to_use = f"--model {model} --peers {address}{with_secret}{paid}"
         lines.append(f'  python -m swarm generate "The capital of France is" {to_use}')
     lines.append("On this machine --peers may be left out. Ctrl-C leaves the swarm.")
     if any(peer.revision != record.revision for peer in peers):
@@ -296,6 +299,14 @@ async def report_ready(server: Server, output: Output) -> None:
         host=record.endpoint.host,
         port=record.endpoint.port,
         addresses=server.addresses,
+    )
+
+
+def _trade(quote: pb.Quote) -> str:
+    """What is asked, in words."""
+    return (
+        f"Asks {quote.decode} nano-credits for a token through a block, {quote.prefill} for one of a prompt "
+        f"({quote.mode}), on ledger {quote.ledger.hex()[:16]}."
     )
 
 

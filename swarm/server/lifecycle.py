@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -13,7 +12,7 @@ import torch
 
 import swarm
 from swarm.economy.quotes import Quote
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import InvalidRequest
 from swarm.model.blocks import BlockRange, check_block_range
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
@@ -43,7 +42,7 @@ from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
 from swarm.wire.secret import Secret
 from swarm.wire.tls import make_certificate
-from swarm.wire.transport import check_port_free, max_message_bytes, serve
+from swarm.wire.transport import announced_host, check_port_free, max_message_bytes, serve
 from swarm_kernels import QUANTS
 
 DUN_EVERY_S = 1.0  # how often it is looked for sessions that have not paid
@@ -316,16 +315,3 @@ class Server:
         deadline = asyncio.get_running_loop().time() + self.config.drain_timeout_s
         while self.handler.open_sessions and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.05)
-
-
-def announced_host(host: str) -> str:
-    """The address under which other machines reach a server that listens on `host`."""
-    if host not in ("0.0.0.0", "::"):
-        return host
-    family, anywhere = (socket.AF_INET6, "2001:db8::1") if host == "::" else (socket.AF_INET, "192.0.2.1")
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((anywhere, 9))  # sends nothing: only asks the kernel which interface it would use
-        except OSError as error:
-            raise SwarmError(f"cannot tell this machine's address ({error}); give it with --announce") from error
-        return probe.getsockname()[0]

@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 
-from swarm.errors import AddressInUse, PeerUnreachable
+from swarm.errors import AddressInUse, PeerUnreachable, SwarmError
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.tls import SERVER_NAME, Certificate, pem_from_der
 
@@ -111,6 +111,19 @@ async def serve(
 def join_address(host: str, port: int) -> str:
     """As gRPC and people write it: an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def announced_host(host: str) -> str:
+    """The address under which other machines reach a server that listens on `host`."""
+    if host not in ("0.0.0.0", "::"):
+        return host
+    family, anywhere = (socket.AF_INET6, "2001:db8::1") if host == "::" else (socket.AF_INET, "192.0.2.1")
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((anywhere, 9))  # sends nothing: only asks the kernel which interface it would use
+        except OSError as error:
+            raise SwarmError(f"cannot tell this machine's address ({error}); give it with --announce") from error
+        return probe.getsockname()[0]
 
 
 def check_port_free(host: str, port: int) -> None:

@@ -5,10 +5,10 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from web3 import Web3
-from web3.exceptions import ContractLogicError, Web3Exception, Web3RPCError
+from web3.exceptions import ContractLogicError, TimeExhausted, Web3Exception, Web3RPCError
 from web3.types import TxReceipt
 
 from swarm.economy.evm.refusals import refusal
@@ -17,13 +17,22 @@ from swarm.errors import LedgerRefusal, PeerUnreachable
 from swarm.wire.identity import Identity
 
 GWEI = 10**9  # wei
+_LEAST_GAS = 21_000  # units, of any transaction
 _MINED_S = 300.0  # that a transaction may take
 _POLL_S = 0.5
 _TRIES = 5  # to send one, if another process with the same key was faster
 _TAKEN = ("nonce", "underpriced", "already known")  # what nodes say then
 
-# An account's transactions are numbered, whoever in this process sends them.
-_sending: dict[tuple[int, bytes], threading.Lock] = defaultdict(threading.Lock)
+
+@dataclass
+class _Numbers:
+    """An account's transactions are numbered, whoever in this process sends them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    next: int = 0  # a node need not know yet what another, or it itself, has just been sent
+
+
+_numbers: dict[tuple[bytes, bytes], _Numbers] = defaultdict(_Numbers)  # by a chain's first block, and address
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ def answers() -> Iterator[None]:
         yield
     except ContractLogicError as error:
         raise refusal(error.message or "") from error
-    except (Web3Exception, OSError) as error:
+    except (Web3Exception, OSError, ValueError) as error:  # the last, if it answers no JSON, or no number
         raise PeerUnreachable(f"the chain's node does not answer as it should: {error!s:.300}") from error
 
 
@@ -52,6 +61,7 @@ class Chain:
         self.web3, self._identity, self._terms = web3, identity, terms
         with answers():
             self.id = web3.eth.chain_id
+            self._numbers = _numbers[bytes(web3.eth.get_block(0)["hash"]), identity.address]
 
     def send(self, to: bytes, data: bytes, value: int = 0) -> TxReceipt:
         """Send it, and wait until it is in the chain, and confirmed. value: wei.
@@ -60,7 +70,7 @@ class Chain:
         paid for gas; also if it fails all the same, because of what came first; PeerUnreachable as `Ledger` says.
         """
         with answers():
-            with _sending[self.id, self._identity.address]:
+            with self._numbers.lock:
                 hash = self._submit(to, data, value)
             receipt = self._confirmed(hash)
             if receipt["status"] != 1:
@@ -72,19 +82,20 @@ class Chain:
     def _submit(self, to: bytes, data: bytes, value: int) -> bytes:
         eth, address = self.web3.eth, self._identity.address
         balance = eth.get_balance(Web3.to_checksum_address(address))
-        _need_funds(address, balance, value)
         tip, price = self._prices()
+        _need_funds(address, balance, value + _LEAST_GAS * price)
         gas = eth.estimate_gas(self._request(to, data, value)) * 5 // 4
         _need_funds(address, balance, value + gas * price)
         for attempt in range(_TRIES):
-            nonce = eth.get_transaction_count(Web3.to_checksum_address(address), "pending")
+            nonce = max(eth.get_transaction_count(Web3.to_checksum_address(address), "pending"), self._numbers.next)
+            self._numbers.next = nonce + 1
             transaction = Transaction(self.id, nonce, tip, price, gas, to, value, data)
             try:
                 return eth.send_raw_transaction(transaction.sign(self._identity))
             except Web3RPCError as error:
                 if attempt == _TRIES - 1 or not any(word in str(error) for word in _TAKEN):
+                    self._numbers.next = 0
                     raise
-                time.sleep(_POLL_S)
 
     def _request(self, to: bytes, data: bytes, value: int) -> dict[str, object]:
         request = {"from": Web3.to_checksum_address(self._identity.address), "data": data, "value": value}
@@ -102,7 +113,11 @@ class Chain:
 
     def _confirmed(self, hash: bytes) -> TxReceipt:
         deadline = time.monotonic() + _MINED_S
-        self.web3.eth.wait_for_transaction_receipt(hash, timeout=_MINED_S, poll_latency=_POLL_S)
+        try:
+            self.web3.eth.wait_for_transaction_receipt(hash, timeout=_MINED_S, poll_latency=_POLL_S)
+        except TimeExhausted:
+            self._numbers.next = 0  # it may be lost, and then its number is free
+            raise
         while True:
             # Asked for again: while it waits, the chain may put it into another block.
             receipt = self.web3.eth.get_transaction_receipt(hash)

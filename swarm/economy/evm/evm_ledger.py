@@ -4,8 +4,9 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
+from eth_abi.exceptions import EncodingError
 from web3 import Web3
-from web3.exceptions import BadFunctionCallOutput
+from web3.exceptions import BadFunctionCallOutput, Web3Exception
 
 from swarm.economy.amounts import check_amount
 from swarm.economy.evm.chain import GWEI, Chain, Terms, answers
@@ -206,7 +207,10 @@ class EvmLedger(Ledger):
 
     def _order(self, name: str, *arguments: object, value: int = 0) -> list[Event]:
         """Send it; returns what it logged. value: nano-credits to pay in."""
-        data = Web3.to_bytes(hexstr=self._contract.encode_abi(name, args=arguments))
+        try:
+            data = Web3.to_bytes(hexstr=self._contract.encode_abi(name, args=arguments))
+        except (Web3Exception, EncodingError) as error:
+            raise InvalidRequest(f"{name} does not take these arguments: {error!s:.300}") from error
         return self._logs.decode(self._chain.send(self._target, data, value * GWEI)["logs"])
 
 

@@ -173,8 +173,7 @@ CREATED: immutable(uint256)  # the block before which no event is to be looked f
 accounts: HashMap[address, uint256]
 channels: HashMap[bytes32, uint256[2]]
 unbondings: HashMap[address, uint256[MAX_UNBONDINGS]]  # amount, and from bit 64 on when it may be withdrawn; 0: free
-minted: uint128
-burned: uint128
+supplied: uint256  # minted, and from bit 128 on burned: both only grow, and are far from 2^128
 offences: HashMap[bytes32, bool]  # slots
 verdicts: HashMap[bytes32, bool]  # evidence
 commits: HashMap[uint256, HashMap[address, bytes32]]
@@ -220,7 +219,7 @@ def supply() -> (uint256, uint256):
     """
     @return all that was ever minted, and burned
     """
-    return convert(self.minted, uint256), convert(self.burned, uint256)
+    return self.supplied & (2**128 - 1), self.supplied >> 128
 
 
 @external
@@ -291,9 +290,8 @@ def open_channel(payee: address, amount: uint256, salt: bytes32) -> bytes32:
 
 @external
 def top_up(id: bytes32, amount: uint256):
-    first: uint256 = self._open(id)
+    first: uint256 = self._own(id)
     second: uint256 = self.channels[id][1]
-    assert convert(first & PARTY, address) == msg.sender, "not payer"
     self._debit(msg.sender, amount, ESCROWED)
     self.channels[id][0] = first + (amount << MONEY)
     if second >> LAST != 0:
@@ -341,9 +339,8 @@ def release(id: bytes32):
 
 @external
 def request_close(id: bytes32):
-    first: uint256 = self._open(id)
+    first: uint256 = self._own(id)
     second: uint256 = self.channels[id][1]
-    assert convert(first & PARTY, address) == msg.sender, "not payer"
     assert second >> LAST == 0, "requested"
     closes_at: uint256 = block.timestamp + RULES.withdraw_delay
     self.channels[id][1] = second | (closes_at << LAST)
@@ -352,9 +349,8 @@ def request_close(id: bytes32):
 
 @external
 def close(id: bytes32):
-    first: uint256 = self._open(id)
+    first: uint256 = self._own(id)
     second: uint256 = self.channels[id][1]
-    assert convert(first & PARTY, address) == msg.sender, "not payer"
     assert second >> LAST != 0, "not requested"
     assert block.timestamp >= second >> LAST, "too early"
     log Close(
@@ -389,16 +385,7 @@ def unbond(amount: uint256):
 @external
 def withdraw() -> uint256:
     word: uint256 = self.accounts[msg.sender]
-    left: uint256 = word >> UNBONDING  # in entries that have not been looked at
-    amount: uint256 = 0
-    for index: uint256 in range(MAX_UNBONDINGS):
-        if left == 0:
-            break
-        entry: uint256 = self.unbondings[msg.sender][index]
-        left -= entry & BUCKET
-        if entry != 0 and entry >> 64 <= block.timestamp:
-            amount += entry & BUCKET
-            self.unbondings[msg.sender][index] = 0
+    amount: uint256 = self._take_unbonding(msg.sender, word >> UNBONDING, BUCKET, block.timestamp)
     if amount != 0:
         self.accounts[msg.sender] = word - (amount << UNBONDING) + amount
         log Withdraw(by=msg.sender, amount=amount)
@@ -497,15 +484,15 @@ def emit(epoch: uint256, payments: DynArray[Payment, MAX_PAYMENTS]):
 def _paid_in() -> uint256:
     amount: uint256 = msg.value // NANO
     assert amount * NANO == msg.value, "gwei"
-    minted: uint256 = convert(self.minted, uint256) + amount
-    assert minted - convert(self.burned, uint256) <= MAX_CREDITS, "too much"
-    self.minted = convert(minted, uint128)
+    supplied: uint256 = self.supplied + amount
+    assert supplied & (2**128 - 1) <= MAX_CREDITS + (supplied >> 128), "too much"
+    self.supplied = supplied
     return amount
 
 
 @internal
 def _burn(amount: uint256):
-    self.burned += convert(amount, uint128)
+    self.supplied += amount << 128
 
 
 @internal
@@ -541,6 +528,17 @@ def _open(id: bytes32) -> uint256:
 
 
 @internal
+@view
+def _own(id: bytes32) -> uint256:
+    """
+    @return the first word of a channel that the sender pays from
+    """
+    first: uint256 = self._open(id)
+    assert convert(first & PARTY, address) == msg.sender, "not payer"
+    return first
+
+
+@internal
 def _close(id: bytes32, first: uint256, second: uint256) -> uint256:
     """
     @return what the payer got back
@@ -562,19 +560,38 @@ def _slash(offender: address, most: uint256, reporter: address) -> (uint256, uin
     unbonding: uint256 = min(word >> UNBONDING, most - staked)
     assert staked + unbonding != 0, "no stake"
     self.accounts[offender] = word - (staked << STAKED) - (unbonding << UNBONDING)
-    left: uint256 = unbonding
-    for index: uint256 in range(MAX_UNBONDINGS):
-        if left == 0:
-            break
-        entry: uint256 = self.unbondings[offender][index]
-        part: uint256 = min(entry & BUCKET, left)
-        left -= part
-        if part != 0:
-            self.unbondings[offender][index] = 0 if part == entry & BUCKET else entry - part
+    self._take_unbonding(offender, word >> UNBONDING, unbonding, max_value(uint256))
     reward: uint256 = (staked + unbonding) * RULES.reporter_ppm // PER_MILLION
     self.accounts[reporter] += reward
     self._burn(staked + unbonding - reward)
     return staked, unbonding
+
+
+@internal
+def _take_unbonding(owner: address, total: uint256, most: uint256, until: uint256) -> uint256:
+    """
+    @notice Take what is free first, and may be by `until`; what stays moves up, so it is in the order of its times
+    @param total  of all entries
+    @return how much, at most `most`
+    """
+    left: uint256 = total  # in entries that have not been looked at
+    taken: uint256 = 0
+    kept: uint256 = 0
+    for index: uint256 in range(MAX_UNBONDINGS):
+        if left == 0:
+            break
+        entry: uint256 = self.unbondings[owner][index]
+        amount: uint256 = entry & BUCKET
+        left -= amount
+        part: uint256 = min(amount, most - taken) if entry >> 64 <= until else 0
+        taken += part
+        if part == amount or kept != index:
+            self.unbondings[owner][index] = 0
+        if part != amount:
+            if part != 0 or kept != index:
+                self.unbondings[owner][kept] = entry - part
+            kept += 1
+    return taken
 
 
 @internal
