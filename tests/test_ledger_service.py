@@ -14,17 +14,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import wait_until
 from ledgers import KEYS, RULES
+from swarm.economy.amounts import parse_percent
 from swarm.economy.audit import audit
 from swarm.economy.backups import copy_ledger
 from swarm.economy.books import open_ledger
+from swarm.economy.epochs import Epochs
 from swarm.economy.ledger import Account
 from swarm.economy.orders import MAX_ORDER_BYTES, new_order
 from swarm.economy.remote_ledger import RemoteLedger
 from swarm.economy.sqlite_ledger import SqliteLedger
+from swarm.economy.vouchers import Voucher
 from swarm.errors import InvalidRequest, LedgerRefusal, PeerBusy, PeerUnreachable, SwarmError
-from swarm.ledger.__main__ import parse_percent
 from swarm.ledger.service import LedgerService, Limits, serve
+from swarm.route.local import client_identity
+from swarm.trust.receipts import NOTHING
 from swarm.wire.ledger_transport import METHODS, SERVICE, LedgerAddress, connect, fingerprint
 from swarm.wire.tls import make_certificate
 
@@ -262,6 +267,22 @@ def test_a_backup_that_does_not_hold_is_not_restored(tmp_path):
     (tmp_path / "backup.db").write_bytes(b"junk" * 1_000)
     with process("--folder", tmp_path / "new", "--restore", tmp_path / "backup.db") as error:
         assert "cannot be read" in error
+
+
+def test_epochs_end_and_are_paid_by_themselves(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path / "home"))
+    options = ("--folder", tmp_path / "folder", "--burn", 10, "--emission", 1, "--mints", 50, "--epoch", 1)
+    with process(*options) as ready:
+        issuer = open_ledger(str(tmp_path / "folder"), client_identity())
+        issuer.mint(issuer.address, 1_000)
+        channel = issuer.open_channel(ALICE.address, 1_000)
+        issuer.settle([Voucher(issuer.id, channel.id, 1_000, NOTHING).sign(client_identity())])
+        alice = open_ledger(ready["where"], ALICE)
+        assert wait_until(lambda: alice.account().available == 950, 30)
+        assert wait_until(lambda: sum(span.is_emitted for span in Epochs(alice).read()) > 1, 30)
+        assert alice.account().available == 950
+    with process("--folder", tmp_path / "folder", "--identity", tmp_path / "other.key", "--emission", 1) as error:
+        assert "for the issuer of the ledger" in error
 
 
 def test_percentages_are_exact():

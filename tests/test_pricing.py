@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from marketplace import Setting, trace
 from swarm.economy.pricing.auction import Auction
-from swarm.economy.pricing.contribution import MOST_PPM, Contribution, decayed
+from swarm.economy.pricing.contribution import MOST_PPM, Contribution
 from swarm.economy.pricing.fixed import Fixed
 from swarm.economy.pricing.market import Market
 from swarm.economy.pricing.policy import Demand, Epoch, Work
@@ -176,10 +176,6 @@ def test_one_client_with_many_servers_invents_no_more_than_one_server_with_many_
     invented = [work(server, client, 10**9) for server in ADDRESSES[:servers] for client in ADDRESSES[:clients]]
     points = Contribution().emission(Epoch(1, 12 * 10**6, invented))
     assert sum(points.values()) == min(servers, clients) * 12 * 10**6 * MOST_PPM // 10**6
-
-
-def test_points_decay():
-    assert [decayed(1000, epochs) for epochs in (0, 1, 7, 100)] == [1000, 900, 478, 0]
 
 
 def test_policies_are_immutable():

@@ -291,7 +291,7 @@ _ACTIONS = st.lists(st.tuples(
 
 @given(_ACTIONS)
 def test_whatever_sessions_do_no_more_than_the_credit_is_unpaid(actions):
-    """Three sessions on one channel: what is owed and not paid, with the work that has begun, stays within the credit."""
+    """Three sessions on one channel: what is unpaid, with the work that has begun, stays within the credit."""
     channel = Channel(bytes(32), CLIENT.address, SERVER.address, deposit=50_000)
     receivable = Receivable(channel)
     credit, tabs = 6400, [Tab(receivable, Price(10, 100), 1, 6400) for _ in range(3)]

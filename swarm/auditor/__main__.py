@@ -3,21 +3,27 @@
 import argparse
 import json
 import math
+import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from swarm.auditor.auditor import NOBODY, Auditor, Round, Tally, verdict_of
+from swarm.auditor.validator import Validator
 from swarm.cli.common import audit_as_json, print_table, run
 from swarm.client.auditing import LOCAL, PEERS
 from swarm.client.client import Client
+from swarm.economy.books import open_ledger
+from swarm.economy.ids import format_address
+from swarm.economy.ledger import DAY_S, Ledger
 from swarm.errors import InvalidRequest
-from swarm.route.local import standing_file
+from swarm.route.local import client_identity, commitments_folder, standing_file
 from swarm.trust.book_file import read_proofs
 from swarm.wire.secret import read_secret
 
@@ -50,38 +56,68 @@ def make_parser() -> argparse.ArgumentParser:
     add("--ledger", metavar="WHERE", help="pay peers there, as a user would (default: SWARM_LEDGER, if set)")
     add("--arbiter", action="store_true", help="slash the stake of peers that are convicted: for whoever has the key "
         "of the ledger's arbiter")
+    add("--validator", action="store_true", help="score peers in the ledger's epochs, by what this machine itself "
+        "computed again; takes stake, and the model's files. Keep it running: who does not reveal earns nothing")
+    add("--epoch", type=float, default=DAY_S, metavar="S", help="with --validator: how long the ledger's epochs last "
+        "(default: a day)")
     add("--json", action="store_true", help="print one JSON object a line")
     return parser
 
 
 def _audit(args: argparse.Namespace) -> None:
-    if not (math.isfinite(args.every) and args.every >= 0):
-        raise InvalidRequest(f"--every must be a number of seconds, not {args.every}")
+    for name, value in (("--every", args.every), ("--epoch", args.epoch)):
+        if not (math.isfinite(value) and value >= 0):
+            raise InvalidRequest(f"{name} must be a number of seconds, not {value}")
+    if args.validator and args.audit != LOCAL:
+        raise InvalidRequest("a validator scores what it has computed again itself: leave --audit out")
     for name, value, least in (("--rounds", args.rounds, 1), ("--budget", args.budget, 2)):
         if value is not None and value < least:
             raise InvalidRequest(f"{name} must be at least {least}, not {value}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops a service wants its summary as well
     output = JsonOutput() if args.json else TextOutput()
-    client = Client(
-        args.model,
-        args.peers,
-        revision=args.revision,
-        secret=args.secret_file and read_secret(args.secret_file),
-        audit=args.audit,
-        audit_rate=args.audit_rate,
-        ledger=args.ledger,
-        allow_unstaked=True,  # who takes its stake back is not to escape by that
-    )
-    with client:
+    with ExitStack() as stack:
+        ledger = _ledger(args, stack) if args.validator else None
+        client = stack.enter_context(Client(
+            args.model,
+            args.peers,
+            revision=args.revision,
+            secret=args.secret_file and read_secret(args.secret_file),
+            audit=args.audit,
+            audit_rate=args.audit_rate,
+            ledger=args.ledger,
+            allow_unstaked=True,  # who takes its stake back is not to escape by that
+        ))  # fmt: skip
         if args.arbiter:
             client.arbitrate()
-        auditor = Auditor(client)
+        validator = ledger and Validator(ledger, commitments_folder(), args.epoch, client.usable_peers)
+
+        def on_round(one: Round) -> None:
+            output.round(one)
+            if validator:
+                validator.note(one)
+
+        auditor = Auditor(client, attend=validator and validator.attend)
         try:
-            auditor.run(args.every, args.rounds, args.budget, output.round)
+            auditor.run(args.every, args.rounds, args.budget, on_round)
         except KeyboardInterrupt:
             print(file=sys.stderr)
+        if validator:
+            validator.attend()  # with what the last round has shown
     convicted = read_proofs(standing_file())
     output.summary(auditor.tally, [peer_id for peer_id in auditor.tally.verdicts if peer_id in convicted])
+
+
+def _ledger(args: argparse.Namespace, stack: ExitStack) -> Ledger:
+    """A validator's, in the name of this user's key. Raises InvalidRequest if there is none, or nothing at stake."""
+    where = args.ledger or os.environ.get("SWARM_LEDGER")
+    if not where:
+        raise InvalidRequest("a validator's scores go to a ledger; say which, with --ledger or SWARM_LEDGER")
+    ledger = open_ledger(where, client_identity())
+    stack.callback(ledger.shut)
+    if not ledger.account().staked:
+        raise InvalidRequest(f"{format_address(ledger.address)} has nothing at stake, and so no say: bond something "
+                             "(python -m swarm ledger stake bond)")  # fmt: skip
+    return ledger
 
 
 class TextOutput:

@@ -16,6 +16,8 @@ from swarm.trust.audit import Verdict
 
 REPEAT_S = CONVICTION_LIFE_S / 3  # between two announcements of the same conviction
 
+STAND_BY_S = 5.0  # between two looks, in a pause, at whatever else is to be done
+
 RETRY_S = 1.0  # after a round that failed, at least
 
 NOBODY = "NOBODY"  # where there is no verdict: nobody could compute it again
@@ -66,7 +68,11 @@ def verdict_of(audit: Audit) -> str:
 class Auditor:
     """Works through a client of its own, which decides whether and how to audit, and draws the consequences."""
 
-    def __init__(self, client: Client, rng: random.Random | None = None):
+    def __init__(
+        self, client: Client, rng: random.Random | None = None, attend: Callable[[], None] | None = None
+    ):
+        """attend: called every STAND_BY_S, as far as rounds allow."""
+        self._attend = attend
         self._client, self._rng = client, rng or random.SystemRandom()
         self._canaries = Canaries(self._rng, has_chat=bool(client.tokenizer.chat_template))
         self._visits = Visits(self._rng)
@@ -123,10 +129,12 @@ class Auditor:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._stand_by()
-            time.sleep(min(left, REPEAT_S))
+            time.sleep(min(left, STAND_BY_S))
 
     def _stand_by(self) -> None:
-        """Announce again what was proven, if it is time."""
+        """Announce again what was proven, if it is time, and attend to whatever else there is."""
+        if self._attend:
+            self._attend()
         if time.monotonic() - self._announced >= REPEAT_S:
             self._announced = time.monotonic()
             self._client.announce_convictions()

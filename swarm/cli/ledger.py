@@ -6,6 +6,7 @@ import json
 from swarm.cli.ledger_accounts import ADDRESS, COLUMNS, Argument, add_verb, address_in, as_json, cells, moment, opened
 from swarm.cli.ledger_bill import add_bill_verb
 from swarm.cli.ledger_book import add_book_verbs
+from swarm.cli.ledger_epochs import add_epoch_verbs
 from swarm.cli.ledger_slash import add_slash_verb
 from swarm.cli.terminal import print_table, run
 from swarm.economy.amounts import format_amount, parse_amount
@@ -47,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     closing.add_argument("channel", metavar="CHANNEL", help="first digits of its id")
     add_book_verbs(verbs)
     add_bill_verb(verbs)
+    add_epoch_verbs(verbs)
     return parser
 
 

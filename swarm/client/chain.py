@@ -9,6 +9,8 @@ import torch
 
 from swarm.client.hop_stream import HopFailed, HopStream
 from swarm.client.purse import Purse
+from swarm.economy.payments import agreed_price
+from swarm.economy.quotes import FREE
 from swarm.route.route import Hop
 from swarm.trust.checking import ChainReceipts
 from swarm.trust.receipts import NOTHING, Terms, Tokens
@@ -109,7 +111,8 @@ class Chain:
         tokens = Tokens(prefill, max(self.options.max_tokens - prefill, 0))
 
         async def arrange(stream: HopStream, request: pb.Open) -> None:
-            if stream.hop.peer.asks.is_paid and self.options.purse:
+            asks = stream.hop.peer.asks
+            if asks.is_paid and self.options.purse and agreed_price(request.payment, asks) != FREE:
                 stream.bill = await self.options.purse.open(stream.hop, request, tokens)
                 stream.bill.note_sent(Tokens(prefill=live_from))
 
@@ -124,7 +127,19 @@ class Chain:
 
     async def pay_up(self, streams: Iterable[HopStream]) -> None:
         """Pay these hops what their receipts say."""
+        streams = list(streams)
         await asyncio.gather(*(stream.pay_up(self.next_seq()) for stream in streams if stream.bill))
+        await asyncio.gather(*map(self._acknowledge, streams))
+
+    async def _acknowledge(self, stream: HopStream) -> None:
+        """Sign for work without a price, as far as the hop has: every position of the session once."""
+        purse, receipts = self.options.purse, stream.receipts.receipts
+        if not receipts or stream.hop.peer.asks.mode != "contribution" or not purse:
+            return
+        terms = receipts[-1].receipt.terms
+        tokens = min(sum(one.count for one in receipts), self.sent.length)
+        data = purse.acknowledge(terms, (terms.stop - terms.start) * tokens, receipts[-1].receipt.hash)
+        await stream.acknowledge(data, self.next_seq())
 
     async def collect_receipts(self, streams: Iterable[HopStream]) -> None:
         """Let these hops sign what they have computed, and ask them for what they signed and nobody passed on."""

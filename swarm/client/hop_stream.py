@@ -94,6 +94,10 @@ class HopStream:
         self.bill.note_receipts(self.receipts.receipts)
         await self._ask_evidence(pb.ToServer(paid=pb.Paid(voucher=self.bill.voucher(), seq=seq)), seq)
 
+    async def acknowledge(self, data: bytes, seq: int) -> None:
+        """Send an acknowledgement of what was got, and wait until it is there. seq: an unused sequence number."""
+        await self._ask_evidence(pb.ToServer(paid=pb.Paid(voucher=data, seq=seq)), seq)
+
     async def send(self, step: pb.Step) -> None:
         """Raises HopFailed if the stream is broken."""
         self.sent_bytes += len(step.hidden.data)

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from swarm.client.bills import HopBill
+from swarm.economy.acknowledgements import Acknowledgement
 from swarm.economy.amounts import format_amount, parse_amount
 from swarm.economy.books import open_ledger
 from swarm.economy.ledger import Channel, Ledger
@@ -19,7 +20,7 @@ from swarm.economy.vouchers import SignedVoucher, Voucher
 from swarm.errors import InvalidRequest, PaymentRequired
 from swarm.route.local import channels_folder, client_identity, payments_file
 from swarm.route.route import Hop
-from swarm.trust.receipts import Tokens
+from swarm.trust.receipts import Terms, Tokens
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity, address_of
 
@@ -96,6 +97,13 @@ class Purse:
         channel.signed = max(channel.signed, min(channel.owed, channel.channel.deposit))
         voucher = Voucher(self.ledger.id, channel.channel.id, channel.signed, receipt)
         return voucher.sign(self._identity).encode()
+
+    def acknowledge(self, terms: Terms, block_tokens: int, receipt: bytes) -> bytes:
+        """For a server whose work has no price. terms: those of its receipts. receipt: hash of the last."""
+        return Acknowledgement(
+            self._ledger.id, self._identity.address, terms.peer, terms.session, terms.start, terms.attempt,
+            block_tokens, receipt,
+        ).sign(self._identity).encode()  # fmt: skip
 
     def hear(self, channel: PurseChannel, opened: pb.Opened, credit: int) -> None:
         """What a server says of a channel when a session is opened there, which is untrusted: a voucher that this

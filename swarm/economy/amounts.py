@@ -8,6 +8,7 @@ CREDIT = 10**9  # nano-credits
 MAX_AMOUNT = 2**62  # what a ledger may ever have minted: every sum of amounts fits a signed 64-bit integer
 
 _CREDITS = re.compile(r"(\d{1,10})(?:\.(\d{1,9}))?")
+_PERCENT = re.compile(r"(\d{1,3})(?:\.(\d{1,4}))?")
 _NANO = re.compile(r"(\d{1,19})n")
 
 
@@ -20,6 +21,15 @@ def parse_amount(text: str) -> int:
     else:
         raise InvalidRequest(f"not an amount: {text!r:.40}; write credits, like 1.5, or nano-credits, like 250n")
     return check_amount(amount)
+
+
+def parse_percent(text: str) -> int:
+    """ "0.5" -> 5,000 millionths. Raises InvalidRequest."""
+    match = _PERCENT.fullmatch(text)
+    millionths = int(match[1]) * 10_000 + int((match[2] or "").ljust(4, "0")) if match else -1
+    if not 0 <= millionths <= 1_000_000:
+        raise InvalidRequest(f"{text!r:.40} is not a percentage from 0 to 100 with at most four decimals")
+    return millionths
 
 
 def format_amount(amount: int) -> str:

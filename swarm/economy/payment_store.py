@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from swarm.economy.acknowledgements import SignedAcknowledgement
 from swarm.economy.quotes import Price
 from swarm.economy.vouchers import SignedVoucher
 from swarm.errors import SwarmError
@@ -16,6 +17,10 @@ from swarm.errors import SwarmError
 BUSY_S = 10.0  # how long to wait for another process that writes
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS vouchers (channel BLOB PRIMARY KEY, ledger BLOB, data BLOB) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS acknowledgements (
+        session BLOB, start INTEGER, attempt INTEGER, ledger BLOB, block_tokens INTEGER, data BLOB,
+        PRIMARY KEY (session, start, attempt)
+    );
     CREATE TABLE IF NOT EXISTS bills (
         time_ms INTEGER, ledger BLOB, channel BLOB, session BLOB, attempt INTEGER, payer BLOB, payee BLOB,
         start INTEGER, stop INTEGER, prefill_tokens INTEGER, decode_tokens INTEGER, prefill_price INTEGER,
@@ -88,6 +93,25 @@ class PaymentStore:
     def forget(self, channel: bytes) -> None:
         """Its channel is closed: nothing can be had for it any more."""
         self._run("DELETE FROM vouchers WHERE channel = ?", channel)
+
+    def keep_acknowledgement(self, signed: SignedAcknowledgement) -> None:
+        """In the place of one before it for the same work."""
+        one = signed.acknowledgement
+        # SQLite's integers are signed.
+        row = one.session, one.start, one.attempt - 2**63, one.ledger, one.block_tokens, signed.encode()
+        self._run("REPLACE INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?)", *row)
+
+    def take_acknowledgements(self, ledger: bytes, since: bytes, limit: int) -> list[SignedAcknowledgement]:
+        """Those that are worth most; what is over, for other epochs. None is given twice.
+
+        since: of sessions whose ids are not below it; those before are forgotten.
+        """
+        self._run("DELETE FROM acknowledgements WHERE session < ?", since)
+        rows = self._run(
+            "DELETE FROM acknowledgements WHERE rowid IN (SELECT rowid FROM acknowledgements WHERE ledger = ? "
+            "ORDER BY block_tokens DESC LIMIT ?) RETURNING data", ledger, limit,
+        )  # fmt: skip
+        return [SignedAcknowledgement.decode(data) for (data,) in rows]
 
     def bill(self, bill: Bill) -> None:
         marks = ", ".join("?" * len(fields(Bill)))

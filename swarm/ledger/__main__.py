@@ -8,15 +8,17 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from threading import Event, Thread
 
+from swarm.cli.epoch_options import add_plan_options, plan_of
 from swarm.cli.terminal import run
+from swarm.economy.amounts import format_amount, parse_percent
 from swarm.economy.backups import copy_ledger
 from swarm.economy.books import FILE_NAME
+from swarm.economy.closing import Closer
 from swarm.economy.ids import format_address
-from swarm.economy.ledger import PER_MILLION, Rules
+from swarm.economy.ledger import DAY_S, Rules
 from swarm.economy.sqlite_ledger import SqliteLedger
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.ledger.folder import load_certificate, restore
@@ -27,6 +29,8 @@ from swarm.wire.ledger_transport import LedgerAddress, fingerprint
 from swarm.wire.transport import announced_host
 
 BACKUP_EVERY_S = 300.0
+_EPOCH_POLL_S = 1.0
+_EPOCH_RETRY_S = 30.0
 _GRACE_S = 5.0  # for calls that are being answered
 _MAX_DELAY_S = 10 * 366 * 86_400
 
@@ -55,6 +59,9 @@ def make_parser() -> argparse.ArgumentParser:
         "start, at the end, and every so often")
     add("--backup-every", type=float, default=BACKUP_EVERY_S, metavar="S", help="(default: 300)")
     add("--restore", type=Path, metavar="FILE", help="begin with the ledger in this backup, once it has been audited")
+    add("--epoch", type=float, default=DAY_S, metavar="S", help="with --emission: an epoch lasts so long (default: a "
+        "day)")
+    add_plan_options(parser)
     add("--json", action="store_true", help="print one JSON object per event")
     add("--exit-with-parent", action="store_true", help="stop when standard input closes")
     return parser
@@ -66,10 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(args: argparse.Namespace) -> None:
     _check(args)
+    plan = None if args.emission is None else plan_of(args)
     folder = args.folder or ledger_folder()
     if args.restore:
         restore(args.restore, folder)
     ledger = _open(folder, args)
+    if plan and ledger.address != ledger.issuer:
+        raise InvalidRequest("--emission is for the issuer of the ledger; give its key with --identity")
     certificate = load_certificate(folder)
     limits = Limits(orders=args.orders_per_minute)
     stopped = _stopped(args.exit_with_parent)
@@ -78,9 +88,12 @@ def _serve(args: argparse.Namespace) -> None:
     server, port = serve(LedgerService(ledger, limits), args.host, args.port, certificate)
     where = LedgerAddress(args.announce or announced_host(args.host), port, fingerprint(certificate.certificate_der))
     _report(args, ledger, where)
+    epochs = Thread(target=_keep_epochs, args=(args, plan and Closer(ledger, plan), stopped), daemon=True)
+    epochs.start()
     while not stopped.wait(args.backup_every if args.backup else None):
         _back_up(args, folder / FILE_NAME)
     server.stop(grace=_GRACE_S).wait()
+    epochs.join(_GRACE_S)
     ledger.shut()
     if args.backup:
         copy_ledger(folder / FILE_NAME, args.backup, replace=True)
@@ -96,8 +109,9 @@ def _check(args: argparse.Namespace) -> None:
     for name, value in (("--withdraw-delay", args.withdraw_delay), ("--unbonding", args.unbonding)):
         if value is not None and not 0 <= value <= _MAX_DELAY_S:
             raise InvalidRequest(f"{name} must be a number of seconds up to ten years, not {value}")
-    if not (math.isfinite(args.backup_every) and args.backup_every >= 1):
-        raise InvalidRequest(f"--backup-every must be at least a second, not {args.backup_every}")
+    for name, value in (("--backup-every", args.backup_every), ("--epoch", args.epoch)):
+        if not (math.isfinite(value) and value >= 1):
+            raise InvalidRequest(f"{name} must be at least a second, not {value}")
 
 
 def _open(folder: Path, args: argparse.Namespace) -> SqliteLedger:
@@ -116,17 +130,6 @@ def _open(folder: Path, args: argparse.Namespace) -> SqliteLedger:
     return ledger
 
 
-def parse_percent(text: str) -> int:
-    """ "0.5" -> 5,000 millionths. Raises InvalidRequest."""
-    try:
-        millionths = Decimal(text) * 10_000
-        if 0 <= millionths <= PER_MILLION and millionths == int(millionths):
-            return int(millionths)
-    except (InvalidOperation, ValueError, OverflowError):
-        pass
-    raise InvalidRequest(f"--burn {text!r:.40} is not a percentage from 0 to 100 with at most four decimals")
-
-
 def _stopped(exit_with_parent: bool) -> Event:
     """What is set by Ctrl-C, or by the end of standard input."""
     stopped = Event()
@@ -135,6 +138,23 @@ def _stopped(exit_with_parent: bool) -> Event:
     if exit_with_parent:
         Thread(target=lambda: (sys.stdin.buffer.read(), stopped.set()), daemon=True).start()
     return stopped
+
+
+def _keep_epochs(args: argparse.Namespace, closer: Closer | None, stopped: Event) -> None:
+    """End epochs, and pay for them, when it is time. What fails is tried again."""
+    while closer and not stopped.wait(min(args.epoch / 10, _EPOCH_POLL_S)):
+        try:
+            closed = closer.step(args.epoch)
+        except SwarmError as error:
+            _event(args, "epoch_failed", f"no epoch was closed: {error}", message=str(error))
+            stopped.wait(_EPOCH_RETRY_S)
+            continue
+        if closed and closed.payments is None:
+            _event(args, "epoch_ended", f"epoch {closed.epoch} has ended", epoch=closed.epoch)
+        elif closed:
+            total = sum(closed.payments.values())
+            text = f"epoch {closed.epoch}: {format_amount(total)} credits minted for {len(closed.payments)} accounts"
+            _event(args, "epoch_paid", text, epoch=closed.epoch, minted=total, accounts=len(closed.payments))
 
 
 def _back_up(args: argparse.Namespace, file: Path) -> None:

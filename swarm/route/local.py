@@ -42,6 +42,11 @@ def client_identity() -> Identity:
     return Identity.load_or_create(swarm_home() / "client.key")
 
 
+def commitments_folder() -> Path:
+    """Where is kept what was committed to in a ledger, and is not revealed yet, see swarm.economy.committing."""
+    return swarm_home() / "commitments"
+
+
 def evidence_folder() -> Path:
     """Where clients put evidence against peers, see swarm.trust.evidence."""
     return swarm_home() / "evidence"

@@ -19,6 +19,7 @@ import uvloop
 from tqdm import tqdm
 
 from swarm.economy.amounts import format_amount, parse_amount
+from swarm.economy.ledger import DAY_S
 from swarm.economy.pricing.modes import DEFAULT_DECODE, PREFILL_SHARE, make_pricing
 from swarm.economy.quotes import MODES
 from swarm.economy.stake import quoted_stake
@@ -72,6 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--prefill-price", type=int, metavar="N", help=f"for one of a prompt (default: a {PREFILL_SHARE}th of that)")
     add("--stake", metavar="AMOUNT", help="credits to put at stake there, as 1.5 or 250n, which clients look for")
     add("--settle-every", type=float, default=300.0, metavar="S", help="get vouchers paid this often (default: 300)")
+    add("--epoch", type=float, default=DAY_S, metavar="S", help="of the ledger, for contribution's points (a day)")
     add("--attestation", metavar="PLUG-IN", help="MODULE:FUNCTION that gives evidence of what runs here")
     add("--kv-memory", default="1G", metavar="SIZE", help="for keys and values, as 512M or 2G (default: 1G)")
     add("--journal-memory", default="256M", metavar="SIZE", help="of what was sent, to fill new successors (256M)")
@@ -140,7 +142,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
             raise InvalidRequest(f"{name} {value} is not a port; choose one from 1 to 65535, or 0 for any")
     positive = {"--max-context": args.max_context, "--max-sessions": args.max_sessions, "--threads": args.threads,
                 "--idle-timeout": args.idle_timeout, "--record-life": args.record_life,
-                "--settle-every": args.settle_every}
+                "--settle-every": args.settle_every, "--epoch": args.epoch}
     announce, announce_port = parse_announce(args.announce) if args.announce else (None, None)
     for name, value in positive.items():
         if value is not None and not value > 0:
@@ -184,7 +186,9 @@ def make_trade(args: argparse.Namespace) -> TradeOptions | None:
             raise InvalidRequest("a stake is put down on a ledger; say which, with --ledger")
         return None
     pricing, stake = make_pricing(args.pricing, *prices), parse_amount(args.stake or "0")
-    return TradeOptions(args.ledger, pricing, settle_every_s=args.settle_every, stake=stake)
+    return TradeOptions(
+        args.ledger, pricing, settle_every_s=args.settle_every, stake=stake, epoch_s=args.epoch
+    )
 
 
 class Output:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import grpc
 import torch
 
+from swarm.economy.acknowledgements import ACKNOWLEDGEMENT_BYTES
 from swarm.economy.pricing.policy import Demand
 from swarm.errors import InvalidRequest, PeerBusy, RevisionMismatch, SwarmError
 from swarm.model.identity import weights_root
@@ -279,7 +280,7 @@ class Handler:
                 session.fetch(message.fetch)
             elif kind == "seal":
                 session.seal(message.seal)
-            elif kind == "paid" and session.tab:
+            elif kind == "paid" and self.till:
                 await self._take(session, message.paid)
             else:
                 raise InvalidRequest("this stream's session is open; send steps")
@@ -294,11 +295,18 @@ class Handler:
 
     async def _take(self, session: Session, paid: pb.Paid) -> None:
         try:
-            await self.till.accept(session.tab, paid.voucher)
+            if len(paid.voucher) == ACKNOWLEDGEMENT_BYTES:
+                writer = session.log.writer
+                self.till.acknowledge(writer.terms, writer.tokens, paid.voucher)
+            elif session.tab:
+                await self.till.accept(session.tab, paid.voucher)
+            else:
+                raise InvalidRequest("a voucher for a session that costs nothing")
         except SwarmError as error:
             session.fail(error)
         if paid.seq:
-            session.send(pb.ToClient(paid_up=pb.PaidUp(seq=paid.seq, owed=session.tab.receivable.unpaid)))
+            owed = session.tab.receivable.unpaid if session.tab else 0
+            session.send(pb.ToClient(paid_up=pb.PaidUp(seq=paid.seq, owed=owed)))
         self.scheduler.wake()
 
     async def _write_answers(self, session: Session, context: grpc.aio.ServicerContext) -> None:

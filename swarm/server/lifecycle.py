@@ -276,7 +276,7 @@ class Server:
         self._stack.push_async_callback(self.neighbours.close)
         self._tasks = [asyncio.create_task(handler.scheduler.run()), asyncio.create_task(self._heartbeat())]
         if self.trade:
-            work = self.trade.till.run(), self.trade.reprice(handler.demand), self._dun()
+            work = *self.trade.work(handler.demand), self._dun()
             self._tasks += map(asyncio.create_task, work)
         self._stack.callback(self._cancel_tasks)
         await self._publish()

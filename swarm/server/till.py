@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from swarm.economy.acknowledgements import SignedAcknowledgement
 from swarm.economy.ledger import Channel, Ledger
 from swarm.economy.payment_store import Bill, PaymentStore, now_ms
 from swarm.economy.payments import agreed_price, payer_of
@@ -19,7 +20,7 @@ from swarm.economy.vouchers import SignedVoucher
 from swarm.errors import InvalidRequest, LedgerRefusal, PaymentRequired, PeerBusy, SwarmError
 from swarm.server.bidding import Bidding
 from swarm.trust.allowance import Allowance
-from swarm.trust.receipts import Terms
+from swarm.trust.receipts import Terms, Tokens
 from swarm.wire import messages_pb2 as pb
 
 SETTLE_EVERY_S = 300.0
@@ -96,6 +97,18 @@ class Till:
             await self.look_again(tab)
         if receivable.accept(signed):
             self._store.keep(signed)
+
+    def acknowledge(self, terms: Terms, computed: Tokens, data: bytes) -> None:
+        """Take a client's word, which is untrusted, for what a session got. terms: those of its receipts. computed: in
+        it so far. Raises InvalidRequest."""
+        signed = SignedAcknowledgement.decode(data)
+        one = signed.acknowledgement
+        work = self._ledger.address, terms.session, terms.start, terms.attempt
+        if one.ledger != self._ledger.id or one.work != work:
+            raise InvalidRequest("an acknowledgement on another ledger, or of other work")
+        if one.block_tokens > (terms.stop - terms.start) * sum(computed):
+            raise InvalidRequest(f"an acknowledgement of {one.block_tokens} block-tokens, more than were computed")
+        self._store.keep_acknowledgement(signed)
 
     async def look_again(self, tab: Tab) -> None:
         """The channel may have been topped up."""

@@ -1,25 +1,31 @@
 """A server's business: what it asks for its work, as demand changes, and its till."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from swarm.economy.amounts import format_amount
 from swarm.economy.books import open_ledger
-from swarm.economy.ledger import Ledger
+from swarm.economy.claims import MAX_CLAIMS, pack_claims
+from swarm.economy.committing import Committer
+from swarm.economy.ledger import DAY_S, Ledger
 from swarm.economy.payment_store import PaymentStore
 from swarm.economy.pricing.auction import Auction
 from swarm.economy.pricing.policy import PERIOD_S, Demand, Pricing
 from swarm.economy.pricing.tender import Bid, Order
 from swarm.economy.quotes import CREDIT_TOKENS, Quote
 from swarm.errors import PaymentRequired, SwarmError
-from swarm.route.local import payments_file
+from swarm.route.local import commitments_folder, payments_file
 from swarm.server.bidding import Bidding
 from swarm.server.till import SETTLE_EVERY_S, Till
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
+from swarm.wire.session_id import MAX_AGE_S
+
+ATTEND_EVERY_S = 5.0  # to the ledger's epochs
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class TradeOptions:
     credit_tokens: int = CREDIT_TOKENS
     settle_every_s: float = SETTLE_EVERY_S
     stake: int = 0  # nano-credits that it has at stake, at least, while it serves
+    epoch_s: float = DAY_S  # that the ledger's epochs last; only with contribution
 
 
 class Trade:
@@ -41,6 +48,7 @@ class Trade:
         self.till, self._options, self._ledger_id, self._shut = till, options, ledger_id, shut
         self.staked = staked
         self._pricing, self._demand = options.pricing, Demand(0.0)
+        self._committer: Committer | None = None
 
     @classmethod
     async def open(cls, options: TradeOptions, identity: Identity, record: pb.PeerRecord) -> "Trade":
@@ -56,6 +64,9 @@ class Trade:
         trade = cls(options, Till(ledger, store, options.settle_every_s), ledger.id, staked, shut)
         if isinstance(options.pricing, Auction):
             trade.till.bidding = Bidding(record, identity, ledger.id, partial(trade._bid, identity.address))
+        elif options.pricing.mode == "contribution":
+            compose = partial(_claims, ledger.id, store, options.epoch_s)
+            trade._committer = Committer(ledger, commitments_folder(), options.epoch_s, compose)
         return trade
 
     def quote(self) -> Quote:
@@ -74,6 +85,17 @@ class Trade:
             await asyncio.sleep(PERIOD_S)
             self._demand = demand()
             self._pricing = self._pricing.observe(self._demand)
+
+    def work(self, demand: Callable[[], Demand]) -> list[Coroutine[object, object, None]]:
+        """All that goes on until it is cancelled."""
+        claiming = [self._claim(self._committer)] if self._committer else []
+        return [self.till.run(), self.reprice(demand), *claiming]
+
+    async def _claim(self, committer: Committer) -> None:
+        """Claim points for work that clients acknowledged."""
+        while True:
+            await asyncio.to_thread(committer.attend)
+            await asyncio.sleep(min(ATTEND_EVERY_S, self._options.epoch_s / 10))
 
     async def close(self) -> None:
         """Get paid for what is not settled yet, if the ledger answers; else it is settled next time."""
@@ -110,3 +132,10 @@ def post_stake(ledger: Ledger, options: TradeOptions, peer_id: str) -> None:
             f"python -m swarm ledger transfer {peer_id} {short} --ledger {options.ledger}"
         )
     ledger.bond(missing)
+
+
+def _claims(ledger_id: bytes, store: PaymentStore, epoch_s: float, epoch: int) -> bytes | None:
+    """The payload for an epoch that is running; what is too old to count in it is forgotten."""
+    oldest_ms = int((time.time() - epoch_s - MAX_AGE_S) * 1000)
+    taken = store.take_acknowledgements(ledger_id, max(oldest_ms, 0).to_bytes(6), MAX_CLAIMS)
+    return pack_claims(taken) if taken else None

@@ -6,9 +6,12 @@ Work is free. Points are the unit of a ledger of their own: an epoch's emission 
 What inventing work brings. A client and a server that belong together can sign for work that nobody did, and pay
 nothing for it. No rule that looks at signatures alone can tell. So it is bounded: neither one server's work nor the
 work for one client counts for more than MOST_PPM of an epoch's emission, and what exceeds it is not minted. Whoever
-runs s servers and c clients gets at most min(s, c) * MOST_PPM of it: a place in queues for work that is free, and it
-decays. It is not prevented, since keys cost nothing. A swarm that minds lets in members only, who share a secret, or
-uses money.
+runs s servers and c clients gets at most min(s, c) * MOST_PPM of it: a place in queues for work that is free. It is
+not prevented, since keys cost nothing; and invented work makes everybody else's share smaller, however little its
+inventors get. A swarm that minds lets in members only, who share a secret, or uses money.
+
+A ledger takes nothing from an account, so points that nobody spends stay. What they buy shrinks: they are compared with
+other bids, and every epoch mints as many as the one before.
 """
 
 from collections import defaultdict
@@ -21,7 +24,6 @@ from swarm.economy.pricing.policy import Epoch, Pricing
 from swarm.economy.quotes import FREE, Price
 
 MOST_PPM = 50_000  # of an epoch's emission, for one server, and for the work for one client
-_KEEP = Fraction(9, 10)  # of points, from one epoch to the next: half are gone after seven
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,3 @@ class Contribution(Pricing):
             each = min(Fraction(epoch.emission, whole), Fraction(most, by_client[work.client]))
             points[work.server] += each * work.block_tokens
         return {server: counted for server, earned in points.items() if (counted := min(int(earned), most))}
-
-
-def decayed(points: int, epochs: int) -> int:
-    """What is left of `points` after so many epochs: a good deed long ago buys no place before those of today."""
-    return int(points * _KEEP**epochs)
