@@ -427,6 +427,7 @@ def book(tmp_path_factory):
 def bidders(book):
     """Two that compete for the first half of the model, and a monopolist of the second."""
     options = {"dtype": "float32", "threads": 1, "ledger": book[0], "pricing": "auction", "settle_every": 0.5}
+    options["stake"] = "1"
     with swarm.LocalSwarm("demo", [], **options, max_sessions=1) as local, ThreadPoolExecutor() as side_by_side:
         asks = [("0:15", 1000), ("0:15", 1500), ("15:30", 2000)]
         local.named = list(side_by_side.map(lambda ask: local.start(ask[0], price=ask[1]), asks))

@@ -25,6 +25,7 @@ _SHOWN = 5  # prompts without an answer that are named one by one
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m swarm batch",
+        usage="python -m swarm batch PROMPTS -o ANSWERS [options]",
         description="Answer a file of prompts on what the swarm has left over. Run again with the same files, it goes "
         "on where it ended.",
     )

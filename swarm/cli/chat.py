@@ -7,7 +7,9 @@ from swarm.cli.common import add_client_arguments, generate_options, make_client
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m swarm chat", description="Talk with an instruction-tuned model on a swarm. Ctrl-D ends."
+        prog="python -m swarm chat",
+        usage="python -m swarm chat [options]",
+        description="Talk with an instruction-tuned model on a swarm. Ctrl-D ends.",
     )
     parser.add_argument("--system", metavar="TEXT", help="system message")
     add_client_arguments(parser)

@@ -19,36 +19,40 @@ from swarm_kernels import QUANTS
 
 
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    add = parser.add_argument_group("peers").add_argument
     add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
-    add("--revision", help="branch, tag or commit of a Hugging Face repository")
+    add("--revision", metavar="REV", help="branch, tag or commit of a Hugging Face repository")
     add("--peers", nargs="+", metavar="ADDR", help="swarm members (default: SWARM_PEERS, or a swarm on this machine)")
     add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
-    add("--trusted", nargs="+", metavar="PEER_ID", help="use these peers and no others")
-    add("--excluded", nargs="+", metavar="PEER_ID", default=(), help="never use these peers")
-    add("--local-blocks", metavar="N:M", help="compute the first N and the last M blocks here, not on the swarm")
-    add("--ledger", metavar="WHERE", help="pay peers there: a folder, HOST:PORT/FINGERPRINT or evm:FILE.json (default: "
-        "SWARM_LEDGER, if set; else only peers that work for nothing are used)")
-    add("--max-price", metavar="AMOUNT", help="of a token through the whole model: credits, or nano-credits as 250n")
-    add("--auction", action="store_true", help="let peers bid, and pay what the runners-up ask, --max-price at most")
-    add("--budget", metavar="AMOUNT", help="spend no more than this in all")
-    add("--min-stake", metavar="AMOUNT", help="that every peer must have at stake there (default: what its prices call "
-        "for)")
-    add("--allow-unstaked", action="store_true", help="pay peers whatever they have at stake")
-    add("--dtype", choices=("float32", "bfloat16"), help="only use peers that compute in this (default: any)")
-    add("--quant", choices=QUANTS, help="only use peers with weights in this format (default: any)")
+    add("--trusted", nargs="+", metavar="ID", help="use these peers and no others")
+    add("--excluded", nargs="+", metavar="ID", default=(), help="never use these peers")
+    add("--local-blocks", metavar="N:M", help="compute the first N and the last M blocks here")
+    add("--dtype", choices=("float32", "bfloat16"), metavar="TYPE", help="only peers that compute in this")
+    add("--quant", choices=QUANTS, metavar="FORMAT", help=f"of weights: {', '.join(QUANTS)}")
+    add("--verify", choices=VERIFY, metavar="HOW", help="show text only after a check: receipts, audit or full")
+    add("--audit", choices=AUDITORS, default=PEERS, metavar="WHO", help="checks samples: peers (default), local, off")
+    add("--sensitive", action="store_true", help="audits show activations to no further peer")
+    _add_payment_arguments(parser)
+    add = parser.add_argument_group("sampling").add_argument
     add("--max-new-tokens", type=int, default=128, metavar="N", help="(default: 128)")
-    add("--temperature", type=float, default=0.0, help="0 is greedy (default)")
+    add("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)")
     add("--top-k", type=int, metavar="K")
     add("--top-p", type=float, metavar="P")
     add("--repetition-penalty", type=float, default=1.0, metavar="X", help="(default: 1.0, none)")
     add("--seed", type=int, help="makes sampling repeatable")
-    add("--bid", type=int, default=0, metavar="N", help="nano-credits per block-token above the price, for going first "
-        "where peers are full")
     add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
-    add("--verify", choices=VERIFY, help="show text only after such a check (default: none)")
-    add("--sensitive", action="store_true", help="audits show activations to no further peer")
-    add("--audit", choices=AUDITORS, default=PEERS, help="who checks samples (default: %(default)s)")
+
+
+def _add_payment_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("paying (amounts in credits, or in nano-credits as 250n)").add_argument
+    add("--ledger", metavar="WHERE", help="a folder, HOST:PORT/FINGERPRINT or evm:FILE.json (default: SWARM_LEDGER; "
+        "without, only peers that work for nothing are used)")
+    add("--max-price", metavar="AMOUNT", help="of a token through the whole model")
+    add("--budget", metavar="AMOUNT", help="spend no more than this in all")
+    add("--auction", action="store_true", help="let peers bid, and pay what the runners-up ask")
+    add("--bid", type=int, default=0, metavar="N", help="nano-credits per block-token more, for going first")
+    add("--min-stake", metavar="AMOUNT", help="that peers must have (default: what their prices call for)")
+    add("--allow-unstaked", action="store_true", help="pay peers whatever they have at stake")
 
 
 def make_client(args: argparse.Namespace) -> Client:

@@ -10,7 +10,11 @@ from swarm.client.generation import Generation
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m swarm generate", description="Generate from a prompt on a swarm.")
+    parser = argparse.ArgumentParser(
+        prog="python -m swarm generate",
+        usage="python -m swarm generate [options] PROMPT",
+        description="Generate from a prompt on a swarm.",
+    )
     parser.add_argument("prompt", help="text to continue; - reads it from standard input")
     parser.add_argument("--chat", action="store_true", help="put the prompt through the model's chat template")
     parser.add_argument("--ignore-eos", action="store_true", help="go on after the model's end token")

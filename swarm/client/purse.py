@@ -101,7 +101,7 @@ class Purse:
     def acknowledge(self, terms: Terms, block_tokens: int, receipt: bytes) -> bytes:
         """For a server whose work has no price. terms: those of its receipts. receipt: hash of the last."""
         return Acknowledgement(
-            self._ledger.id, self._identity.address, terms.peer, terms.session, terms.start, terms.attempt,
+            self.ledger.id, self._identity.address, terms.peer, terms.session, terms.start, terms.attempt,
             block_tokens, receipt,
         ).sign(self._identity).encode()  # fmt: skip
 
@@ -120,6 +120,8 @@ class Purse:
                 self._before += max(voucher.amount - channel.owed, 0)
                 channel.signed, channel.owed = voucher.amount, max(voucher.amount, channel.owed)
         missing = min(opened.owed - (channel.owed - channel.signed), credit - channel.lent)
+        if self.budget is not None:
+            missing = min(missing, self.budget - self.spent - self._expected)
         if missing > credit // 2:
             channel.lent += missing
             channel.owed += missing

@@ -15,28 +15,25 @@ import torch
 
 from swarm.economy.acknowledgements import ACKNOWLEDGEMENT_BYTES
 from swarm.economy.pricing.policy import Demand
-from swarm.errors import InvalidRequest, PeerBusy, RevisionMismatch, SwarmError
-from swarm.model.identity import weights_root
+from swarm.errors import InvalidRequest, PeerBusy, SwarmError
 from swarm.model.kv_cache import PagePool
-from swarm.server.admission import Place
 from swarm.server.batching import BatchLimits
 from swarm.server.gate import FAREWELL_TIMEOUT_S, Gate
 from swarm.server.journal import Journals
 from swarm.server.links import Link, Links
 from swarm.server.outlet import Outlet
+from swarm.server.reception import Reception
 from swarm.server.runner import Runner, Slice
 from swarm.server.scheduler import Scheduler
 from swarm.server.sessions import Session, SessionKey, failure
 from swarm.server.till import Till
 from swarm.server.usage import Usage
 from swarm.server.work_log import WorkLog
-from swarm.trust.receipts import NOTHING, Terms
 from swarm.trust.store import ReceiptStore
 from swarm.trust.writing import ReceiptWriter
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
-from swarm.wire.session_id import check_session_id
 from swarm.wire.tls import Certificate
 from swarm.wire.transport import max_message_bytes
 
@@ -86,7 +83,9 @@ class Handler:
         self._sessions: dict[SessionKey, Session] = {}
         self._usage = Usage(lambda: self.scheduler.busy_s, self._places)
         self._gate = Gate(pool, limits.max_sessions, self._sessions, accounts=till is not None)
-        self.draining = False
+        self._reception = Reception(
+            record, self._block_digests, identity.address, receipts, self._sessions, self._gate, limits.max_context
+        )
         self.bytes_to_clients = 0
         self.records_rejected = 0  # kept up to date by whoever owns the directory
 
@@ -119,10 +118,6 @@ class Handler:
             records_rejected=self.records_rejected,
             block_digests=self._block_digests,
         )
-
-    def weights(self, start: int, stop: int) -> bytes:
-        """Root of the digests of blocks start to stop - 1, which must be among those served."""
-        return weights_root(self._block_digests[start - self.record.start : stop - self.record.start])
 
     async def session(self, requests: object, context: grpc.aio.ServicerContext) -> None:
         """A client's own stream: its first message opens a session, its end closes it."""
@@ -167,10 +162,10 @@ class Handler:
         """Check the request, reserve its pages, and connect to its successor if it names one; whether that can be
         reached."""
         tab = await self.till.open(request) if self.till else None  # first: nothing may be awaited after the checks
-        place = self._check_open(request, caller)
+        place = self._reception.admit(request, caller)
         session = Session(request, self._pool.allocate(request.max_tokens), self._hidden_size)
         session.place, session.priority = place, place.ask.bid
-        writer = ReceiptWriter(self._identity, self._terms(request), self._receipts.add)
+        writer = ReceiptWriter(self._identity, self._reception.terms(request), self._receipts.add)
         session.log, session.tab = WorkLog(self.journals, request.wire_dtype, writer), tab
         if tab:
             tab.enter()
@@ -201,57 +196,6 @@ class Handler:
             writer = session.log.writer
             self.till.close(session.tab, writer.terms, writer.last)
         self._gate.left(session)
-
-    def _check_open(self, request: pb.Open, caller: str) -> Place:
-        record = self.record
-        check_session_id(request.session_id, time.time())
-        if (request.session_id, request.start) in self._sessions:
-            raise InvalidRequest("this session is open here already")
-        if request.model != record.model:
-            raise InvalidRequest(f"this peer serves {record.model!r}, not {request.model!r}")
-        if request.revision != record.revision:
-            raise RevisionMismatch(
-                f"this peer serves revision {record.revision} of {record.model!r}, the client has {request.revision}; "
-                "use the same files on both sides"
-            )
-        if not record.start <= request.start < request.stop <= record.stop:
-            raise InvalidRequest(
-                f"this peer serves blocks {record.start}:{record.stop}, not {request.start}:{request.stop}"
-            )
-        if request.weights and request.weights != self.weights(request.start, request.stop):
-            raise RevisionMismatch(
-                f"this peer's weights for blocks {request.start}:{request.stop} of {record.model!r} are not those that "
-                "the client expects; compare what `python -m swarm identity` says of the files on both sides"
-            )
-        if not 1 <= request.max_tokens <= self._limits.max_context:
-            raise InvalidRequest(
-                f"a context of {request.max_tokens} tokens is longer than this peer allows ({self._limits.max_context})"
-            )
-        codec.torch_dtype(request.wire_dtype)
-        if len(request.quote) not in (0, 32):
-            raise InvalidRequest(f"a quote is named by 32 bytes, not {len(request.quote)}")
-        if self.draining:
-            raise PeerBusy("this peer is leaving the swarm")
-        place = self._gate.enter(request, caller)
-        # Last, for it is remembered: two openings under one name could make two receipts that look like a fraud.
-        if not self._receipts.remember_opening(request.session_id, request.start, request.seq):
-            raise InvalidRequest("this session was opened here before; open it again under a higher number")
-        return place
-
-    def _terms(self, request: pb.Open) -> Terms:
-        """What this peer's receipts for a session say of it."""
-        return Terms(
-            session=request.session_id,
-            attempt=request.seq,
-            peer=self._identity.address,
-            start=request.start,
-            stop=request.stop,
-            weights=self.weights(request.start, request.stop),
-            format=f"{self.record.quant}/{self.record.dtype}",
-            numerics_id=self.record.numerics_id,
-            wire_dtype=request.wire_dtype,
-            quote=request.quote or NOTHING,
-        )
 
     # --- steps in and out --------------------------------------------------------------------------------------------
 
@@ -378,7 +322,7 @@ class Handler:
 
     def drain(self, within_s: float) -> None:
         """Take no more sessions, and ask the clients of the open ones to move them elsewhere."""
-        self.draining = True
+        self._reception.is_closed = True
         for session in self._sessions.values():
             session.send(pb.ToClient(leaving=pb.Leaving(within_ms=int(within_s * 1000))))
 

@@ -22,26 +22,29 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar, NamedTuple
 
+from swarm.economy.pricing.fixed import Fixed
 from swarm.economy.pricing.policy import Demand, Pricing, check_price
 from swarm.economy.pricing.tender import SALT_BYTES, Bid, Order, SignedBid
 from swarm.economy.quotes import Price
 from swarm.errors import InvalidRequest, NoRoute
 
+MARK_UP = 2  # of the posted price over the bid: were it lower, nobody would order
+
 
 @dataclass(frozen=True)
 class Auction(Pricing):
-    """A peer's: it bids its own cost, and posts it as the price for those who come without an order."""
+    """A peer's: it bids its own cost, and posts MARK_UP times that for those who come without an order."""
 
     cost: Price
 
     mode: ClassVar[str] = "auction"
 
     def __post_init__(self) -> None:
-        check_price(self.cost)
+        check_price(self.price)
 
     @property
     def price(self) -> Price:
-        return self.cost
+        return Price(*(MARK_UP * part for part in self.cost))
 
     def bid(self, order: Order, peer: bytes, start: int, stop: int, demand: Demand) -> Bid:
         """For those of its blocks start:stop that are wanted; batch orders get the idle price.
@@ -49,7 +52,7 @@ class Auction(Pricing):
         Raises InvalidRequest if none is.
         """
         first, last = max(start, order.start), min(stop, order.stop)
-        price = self.idle_price(demand) if order.batch else self.price
+        price = Fixed(self.cost).idle_price(demand) if order.batch else self.cost
         return Bid(order.hash, order.ledger, peer, first, last, price, order.start_by_ms, os.urandom(SALT_BYTES))
 
 
