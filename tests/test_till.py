@@ -186,6 +186,19 @@ def test_a_channel_that_its_payer_is_closing_opens_no_session(shop, channel):
         shop.open(channel)
 
 
+def test_a_channel_that_is_closed_while_a_session_is_open_pays_for_no_more_work(shop, channel):
+    tab = shop.open(channel)
+    assert tab.begin(Tokens(decode=1))
+    tab.progress(Tokens(decode=1), Tokens())
+    shop.ledger.request_close(channel.id)
+    asyncio.run(shop.till.settle())  # when the server looks at its channels
+    assert not tab.begin(Tokens(decode=1))
+    with pytest.raises(LedgerRefusal, match="closed, or about to be"):
+        shop.open(channel)
+    shop.ledger.top_up(channel.id, 1)  # by which the wish is taken back
+    assert shop.open(channel).begin(Tokens(decode=1))
+
+
 def test_what_is_owed_is_settled_before_the_payer_can_take_it_back(shop, channel):
     shop.accept(shop.open(channel), shop.pay(channel, 2000))
     shop.ledger.request_close(channel.id)

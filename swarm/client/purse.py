@@ -166,7 +166,7 @@ class Purse:
     def _found(self, payee: bytes) -> PurseChannel | None:
         """One that is open from before, and in no other process's hands."""
         for channel in self.ledger.channels(payer=self._identity.address, payee=payee):
-            if not channel.is_closed and not channel.closes_at and (claimed := self._claim(channel)):
+            if not channel.is_ending and (claimed := self._claim(channel)):
                 self._channels[payee] = claimed
                 self._before += claimed.owed
                 return claimed

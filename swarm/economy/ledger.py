@@ -59,6 +59,11 @@ class Channel:
     is_closed: bool = False
 
     @property
+    def is_ending(self) -> bool:
+        """Whether it is closed, or its payer has asked for that."""
+        return self.is_closed or self.closes_at > 0
+
+    @property
     def rest(self) -> int:
         """Still in escrow."""
         return 0 if self.is_closed else self.deposit - self.paid

@@ -35,9 +35,10 @@ class Receivable:
         return 0 if self.sessions > 1 else self.unpaid
 
     def may_begin(self, value: int, credit: int) -> bool:
-        """Whether work worth so much may begin now, which must not exceed the credit."""
+        """Whether work worth so much may begin now, which must not exceed the credit. Never in a channel that ends: its
+        vouchers may soon be worth nothing."""
         total = self.owed + self.begun + value
-        return total - self.paid <= credit and total <= self.channel.deposit
+        return total - self.paid <= credit and total <= self.channel.deposit and not self.channel.is_ending
 
     def reminder(self) -> PaymentRequired:
         """What to tell a payer that has not paid."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from swarm.economy.acknowledgements import SignedAcknowledgement
 from swarm.economy.ledger import Channel, Ledger
@@ -120,10 +120,12 @@ class Till:
         return self._quotes[record_hash][1]
 
     async def _receivable(self, channel_id: bytes) -> Receivable:
-        if channel_id not in self._receivables:
+        known = self._receivables.get(channel_id)
+        if known is None or known.channel.is_ending:
             channel = await self._look(channel_id)
-            self._receivables.setdefault(channel_id, Receivable(channel, self._store.voucher(channel_id)))
-        return self._receivables[channel_id]
+            known = self._receivables.setdefault(channel_id, Receivable(channel, self._store.voucher(channel_id)))
+            known.channel = channel
+        return known
 
     async def _look(self, channel_id: bytes) -> Channel:
         if not self._looks.spend():
@@ -131,7 +133,7 @@ class Till:
         channel = await asyncio.to_thread(self._ledger.channel, channel_id)
         if channel is None or channel.payee != self._ledger.address:
             raise LedgerRefusal(f"there is no channel {channel_id.hex()[:16]} to this peer in its ledger")
-        if channel.is_closed or channel.closes_at:
+        if channel.is_ending:
             raise LedgerRefusal(f"the channel {channel_id.hex()[:16]} is closed, or about to be; open another")
         return channel
 
@@ -152,10 +154,21 @@ class Till:
         Raises PeerUnreachable if the ledger does not answer.
         """
         async with self._settling:
-            return await asyncio.to_thread(self._settle)
+            channels = await asyncio.to_thread(self._channels)
+            self._update(channels)
+            return await asyncio.to_thread(self._settle, channels)
 
-    def _settle(self) -> int:
-        channels = {channel.id: channel for channel in self._ledger.channels(payee=self._ledger.address)}
+    def _channels(self) -> dict[bytes, Channel]:
+        return {channel.id: channel for channel in self._ledger.channels(payee=self._ledger.address)}
+
+    def _update(self, channels: Mapping[bytes, Channel]) -> None:
+        """A payer may have closed one, or be about to: no more work is done for it, and it is forgotten in time."""
+        for id, known in list(self._receivables.items()):
+            known.channel = channels.get(id, known.channel)
+            if known.channel.is_closed and not known.sessions:
+                del self._receivables[id]
+
+    def _settle(self, channels: Mapping[bytes, Channel]) -> int:
         worth = []
         for signed in self._store.vouchers(self._ledger.id):
             channel = channels.get(signed.voucher.channel)
