@@ -32,6 +32,7 @@ class Canaries:
     def __init__(self, rng: random.Random, has_chat: bool):
         """rng: unpredictable, such as random.SystemRandom. has_chat: the model takes conversations as well."""
         self._rng, self._has_chat = rng, has_chat
+        self._given: set[int] = set()  # hashes of passages: a server may keep its answers to those that come again
         self._topics = list(pydoc_data.topics.topics.values())
         library = Path(sysconfig.get_paths()["stdlib"])
         self._modules = [*library.glob("*.py"), *library.glob("*/*.py")] or [Path(ast.__file__)]
@@ -43,6 +44,9 @@ class Canaries:
     def prompt(self) -> Prompt:
         """A passage to continue or, for a model that chats, in half of the cases, a message with it."""
         passage = self._passage()
+        while hash(passage) in self._given:
+            passage = self._passage()
+        self._given.add(hash(passage))
         if self._has_chat and self._rng.random() < 0.5:
             return [{"role": "user", "content": passage}]
         return passage
