@@ -1,6 +1,7 @@
 """An EVM chain in this process, on which everybody is rich, and every transaction is a block."""
 
 import os
+import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +17,10 @@ from web3.types import RPCEndpoint, RPCResponse
 from swarm.wire.identity import Identity
 
 FORTUNE = 10**36  # wei
+
+# Python's own limit. The EVM raised it a hundredfold when it was imported, and hostile JSON that others of this process
+# read (a test of model files does) would then overflow the stack instead of being refused.
+sys.setrecursionlimit(1000)
 
 
 class _Node(EthereumTesterProvider):
