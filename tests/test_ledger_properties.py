@@ -63,7 +63,7 @@ def run(world, seed: int, count: int, crashes: bool = False) -> Trial:
 
 @pytest.mark.parametrize(
     ("backend", "count"),
-    [("sqlite", 200), ("remote", 200), ("evm", 40), pytest.param("evm", 300, marks=pytest.mark.slow)],
+    [("sqlite", 200), ("remote", 100), ("evm", 20), pytest.param("evm", 300, marks=pytest.mark.slow)],
 )
 def test_random_operations_do_what_the_model_says(backend, count, tmp_path):
     with BACKENDS[backend](tmp_path, RULES) as world:
