@@ -85,7 +85,8 @@ async def echo_server(sweep_mib: int) -> None:
             yield pb.ToClient(result=message.step)
 
     certificate = make_certificate()
-    server, port = await serve("127.0.0.1", 0, certificate, 2**24, session=session, push=session, status=session)
+    methods = dict.fromkeys(("session", "push", "status", "deposit", "withdraw", "tender"), session)
+    server, port = await serve("127.0.0.1", 0, certificate, 2**24, **methods)
     endpoint = pb.Endpoint(host="127.0.0.1", port=port, certificate=certificate.certificate_der)
     print(base64.b64encode(endpoint.SerializeToString()).decode(), flush=True)
     await server.wait_for_termination()
