@@ -7,7 +7,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from swarm.economy.amounts import CREDIT
+from swarm.economy.books import open_ledger
 from swarm.model import Checkpoint, open_checkpoint
+from swarm.route.local import client_identity
 
 # Timings never decide a test: the machine may be busy with the servers of others.
 settings.register_profile("swarm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -95,3 +98,13 @@ def _hugging_face_names(index, block, config) -> dict[str, torch.Tensor]:
         "mlp.down_proj": block["down"],
     }
     return {f"model.layers.{index}.{name}.weight": tensor for name, tensor in names.items()}
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """A ledger in a folder, seen by this user's clients, who made it and so can mint."""
+    folder = tmp_path_factory.mktemp("ledger")
+    ledger = open_ledger(str(folder), client_identity())
+    ledger.mint(client_identity().address, 100 * CREDIT)
+    yield folder, ledger
+    ledger.shut()

@@ -11,9 +11,7 @@ import pytest
 import swarm
 from helpers import wait_until
 from swarm.cli.ledger_bill import own_payments
-from swarm.economy.amounts import CREDIT
 from swarm.economy.audit import audit
-from swarm.economy.books import open_ledger
 from swarm.economy.ledger import Ledger
 from swarm.errors import PaymentRequired
 from swarm.route.local import client_identity
@@ -22,16 +20,6 @@ from swarm.wire.identity import address_of
 PROMPT = "The capital of France is"
 BLOCKS = ("0:10", "10:20", "20:30")
 PRICE, PREFILL = 1000, 50
-
-
-@pytest.fixture(scope="module")
-def book(tmp_path_factory):
-    """A ledger in a folder, seen by the client, who made it and so can mint."""
-    folder = tmp_path_factory.mktemp("ledger")
-    ledger = open_ledger(str(folder), client_identity())
-    ledger.mint(client_identity().address, 10 * CREDIT)
-    yield folder, ledger
-    ledger.shut()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from helpers import wait_until
 from swarm.client.background import wait
 from swarm.client.ordering import Tenders, hold, reserve
 from swarm.economy.amounts import CREDIT
-from swarm.economy.books import open_ledger
 from swarm.economy.ledger import Rules
 from swarm.economy.payment_store import PaymentStore, now_ms
 from swarm.economy.payments import authorise
@@ -28,7 +27,6 @@ from swarm.economy.quotes import Price, Quote
 from swarm.economy.receivable import Tab
 from swarm.economy.sqlite_ledger import SqliteLedger
 from swarm.errors import InvalidRequest, NoRoute, PeerBusy
-from swarm.route.local import client_identity
 from swarm.route.record import PeerInfo
 from swarm.server.bidding import CALLS, CALLS_EACH, SKEW_MS, Bidding, refuse_tender
 from swarm.server.till import Till
@@ -411,16 +409,6 @@ def test_no_offer_can_be_made_where_nobody_bids(counter):
 
 PROMPT, NEW = "The capital of France is", 24
 RESERVE = Price(150, 3000)
-
-
-@pytest.fixture(scope="module")
-def book(tmp_path_factory):
-    """A ledger in a folder, seen by the client, who made it and so can mint."""
-    folder = tmp_path_factory.mktemp("ledger")
-    ledger = open_ledger(str(folder), client_identity())
-    ledger.mint(client_identity().address, 100 * CREDIT)
-    yield folder, ledger
-    ledger.shut()
 
 
 @pytest.fixture(scope="module")

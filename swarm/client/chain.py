@@ -9,8 +9,6 @@ import torch
 
 from swarm.client.hop_stream import HopFailed, HopStream
 from swarm.client.purse import Purse
-from swarm.economy.payments import agreed_price
-from swarm.economy.quotes import FREE
 from swarm.route.route import Hop
 from swarm.trust.checking import ChainReceipts
 from swarm.trust.receipts import NOTHING, Terms, Tokens
@@ -111,9 +109,9 @@ class Chain:
         tokens = Tokens(prefill, max(self.options.max_tokens - prefill, 0))
 
         async def arrange(stream: HopStream, request: pb.Open) -> None:
-            asks = stream.hop.peer.asks
-            if asks.is_paid and self.options.purse and agreed_price(request.payment, asks) != FREE:
+            if self.options.purse:
                 stream.bill = await self.options.purse.open(stream.hop, request, tokens)
+            if stream.bill:
                 stream.bill.note_sent(Tokens(prefill=live_from))
 
         try:

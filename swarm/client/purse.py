@@ -14,8 +14,9 @@ from swarm.economy.acknowledgements import Acknowledgement
 from swarm.economy.amounts import format_amount, parse_amount
 from swarm.economy.books import open_ledger
 from swarm.economy.ledger import Channel, Ledger
-from swarm.economy.payment_store import Bill, PaymentStore, now_ms
+from swarm.economy.payment_store import Bill, PaymentStore
 from swarm.economy.payments import agreed_price, authorise
+from swarm.economy.quotes import FREE
 from swarm.economy.vouchers import SignedVoucher, Voucher
 from swarm.errors import InvalidRequest, PaymentRequired
 from swarm.route.local import channels_folder, client_identity, payments_file
@@ -69,14 +70,15 @@ class Purse:
     def _expected(self) -> int:
         return self._pending + sum(channel.expected for channel in self._channels.values())
 
-    async def open(self, hop: Hop, request: pb.Open, tokens: Tokens) -> HopBill:
-        """Fill in how the session that `request` opens on `hop` is paid; what it owes is in the bill.
+    async def open(self, hop: Hop, request: pb.Open, tokens: Tokens) -> HopBill | None:
+        """Fill in how the session that `request` opens on `hop` is paid; what it owes is in the bill. None: nothing.
 
         tokens: that it may compute at most. Raises PaymentRequired if that is more than the budget or the account
         allows, PeerUnreachable if the ledger does not answer.
         """
         asks, blocks = hop.peer.asks, hop.stop - hop.start
-        price = agreed_price(request.payment, asks)
+        if not asks.is_paid or (price := agreed_price(request.payment, asks)) == FREE:
+            return None
         need = price.due(blocks, *tokens)
         self._check_budget(need)
         payee = address_of(hop.peer.peer_id)
@@ -128,11 +130,11 @@ class Purse:
 
     def book(self, bill: HopBill) -> None:
         """A session is over."""
-        request, channel = bill.request, bill.channel.channel
-        self._store.bill(Bill(
-            now_ms(), self.ledger.id, channel.id, request.session_id, request.seq, channel.payer, channel.payee,
-            request.start, request.stop, *bill.tokens, *bill.price, bill.amount, bill.receipt,
-        ))  # fmt: skip
+        request = bill.request
+        opening = request.session_id, request.seq, request.start, request.stop
+        self._store.bill(
+            Bill.of(self.ledger.id, bill.channel.channel, opening, bill.tokens, bill.price, bill.receipt)
+        )
 
     def close(self) -> None:
         """Channels stay open for the next time."""

@@ -10,9 +10,11 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from swarm.economy.acknowledgements import SignedAcknowledgement
+from swarm.economy.ledger import Channel
 from swarm.economy.quotes import Price
 from swarm.economy.vouchers import SignedVoucher
 from swarm.errors import SwarmError
+from swarm.trust.receipts import Tokens
 
 BUSY_S = 10.0  # how long to wait for another process that writes
 _SCHEMA = """
@@ -49,6 +51,18 @@ class Bill:
     decode_price: int
     amount: int  # nano-credits
     receipt: bytes  # hash of the last receipt, which names those before it
+
+    @classmethod
+    def of(
+        cls, ledger: bytes, channel: Channel, opening: tuple[bytes, int, int, int], tokens: Tokens, price: Price,
+        receipt: bytes,
+    ) -> "Bill":
+        """Of now. opening: session, attempt, first block, one past the last."""
+        session, attempt, start, stop = opening
+        return cls(
+            now_ms(), ledger, channel.id, session, attempt, channel.payer, channel.payee, start, stop,
+            *tokens, *price, price.due(stop - start, *tokens), receipt,
+        )  # fmt: skip
 
     @property
     def price(self) -> Price:

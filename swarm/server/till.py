@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from swarm.economy.acknowledgements import SignedAcknowledgement
 from swarm.economy.ledger import Channel, Ledger
-from swarm.economy.payment_store import Bill, PaymentStore, now_ms
+from swarm.economy.payment_store import Bill, PaymentStore
 from swarm.economy.payments import agreed_price, payer_of
 from swarm.economy.quotes import FREE, Quote
 from swarm.economy.receivable import Receivable, Tab
@@ -82,11 +82,8 @@ class Till:
         tab.leave()
         if not sum(tab.tokens):
             return
-        channel = tab.receivable.channel
-        self._store.bill(Bill(
-            now_ms(), self._ledger.id, channel.id, terms.session, terms.attempt, channel.payer, channel.payee,
-            terms.start, terms.stop, *tab.tokens, *tab.price, tab.due, receipt,
-        ))  # fmt: skip
+        opening = terms.session, terms.attempt, terms.start, terms.stop
+        self._store.bill(Bill.of(self._ledger.id, tab.receivable.channel, opening, tab.tokens, tab.price, receipt))
 
     async def accept(self, tab: Tab, data: bytes) -> None:
         """Take a voucher, which is untrusted. Raises InvalidRequest, LedgerRefusal."""
