@@ -64,10 +64,10 @@ llama-cpp: $(VENV)/.ready-dev  ## llama.cpp, to compare with in `make bench`
 	$(INSTALL) -c constraints.txt llama-cpp-python==0.3.36
 
 proto: $(VENV)/.ready-dev  ## regenerate the message classes
-	$(RUN) -m grpc_tools.protoc -I . --python_out=. swarm/wire/messages.proto swarm/wire/ledger.proto
+	$(RUN) -m grpc_tools.protoc -I . --python_out=. swarm/wire/messages.proto swarm/market/service/ledger.proto
 
 contract: $(VENV)/.ready-dev  ## compile the contract that is the ledger on a chain
-	$(RUN) -m swarm.economy.evm.compile
+	$(RUN) -m swarm.market.evm.compile
 
 clean:
 	rm -rf $(VENV) build *.egg-info

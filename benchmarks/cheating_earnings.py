@@ -8,8 +8,8 @@ the same ones, results are compared bit by bit, and "equal bits" is how often a 
 import math
 from collections.abc import Mapping
 
-from swarm.economy.stake import IN_FLIGHT, LEAST_SEGMENTS, SAVED
-from swarm.trust.reputation import AUDIT_RATE, NEWCOMER_AUDIT_RATE, SUSPECT_FACTOR
+from swarm.market.stake import IN_FLIGHT, LEAST_SEGMENTS, SAVED
+from swarm.verify.reputation.standing import AUDIT_RATE, NEWCOMER_AUDIT_RATE, SUSPECT_FACTOR
 
 
 def segments_until_caught(fail: float, suspect: float, audits: int | None, rate: float) -> float:

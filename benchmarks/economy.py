@@ -22,15 +22,15 @@ from cheating_earnings import earnings
 from common import RESULTS, machine, print_table, save_json
 from marketplace import Period, Setting, trace
 from orders import chains, profit, random_market, vickrey
-from swarm.economy.pricing.auction import clear
-from swarm.economy.pricing.fixed import Fixed
-from swarm.economy.pricing.market import Market
-from swarm.economy.pricing.policy import PERIOD_S, Demand, Pricing
-from swarm.economy.pricing.tender import SignedBid
-from swarm.economy.quotes import Price
-from swarm.economy.stake import LEAST_SEGMENTS, SAVED
 from swarm.errors import NoRoute
-from swarm.trust.reputation import AUDIT_RATE
+from swarm.market.auction.auction import clear
+from swarm.market.auction.tender import SignedBid
+from swarm.market.pricing.fixed import Fixed
+from swarm.market.pricing.market import Market
+from swarm.market.pricing.policy import PERIOD_S, Demand, Pricing
+from swarm.market.stake import LEAST_SEGMENTS, SAVED
+from swarm.verify.reputation.standing import AUDIT_RATE
+from swarm.wire.formats.quotes import Price
 from validators import SERVERS, VALIDATORS, Trial, copy, favour, only_friends, raise_friends
 
 Rows = list[dict[str, object]]

@@ -19,19 +19,19 @@ from google.protobuf.message import DecodeError, Message
 
 from common import machine, print_table, save_json
 from swarm.errors import InvalidRequest
-from swarm.route import convictions
-from swarm.route.convictions import Conviction
-from swarm.server.journal import Journals
-from swarm.server.sessions import Session
-from swarm.server.work_log import WorkLog
-from swarm.trust.case import Case
-from swarm.trust.checking import ChainReceipts
-from swarm.trust.evidence import Bundle
-from swarm.trust.proofs import AUDIT, EQUIVOCATION, Proof
-from swarm.trust.receipts import NOTHING, SignedReceipt, Terms
-from swarm.trust.writing import ReceiptWriter
+from swarm.peers import convictions
+from swarm.peers.convictions import Conviction
+from swarm.server.session.journals import Journals
+from swarm.server.session.session import Session
+from swarm.server.session.work_log import WorkLog
+from swarm.verify.audit.case import Case
+from swarm.verify.fraud.evidence import Bundle
+from swarm.verify.fraud.proofs import AUDIT, EQUIVOCATION, Proof
+from swarm.verify.receipts.checking import ChainReceipts
+from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import to_rows
+from swarm.wire.formats.receipts import NOTHING, SignedReceipt, Terms
 from swarm.wire.identity import Identity
 from swarm.wire.session_id import new_session_id
 

@@ -14,13 +14,13 @@ from web3 import Web3
 
 from chains import advance, new_chain
 from common import print_table, save_json
-from swarm.economy.amounts import CREDIT
-from swarm.economy.evm.artifact import load_contract
-from swarm.economy.evm.deploying import deploy
-from swarm.economy.evm.evm_ledger import EvmLedger
-from swarm.economy.ledger import Rules
-from swarm.economy.vouchers import SignedVoucher, Voucher
-from swarm.trust.receipts import Receipt, SignedReceipt, Terms
+from swarm.market.channel.vouchers import SignedVoucher, Voucher
+from swarm.market.evm.artifact import load_contract
+from swarm.market.evm.deploying import deploy
+from swarm.market.evm.evm_ledger import EvmLedger
+from swarm.market.ledger.ledger import Rules
+from swarm.wire.formats.amounts import CREDIT
+from swarm.wire.formats.receipts import Receipt, SignedReceipt, Terms
 from swarm.wire.identity import Identity, keccak256
 from swarm.wire.session_id import new_session_id
 

@@ -29,8 +29,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import swarm
 from common import machine, print_table, save_json
 from swarm.client.background import wait
-from swarm.client.session import Session
 from swarm.model.checkpoint import open_checkpoint
+from swarm.session.session import Session
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.tls import make_certificate

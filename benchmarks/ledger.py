@@ -16,12 +16,12 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))  # the tests' ledgers, their model, and its operations
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "support"))  # the tests' ledgers and operations
 from common import machine, print_table, save_json
 from ledger_crashes import FragileWorld
 from ledger_trials import KINDS, Pair, Trial
 from ledgers import BACKENDS, RULES, World
-from swarm.economy.audit import audit
+from swarm.market.ledger.audit import audit
 
 LIFE = 200  # operations on one ledger, so that looking through all of it stays cheap
 MORTAL = 0.1  # share of the embedded ledger's operations before which the process dies at every write

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from swarm.economy.pricing.policy import PERIOD_S, Demand, Pricing
+from swarm.market.pricing.policy import PERIOD_S, Demand, Pricing
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 
-from swarm.economy.pricing.auction import Award, clear
-from swarm.economy.pricing.tender import Bid, Order, SignedBid
-from swarm.economy.quotes import Price
 from swarm.errors import NoRoute
+from swarm.market.auction.auction import Award, clear
+from swarm.market.auction.tender import Bid, Order, SignedBid
+from swarm.wire.formats.quotes import Price
 
 LEDGER = bytes(range(32))
 COMMIT, REVEAL, START = 1_000, 2_000, 60_000

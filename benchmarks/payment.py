@@ -34,13 +34,13 @@ import torch
 import swarm
 from common import RESULTS, machine, print_table, prompt_tokens, save_json
 from swarm.client.local_swarm import LocalServer
-from swarm.economy.amounts import CREDIT
-from swarm.economy.audit import audit
-from swarm.economy.books import ledger_file, open_ledger
-from swarm.economy.ledger import Ledger
-from swarm.economy.payment_store import PaymentStore
-from swarm.economy.quotes import Price, Quote
-from swarm.route.local import client_identity
+from swarm.home import client_identity
+from swarm.market.channel.payment_store import PaymentStore
+from swarm.market.ledger.audit import audit
+from swarm.market.ledger.ledger import Ledger
+from swarm.market.ledger.opening import ledger_file, open_ledger
+from swarm.wire.formats.amounts import CREDIT
+from swarm.wire.formats.quotes import Price, Quote
 from swarm.wire.identity import address_of
 
 BLOCKS = ["0:10", "10:20", "20:30"]

@@ -21,10 +21,10 @@ import torch
 import uvloop
 
 from common import machine, print_table, save_json
-from swarm.server.batching import BatchLimits
-from swarm.server.runner import Slice
-from swarm.server.scheduler import Scheduler
-from swarm.server.sessions import Session
+from swarm.server.scheduler.batching import BatchLimits
+from swarm.server.scheduler.runner import Slice
+from swarm.server.scheduler.scheduler import Scheduler
+from swarm.server.session.session import Session
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 
@@ -43,7 +43,7 @@ Costs = tuple[float, float]
 
 
 class SleepingRunner:
-    """Stands in for swarm.server.runner.Runner."""
+    """Stands in for swarm.server.scheduler.runner.Runner."""
 
     def __init__(self, costs: Costs):
         self._fixed_s, self._row_s = costs
@@ -134,7 +134,7 @@ class Client:
             self._arrived.clear()
             await self._arrived.wait()
         seen = 0
-        while seen < len(self._waiting):  # as swarm.client.heads gathers them
+        while seen < len(self._waiting):  # as swarm.generate.heads gathers them
             seen = len(self._waiting)
             await asyncio.sleep(GATHER_S)
         rows, self._waiting = self._waiting, []

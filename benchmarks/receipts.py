@@ -19,12 +19,12 @@ import torch
 
 import swarm
 from common import machine, print_table, prompt_tokens, save_json
-from swarm.client.session import Session
-from swarm.trust.checking import ChainReceipts
-from swarm.trust.receipts import NOTHING, SignedReceipt, Terms
-from swarm.trust.writing import ReceiptWriter
+from swarm.session.session import Session
+from swarm.verify.receipts.checking import ChainReceipts
+from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.formats.receipts import NOTHING, SignedReceipt, Terms
 from swarm.wire.identity import Identity
 from swarm.wire.session_id import new_session_id
 

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import swarm
 from swarm.client.background import wait
 from swarm.client.local_swarm import LocalServer
-from swarm.client.router import REFRESH_S
 from swarm.errors import PeerUnreachable
+from swarm.session.router import REFRESH_S
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
 

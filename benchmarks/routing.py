@@ -4,7 +4,7 @@
 
 Needs no model and no server. First the search: a picture of the swarm is made once for all requests (build), then
 searched for the best chain, for the best two, and for the best whose price is half way between the cheapest chain's and
-the best one's. Then simulated swarms (swarm.route.simulate): the same peers, requests and deaths for each policy. The
+the best one's. Then simulated swarms (simulate): the same peers, requests and deaths for each policy. The
 policies are this library's, a chain with the fewest hops, and Petals' cost function. Writes tables, JSON and a plot to
 benchmarks/results. The default, 1,000 peers and 10,000 requests in each scenario, takes minutes for each policy:
 --jobs runs several simulations at once.
@@ -21,15 +21,15 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from common import RESULTS, machine, print_table, save_json
-from swarm.economy.quotes import Price
+from simulate.clients import Knowledge
+from simulate.peers import Place
+from simulate.policies import Balanced, fewest, petals
+from simulate.scenarios import SCENARIOS, Scenario
+from simulate.world import Simulation
 from swarm.route.route import Candidate, Request
 from swarm.route.search.chains import best_chain, best_chains
 from swarm.route.search.network import Network
-from swarm.route.simulate.clients import Knowledge
-from swarm.route.simulate.peers import Place
-from swarm.route.simulate.policies import Balanced, fewest, petals
-from swarm.route.simulate.scenarios import SCENARIOS, Scenario
-from swarm.route.simulate.world import Simulation
+from swarm.wire.formats.quotes import Price
 
 POLICIES = {"this library": Balanced(), "fewest hops": fewest, "as Petals": petals}
 REQUEST = Request(prompt_tokens=200, new_tokens=200, token_bytes=16384)

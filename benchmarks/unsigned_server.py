@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Sequence
 
-from swarm.server import handler
-from swarm.server.__main__ import main
+from swarm.cli.server import main
+from swarm.server import rpc as handler
 
 
 class NoReceipts:
-    """In the place of swarm.trust.writing.ReceiptWriter."""
+    """In the place of swarm.verify.receipts.writing.ReceiptWriter."""
 
     def __init__(self, *arguments: object):
         pass

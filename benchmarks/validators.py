@@ -4,10 +4,10 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from swarm.economy.pricing.ballots import MAX_SCORE, scores_of
-from swarm.economy.pricing.policy import Epoch
-from swarm.economy.pricing.rewards import Rewards, consensus
-from swarm.economy.quotes import FREE
+from swarm.market.pricing.policy import Epoch
+from swarm.market.rewards.ballots import MAX_SCORE, scores_of
+from swarm.market.rewards.rewards import Rewards, consensus
+from swarm.wire.formats.quotes import FREE
 
 VALIDATORS = [bytes([1, number]) * 10 for number in range(20)]
 SERVERS = [bytes([2, number]) * 10 for number in range(30)]

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from common import RESULTS, machine, print_table, save_json
 from swarm.model import BlockRange, open_checkpoint
-from swarm.trust.accumulated import Accumulated
-from swarm.trust.audit import (
+from swarm.verify.audit.accumulated import Accumulated
+from swarm.verify.audit.calibration import WIRES, Segment, hop_segments, text_segments
+from swarm.verify.audit.judgement import (
     SEGMENT,
     WINDOW,
     Judgement,
@@ -36,11 +37,10 @@ from swarm.trust.audit import (
     score,
     sketch_ratios,
 )
-from swarm.trust.calibration import WIRES, Segment, hop_segments, text_segments
-from swarm.trust.reexecution import Reexecutor, prefill
-from swarm.trust.sketch import K, Sketch, project, sketch_seed
-from swarm.trust.thresholds import BUILT_IN
-from swarm.trust.variants import Announced, PlainProduct, Products, Variant, cheaper, cheats, fp8, honest
+from swarm.verify.audit.reexecution import Reexecutor, prefill
+from swarm.verify.audit.thresholds import BUILT_IN
+from swarm.verify.audit.variants import Announced, PlainProduct, Products, Variant, cheaper, cheats, fp8, honest
+from swarm.verify.receipts.sketch import K, Sketch, project, sketch_seed
 from swarm_kernels import Segment as Rows
 from swarm_kernels import cpu, reference
 from swarm_kernels.cpu.library import library

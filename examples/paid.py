@@ -2,15 +2,15 @@
 
     python examples/paid.py
 
-The ledger is a folder that all of them share; across machines it is `python -m swarm.ledger`, or a contract.
+The ledger is a folder that all of them share; across machines it is `python -m swarm ledger serve`, or a contract.
 """
 
 import tempfile
 
 import swarm
-from swarm.economy.amounts import format_amount, parse_amount
-from swarm.economy.books import open_ledger
-from swarm.route.local import client_identity
+from swarm.home import client_identity
+from swarm.market.ledger.opening import open_ledger
+from swarm.wire.formats.amounts import format_amount, parse_amount
 
 
 def main() -> None:

@@ -24,8 +24,8 @@ from swarm.errors import (
 
 if TYPE_CHECKING:
     from swarm.client.client import Client
-    from swarm.client.generation import Generation, Hop
     from swarm.client.local_swarm import LocalSwarm
+    from swarm.results import Generation, Hop
 
 # Before gRPC is first imported: it is never used across a fork here (child processes are new programs), and would say
 # so on standard error whenever one is started.
@@ -53,8 +53,8 @@ __all__ = [
 # of a tokeniser library that it never calls.
 _LAZY = {
     "Client": "swarm.client.client",
-    "Generation": "swarm.client.generation",
-    "Hop": "swarm.client.generation",
+    "Generation": "swarm.results",
+    "Hop": "swarm.results",
     "LocalSwarm": "swarm.client.local_swarm",
 }
 

@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 
 _VERBS = {
-    "server": ("swarm.server.__main__", "serve blocks to a swarm (also: python -m swarm.server)"),
+    "server": ("swarm.cli.server", "serve blocks to a swarm (also: python -m swarm.server)"),
     "generate": ("swarm.cli.generate", "generate from a prompt"),
     "batch": ("swarm.cli.batch", "answer a file of prompts on what the swarm has left over"),
     "chat": ("swarm.cli.chat", "talk with an instruction-tuned model"),
@@ -13,7 +13,7 @@ _VERBS = {
     "receipts": ("swarm.cli.receipts", "list, export and verify what peers signed for"),
     "evidence": ("swarm.cli.evidence", "examine evidence against peers by computing it again"),
     "auditor": ("swarm.auditor.__main__", "sample a swarm's work, and check it (also: python -m swarm.auditor)"),
-    "ledger": ("swarm.cli.ledger", "accounts, channels and stake, and the book that shows them"),
+    "ledger": ("swarm.cli.ledger.verbs", "accounts, channels and stake, and the book that shows them"),
     "earnings": ("swarm.cli.earnings", "what this machine's servers have earned"),
     "secret": ("swarm.cli.secret", "print a new secret for a private swarm"),
     "calibrate": ("swarm.cli.calibrate", "measure where honest ends and cheating begins, for audits"),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from swarm.client.generation import Generation
+    from swarm.results import Generation
 
 
 class SwarmError(Exception):

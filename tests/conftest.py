@@ -7,10 +7,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from swarm.economy.amounts import CREDIT
-from swarm.economy.books import open_ledger
+from swarm.home import client_identity
+from swarm.market.ledger.opening import open_ledger
 from swarm.model import Checkpoint, open_checkpoint
-from swarm.route.local import client_identity
+from swarm.wire.formats.amounts import CREDIT
 
 # Timings never decide a test: the machine may be busy with the servers of others.
 settings.register_profile("swarm", deadline=None, suppress_health_check=[HealthCheck.too_slow])

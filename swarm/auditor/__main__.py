@@ -16,15 +16,15 @@ from rich.text import Text
 
 from swarm.auditor.auditor import NOBODY, Auditor, Round, Tally, verdict_of
 from swarm.auditor.validator import Validator
-from swarm.cli.common import audit_as_json, print_table, run
-from swarm.client.auditing import LOCAL, PEERS
+from swarm.cli.support.common import audit_as_json, print_table, run
 from swarm.client.client import Client
-from swarm.economy.books import open_ledger
-from swarm.economy.ids import format_address
-from swarm.economy.ledger import DAY_S, Ledger
 from swarm.errors import InvalidRequest
-from swarm.route.local import client_identity, commitments_folder, standing_file
-from swarm.trust.book_file import read_proofs
+from swarm.home import client_identity, commitments_folder, standing_file
+from swarm.market.ledger.ids import format_address
+from swarm.market.ledger.ledger import DAY_S, Ledger
+from swarm.market.ledger.opening import open_ledger
+from swarm.verify.audit.auditing import LOCAL, PEERS
+from swarm.verify.reputation.file import read_proofs
 from swarm.wire.secret import read_secret
 
 EVERY_S = 60.0

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from swarm.auditor.canaries import Canaries
 from swarm.auditor.visits import Visits
 from swarm.client.client import Client
-from swarm.client.generation import Audit, Generation
 from swarm.errors import SwarmError
-from swarm.route.directory import CONVICTION_LIFE_S
-from swarm.trust.audit import Verdict
+from swarm.peers.directory import CONVICTION_LIFE_S
+from swarm.results import Audit, Generation
+from swarm.verify.audit.judgement import Verdict
 
 REPEAT_S = CONVICTION_LIFE_S / 3  # between two announcements of the same conviction
 

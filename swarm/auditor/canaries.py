@@ -14,7 +14,7 @@ from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
 
-from swarm.client.options import Prompt
+from swarm.generate.options import Prompt
 
 PROMPT_WORDS = 50.0  # median; nine of ten are between a fifth and five times as many
 NEW_TOKENS = 32.0  # likewise

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from swarm.client.auditing import LOCAL
-from swarm.client.generation import Audit
-from swarm.trust.audit import Verdict
+from swarm.results import Audit
+from swarm.verify.audit.auditing import LOCAL
+from swarm.verify.audit.judgement import Verdict
 from swarm.wire.identity import address_of
 
 

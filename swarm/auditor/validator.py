@@ -5,12 +5,12 @@ from pathlib import Path
 
 from swarm.auditor.auditor import Round
 from swarm.auditor.scoring import Measurements
-from swarm.economy.committing import Committer
-from swarm.economy.ledger import Ledger
-from swarm.economy.pricing.ballots import Ballot, scores_of
-from swarm.economy.stake import quoted_stake
 from swarm.errors import NoRoute
-from swarm.route.record import PeerInfo
+from swarm.market.ledger.ledger import Ledger
+from swarm.market.rewards.ballots import Ballot, scores_of
+from swarm.market.rewards.committing import Committer
+from swarm.market.stake import quoted_stake
+from swarm.peers.record import PeerInfo
 from swarm.wire.identity import address_of
 
 

@@ -8,9 +8,9 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from swarm.client.generation import Hop
 from swarm.errors import NoRoute
-from swarm.route.record import PeerInfo
+from swarm.peers.record import PeerInfo
+from swarm.results import Hop
 from swarm.route.route import explain_gaps
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from swarm.cli.common import add_client_arguments, generate_options, make_client, run
+from swarm.cli.support.common import add_client_arguments, generate_options, make_client, run
 from swarm.client.batch import Batch, Plan, Progress
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
-from swarm.economy.amounts import format_amount
 from swarm.errors import InvalidRequest, SwarmError
+from swarm.wire.formats.amounts import format_amount
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SECONDS = (86400, 3600, 60, 1)

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from swarm.cli.common import run
+from swarm.cli.support.common import run
+from swarm.home import thresholds_folder
 from swarm.model import Checkpoint, open_checkpoint
-from swarm.route.local import thresholds_folder
-from swarm.trust.audit import SEGMENT
-from swarm.trust.calibration import HOPS, Measured, choose, measure, provenance, save_thresholds, summarise
-from swarm.trust.thresholds import Thresholds
+from swarm.verify.audit.calibration import HOPS, Measured, choose, measure, provenance, save_thresholds, summarise
+from swarm.verify.audit.judgement import SEGMENT
+from swarm.verify.audit.thresholds import Thresholds
 from swarm_kernels import BNB_FORMATS, QUANTS
 
 _VARIANTS = 25  # at a hop, about

@@ -2,7 +2,7 @@
 
 import argparse
 
-from swarm.cli.common import add_client_arguments, generate_options, make_client, run
+from swarm.cli.support.common import add_client_arguments, generate_options, make_client, run
 
 
 def main(arguments: list[str]) -> int:

@@ -4,16 +4,16 @@ import argparse
 import tempfile
 import time
 
-from swarm.cli.common import describe, run
-from swarm.cli.ledger_bill import own_payments, print_payments
-from swarm.cli.ledger_book import verdict
+from swarm.cli.ledger.bill import own_payments, print_payments
+from swarm.cli.ledger.book import verdict
+from swarm.cli.support.common import describe, run
 from swarm.client.client import Client
 from swarm.client.local_swarm import LocalSwarm
-from swarm.economy.amounts import CREDIT, format_amount
-from swarm.economy.audit import audit
-from swarm.economy.books import open_ledger
-from swarm.economy.ledger import Ledger
-from swarm.route.local import client_identity
+from swarm.home import client_identity
+from swarm.market.ledger.audit import audit
+from swarm.market.ledger.ledger import Ledger
+from swarm.market.ledger.opening import open_ledger
+from swarm.wire.formats.amounts import CREDIT, format_amount
 
 PROMPTS = ("The capital of France is", "Once upon a time, in a forest,")
 DEPOSIT = CREDIT  # in the client's account

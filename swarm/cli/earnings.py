@@ -8,14 +8,14 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from swarm.cli.ledger_accounts import where
-from swarm.cli.terminal import print_table, run
-from swarm.economy.amounts import format_amount
-from swarm.economy.books import open_ledger
-from swarm.economy.ledger import Ledger
-from swarm.economy.payment_store import PaymentStore
+from swarm.cli.ledger.accounts import where
+from swarm.cli.support.terminal import print_table, run
 from swarm.errors import InvalidRequest
-from swarm.route.local import client_identity, payments_file
+from swarm.home import client_identity, payments_file
+from swarm.market.channel.payment_store import PaymentStore
+from swarm.market.ledger.ledger import Ledger
+from swarm.market.ledger.opening import open_ledger
+from swarm.wire.formats.amounts import format_amount
 from swarm.wire.identity import address_of
 
 _HOUR_S = 3600.0

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import torch
 
-from swarm.cli.common import print_table, run
+from swarm.cli.support.common import print_table, run
 from swarm.errors import InvalidRequest, SwarmError
+from swarm.home import digests_folder, evidence_folder, standing_file, thresholds_folder
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
-from swarm.route.local import digests_folder, evidence_folder, standing_file, thresholds_folder
-from swarm.trust.accumulated import ALARM
-from swarm.trust.audit import Verdict
-from swarm.trust.book_file import read_proofs
-from swarm.trust.evidence import Bundle
-from swarm.trust.examination import Expert, Finding, Sentence, read_bundle, sentence
-from swarm.trust.proofs import AUDIT, MAX_PROOF_BYTES, Proof
+from swarm.verify.audit.accumulated import ALARM
+from swarm.verify.audit.judgement import Verdict
+from swarm.verify.fraud.evidence import Bundle
+from swarm.verify.fraud.examination import Expert, Finding, Sentence, read_bundle, sentence
+from swarm.verify.fraud.proofs import AUDIT, MAX_PROOF_BYTES, Proof
+from swarm.verify.reputation.file import read_proofs
 
 NOT_CONVICTED = 3  # exit status
 

@@ -5,8 +5,8 @@ import json
 import sys
 from dataclasses import asdict
 
-from swarm.cli.common import add_client_arguments, audit_as_json, describe, generate_options, make_client, run
-from swarm.client.generation import Generation
+from swarm.cli.support.common import add_client_arguments, audit_as_json, describe, generate_options, make_client, run
+from swarm.results import Generation
 
 
 def main(arguments: list[str]) -> int:

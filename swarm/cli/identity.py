@@ -3,13 +3,13 @@
 import argparse
 import json
 
-from swarm.cli.common import run
+from swarm.cli.support.common import run
 from swarm.errors import RevisionMismatch
+from swarm.home import digests_folder
 from swarm.model.blocks import check_block_range, parse_block_range
 from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import BlockId, weights_root
-from swarm.route.local import digests_folder
 from swarm.wire.codec import DTYPES
 from swarm_kernels import QUANTS
 

@@ -9,12 +9,12 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-from swarm.cli.common import print_table, run
+from swarm.cli.support.common import print_table, run
 from swarm.errors import InvalidRequest
-from swarm.route.local import receipts_file
-from swarm.trust import export
-from swarm.trust.export import Opening, Report, lines, load_receipts, save_receipts
-from swarm.trust.store import ReceiptStore, StoredSession
+from swarm.home import receipts_file
+from swarm.verify.receipts import export
+from swarm.verify.receipts.export import Opening, Report, lines, load_receipts, save_receipts
+from swarm.verify.receipts.store import ReceiptStore, StoredSession
 
 _SHOWN = 20  # sessions of a list
 _TOLD = 10  # things that are wrong

@@ -15,14 +15,14 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
-from swarm.cli.common import run
-from swarm.cli.picture import Picture, serve_command
+from swarm.cli.support.common import run
+from swarm.cli.support.picture import Picture, serve_command
 from swarm.errors import InvalidRequest
+from swarm.home import find_swarm
 from swarm.model.checkpoint import model_name
-from swarm.route.directory import Directory
-from swarm.route.local import find_swarm
-from swarm.route.overview import Overview
-from swarm.route.survey import Survey, connect
+from swarm.peers.directory import Directory
+from swarm.peers.overview import Overview
+from swarm.peers.survey import Survey, connect
 from swarm.wire.secret import find_secret
 from swarm.wire.tls import make_certificate
 

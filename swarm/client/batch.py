@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swarm.client.batch_files import AnswerFile, Job
-from swarm.client.generation import Generation
-from swarm.client.options import GenerateOptions, Prompt, parse_options
 from swarm.errors import InvalidRequest, LedgerRefusal, ModelError, PaymentRequired, SwarmError
+from swarm.generate.options import GenerateOptions, Prompt, parse_options
+from swarm.results import Generation
 
 CAUTION = 2.0  # times what the rest should take on demand: from then on a deadline is near
 UNKNOWN_SHARE = 0.25  # of the time until the deadline that is kept for the rest, while nothing is known of its speed

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.client.options import Prompt
 from swarm.errors import InvalidRequest
+from swarm.generate.options import Prompt
 
 FIELDS = frozenset({"prompt", "id", "max_new_tokens"})
 

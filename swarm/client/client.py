@@ -3,31 +3,15 @@
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
-from swarm.client.auditing import AUDITORS, LOCAL, Auditing, AuditOptions
 from swarm.client.background import wait
 from swarm.client.batch import Batch, Progress
-from swarm.client.consequences import Consequences
-from swarm.client.examining import Examiner
-from swarm.client.generating import Generator
-from swarm.client.generation import Generation
-from swarm.client.heads import HEAD_FORMATS, Heads, head_format
-from swarm.client.hearing import Hearing
-from swarm.client.judges import LocalJudge, PeerJudges
-from swarm.client.local_blocks import LocalBlocks
-from swarm.client.options import ClientLimits, GenerateOptions, Message, Prompt, Terms, is_batch, parse_options
-from swarm.client.ordering import Auctioneer
-from swarm.client.purse import open_purse
-from swarm.client.router import Router
-from swarm.client.slashing import Slasher
-from swarm.client.stakes import make_stakes
 from swarm.client.stream import OnPiece, Stream, drain
-from swarm.client.view import SwarmView
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch, SwarmError
-from swarm.model.checkpoint import open_checkpoint
-from swarm.model.digest_cache import DigestCache
-from swarm.model.ends import ModelEnds
-from swarm.route.directory import Directory
-from swarm.route.local import (
+from swarm.generate.generator import Generator
+from swarm.generate.heads import HEAD_FORMATS, Heads, head_format
+from swarm.generate.local_blocks import LocalBlocks
+from swarm.generate.options import ClientLimits, GenerateOptions, Message, Prompt, Terms, is_batch, parse_options
+from swarm.home import (
     client_identity,
     digests_folder,
     evidence_folder,
@@ -36,10 +20,26 @@ from swarm.route.local import (
     standing_file,
     thresholds_folder,
 )
-from swarm.route.record import PeerInfo
-from swarm.trust.attestation import Verifier
-from swarm.trust.book import Book
-from swarm.trust.store import ReceiptStore
+from swarm.market.auction.auctioneer import Auctioneer
+from swarm.market.channel.wallet import open_purse
+from swarm.market.slasher import Slasher
+from swarm.market.stakes import make_stakes
+from swarm.model.checkpoint import open_checkpoint
+from swarm.model.digest_cache import DigestCache
+from swarm.model.ends import ModelEnds
+from swarm.peers.directory import Directory
+from swarm.peers.record import PeerInfo
+from swarm.peers.table import SwarmView
+from swarm.results import Generation
+from swarm.session.router import Router
+from swarm.verify.attestation import Verifier
+from swarm.verify.audit.auditing import AUDITORS, LOCAL, Auditing, AuditOptions
+from swarm.verify.audit.examiner import Examiner
+from swarm.verify.audit.judges import LocalJudge, PeerJudges
+from swarm.verify.fraud.penalties import Consequences
+from swarm.verify.fraud.verifier import Hearing
+from swarm.verify.receipts.store import ReceiptStore
+from swarm.verify.reputation.store import Book
 from swarm.wire.codec import DTYPES
 from swarm.wire.secret import Secret, find_secret
 from swarm.wire.tls import make_certificate
@@ -101,7 +101,7 @@ class Client:
         numerics_id: only use peers that compute exactly the bits that this id stands for.
         trusted, excluded: peer ids; if given, only use the former, and never the latter.
         attestation: called with (facts, evidence) of every peer, in a thread; only those for which it returns True are
-            used. See swarm.trust.attestation for what that proves.
+            used. See swarm.verify.attestation for what that proves.
         audit: who recomputes samples of the peers' work: "peers" that serve the same blocks in the same numerics, where
             there are any; "local", this client, if it has the model's files, which takes memory for the blocks that it
             audits; or nobody, "off".
@@ -138,7 +138,7 @@ class Client:
         try:
             self._limits = ClientLimits(**limits)
         except TypeError as error:
-            raise InvalidRequest(f"unknown limit: {error}; see swarm.client.options.ClientLimits") from error
+            raise InvalidRequest(f"unknown limit: {error}; see swarm.generate.options.ClientLimits") from error
         shared = find_secret(secret)
         addresses = find_swarm(peers, shared)
         self._checkpoint = open_checkpoint(model, revision)

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swarm.client.background import wait
-from swarm.economy.amounts import parse_amount
-from swarm.economy.books import open_ledger
 from swarm.errors import SwarmError, from_wire
-from swarm.route.directory import Directory
-from swarm.route.local import claimed_identity, client_identity
+from swarm.home import claimed_identity, client_identity
+from swarm.market.ledger.opening import open_ledger
+from swarm.peers.directory import Directory
+from swarm.wire.formats.amounts import parse_amount
 from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0

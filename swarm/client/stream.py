@@ -4,7 +4,7 @@ import queue
 from collections.abc import Callable, Coroutine, Iterator
 
 from swarm.client.background import submit
-from swarm.client.generation import Generation
+from swarm.results import Generation
 
 OnPiece = Callable[[int, str], None]  # (index of the prompt, new text)
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from swarm.errors import InvalidRequest
-from swarm.merkle import merkle_root
 from swarm.model.weights import Checkpoint
+from swarm.wire.formats.merkle import merkle_root
 
 _DOMAIN = b"swarm/block/v1"
 _FORM = re.compile(

@@ -9,11 +9,11 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from swarm.economy.pricing.offer import Offer
-from swarm.economy.quotes import FREE, Price
 from swarm.errors import InvalidRequest, NoRoute
+from swarm.market.auction.offer import Offer
+from swarm.peers.record import PeerInfo
 from swarm.route.costs import Link
-from swarm.route.record import PeerInfo
+from swarm.wire.formats.quotes import FREE, Price
 
 
 @dataclass(frozen=True)

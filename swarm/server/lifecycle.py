@@ -11,16 +11,8 @@ from pathlib import Path
 import torch
 
 import swarm
-from swarm.economy.quotes import Quote
 from swarm.errors import InvalidRequest
-from swarm.model.blocks import BlockRange, check_block_range
-from swarm.model.checkpoint import open_checkpoint
-from swarm.model.digest_cache import DigestCache
-from swarm.model.families import ModelConfig
-from swarm.model.identity import weights_root
-from swarm.model.kv_cache import PagePool
-from swarm.route.directory import RECORD_LIFE_S, Directory
-from swarm.route.local import (
+from swarm.home import (
     announced,
     claimed_identity,
     digests_folder,
@@ -28,19 +20,27 @@ from swarm.route.local import (
     receipts_file,
     shelf_folder,
 )
-from swarm.route.record import VERSION, costs_message
-from swarm.server.bidding import refuse_tender
-from swarm.server.evidence_shelf import EvidenceShelf
-from swarm.server.handler import Handler, Limits
+from swarm.market.auction.bidding import refuse_tender
+from swarm.market.billing import Trade, TradeOptions
+from swarm.model.blocks import BlockRange, check_block_range
+from swarm.model.checkpoint import open_checkpoint
+from swarm.model.digest_cache import DigestCache
+from swarm.model.families import ModelConfig
+from swarm.model.identity import weights_root
+from swarm.model.kv_cache import PagePool
+from swarm.peers.directory import RECORD_LIFE_S, Directory
+from swarm.peers.record import VERSION, costs_message
 from swarm.server.meter import Meter, measure
 from swarm.server.neighbours import Neighbours
 from swarm.server.placing import MEMORY_SHARE, Assignment, Placing, affordable_blocks, free_bytes, measure_speed
-from swarm.server.runner import Runner
-from swarm.server.trade import Trade, TradeOptions
-from swarm.trust.attestation import Attester, Facts, attest
-from swarm.trust.store import ReceiptStore
+from swarm.server.rpc import Handler, Limits
+from swarm.server.scheduler.runner import Runner
+from swarm.verify.attestation import Attester, Facts, attest
+from swarm.verify.fraud.evidence_store import EvidenceShelf
+from swarm.verify.receipts.store import ReceiptStore
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
+from swarm.wire.formats.quotes import Quote
 from swarm.wire.secret import Secret
 from swarm.wire.tls import make_certificate
 from swarm.wire.transport import announced_host, check_port_free, max_message_bytes, serve

@@ -11,7 +11,7 @@ import torch
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.route.costs import BATCHES, PeerCosts
-from swarm.server.runner import Slice
+from swarm.server.scheduler.runner import Slice
 from swarm_kernels import Segment
 
 BUDGET_S = 0.25  # for measuring at the start; on slow blocks a few steps more

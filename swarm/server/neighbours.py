@@ -5,10 +5,10 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 
+from swarm.peers.directory import Directory
+from swarm.peers.pings import Pings
+from swarm.peers.record import MAX_LINKS, PeerInfo
 from swarm.route.costs import Link
-from swarm.route.directory import Directory
-from swarm.route.pings import Pings
-from swarm.route.record import MAX_LINKS, PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
 from swarm.wire.tls import Certificate

@@ -4,8 +4,8 @@ import math
 import time
 from collections.abc import Callable
 
-from swarm.economy.pricing.market import SMOOTHING_S
-from swarm.economy.pricing.policy import Demand
+from swarm.market.pricing.market import SMOOTHING_S
+from swarm.market.pricing.policy import Demand
 
 
 class Usage:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from swarm.economy.amounts import format_amount
 from swarm.errors import NoRoute
 from swarm.route.route import Candidate, Chain, Request, explain_gaps
 from swarm.route.search.budget import ROUNDING, least_prices, shortest_within
 from swarm.route.search.network import Network, Problem
 from swarm.route.search.shortest import shortest
+from swarm.wire.formats.amounts import format_amount
 
 SLACK = 1.25  # an alternative costs at most so many times what the best chain does
 

@@ -1,0 +1,1 @@
+"""`python -m swarm ledger`: accounts, channels and stake, and the book that shows them."""

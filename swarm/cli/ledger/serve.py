@@ -1,0 +1,177 @@
+"""`python -m swarm ledger serve`: keep a ledger for other machines."""
+
+import argparse
+import json
+import math
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Thread
+
+from swarm.cli.ledger.epoch_options import add_plan_options, plan_of
+from swarm.errors import InvalidRequest, SwarmError
+from swarm.home import client_identity, ledger_folder
+from swarm.market.ledger.backups import copy_ledger
+from swarm.market.ledger.ids import format_address
+from swarm.market.ledger.ledger import DAY_S, Rules
+from swarm.market.ledger.opening import FILE_NAME
+from swarm.market.ledger.sqlite import SqliteLedger
+from swarm.market.rewards.closing import Closer
+from swarm.market.service.folder import load_certificate, restore
+from swarm.market.service.service import LedgerService, Limits, serve
+from swarm.market.service.transport import LedgerAddress, fingerprint
+from swarm.wire.formats.amounts import format_amount, parse_percent
+from swarm.wire.identity import Identity
+from swarm.wire.transport import announced_host
+
+BACKUP_EVERY_S = 300.0
+_EPOCH_POLL_S = 1.0
+_EPOCH_RETRY_S = 30.0
+_GRACE_S = 5.0  # for calls that are being answered
+_MAX_DELAY_S = 10 * 366 * 86_400
+
+
+def add_serve_verb(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "serve",
+        help="keep a ledger for other machines",
+        description="Keep a ledger that others reach: who owns what, channels, stake. Prints the address to give to "
+        "them (--ledger, SWARM_LEDGER), which contains the fingerprint of its certificate. Until Ctrl-C.",
+    )
+    add = parser.add_argument
+    add("--folder", type=Path, metavar="FOLDER", help="where the ledger is, or will be (default: this machine's own, "
+        "under SWARM_HOME)")
+    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
+    add("--announce", metavar="HOST", help="address that others are told, if another one")
+    add("--port", type=int, default=0, help="(default: any free one)")
+    add("--identity", type=Path, metavar="FILE", help="key of the issuer of a new ledger, who may mint and slash "
+        "(default: this user's)")
+    add("--withdraw-delay", type=int, metavar="S", help="of a new ledger: that payees have to settle in, before "
+        "payers take back what is in a channel (default: a day)")
+    add("--unbonding", type=int, metavar="S", help="of a new ledger: until stake comes back (default: 7 days)")
+    add("--burn", metavar="PERCENT", help="of a new ledger: of every settlement (default: 0)")
+    add("--orders-per-minute", type=int, default=Limits.orders, metavar="N", help="from one IP address (default: "
+        "%(default)s)")
+    add("--backup", type=Path, metavar="FILE", help="keep a copy there, always whole, with the keeper's key; at the "
+        "start, at the end, and every so often")
+    add("--backup-every", type=float, default=BACKUP_EVERY_S, metavar="S", help="(default: 300)")
+    add("--restore", type=Path, metavar="FILE", help="begin with the ledger in this backup, once it has been audited")
+    add("--epoch", type=float, default=DAY_S, metavar="S", help="with --emission: an epoch lasts so long (default: a "
+        "day)")
+    add_plan_options(parser)
+    add("--json", action="store_true", help="print one JSON object per event")
+    add("--exit-with-parent", action="store_true", help="stop when standard input closes")
+    parser.set_defaults(command=_serve)
+
+
+def _serve(args: argparse.Namespace) -> None:
+    _check(args)
+    plan = None if args.emission is None else plan_of(args)
+    folder = args.folder or ledger_folder()
+    if args.restore:
+        restore(args.restore, folder)
+    ledger = _open(folder, args)
+    if plan and ledger.address != ledger.issuer:
+        raise InvalidRequest("--emission is for the issuer of the ledger; give its key with --identity")
+    certificate = load_certificate(folder)
+    limits = Limits(orders=args.orders_per_minute)
+    stopped = _stopped(args.exit_with_parent)
+    if args.backup:
+        copy_ledger(folder / FILE_NAME, args.backup, replace=True)
+    server, port = serve(LedgerService(ledger, limits), args.host, args.port, certificate)
+    where = LedgerAddress(args.announce or announced_host(args.host), port, fingerprint(certificate.certificate_der))
+    _report(args, ledger, where)
+    epochs = Thread(target=_keep_epochs, args=(args, plan and Closer(ledger, plan), stopped), daemon=True)
+    epochs.start()
+    while not stopped.wait(args.backup_every if args.backup else None):
+        _back_up(args, folder / FILE_NAME)
+    server.stop(grace=_GRACE_S).wait()
+    epochs.join(_GRACE_S)
+    ledger.shut()
+    if args.backup:
+        copy_ledger(folder / FILE_NAME, args.backup, replace=True)
+    _event(args, "stopped", "the ledger is closed")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises InvalidRequest."""
+    if not 0 <= args.port < 65536:
+        raise InvalidRequest(f"--port {args.port} is not a port; choose one from 1 to 65535, or 0 for any")
+    if args.orders_per_minute < 1:
+        raise InvalidRequest(f"--orders-per-minute must be positive, not {args.orders_per_minute}")
+    for name, value in (("--withdraw-delay", args.withdraw_delay), ("--unbonding", args.unbonding)):
+        if value is not None and not 0 <= value <= _MAX_DELAY_S:
+            raise InvalidRequest(f"{name} must be a number of seconds up to ten years, not {value}")
+    for name, value in (("--backup-every", args.backup_every), ("--epoch", args.epoch)):
+        if not (math.isfinite(value) and value >= 1):
+            raise InvalidRequest(f"{name} must be at least a second, not {value}")
+
+
+def _open(folder: Path, args: argparse.Namespace) -> SqliteLedger:
+    """Raises SwarmError if the ledger in the folder has other rules than those asked for."""
+    asked = {
+        "withdraw_delay_s": args.withdraw_delay,
+        "unbonding_s": args.unbonding,
+        "burn_ppm": None if args.burn is None else parse_percent(args.burn),
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
+    identity = Identity.load_or_create(args.identity) if args.identity else client_identity()
+    ledger = SqliteLedger(folder / FILE_NAME, identity, replace(Rules(), **asked))
+    there = {name: getattr(ledger.rules, name) for name in asked}
+    if there != asked:
+        raise SwarmError(f"the ledger in {folder} was made with {there}, and keeps to that; leave these options out")
+    return ledger
+
+
+def _stopped(exit_with_parent: bool) -> Event:
+    """What is set by Ctrl-C, or by the end of standard input."""
+    stopped = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    if exit_with_parent:
+        Thread(target=lambda: (sys.stdin.buffer.read(), stopped.set()), daemon=True).start()
+    return stopped
+
+
+def _keep_epochs(args: argparse.Namespace, closer: Closer | None, stopped: Event) -> None:
+    """End epochs, and pay for them, when it is time. What fails is tried again."""
+    while closer and not stopped.wait(min(args.epoch / 10, _EPOCH_POLL_S)):
+        try:
+            closed = closer.step(args.epoch)
+        except SwarmError as error:
+            _event(args, "epoch_failed", f"no epoch was closed: {error}", message=str(error))
+            stopped.wait(_EPOCH_RETRY_S)
+            continue
+        if closed and closed.payments is None:
+            _event(args, "epoch_ended", f"epoch {closed.epoch} has ended", epoch=closed.epoch)
+        elif closed:
+            total = sum(closed.payments.values())
+            text = f"epoch {closed.epoch}: {format_amount(total)} credits minted for {len(closed.payments)} accounts"
+            _event(args, "epoch_paid", text, epoch=closed.epoch, minted=total, accounts=len(closed.payments))
+
+
+def _back_up(args: argparse.Namespace, file: Path) -> None:
+    """A full disk does not stop the ledger."""
+    try:
+        copy_ledger(file, args.backup, replace=True)
+    except SwarmError as error:
+        _event(args, "backup_failed", f"no backup: {error}", message=str(error))
+
+
+def _report(args: argparse.Namespace, ledger: SqliteLedger, where: LedgerAddress) -> None:
+    issuer = format_address(ledger.issuer)
+    lines = [
+        f"Keeping ledger {ledger.id.hex()}, of which {issuer} is the issuer.",
+        f"Others reach it with: --ledger {where}",
+        "Ctrl-C stops it.",
+    ]
+    _event(
+        args, "ready", "\n".join(lines), pid=os.getpid(), ledger=ledger.id.hex(), where=str(where), issuer=issuer,
+        arbiter=format_address(ledger.arbiter), keeper=format_address(ledger.keeper), host=where.host, port=where.port,
+    )  # fmt: skip
+
+
+def _event(args: argparse.Namespace, name: str, text: str, **fields: object) -> None:
+    print(json.dumps({"event": name, **fields}) if args.json else text, flush=True)

@@ -1,0 +1,254 @@
+"""The first and the last blocks of the model, computed by the client itself.
+
+The swarm then sees neither embeddings, from which the text can be read off, nor the last hidden states, from which the
+next token can. What it does see still tells much of the text, less so the more blocks lie before it: this makes
+reading harder, and is no encryption.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from swarm.errors import InvalidRequest
+from swarm.generate.heads import GATHER_S, INLINE_S
+from swarm.model.blocks import BlockRange
+from swarm.model.kv_cache import PAGE_TOKENS, PagePool
+from swarm.model.weights import Checkpoint
+from swarm.peers.record import PeerInfo
+from swarm.session.session import CHUNK_TOKENS, Session
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.codec import DTYPES
+from swarm_kernels import Segment
+
+
+def parse_local_blocks(text: str) -> tuple[int, int]:
+    """ "2:1" -> (2, 1), the first two blocks and the last one. Raises InvalidRequest."""
+    match = re.fullmatch(r"\s*(\d{1,9})\s*:\s*(\d{1,9})\s*", text, re.ASCII)
+    if match is None:
+        raise InvalidRequest(f"local blocks {text!r:.60} are not two counts like 2:1 (the first two and the last one)")
+    return int(match[1]), int(match[2])
+
+
+class LocalBlocks:
+    """Loads the blocks in the formats that chains call for, each when first wanted. Lives in one event loop."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        first: int,
+        last: int,
+        *,
+        quant: str | None = None,
+        dtype: str | None = None,
+        kv_bytes: int = 2**30,
+    ):
+        """first, last: how many blocks at either end of the model. quant, dtype: of the local blocks; None: as the
+        chain's. kv_bytes: for keys and values, all sessions together, in each format.
+
+        Raises InvalidRequest if that leaves no block to the swarm.
+        """
+        num_blocks = checkpoint.config.num_blocks
+        if min(first, last) < 0 or first + last >= num_blocks:
+            raise InvalidRequest(
+                f"local_blocks {first}:{last} leave nothing to the swarm, or less: the model has {num_blocks} blocks; "
+                "give two counts from 0 up whose sum is less"
+            )
+        self.start, self.stop = first, num_blocks - last  # what is left to the swarm
+        self._checkpoint, self._quant, self._dtype, self._kv_bytes = checkpoint, quant, dtype, kv_bytes
+        self._loaded: dict[tuple[str, str], asyncio.Task[_Computer]] = {}  # by quant and dtype
+
+    async def prepare(self, peers: Iterable[PeerInfo]) -> None:
+        """Load what a chain of `peers` calls for, so that the first prompt need not wait for it. Raises ModelError."""
+        await self._computer_for(peers)
+
+    @asynccontextmanager
+    async def around(self, session: Session, max_tokens: int) -> AsyncIterator["LocalWay"]:
+        """The way through the whole model that leads through `session` for the blocks between. max_tokens: positions
+        to reserve; waits while other sessions have the room. Raises InvalidRequest if there can never be enough."""
+        computer = await self._computer_for(hop.peer for hop in session.hops)
+        pages = await computer.reserve(max_tokens)
+        try:
+            with computer.session():
+                yield LocalWay(computer, pages, session)
+        finally:
+            computer.release(pages)
+
+    async def _computer_for(self, peers: Iterable[PeerInfo]) -> "_Computer":
+        format = self._format(list(peers))
+        if format not in self._loaded:
+            self._loaded[format] = asyncio.create_task(asyncio.to_thread(self._load, *format))
+        return await asyncio.shield(self._loaded[format])
+
+    def _format(self, peers: list[PeerInfo]) -> tuple[str, str]:
+        """Quant and dtype: the chain's, or the exact ones where its hops differ."""
+        quants, dtypes = {peer.quant for peer in peers}, {peer.dtype for peer in peers}
+        quant = self._quant or (quants.pop() if len(quants) == 1 else "none")
+        return quant, self._dtype or (dtypes.pop() if len(dtypes) == 1 else "float32")
+
+    def _load(self, quant: str, dtype: str) -> "_Computer":
+        num_blocks = self._checkpoint.config.num_blocks
+        ranges = [(start, stop) for start, stop in ((0, self.start), (self.stop, num_blocks)) if start < stop]
+        blocks = [BlockRange.load(self._checkpoint, *range_, DTYPES[dtype], quant=quant) for range_ in ranges]
+        return _Computer(blocks, self._kv_bytes)
+
+    def close(self) -> None:
+        """After the last session."""
+        for loading in self._loaded.values():
+            if loading.done() and not loading.cancelled() and not loading.exception():
+                loading.result().close()
+
+
+class LocalWay:
+    """One session's positions through the local blocks and the swarm's. Not for concurrent use."""
+
+    def __init__(self, computer: "_Computer", pages: list[int], session: Session):
+        self._computer, self._pages, self._session = computer, pages, session
+
+    async def forward(self, position: int, hidden: torch.Tensor, want: int = pb.LAST) -> torch.Tensor:
+        """As Session.forward, for the whole model: from embeddings to the last block's output."""
+        first, last = self._computer.first, self._computer.last
+        if first:
+            hidden = await self._computer.forward(first, self._pages, position, hidden)
+        if not last:
+            return await self._session.forward(position, hidden, want)
+        hidden = await self._session.forward(position, hidden, pb.ALL)  # the last blocks' cache wants all positions
+        hidden = await self._computer.forward(last, self._pages, position, hidden)
+        return hidden if want == pb.ALL else hidden[-1:]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Consecutive positions of one session on their way through one range."""
+
+    blocks: BlockRange
+    segment: Segment
+    hidden: torch.Tensor  # [count, hidden_size]
+    done: "asyncio.Future[torch.Tensor]"
+
+
+class _Computer:
+    """The local blocks in one format, and their cache. Whatever waits for the same range when it becomes free is one
+    batch, so that eight sessions read the weights once and not eight times.
+
+    Short work is done in the event loop, where handing it to a thread and back would cost as much; the rest in one
+    thread.
+    """
+
+    def __init__(self, ranges: list[BlockRange], kv_bytes: int):
+        config = ranges[0].config
+        self.first = next((blocks for blocks in ranges if blocks.start == 0), None)
+        self.last = next((blocks for blocks in ranges if blocks.start > 0), None)
+        count = sum(blocks.stop - blocks.start for blocks in ranges)
+        self._pool = PagePool(config, count, ranges[0].dtype, kv_bytes, ranges[0].device)
+        self._freed = asyncio.Event()
+        self._waiting: list[_Rows] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="local-blocks")
+        self._task: asyncio.Task | None = None
+        self._sessions = 0
+        self._decode_s = float("inf")  # of a batch of single tokens; falls at once and rises slowly
+
+    # --- memory ------------------------------------------------------------------------------------------------------
+
+    async def reserve(self, tokens: int) -> list[int]:
+        """Pages for `tokens` positions, once there are enough."""
+        if tokens > self._pool.num_pages * PAGE_TOKENS:
+            raise InvalidRequest(
+                f"{tokens} tokens need more room for keys and values than this client has, which is for "
+                f"{self._pool.num_pages * PAGE_TOKENS}; raise local_kv_bytes, or ask for fewer tokens"
+            )
+        while self._pool.free_pages * PAGE_TOKENS < tokens:
+            self._freed.clear()
+            await self._freed.wait()
+        return self._pool.allocate(tokens)
+
+    def release(self, pages: list[int]) -> None:
+        """Rows of theirs that are still in computation do no harm: whoever gets the pages next writes them later."""
+        self._pool.free(pages)
+        self._freed.set()
+
+    # --- computing ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """While one more session is generating."""
+        self._sessions += 1
+        try:
+            yield
+        finally:
+            self._sessions -= 1
+
+    async def forward(self, blocks: BlockRange, pages: list[int], position: int, hidden: torch.Tensor) -> torch.Tensor:
+        """hidden [tokens, hidden_size], of positions `position`, `position` + 1, ... -> the same shape."""
+        outputs = []
+        for first in range(0, len(hidden), CHUNK_TOKENS):
+            rows = hidden[first : first + CHUNK_TOKENS]
+            done = asyncio.get_running_loop().create_future()
+            self._waiting.append(_Rows(blocks, Segment(pages, position + first, len(rows)), rows, done))
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._work())
+            outputs.append(await done)
+        return torch.cat(outputs)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await self._gather()
+            if not (batch := self._next_batch()):
+                continue
+            try:
+                outputs = await self._compute(batch)
+            except Exception as error:  # whatever it is, it is the callers': none may wait for ever
+                for rows in batch:
+                    if not rows.done.done():
+                        rows.done.set_exception(error)
+                continue
+            for rows, output in zip(batch, outputs, strict=True):
+                if not rows.done.done():  # its caller may have left
+                    rows.done.set_result(output)
+
+    async def _gather(self) -> None:
+        """As the head does: rows of one batch of a server arrive within a millisecond or two."""
+        seen = 0
+        while seen < len(self._waiting) < self._sessions:
+            seen = len(self._waiting)
+            await asyncio.sleep(GATHER_S)
+
+    def _next_batch(self) -> list[_Rows]:
+        """The first that waits and others for the same blocks, as many as make one chunk."""
+        self._waiting = [rows for rows in self._waiting if not rows.done.done()]  # without callers who have left
+        batch, tokens = [], 0
+        for rows in self._waiting:
+            if rows.blocks is self._waiting[0].blocks and tokens + rows.segment.count <= CHUNK_TOKENS:
+                batch.append(rows)
+                tokens += rows.segment.count
+        self._waiting = [rows for rows in self._waiting if rows not in batch]
+        return batch
+
+    async def _compute(self, batch: list[_Rows]) -> list[torch.Tensor]:
+        decoding = all(rows.segment.count == 1 for rows in batch)
+        started = time.perf_counter()
+        if decoding and self._decode_s <= INLINE_S:
+            outputs = self._run(batch)
+        else:
+            outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, batch)
+        if decoding:
+            spent_s = time.perf_counter() - started
+            known_s = min(self._decode_s, spent_s)
+            self._decode_s = known_s + 0.2 * (spent_s - known_s)
+        return outputs
+
+    def _run(self, batch: list[_Rows]) -> list[torch.Tensor]:
+        blocks = batch[0].blocks
+        own = blocks.stop - blocks.start
+        cache = self._pool.tensors[:own] if blocks is self.first else self._pool.tensors[-own:]
+        hidden = torch.cat([rows.hidden for rows in batch]).to(blocks.dtype)
+        layout = blocks.layout([rows.segment for rows in batch], PAGE_TOKENS)
+        return list(blocks.forward(hidden, layout, cache).split([rows.segment.count for rows in batch]))
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)

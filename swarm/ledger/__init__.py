@@ -1,1 +1,0 @@
-"""The service that keeps a ledger for other machines: `python -m swarm.ledger`."""

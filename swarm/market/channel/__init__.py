@@ -1,0 +1,1 @@
+"""Payment channels: vouchers for what was got, and both sides' books of them."""

@@ -1,0 +1,149 @@
+"""What was billed and paid, on disk: a server's vouchers are its money until they are settled, and bills on either side
+say for which work every nano-credit went."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from swarm.errors import SwarmError
+from swarm.market.channel.acknowledgements import SignedAcknowledgement
+from swarm.market.channel.vouchers import SignedVoucher
+from swarm.market.ledger.ledger import Channel
+from swarm.wire.formats.quotes import Price
+from swarm.wire.formats.receipts import Tokens
+
+BUSY_S = 10.0  # how long to wait for another process that writes
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS vouchers (channel BLOB PRIMARY KEY, ledger BLOB, data BLOB) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS acknowledgements (
+        session BLOB, start INTEGER, attempt INTEGER, ledger BLOB, block_tokens INTEGER, data BLOB,
+        PRIMARY KEY (session, start, attempt)
+    );
+    CREATE TABLE IF NOT EXISTS bills (
+        time_ms INTEGER, ledger BLOB, channel BLOB, session BLOB, attempt INTEGER, payer BLOB, payee BLOB,
+        start INTEGER, stop INTEGER, prefill_tokens INTEGER, decode_tokens INTEGER, prefill_price INTEGER,
+        decode_price INTEGER, amount INTEGER, receipt BLOB
+    );
+    CREATE INDEX IF NOT EXISTS bills_by_channel ON bills (channel);
+"""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """One hop's work for one session, and what was paid for it."""
+
+    time_ms: int
+    ledger: bytes  # its id
+    channel: bytes
+    session: bytes
+    attempt: int
+    payer: bytes  # addresses
+    payee: bytes
+    start: int  # first block
+    stop: int  # one past the last
+    prefill_tokens: int
+    decode_tokens: int
+    prefill_price: int  # nano-credits per block-token
+    decode_price: int
+    amount: int  # nano-credits
+    receipt: bytes  # hash of the last receipt, which names those before it
+
+    @classmethod
+    def of(
+        cls, ledger: bytes, channel: Channel, opening: tuple[bytes, int, int, int], tokens: Tokens, price: Price,
+        receipt: bytes,
+    ) -> "Bill":
+        """Of now. opening: session, attempt, first block, one past the last."""
+        session, attempt, start, stop = opening
+        return cls(
+            now_ms(), ledger, channel.id, session, attempt, channel.payer, channel.payee, start, stop,
+            *tokens, *price, price.due(stop - start, *tokens), receipt,
+        )  # fmt: skip
+
+    @property
+    def price(self) -> Price:
+        return Price(self.prefill_price, self.decode_price)
+
+    @property
+    def block_tokens(self) -> int:
+        return (self.stop - self.start) * (self.prefill_tokens + self.decode_tokens)
+
+
+class PaymentStore:
+    """A SQLite file that several processes may share."""
+
+    def __init__(self, path: Path):
+        """Raises SwarmError if `path` cannot be used."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        try:
+            self._database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")  # what is committed survives a crash of the process
+            self._database.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise SwarmError(f"cannot keep payments in {path}: {error}; move that file away") from error
+
+    def keep(self, signed: SignedVoucher) -> None:
+        """In the place of those before it on its channel."""
+        voucher = signed.voucher
+        self._run("REPLACE INTO vouchers VALUES (?, ?, ?)", voucher.channel, voucher.ledger, signed.encode())
+
+    def voucher(self, channel: bytes) -> SignedVoucher | None:
+        """The newest of a channel."""
+        rows = self._run("SELECT data FROM vouchers WHERE channel = ?", channel)
+        return SignedVoucher.decode(rows[0][0]) if rows else None
+
+    def vouchers(self, ledger: bytes) -> list[SignedVoucher]:
+        """The newest of every channel of a ledger that is not forgotten."""
+        return [SignedVoucher.decode(data) for (data,) in self._run(
+            "SELECT data FROM vouchers WHERE ledger = ? ORDER BY channel", ledger
+        )]  # fmt: skip
+
+    def forget(self, channel: bytes) -> None:
+        """Its channel is closed: nothing can be had for it any more."""
+        self._run("DELETE FROM vouchers WHERE channel = ?", channel)
+
+    def keep_acknowledgement(self, signed: SignedAcknowledgement) -> None:
+        """In the place of one before it for the same work."""
+        one = signed.acknowledgement
+        # SQLite's integers are signed.
+        row = one.session, one.start, one.attempt - 2**63, one.ledger, one.block_tokens, signed.encode()
+        self._run("REPLACE INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?)", *row)
+
+    def take_acknowledgements(self, ledger: bytes, since: bytes, limit: int) -> list[SignedAcknowledgement]:
+        """Those that are worth most; what is over, for other epochs. None is given twice.
+
+        since: of sessions whose ids are not below it; those before are forgotten.
+        """
+        self._run("DELETE FROM acknowledgements WHERE session < ?", since)
+        rows = self._run(
+            "DELETE FROM acknowledgements WHERE rowid IN (SELECT rowid FROM acknowledgements WHERE ledger = ? "
+            "ORDER BY block_tokens DESC LIMIT ?) RETURNING data", ledger, limit,
+        )  # fmt: skip
+        return [SignedAcknowledgement.decode(data) for (data,) in rows]
+
+    def bill(self, bill: Bill) -> None:
+        marks = ", ".join("?" * len(fields(Bill)))
+        self._run(f"INSERT INTO bills VALUES ({marks})", *astuple(bill))
+
+    def bills(self, since_s: float = 0.0) -> Iterator[Bill]:
+        """In the order in which they were written. since_s: Unix time."""
+        for row in self._run("SELECT * FROM bills WHERE time_ms >= ? ORDER BY rowid", int(since_s * 1000)):
+            yield Bill(*row)
+
+    def close(self) -> None:
+        with self._lock:
+            self._database.close()
+
+    def _run(self, statement: str, *values: object) -> list[tuple]:
+        with self._lock, closing(self._database.execute(statement, values)) as cursor:
+            return cursor.fetchall()
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,129 @@
+"""The payee's side of a channel: how much it is owed, and whether it may work on. Pure.
+
+What is owed grows with the work, what is paid with every voucher. The difference, with the work that has begun, never
+exceeds the credit that the payee grants; so that is the most it can lose.
+"""
+
+from swarm.errors import LedgerRefusal, PaymentRequired
+from swarm.market.auction.standing import Standing
+from swarm.market.channel.vouchers import SignedVoucher
+from swarm.market.ledger.ledger import Channel
+from swarm.wire.formats.quotes import Price
+from swarm.wire.formats.receipts import Tokens
+
+FORGIVEN = 20  # of so many nano-credits paid, one pays for what sessions left unpaid that broke off
+
+
+class Receivable:
+    """One channel, with all its sessions."""
+
+    def __init__(self, channel: Channel, newest: SignedVoucher | None = None):
+        """newest: the voucher that is kept from before."""
+        self.channel, self.newest = channel, newest
+        self.paid = max(channel.paid, newest.voucher.amount if newest else 0)
+        self.owed = self.paid  # in all, since the channel was opened
+        self.begun = 0  # worth of steps in computation
+        self.sessions = 0  # that are open
+
+    @property
+    def unpaid(self) -> int:
+        return max(self.owed - self.paid, 0)
+
+    @property
+    def abandoned(self) -> int:
+        """Unpaid, by sessions that are over; 0 while it cannot be told apart from what open ones owe."""
+        return 0 if self.sessions > 1 else self.unpaid
+
+    def may_begin(self, value: int, credit: int) -> bool:
+        """Whether work worth so much may begin now, which must not exceed the credit. Never in a channel that ends: its
+        vouchers may soon be worth nothing."""
+        total = self.owed + self.begun + value
+        return total - self.paid <= credit and total <= self.channel.deposit and not self.channel.is_ending
+
+    def reminder(self) -> PaymentRequired:
+        """What to tell a payer that has not paid."""
+        return PaymentRequired(
+            f"{self.unpaid} nano-credits are unpaid, and {self.channel.deposit - self.paid} left in the channel; this "
+            "peer has waited for a voucher, or for more in the channel"
+        )
+
+    def accept(self, signed: SignedVoucher) -> bool:
+        """Count a voucher; whether it adds anything. One that came late, overtaken by another, does not.
+
+        Raises LedgerRefusal if it is not the payer's, or above the deposit.
+        """
+        voucher = signed.voucher
+        if signed.signer != self.channel.payer or voucher.channel != self.channel.id:
+            raise LedgerRefusal("a voucher that is not signed by the payer of this channel, or for another one")
+        if voucher.amount > self.channel.deposit:
+            raise LedgerRefusal(
+                f"a voucher over {voucher.amount} nano-credits; {self.channel.deposit} were deposited in its channel"
+            )
+        if voucher.amount <= self.paid:
+            return False
+        self.owed = max(self.owed - (voucher.amount - self.paid) // FORGIVEN, voucher.amount)
+        self.newest, self.paid = signed, voucher.amount
+        return True
+
+
+class Tab:
+    """What one session owes."""
+
+    def __init__(self, receivable: Receivable, price: Price, blocks: int, credit: int):
+        self.receivable, self.price, self.blocks, self.credit = receivable, price, blocks, credit
+        self.tokens = Tokens()
+        self._begun = 0
+        self._standing: Standing | None = None  # the bid that it was opened at
+        self._reserved = 0  # block-tokens of it
+
+    def draw_on(self, standing: Standing, max_tokens: int) -> None:
+        """The session, of `max_tokens` at most, is at the price of a bid."""
+        self._standing, self._reserved = standing, self.blocks * max_tokens
+
+    def enter(self) -> None:
+        """The session is open."""
+        self.receivable.sessions += 1
+        if self._standing:
+            self._standing.left -= self._reserved
+
+    def leave(self) -> None:
+        """The session is over."""
+        self.drop()
+        self.receivable.sessions -= 1
+        if self._standing:
+            self._standing.left += self._reserved - self.blocks * sum(self.tokens)
+
+    def value(self, tokens: Tokens) -> int:
+        """Nano-credits."""
+        return self.price.due(self.blocks, *tokens)
+
+    @property
+    def due(self) -> int:
+        """For all that was computed."""
+        return self.value(self.tokens)
+
+    def begin(self, tokens: Tokens) -> bool:
+        """Whether a step of so many tokens may begin now; then its worth is set aside until it is done."""
+        value = self.value(tokens)
+        if not self.receivable.may_begin(value, self.credit):
+            return False
+        self._set_begun(value)
+        return True
+
+    def progress(self, total: Tokens, rest: Tokens) -> None:
+        """So much has been computed since the session began, and `rest` of the step that has begun is still to do.
+
+        What a client rewinds is owed all the same: it was computed. An honest one that rewinds, since a hop was lost,
+        has not got it, and does not pay; that is written off.
+        """
+        self.receivable.owed += max(self.value(total) - self.due, 0)
+        self.tokens = total
+        self._set_begun(self.value(rest))
+
+    def drop(self) -> None:
+        """The step that has begun is not computed any more."""
+        self._set_begun(0)
+
+    def _set_begun(self, value: int) -> None:
+        self.receivable.begun += value - self._begun
+        self._begun = value

@@ -1,0 +1,212 @@
+"""The embedded ledger: one SQLite file that several processes of one machine may share.
+
+Every operation is one transaction, on disk when the call returns: whatever kills the process, and whenever, it was done
+as a whole or not at all.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+from threading import RLock
+
+from swarm.errors import PeerUnreachable, SwarmError
+from swarm.market.ledger.book import Book
+from swarm.market.ledger.ids import format_address, ledger_id
+from swarm.market.ledger.ledger import Account, Channel, Entry, Rules, Supply
+from swarm.market.ledger.ordered import OrderedLedger
+from swarm.market.ledger.orders import SignedOrder, new_order
+from swarm.market.ledger.records import Record
+from swarm.wire.identity import Identity
+
+BUSY_S = 30.0  # how long to wait for other processes that write
+_PAGE = 256  # entries that are read at a time
+_RETRY_S = 0.02
+
+Clock = Callable[[], float]  # Unix time in seconds
+
+
+class SqliteLedger(OrderedLedger):
+    """See Ledger. Safe to use from several threads, and together with other processes on the same file."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        identity: Identity,
+        rules: Rules | None = None,
+        *,
+        arbiter: bytes | None = None,
+        clock: Clock = time.time,
+    ):
+        """Open the ledger in the file at `path`, or make one there, of which `identity` is the issuer.
+
+        path: None for one in memory. The keeper's key is in a file beside it.
+        rules, arbiter (an address; default: the issuer): of a new ledger.
+        Raises SwarmError if there is no ledger at `path` and none can be made, or its keeper's key is not there.
+        """
+        super().__init__(identity)
+        self._path, self._clock, self._lock = path, clock, RLock()
+        with self._using_file():
+            self._database = connect(path)
+            self._book = Book(self._database)
+            self._keeper = self._found(rules or Rules(), arbiter)
+        self._set_terms()
+
+    def seen_by(self, identity: Identity) -> "SqliteLedger":
+        """The same ledger in the name of another account holder: for a ledger in memory, the only way to share it."""
+        view = object.__new__(SqliteLedger)
+        view.__dict__.update(self.__dict__)
+        OrderedLedger.__init__(view, identity)
+        return view
+
+    def shut(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._database.close()
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        with self.reading() as book:
+            _, last_ms, _ = book.head()
+        return max(self._time_ms(), last_ms) // 1000
+
+    def account(self, address: bytes | None = None) -> Account:
+        with self.reading() as book:
+            return book.tables.account(self.address if address is None else address)
+
+    def supply(self) -> Supply:
+        with self.reading() as book:
+            return book.tables.supply()
+
+    def channel(self, channel: bytes) -> Channel | None:
+        with self.reading() as book:
+            return book.tables.channel(channel)
+
+    def channels(self, payer: bytes | None = None, payee: bytes | None = None) -> list[Channel]:
+        with self.reading() as book:
+            return book.tables.channels(payer, payee)
+
+    def unbonding(self, address: bytes | None = None) -> list[tuple[int, int]]:
+        with self.reading() as book:
+            return book.tables.unbonding(self.address if address is None else address)
+
+    def revealed(self, epoch: int) -> dict[bytes, bytes]:
+        with self.reading() as book:
+            return book.tables.revealed(epoch)
+
+    def records(self, address: bytes | None = None, first: int = 0) -> Iterator[Record]:
+        while page := self.page(address, first, _PAGE):
+            yield from page
+            first = page[-1].number + 1
+
+    def page(self, address: bytes | None, first: int, limit: int) -> list[Record]:
+        """The first `limit` of `records`."""
+        with self.reading() as book:
+            return book.page(address, first, limit)
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def submit(self, order: bytes) -> Entry:
+        return self.submit_order(SignedOrder.decode(order)).entry
+
+    def submit_order(self, order: SignedOrder) -> Record:
+        """Carry out `order`; returns the entry as the keeper signed it."""
+        with self.reading() as book, book.transaction():
+            return book.append(order, self._time_ms(), self._keeper.sign_hash)
+
+    @contextmanager
+    def reading(self) -> Iterator[Book]:
+        """The book itself, which is this thread's until the end. Raises PeerUnreachable if the file fails."""
+        with self._using_file(), self._lock:
+            yield self._book
+
+    @contextmanager
+    def _using_file(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise PeerUnreachable(f"the ledger in {self._path or 'memory'} cannot be used: {error}") from error
+
+    def _time_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    # --- a new ledger ------------------------------------------------------------------------------------------------
+
+    def _found(self, rules: Rules, arbiter: bytes | None) -> Identity:
+        """Write the first entry, if nobody has; returns the keeper's key."""
+        with self._book.transaction():
+            self._book.create()
+            if self._book.terms is None:
+                keeper = self._new_keeper()
+                nonce = os.urandom(32)
+                values = (nonce, arbiter or self.address, keeper.address, *astuple(rules))
+                genesis = new_order(ledger_id(self.address, nonce), "genesis", *values).sign(self._identity)
+                self._book.append(genesis, self._time_ms(), keeper.sign_hash)
+                return keeper
+        return self._old_keeper()
+
+    def _new_keeper(self) -> Identity:
+        if self._path is None:
+            return Identity()
+        keeper = Identity.load_or_create(keeper_file(self._path))
+        for made in (keeper_file(self._path), self._path.parent):  # on disk before the entry that names it
+            _sync(made)
+        return keeper
+
+    def _old_keeper(self) -> Identity:
+        file, address = keeper_file(self._path), self._book.terms.keeper
+        if not file.exists() or (keeper := Identity.load_or_create(file)).address != address:
+            raise SwarmError(
+                f"{file} is not there, or not the key of {format_address(address)}, who signs the entries of the "
+                f"ledger in {self._path}; put it back from where it was moved or backed up"
+            )
+        return keeper
+
+    def _set_terms(self) -> None:
+        terms = self._book.terms
+        self.id, self.rules = terms.id, terms.rules
+        self.issuer, self.arbiter, self.keeper = terms.issuer, terms.arbiter, terms.keeper
+
+
+def keeper_file(path: Path) -> Path:
+    """Where the key is that signs the entries of the ledger at `path`."""
+    return path.with_name(path.name + ".key")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def connect(path: Path | None) -> sqlite3.Connection:
+    """A connection to the file at `path`, None: to a database in memory. Raises sqlite3.Error and SwarmError."""
+    if path is None:
+        return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SwarmError(f"no ledger can be kept in {path}: {error.strerror}") from error
+    database = sqlite3.connect(path, BUSY_S, isolation_level=None, check_same_thread=False)
+    _switch_to_wal(database)
+    database.execute("PRAGMA synchronous=FULL")
+    return database
+
+
+def _switch_to_wal(database: sqlite3.Connection) -> None:
+    """Processes that do this to a new file at once get in each other's way without SQLite's waiting for it."""
+    give_up_s = time.monotonic() + BUSY_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up_s:
+                raise
+            time.sleep(_RETRY_S)

@@ -1,0 +1,97 @@
+"""Who has enough at stake to be worth a client's money. Looked up on the ledger, off the event loop."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+
+from swarm.errors import InvalidRequest, SwarmError
+from swarm.market.ledger.ledger import Ledger
+from swarm.market.stake import quoted_stake
+from swarm.peers.record import PeerInfo
+from swarm.wire.formats.amounts import format_amount, parse_amount
+from swarm.wire.identity import address_of
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 60.0  # for what a peer has at stake
+LOOK_AGAIN_S = 5.0  # for what those have that lack some
+PATIENCE_S = 2.0  # that a picture of the swarm waits for the ledger, when there are new peers
+_NAMED = 3  # peers in a message
+
+
+class Stakes:
+    """Of the peers that are listed now. Only what is bonded counts: what is on its way back may be gone before it is
+    known what its owner did. Lives in one event loop."""
+
+    def __init__(self, ledger: Ledger | None = None, least: int | None = None, allow_unstaked: bool = False):
+        """ledger: None: nobody needs stake. least: nano-credits that every peer needs; by default, those that want to
+        be paid need what their quote calls for, see swarm.market.stake. allow_unstaked: stake is not looked at when
+        peers are chosen."""
+        self._ledger, self._least, self._allow_unstaked = ledger, least, allow_unstaked
+        self._known: dict[str, tuple[float, int]] = {}  # by peer id: when it was looked up, and what was there
+        self._looking: asyncio.Task | None = None
+
+    async def look(self, peers: Iterable[PeerInfo]) -> None:
+        """Look up those of `peers` that are new or due, in the background; wait, but not for long, if one is new."""
+        if self._ledger is None:
+            return
+        listed = {peer.peer_id: peer for peer in peers}
+        self._known = {peer_id: known for peer_id, known in self._known.items() if peer_id in listed}
+        if self._looking is None or self._looking.done():
+            due = [peer.peer_id for peer in listed.values() if self._is_due(peer)]
+            self._looking = asyncio.create_task(self._look_up(due)) if due else None
+        if self._looking and not listed.keys() <= self._known.keys():
+            await asyncio.wait([self._looking], timeout=PATIENCE_S)
+
+    def close(self) -> None:
+        if self._looking:
+            self._looking.cancel()
+
+    def of(self, peer_id: str) -> int:
+        """Nano-credits; 0 for a peer that was not looked up yet."""
+        return self._known.get(peer_id, (0.0, 0))[1]
+
+    def needed(self, peer: PeerInfo) -> int:
+        """Nano-credits that this client wants to see at stake before it uses a peer."""
+        if self._ledger is None or self._allow_unstaked:
+            return 0
+        return quoted_stake(peer.asks, peer.stop - peer.start) if self._least is None else self._least
+
+    def suffice(self, peer: PeerInfo) -> bool:
+        return self.of(peer.peer_id) >= self.needed(peer)
+
+    def explain(self, peers: Sequence[PeerInfo]) -> str:
+        """To be put behind what went wrong: which of `peers` are not used for lack of stake, if any."""
+        lacking = [peer for peer in peers if not self.suffice(peer)]
+        if not lacking:
+            return ""
+        named = ", ".join(
+            f"{peer.peer_id[-8:]} has {format_amount(self.of(peer.peer_id))} of {format_amount(self.needed(peer))}"
+            for peer in lacking[:_NAMED]
+        )
+        more = f" and {len(lacking) - _NAMED} others less than they should" if len(lacking) > _NAMED else ""
+        return (
+            f"; {len(lacking)} peers are not used because they have too little at stake (credits: {named}{more}). "
+            "--allow-unstaked (allow_unstaked=True) uses them all the same, --min-stake (min_stake) asks for less"
+        )
+
+    def _is_due(self, peer: PeerInfo) -> bool:
+        when, _ = self._known.get(peer.peer_id, (float("-inf"), 0))
+        return time.monotonic() - when > (LOOK_EVERY_S if self.suffice(peer) else LOOK_AGAIN_S)
+
+    async def _look_up(self, peer_ids: Sequence[str]) -> None:
+        for peer_id in peer_ids:
+            try:
+                account = await asyncio.to_thread(self._ledger.account, address_of(peer_id))
+            except SwarmError as error:  # what was known before still counts
+                logger.warning("the ledger does not say what peers have at stake: %s", error)
+                return
+            self._known[peer_id] = time.monotonic(), account.staked
+
+
+def make_stakes(ledger: Ledger | None, least: int | str | None, allow_unstaked: bool) -> Stakes:
+    """least: nano-credits, or credits as text. Raises InvalidRequest."""
+    if least is not None and ledger is None:
+        raise InvalidRequest("a stake is shown on a ledger; say which, with --ledger or SWARM_LEDGER")
+    return Stakes(ledger, parse_amount(least) if isinstance(least, str) else least, allow_unstaked)

@@ -1,0 +1,76 @@
+"""Looking at the swarm that serves one model: the directory's list, and a question to every peer on it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+
+from swarm.errors import InvalidRequest, PeerUnreachable
+from swarm.peers.directory import Directory
+from swarm.peers.overview import Answer, Overview, make_overview
+from swarm.peers.record import PeerInfo
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.connections import Connections
+from swarm.wire.tls import Certificate
+from swarm.wire.transport import Peer, max_message_bytes
+
+TIMEOUT_S = 1.5  # for one answer
+AT_ONCE = 8  # more would wait for one another in this process's event loop, and measure that
+
+
+def connect(endpoint: pb.Endpoint, member: Certificate | None = None) -> Peer:
+    """A connection for small messages. member: in a private swarm, this process's certificate. Raises InvalidRequest
+    for a certificate of the other side that is none."""
+    return Peer(endpoint, max_message_bytes(hidden_size=0), member)
+
+
+class Survey:
+    """Looks as often as asked, over connections that it keeps. Lives in one event loop."""
+
+    def __init__(self, directory: Directory, model: str, connect: Callable[[pb.Endpoint], Peer] = connect):
+        """model: as its records name it, see swarm.model.checkpoint.model_name."""
+        self._directory, self._model = directory, model
+        self._known: dict[str, PeerInfo] = {}  # at the look before
+        self._answers: dict[str, Answer] = {}
+        self._connections = Connections(connect)
+
+    async def look(self) -> Overview:
+        """The swarm now. A peer that the directory has just ceased to list is leaving as long as it answers."""
+        listed = {info.peer_id: info for info in await self._directory.peers(self._model, joining=True)}
+        departed = {id_: replace(info, state=pb.LEAVING) for id_, info in self._known.items()
+                    if id_ not in listed and info.state != pb.JOINING}
+        asked = [info for info in [*listed.values(), *departed.values()] if info.state != pb.JOINING]
+        answers = await self._ask(asked)
+        known = listed | {id_: info for id_, info in departed.items() if id_ in answers}
+        picture = make_overview(self._model, list(known.values()), answers, self._answers, time.time())
+        self._known, self._answers = known, answers
+        self._connections.keep_only(known)
+        return picture
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+    async def _ask(self, infos: Iterable[PeerInfo]) -> dict[str, Answer]:
+        """The answers of those that give one, by peer id."""
+        free, answers = asyncio.Semaphore(AT_ONCE), {}
+
+        async def ask(info: PeerInfo) -> None:
+            async with free:
+                with suppress(PeerUnreachable, InvalidRequest):
+                    answers[info.peer_id] = await visit(self._connections.to(info.endpoint))
+
+        await asyncio.gather(*(ask(info) for info in infos))
+        return answers
+
+
+async def visit(peer: Peer, clock: Callable[[], float] = time.perf_counter) -> Answer:
+    """What `peer` says, and the faster of two round trips to it. The first question is not counted: it pays for the
+    TLS handshake, or wakes a connection that has slept. Raises PeerUnreachable."""
+    status = await peer.status(TIMEOUT_S)
+    round_trips_s = []
+    for _ in range(2):
+        asked_s = clock()
+        status = await peer.status(TIMEOUT_S)
+        round_trips_s.append(clock() - asked_s)
+    return Answer(status, min(round_trips_s), clock())

@@ -1,0 +1,82 @@
+"""Computation: one ragged batch through the served blocks."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from swarm.model.blocks import BlockRange
+from swarm.model.kv_cache import PAGE_TOKENS, PagePool
+from swarm.server.session.session import Session, Work
+from swarm_kernels import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Consecutive rows of one session's step, computed in one batch."""
+
+    session: Session
+    work: Work
+    first: int  # rows of work.hidden
+    count: int
+
+    @property
+    def position(self) -> int:
+        return self.work.position + self.first
+
+    @property
+    def final(self) -> bool:
+        """Whether these are the step's last rows."""
+        return self.first + self.count == len(self.work.hidden)
+
+
+_Layout = tuple[tuple[Session, int, int], ...]  # session, position, count
+
+
+class Runner:
+    """Runs batches of slices through a block range, one at a time, in whatever thread calls it."""
+
+    def __init__(self, blocks: BlockRange, pool: PagePool):
+        self._blocks, self._pool = blocks, pool
+        self._prepared: tuple[_Layout, object] | None = None
+
+    def run(self, slices: Sequence[Slice]) -> tuple[list[torch.Tensor], float]:
+        """Outputs of every slice, each [count, hidden_size], and the seconds that the blocks took.
+
+        Slices that use different parts of the range (chains may leave at any block) run one group after another.
+        """
+        compute_s = 0.0
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, item in enumerate(slices):
+            groups.setdefault((item.session.start, item.session.stop), []).append(index)
+        outputs: list[torch.Tensor] = [torch.empty(0)] * len(slices)
+        for (start, stop), members in groups.items():
+            hidden, batch = self._lay_out([slices[index] for index in members])
+            started = time.perf_counter()
+            output = self._blocks.forward(hidden, batch, self._pool.tensors, start, stop)
+            self._blocks.finish()
+            compute_s += time.perf_counter() - started
+            for index, part in zip(members, output.split([slices[index].count for index in members]), strict=True):
+                outputs[index] = part
+        return outputs, compute_s
+
+    def prepare_next(self, slices: Sequence[Slice]) -> None:
+        """Lay out the batch in which the sessions of `slices` each send one more token. Done while they are on their
+        way, it takes 0.2 ms off the next token if that batch is indeed the next one."""
+        if any(item.position + item.count >= item.session.max_tokens for item in slices):
+            return  # one of them ends here
+        layout = tuple((item.session, item.position + item.count, 1) for item in slices)
+        self._prepared = layout, self._build(layout)
+
+    def _lay_out(self, slices: Sequence[Slice]) -> tuple[torch.Tensor, object]:
+        layout = tuple((item.session, item.position, item.count) for item in slices)
+        prepared = self._prepared
+        batch = prepared[1] if prepared and prepared[0] == layout else self._build(layout)
+        rows = [item.work.hidden[item.first : item.first + item.count] for item in slices]
+        hidden = rows[0] if len(rows) == 1 else torch.cat(rows)
+        return hidden.to(device=self._blocks.device, dtype=self._blocks.dtype), batch
+
+    def _build(self, layout: _Layout) -> object:
+        segments = [Segment(session.block_table, position, count) for session, position, count in layout]
+        return self._blocks.layout(segments, PAGE_TOKENS)

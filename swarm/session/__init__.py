@@ -1,0 +1,1 @@
+"""One generation's way through a chain of peers, whatever becomes of them."""

@@ -1,0 +1,262 @@
+"""Replacing hops of a chain while its session lives: after they failed, or before they leave."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from swarm.errors import NoRoute, PeerBusy, PeerUnreachable
+from swarm.peers.record import PeerInfo
+from swarm.results import Repair
+from swarm.route.route import Hop
+from swarm.session.chain import Chain
+from swarm.session.hop import HopFailed, HopStream
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.formats.receipts import Tokens
+from swarm.wire.transport import Peer
+
+logger = logging.getLogger(__name__)
+
+SPARE_TIMEOUT_S = 2.5  # a spare that takes longer to open a session is no help now
+RETRY_S = 0.25  # between two looks for somebody who serves what nobody serves
+CATCH_UP_POLL_S = 0.02
+CATCH_UP_TIMEOUT_S = 30.0
+MAX_SHADOWS = 3  # tried for one hop that leaves; then the session stays there, and is repaired when it has left
+
+
+class Spares(Protocol):
+    """Who else could serve. Knows the swarm, and remembers who failed."""
+
+    async def replacement(
+        self,
+        lost: Sequence[Hop],
+        before: PeerInfo | None,
+        after: PeerInfo | None,
+        replay_tokens: int,
+        avoid: Collection[str],
+        batch: bool = False,
+    ) -> list[Hop]:
+        """Hops over the blocks of `lost`, between two peers (None: the client), without the peers in `avoid`.
+
+        batch: at the idle price. replay_tokens: that they have to compute before they can go on. Raises NoRoute if
+        nobody covers the blocks.
+        """
+
+    def connection_to(self, peer: PeerInfo) -> Peer:
+        """The connection to a peer."""
+
+    def report_failure(self, peer_id: str) -> None:
+        """Do not choose this peer again for a while."""
+
+
+class Recovery:
+    """Keeps one session's chain whole."""
+
+    def __init__(self, chain: Chain, spares: Spares):
+        self._chain, self._spares = chain, spares
+        self.repairs: list[Repair] = []
+        self.on_wait: Callable[[str], None] = lambda status: None  # told what a repair waits for; "": no longer
+        self._shadowing: asyncio.Task[list[HopStream]] | None = None
+        self._leavers: list[HopStream] = []  # hops that said they leave; `_shadowing` is to replace the first
+        self._tries: Counter[HopStream] = Counter()  # to fill a replacement for a leaver
+        chain.on_leaving = self._prepare
+
+    def close(self) -> None:
+        self._abandon()
+
+    # --- after a failure ---------------------------------------------------------------------------------------------
+
+    async def repair(self, answered: int) -> None:
+        """Replace all hops that failed, until the chain is whole. answered: positions whose outputs arrived.
+
+        Raises HopFailed if nobody serves their blocks in time, or a predecessor's journal is lost.
+        """
+        started = time.monotonic()
+        self._abandon()
+        lost: list[HopStream] = []
+        while broken := self._chain.broken():
+            first, last = broken[0]
+            lost += self._chain.streams[first : last + 1]
+            try:
+                await self._replace(first, last, answered)
+            except HopFailed as failure:
+                if not failure.peer_ids:  # nobody is left to take over: nothing that another round would mend
+                    raise
+        if lost:
+            self._record(lost, answered, time.monotonic() - started, planned=False)
+
+    async def _replace(self, first: int, last: int, answered: int) -> None:
+        """Put others in the place of hops `first` to `last`, and bring them up to position `answered`."""
+        for stream in self._chain.streams[first : last + 1]:
+            stream.close()  # a peer that is to take its own place again must have let go of the session
+            if not isinstance(stream.failure.cause, PeerBusy):
+                self._spares.report_failure(stream.hop.peer.peer_id)
+        streams = await self._open_spares(first, last)
+        for stream in streams:
+            stream.filled = False
+        self._chain.splice(first, last, streams)
+        if first == 0:
+            await self._chain.replay(streams[0], answered)
+            return
+        request = self._reroute(streams[0], answered=answered)
+        answer = await self._chain.streams[first - 1].reroute(request, self._chain.next_seq())
+        if not answer.complete:
+            peer_id = self._chain.streams[first - 1].hop.peer.peer_id
+            raise HopFailed(PeerUnreachable(f"peer {peer_id[-8:]} has lost its journal of this session"), [])
+
+    def _reroute(self, to: HopStream, **fields: object) -> pb.Reroute:
+        return pb.Reroute(next=to.hop.peer.endpoint, seq=self._chain.next_seq(), **fields)
+
+    async def _open_spares(self, first: int, last: int) -> list[HopStream]:
+        """Streams to peers that cover what hops `first` to `last` do; waits for somebody to serve it."""
+        deadline = time.monotonic() + self._chain.options.coverage_timeout_s
+        full: set[str] = set()
+        waiting = False
+        start, stop = self._chain.streams[first].hop.start, self._chain.streams[last].hop.stop
+        try:
+            while True:
+                try:
+                    return await self._try_open(first, last, full)
+                except NoRoute as error:
+                    left_s = deadline - time.monotonic()
+                    if left_s <= 0:
+                        raise HopFailed(error, []) from error
+                    status = f"waiting up to {left_s:.0f} s for a peer that serves blocks {start}:{stop}"
+                    self.on_wait(status)
+                    if not waiting:
+                        logger.warning(status)
+                    waiting = True
+                    await asyncio.sleep(RETRY_S)
+                    full.clear()
+        finally:
+            self.on_wait("")
+
+    async def _try_open(self, first: int, last: int, full: set[str]) -> list[HopStream]:
+        """Raises NoRoute when there is nobody left to try."""
+        streams = self._chain.streams
+        lost = [stream.hop for stream in streams[first : last + 1]]
+        before = streams[first - 1].hop.peer if first else None
+        after = streams[last + 1] if last + 1 < len(streams) else None
+        while True:
+            following = after.hop.peer if after else None
+            batch = self._chain.options.batch
+            hops = await self._spares.replacement(lost, before, following, self._chain.sent.length, full, batch)
+            try:
+                replayed = self._chain.sent.length
+                return await self._chain.open_streams(hops, map(self._connect, hops), after, SPARE_TIMEOUT_S, replayed)
+            except HopFailed as failure:
+                if isinstance(failure.cause, PeerUnreachable):
+                    for peer_id in failure.peer_ids:
+                        self._spares.report_failure(peer_id)
+                else:
+                    logger.info("a spare refused: %s", failure)
+                    full.update(failure.peer_ids)
+
+    def _connect(self, hop: Hop) -> Peer:
+        return self._spares.connection_to(hop.peer)
+
+    # --- before somebody leaves --------------------------------------------------------------------------------------
+
+    def _prepare(self, leaver: HopStream) -> None:
+        """A hop says that it will leave: fill a replacement while it goes on serving."""
+        self._leavers.append(leaver)
+        self._shadow_next()
+
+    def _shadow_next(self) -> None:
+        self._leavers = [stream for stream in self._leavers if stream in self._chain.streams and not stream.failure]
+        if self._leavers and self._shadowing is None:
+            self._shadowing = asyncio.create_task(self._shadow(self._leavers[0]))
+
+    async def _shadow(self, leaver: HopStream) -> list[HopStream]:
+        """Streams that hold all that `leaver` holds, and go on receiving what it receives."""
+        chain = self._chain
+        index = chain.streams.index(leaver)
+        streams = await self._try_open(index, index, {leaver.hop.peer.peer_id})
+        try:
+            if index == 0:
+                await chain.follow(streams[0])
+            else:
+                request = self._reroute(streams[0], shadow=True)
+                answer = await chain.streams[index - 1].reroute(request, chain.next_seq())
+                if not answer.complete:
+                    raise NoRoute("the predecessor cannot fill another hop")
+            await self._caught_up(streams[-1])
+        except BaseException:
+            self._drop_shadow(streams)
+            raise
+        return streams
+
+    async def _caught_up(self, stream: HopStream) -> None:
+        """Wait until `stream` has computed all but the token or two that are just on their way."""
+        async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
+            while True:
+                if stream.failure:
+                    raise stream.failure.again()
+                progress = await stream.probe(self._chain.next_seq())
+                if progress and progress.computed >= self._chain.sent.length - 2:
+                    return
+                await asyncio.sleep(CATCH_UP_POLL_S)
+
+    async def hand_over(self) -> None:
+        """If a replacement for a leaving hop is ready, put it in that hop's place. For between two steps."""
+        if self._shadowing is None or not self._shadowing.done():
+            return
+        leaver, task = self._leavers.pop(0), self._shadowing
+        self._shadowing = None
+        if task.cancelled() or task.exception() or leaver.failure:
+            self._discard(task)
+            self._tries[leaver] += 1
+            if self._tries[leaver] < MAX_SHADOWS:
+                self._leavers.append(leaver)
+        else:
+            await self._switch(leaver, task.result())
+        self._shadow_next()
+
+    async def _switch(self, leaver: HopStream, streams: Sequence[HopStream]) -> None:
+        started, index = time.monotonic(), self._chain.streams.index(leaver)
+        if index:
+            previous = self._chain.streams[index - 1]
+            try:
+                await previous.reroute(self._reroute(streams[0]), self._chain.next_seq())
+            except HopFailed:
+                self._drop_shadow(streams)  # the repair that is now due replaces both
+                return
+        self._chain.shadow = None
+        for stream in streams:
+            stream.receipts.live_from = self._chain.sent.length
+            if stream.bill:
+                stream.bill.note_got(Tokens(prefill=self._chain.sent.length))
+        await self._chain.collect_receipts([leaver])
+        await self._chain.pay_up([leaver])
+        self._chain.splice(index, index, streams)
+        self._record([leaver], self._chain.sent.length, time.monotonic() - started, planned=True)
+
+    def _discard(self, task: asyncio.Task[list[HopStream]]) -> None:
+        if task.cancelled():
+            return
+        if error := task.exception():
+            logger.info("a session stays on a peer that leaves: %s", error)
+        else:
+            self._drop_shadow(task.result())
+
+    def _abandon(self) -> None:
+        """Give up a handover that is under way."""
+        if self._shadowing is None:
+            return
+        if self._shadowing.done():
+            self._discard(self._shadowing)
+        else:
+            self._shadowing.cancel()
+        self._shadowing, self._leavers = None, []
+
+    def _drop_shadow(self, streams: Sequence[HopStream]) -> None:
+        self._chain.shadow = None
+        for stream in streams:
+            stream.close()
+
+    def _record(self, lost: Sequence[HopStream], position: int, seconds: float, planned: bool) -> None:
+        peer_ids = tuple(stream.hop.peer.peer_id for stream in lost)
+        blocks = tuple((stream.hop.start, stream.hop.stop) for stream in lost)
+        self.repairs.append(Repair(peer_ids, blocks, position, seconds, planned))

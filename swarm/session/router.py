@@ -1,0 +1,183 @@
+"""Which chain a session takes, and who replaces its hops."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from weakref import WeakSet
+
+from swarm.errors import NoRoute, RevisionMismatch
+from swarm.generate.options import Terms
+from swarm.peers.estimates import claimed_step_s
+from swarm.peers.record import PeerInfo
+from swarm.peers.table import REFRESH_S, SwarmView
+from swarm.results import Hop as Wanted
+from swarm.route.route import Chain, Hop, Request, chain_of, cost_chain, link_between
+from swarm.route.search.chains import best_chain, best_chains
+from swarm.session.session import Session
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.formats.amounts import CREDIT
+from swarm.wire.transport import Peer
+
+CHOICES = 4  # good chains, of which the best and another are compared by fresh load
+REPLACED_TOKENS = 64  # that a replacement is expected to compute; how long the generation will last is not known
+
+
+class Router:
+    """Chooses from what its view knows. Lives in one event loop."""
+
+    def __init__(self, view: SwarmView, terms: Terms, token_bytes: int, blocks: tuple[int, int] | None = None):
+        """token_bytes: one token's activations on the wire. blocks: that a chain covers; None: the whole model."""
+        self._start, self._stop = blocks or (0, view.num_blocks)
+        self.view, self._terms, self._token_bytes = view, terms, token_bytes
+        self._sessions: WeakSet[Session] = WeakSet()
+        self._rng = random.Random()
+        view.own_sessions = self._own_sessions
+
+    async def chain(
+        self,
+        prompt_tokens: int,
+        new_tokens: int,
+        avoid: Collection[str] = (),
+        through: Sequence[Wanted] = (),
+        batch: bool = False,
+        bid: int = 0,
+    ) -> list[Hop]:
+        """The chain for a new session, without the peers in `avoid` and those that failed lately; `through`, if given.
+
+        batch: at the idle price. bid: nano-credits per block-token on top.
+
+        Of a few good chains, the best and one at random are compared by the load that their peers report now, and the
+        better one is taken (power of two choices: Mitzenmacher, 2001): by the directory's old figures alone, all
+        clients would run to the same peers. Raises NoRoute naming the blocks that nobody covers, RevisionMismatch if
+        only other revisions are served.
+        """
+        request = self._request(prompt_tokens, new_tokens, bid, start=self._start, stop=self._stop, batch=batch)
+        await self.view.refresh(2 * REFRESH_S)
+        await self.view.weigh()
+        if through:
+            wanted = [(hop.peer_id, hop.blocks) for hop in through]
+            return chain_of(wanted, self.view.usable(avoid), self._start, self._stop)
+        try:
+            chains = self._search(request, avoid)
+        except (NoRoute, RevisionMismatch):
+            await self.look_again()
+            chains = self._search(request, avoid)
+        if len(chains) > 1:
+            two = [chains[0], self._rng.choice(chains[1:])]
+            return list((await self._freshest(two, request)).hops)
+        return list(chains[0].hops)
+
+    async def usable(self) -> list[PeerInfo]:
+        """The peers that a chain may be made of now. Raises as `SwarmView.usable`."""
+        await self.view.refresh(REFRESH_S)
+        await self.view.weigh()
+        return self.view.usable()
+
+    async def replacement(
+        self, lost: Sequence[Hop], before: PeerInfo | None, after: PeerInfo | None, replay_tokens: int,
+        avoid: Collection[str], batch: bool = False,
+    ) -> list[Hop]:
+        """See swarm.session.recovery.Spares."""
+        request = self._request(
+            replay_tokens, REPLACED_TOKENS, start=lost[0].start, stop=lost[-1].stop, batch=batch,
+            before=before and self.view.candidate(before), after=after and self.view.candidate(after),
+        )  # fmt: skip
+        try:
+            return self._find_alike(request, lost[0].peer, avoid)
+        except (NoRoute, RevisionMismatch):
+            await self.look_again()
+            return self._find_alike(request, lost[0].peer, avoid)
+
+    def connection_to(self, peer: PeerInfo) -> Peer:
+        """The connection to a peer, shared by all sessions."""
+        return self.view.connection_to(peer)
+
+    def report_failure(self, peer_id: str) -> None:
+        """Do not choose this peer again for a while."""
+        self.view.report_failure(peer_id)
+
+    def report_other_weights(self, peer: PeerInfo) -> None:
+        """Do not choose this peer again: it refuses the weights that it announces."""
+        self.view.report_other_weights(peer)
+
+    def note_load(self, peer_id: str, load: pb.Load) -> None:
+        """A peer that refused has said how busy it is."""
+        self.view.note_load(peer_id, load)
+
+    def watch(self, session: Session) -> None:
+        """Learn from how long the session's steps take, and count it as load on its peers while it is open."""
+        self._sessions.add(session)
+        session.on_steps = self._observe
+
+    async def close(self) -> None:
+        await self.view.close()
+
+    def _request(self, prompt_tokens: int, new_tokens: int, bid: int = 0, **part: object) -> Request:
+        tokens, limit = prompt_tokens + new_tokens, self._terms.max_price
+        if limit is not None:
+            limit = max(limit - bid * self.view.num_blocks, 0) * tokens
+        return Request(
+            prompt_tokens,
+            new_tokens,
+            self._token_bytes,
+            seconds_per_price=self._terms.seconds_per_credit / CREDIT,
+            max_price=limit,
+            **part,
+        )
+
+    def _search(self, request: Request, avoid: Collection[str]) -> list[Chain]:
+        network = self.view.network(self.view.usable(avoid))
+        try:
+            return best_chains(network, self.view.num_blocks, request, CHOICES)
+        except NoRoute as error:
+            raise NoRoute(f"{error}{self.view.unstaked()}") from error
+
+    async def _freshest(self, chains: Sequence[Chain], request: Request) -> Chain:
+        """The best of `chains` by the load that their peers report now; those with a peer that says nothing last."""
+        peers = {hop.peer.peer_id: hop.peer for chain in chains for hop in chain.hops}
+        answered = await self.view.ask_loads(peers.values())
+        fresh = {peer_id: self.view.candidate(peer) for peer_id, peer in peers.items()}
+
+        def cost(chain: Chain) -> tuple[int, float]:
+            quiet = sum(hop.peer.peer_id not in answered for hop in chain.hops)
+            return quiet, cost_chain(chain.hops, fresh, request).seconds
+
+        return min(chains, key=cost)
+
+    def _find_alike(self, request: Request, lost: PeerInfo, avoid: Collection[str]) -> list[Hop]:
+        """The best replacement among peers that compute as the lost one did, so that tokens stay what they would have
+        been; if there is none, among all."""
+        usable = self.view.usable(avoid)
+        alike = [
+            [peer for peer in usable if peer.format == lost.format and peer.numerics_id == lost.numerics_id],
+            [peer for peer in usable if peer.format == lost.format],
+        ]
+        for peers in alike:
+            try:
+                return list(best_chain(self.view.network(peers), self.view.num_blocks, request).hops)
+            except NoRoute:
+                continue
+        return list(best_chain(self.view.network(usable), self.view.num_blocks, request).hops)
+
+    async def look_again(self) -> None:
+        """Somebody may have joined just now, or recovered."""
+        await self.view.refresh()
+        await self.view.pardon()
+
+    def _own_sessions(self) -> Counter[str]:
+        return Counter(hop.peer.peer_id for session in self._sessions if session.is_open for hop in session.hops)
+
+    def _observe(self, session: Session, step_s: float) -> None:
+        """`step_s`: mean of some steps of one token around the session's chain."""
+        own, hops, now_s = self._own_sessions(), session.hops, time.time()
+        peers = [self.view.candidate(hop.peer, slowed=False) for hop in hops]
+        links = [peers[0].client, *map(link_between, peers, peers[1:]), peers[-1].client]
+        claims = [
+            (hop.peer.peer_id, claimed_step_s(hop.peer, hop.stop - hop.start, self.view.load(hop.peer, own)))
+            for hop in hops
+        ]
+        links_s = sum(link.one_way_s(self._token_bytes) for link in links)
+        self.view.estimates.observe(claims, links_s, step_s, now_s)
+        for peer_id, _ in claims:
+            self.view.book.observe_speed(peer_id, self.view.estimates.evidence(peer_id, now_s))

@@ -1,0 +1,179 @@
+"""One audit from beginning to end: the evidence, who recomputes it, and who settles it if they disagree."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from swarm.errors import SwarmError
+from swarm.peers.record import PeerInfo
+from swarm.results import Audit
+from swarm.session.hop import HopFailed, HopStream
+from swarm.session.session import Session
+from swarm.verify.audit.accumulated import Accumulated
+from swarm.verify.audit.case import Case
+from swarm.verify.audit.gathering import fetch_rows, gather_case
+from swarm.verify.audit.judgement import Judgement, Verdict, accumulate
+from swarm.verify.audit.judges import LocalJudge, PeerJudges
+from swarm.verify.audit.panel import draw_panel
+from swarm.verify.fraud import proofs
+from swarm.verify.fraud.penalties import Consequences
+from swarm.verify.reputation.standing import Event
+from swarm.wire.formats.receipts import SignedReceipt
+
+logger = logging.getLogger(__name__)
+
+NOBODY, LOCAL = "nobody", "local"
+
+
+class Examiner:
+    """Of one client. Lives in one event loop."""
+
+    def __init__(self, judges: PeerJudges, local: LocalJudge | None, consequences: Consequences, prefers_local: bool):
+        """local: None if the model's files are not on this machine. prefers_local: before other peers."""
+        self._judges, self.local, self._consequences = judges, local, consequences
+        self._prefers_local = prefers_local
+        self._book = consequences.book
+
+    async def examine(
+        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], by_peers: bool, by_us: bool
+    ) -> Audit:
+        """Have one segment of a hop's work recomputed, and draw the consequences. The session must be open.
+
+        by_peers: others may see its activations. by_us: this client may take the time and the memory.
+        """
+        peers = self._judges.for_work(segment[0]) if by_peers else {}
+        by_us = by_us and self.local is not None
+        by, judgement = NOBODY, None
+        try:
+            if peers and not (by_us and self._prefers_local):
+                by, judgement = await self._ask_peers(session, stream, segment, peers)
+            elif by_us:
+                by, judgement = LOCAL, await self._judge_here(session, stream, segment, not by_peers)
+        except SwarmError as error:
+            logger.info("an audit of peer %s came to nothing: %s", stream.hop.peer.peer_id, error)
+        first = segment[0].receipt.position
+        count = segment[-1].receipt.stop_position - first
+        audit = Audit(stream.hop.peer.peer_id, (stream.hop.start, stream.hop.stop), first, count, by, judgement)
+        if judgement:
+            self._consequences.of_audit(audit)
+        return audit
+
+    # --- here --------------------------------------------------------------------------------------------------------
+
+    async def _judge_here(
+        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], sensitive: bool
+    ) -> Judgement | None:
+        """By the bits, or by the sketches; where these leave a doubt, by the outputs themselves."""
+        exact = await self.local.has_numerics_of(segment[0])
+        case = await gather_case(session.chain, stream, segment, sketches=not exact)
+        return await self._judge_case(session, stream, case, sensitive) if case else None
+
+    async def _judge_case(self, session: Session, stream: HopStream, case: Case, sensitive: bool) -> Judgement:
+        judgement = await self.local.judge(case)
+        if judgement.verdict != Verdict.PASS:
+            outputs = await fetch_rows(session.chain, stream, case.first, case.stop)
+            if outputs is not None:
+                case = replace(case, outputs=outputs)
+                judgement = await self.local.judge(case)
+            thresholds = self.local.thresholds(case.terms)
+            await self._consequences.keep_evidence(case, judgement, sensitive, thresholds)
+        return self._accumulated(case, judgement)
+
+    def _accumulated(self, case: Case, judgement: Judgement) -> Judgement:
+        """`judgement`, or a conviction if this peer was a little off too often."""
+        state = Accumulated.decode(self._book.statistic(case.peer_id))
+        state = accumulate(state, judgement, self.local.thresholds(case.terms))
+        self._book.keep_statistic(case.peer_id, state.encode())
+        if state.convicts and judgement.verdict == Verdict.SUSPECT:
+            return replace(judgement, verdict=Verdict.FAIL, reason=f"{judgement.reason}; {state}")
+        return judgement
+
+    # --- by others ---------------------------------------------------------------------------------------------------
+
+    async def _ask_peers(
+        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], peers: dict[str, PeerInfo]
+    ) -> tuple[str, Judgement | None]:
+        """Who recomputed it, and what came out; a panel of others settles what they disagree on."""
+        case = await gather_case(session.chain, stream, segment, sketches=False)
+        if case is None:
+            return NOBODY, None
+        for peer_id in draw_panel(segment[-1].receipt.hash, self._judges.weights(peers), len(peers)):
+            if own := await self._recompute(peers[peer_id], case):
+                break
+        else:
+            return NOBODY, None
+        tokens = case.stop - case.first
+        pairs = [pair for pair in zip(case.receipts, own, strict=True) if pair[0].receipt.position >= case.first]
+        differing = [(theirs, ours) for theirs, ours in pairs if theirs.receipt.outputs != ours.receipt.outputs]
+        if not differing:
+            return peer_id, Judgement(Verdict.PASS, "exact", 0.0, f"all {tokens} tokens have the same bits")
+        others = {key: peers[key] for key in peers if key != peer_id}
+        return await self._dispute(session, stream, case, differing, others)
+
+    async def _dispute(
+        self,
+        session: Session,
+        stream: HopStream,
+        case: Case,
+        differing: Sequence[tuple[SignedReceipt, SignedReceipt]],
+        others: dict[str, PeerInfo],
+    ) -> tuple[str, Judgement]:
+        """An auditor's receipts are not the accused's. This client believes its own computation, if it has the bits;
+        else a panel of `others`; else its own tolerance."""
+        auditor_id = differing[0][1].peer_id
+        if self.local and await self.local.has_numerics_of(differing[0][0]):
+            judgement = await self._judge_case(session, stream, case, sensitive=False)
+            liar = auditor_id if judgement.verdict == Verdict.PASS else case.peer_id
+            if liar == auditor_id:
+                self._book.observe(liar, Event.AUDIT_FAILED)
+            await self._settle(case, differing[0], others, liar)
+            return LOCAL, judgement
+        settled = await self._settle(case, differing[0], others)
+        if settled is None and self.local:
+            return LOCAL, await self._judge_here(session, stream, case.segment, sensitive=False)
+        if settled is None:
+            self._book.observe(auditor_id, Event.AUDIT_SUSPECT)  # it may as well be the auditor
+            settled = Verdict.SUSPECT, "another peer gets other bits, and nobody else is there to settle it"
+        wrong = sum(theirs.count for theirs, _ in differing)
+        return auditor_id, Judgement(settled[0], "exact", float(wrong), settled[1])
+
+    async def _settle(
+        self,
+        case: Case,
+        dispute: tuple[SignedReceipt, SignedReceipt],
+        others: dict[str, PeerInfo],
+        liar: str | None = None,
+    ) -> tuple[Verdict, str] | None:
+        """Let a panel of `others` decide between the accused's receipt and the auditor's; None if they cannot.
+
+        liar: who is wrong by this client's own computation, for which the panel only gives the proof that others can
+        read. Without, it decides; but fresh keys are for free, and a majority of peers of which nothing is known
+        convicts nobody for good.
+        """
+        accused, auditor = dispute
+        seats = draw_panel(accused.receipt.hash, self._judges.weights(others), proofs.PANEL)
+        answers = await asyncio.gather(*(self._recompute(others[peer_id], case) for peer_id in seats))
+        index = case.receipts.index(accused)
+        found = proofs.outvoted([accused, auditor, *(answer[index] for answer in answers if answer)])
+        for proof in found:
+            if proof.accused == liar or (liar is None and self._consequences.believes(proof)):
+                self._consequences.convict(proof)
+            elif liar is None and proof.accused != accused.peer_id:
+                self._book.observe(proof.accused, Event.AUDIT_FAILED)
+        if not found:
+            return None
+        if accused.peer_id in {proof.accused for proof in found}:
+            return Verdict.FAIL, f"a panel of {len(seats)} gets the auditor's bits, and not these"
+        return Verdict.PASS, f"a panel of {len(seats)} gets these bits, and not the auditor's"
+
+    async def _recompute(self, peer: PeerInfo, case: Case) -> Sequence[SignedReceipt] | None:
+        try:
+            own = await self._judges.recompute(peer, case)
+        except HopFailed as failure:
+            logger.info("peer %s did not recompute: %s", peer.peer_id, failure)
+            return None
+        if not all(proofs.is_same_work(ours, theirs) for ours, theirs in zip(own, case.receipts, strict=True)):
+            self._book.observe(peer.peer_id, Event.FAULT)  # it announced these numerics
+            return None
+        return own

@@ -1,0 +1,1 @@
+"""What a user's clients remember of peers, and what follows for the next dealings with them."""

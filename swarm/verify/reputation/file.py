@@ -1,0 +1,133 @@
+"""The SQLite file behind the reputation store. Several processes may have it open; each takes over what others wrote.
+"""
+
+import json
+import math
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from swarm.errors import SwarmError
+from swarm.verify.reputation.standing import STRANGER, Standing
+
+MAX_PEERS = 10_000  # remembered; of more, those that were dealt with longest ago are forgotten
+_LOCK_TIMEOUT_S = 5.0
+_OVERLAP_S = 60.0  # that is read again: others may have taken their time to write
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS standing (peer_id TEXT PRIMARY KEY, written_s REAL NOT NULL, standing TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS statistic (peer_id TEXT PRIMARY KEY, written_s REAL NOT NULL, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS conviction (
+    peer_id TEXT PRIMARY KEY, written_s REAL NOT NULL, kind TEXT NOT NULL, proof BLOB NOT NULL
+);
+"""
+
+Change = Callable[[Standing], Standing]
+
+
+@dataclass
+class News:
+    """What one process has to add."""
+
+    changes: list[tuple[str, Change]] = field(default_factory=list)  # of peers' standings, in order
+    statistics: dict[str, bytes] = field(default_factory=dict)
+    convictions: dict[str, tuple[str, bytes]] = field(default_factory=dict)  # kind, and proof
+
+    def __bool__(self) -> bool:
+        return bool(self.changes or self.statistics or self.convictions)
+
+
+@dataclass
+class Pages:
+    """What is in the file."""
+
+    standings: dict[str, Standing]
+    statistics: dict[str, bytes]
+    convictions: dict[str, str]  # kind
+
+
+def read_proofs(path: Path) -> dict[str, tuple[str, bytes]]:
+    """What a book's convictions rest on: kind and proof, by peer id. Raises SwarmError if it cannot be read."""
+    if not path.exists():
+        return {}
+    try:
+        with closing(sqlite3.connect(path, _LOCK_TIMEOUT_S)) as database:
+            rows = database.execute("SELECT peer_id, kind, proof FROM conviction ORDER BY written_s").fetchall()
+    except sqlite3.Error as error:
+        raise SwarmError(f"the convictions in {path} cannot be read: {error}") from error
+    return {peer_id: (kind, proof) for peer_id, kind, proof in rows}
+
+
+class BookFile:
+    """Used by one thread at a time. Every method raises sqlite3.Error for a file that is locked, full or broken."""
+
+    def __init__(self, path: Path):
+        """Raises OSError as well."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(path, _LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=NORMAL")  # after a power cut the last moments may be missing
+        self._database.executescript(_SCHEMA)
+        self._read_s = 0.0
+
+    def exchange(self, news: News) -> Pages:
+        """Add `news`, all or nothing; returns what was written since the last call, by whomever."""
+        now_s = time.time()
+        if news:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                self._add(news, now_s)
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+        since_s, self._read_s = self._read_s - _OVERLAP_S, now_s
+        return self._read(since_s)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _add(self, news: News, now_s: float) -> None:
+        standings: dict[str, Standing] = {}
+        for peer_id, change in news.changes:
+            if peer_id not in standings:
+                standings[peer_id] = self._standing(peer_id)
+            standings[peer_id] = change(standings[peer_id])
+        rows = [(peer_id, now_s, json.dumps(asdict(standing))) for peer_id, standing in standings.items()]
+        self._database.executemany("INSERT OR REPLACE INTO standing VALUES (?, ?, ?)", rows)
+        rows = [(peer_id, now_s, data) for peer_id, data in news.statistics.items()]
+        self._database.executemany("INSERT OR REPLACE INTO statistic VALUES (?, ?, ?)", rows)
+        rows = [(peer_id, now_s, kind, proof) for peer_id, (kind, proof) in news.convictions.items()]
+        self._database.executemany("INSERT OR IGNORE INTO conviction VALUES (?, ?, ?, ?)", rows)
+        for table in ("standing", "statistic"):
+            self._database.execute(
+                f"DELETE FROM {table} WHERE peer_id IN "
+                f"(SELECT peer_id FROM {table} ORDER BY written_s DESC LIMIT -1 OFFSET {MAX_PEERS})"
+            )
+
+    def _standing(self, peer_id: str) -> Standing:
+        row = self._database.execute("SELECT standing FROM standing WHERE peer_id = ?", [peer_id]).fetchone()
+        return _parse(row[0]) if row else STRANGER
+
+    def _read(self, since_s: float) -> Pages:
+        def rows(table: str, column: str) -> list[tuple]:
+            query = f"SELECT peer_id, {column} FROM {table} WHERE written_s >= ?"
+            return self._database.execute(query, [since_s]).fetchall()
+
+        return Pages(
+            {peer_id: _parse(text) for peer_id, text in rows("standing", "standing")},
+            dict(rows("statistic", "data")),
+            dict(rows("conviction", "kind")),
+        )
+
+
+def _parse(text: str) -> Standing:
+    """A standing as it was written; a stranger's if another version of this software wrote something else."""
+    try:
+        figures = json.loads(text)
+        return Standing(**figures) if all(map(math.isfinite, figures.values())) else STRANGER
+    except (ValueError, TypeError, AttributeError):
+        return STRANGER

@@ -1,0 +1,1 @@
+"""What is signed and hashed: formats that several rooms read."""

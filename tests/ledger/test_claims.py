@@ -1,0 +1,206 @@
+"""Points for free work: what clients acknowledged counts once, and nothing else does."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import swarm
+from helpers import wait_until
+from ledgers import KEYS, RULES, World, sqlite
+from swarm.errors import InvalidRequest
+from swarm.home import client_identity
+from swarm.market.channel.acknowledgements import MAX_BLOCK_TOKENS, Acknowledgement, SignedAcknowledgement
+from swarm.market.channel.payee_channels import Till
+from swarm.market.channel.payment_store import PaymentStore
+from swarm.market.ledger.ledger import Ledger
+from swarm.market.ledger.opening import open_ledger
+from swarm.market.ledger.orders import MAX_ORDER_BYTES
+from swarm.market.pricing.contribution import MOST_PPM, Contribution
+from swarm.market.rewards.claims import MAX_CLAIMS, claimed, pack_claims, unpack_claims
+from swarm.market.rewards.closing import Closer, Plan
+from swarm.market.rewards.epochs import Epochs
+from swarm.wire.formats.receipts import NOTHING, Terms, Tokens
+from swarm.wire.identity import address_of, keccak256
+from swarm.wire.session_id import new_session_id
+
+ALICE, BOB, CAROL = (KEYS[name].address for name in ("alice", "bob", "carol"))
+POINTS = Plan(Contribution(), emission=10**6, reveal_s=60)
+MOST = POINTS.emission * MOST_PPM // 10**6
+DAY_S = 86_400
+
+
+@pytest.fixture
+def world(tmp_path) -> Iterator[World]:
+    with sqlite(tmp_path, RULES) as world:
+        yield world
+
+
+def work(world: World, server: bytes = BOB, count: int = 100, session: bytes = b"", age_s: int = 0) -> Acknowledgement:
+    begun = (int(world.issuer.now() * 1000) - age_s * 1000).to_bytes(6)
+    return Acknowledgement(world.issuer.id, ALICE, server, session or begun + os.urandom(10), 0, 1, count, NOTHING)
+
+
+def close(world: World, **claims: list[SignedAcknowledgement] | bytes) -> dict[tuple[bytes, bytes], int]:
+    """The running epoch, in which servers claim these; what counts, by server and client."""
+    epoch = Epochs(world.issuer).read()[-1].epoch
+    payloads = {name: one if isinstance(one, bytes) else pack_claims(one) for name, one in claims.items()}
+    for name, payload in payloads.items():
+        getattr(world, name).commit(epoch, keccak256(payload))
+    closer = Closer(world.issuer, POINTS)
+    closer.step()
+    for name, payload in payloads.items():
+        getattr(world, name).reveal(epoch, payload)
+    world.advance(61)
+    closer.step()
+    *ended, _ = Epochs(world.carol).read()
+    return {(one.server, one.client): one.block_tokens for one in claimed(world.carol, ended, ended[-1], 60)}
+
+
+def test_what_a_client_acknowledged_earns_its_server_points(world):
+    mine = [work(world, count=count).sign(KEYS["alice"]) for count in (100, 50)]
+    assert close(world, bob=mine) == {(BOB, ALICE): 150}
+    assert world.issuer.account(BOB).available == MOST
+    assert world.issuer.supply().minted == MOST
+
+
+def test_the_same_work_claimed_twice_counts_once_in_one_epoch_and_over_several(world):
+    one = work(world)
+    more = replace(one, block_tokens=500).sign(KEYS["alice"])
+    assert close(world, bob=[one.sign(KEYS["alice"]), one.sign(KEYS["alice"]), more]) == {(BOB, ALICE): 100}
+    assert close(world, bob=[one.sign(KEYS["alice"]), more]) == {}
+    assert close(world) == {}
+    assert close(world, bob=[more]) == {}
+
+
+def test_another_server_cannot_claim_it(world):
+    one = work(world).sign(KEYS["alice"])
+    assert close(world, carol=[one]) == {}
+    assert close(world, bob=[one], carol=[one]) == {(BOB, ALICE): 100}  # nor keep its owner from claiming it
+
+
+def test_without_the_clients_signature_it_counts_for_nothing(world):
+    signed = work(world).sign(KEYS["alice"])
+    changed = SignedAcknowledgement(replace(signed.acknowledgement, block_tokens=900), signed.signature)
+    unsigned = SignedAcknowledgement(work(world), bytes(65))
+    own = work(world)
+    by_the_server = SignedAcknowledgement(own, KEYS["bob"].sign_hash(own.hash))
+    assert close(world, bob=[changed, unsigned, by_the_server]) == {}
+
+
+def test_an_acknowledgement_on_another_ledger_does_not_count(world):
+    assert close(world, bob=[replace(work(world), ledger=bytes(32)).sign(KEYS["alice"])]) == {}
+
+
+def test_sessions_from_long_before_the_epoch_or_from_the_future_do_not_count(world):
+    claims = [work(world, age_s=age).sign(KEYS["alice"]) for age in (2 * DAY_S, -2 * DAY_S)]
+    assert close(world, bob=claims) == {}
+
+
+def test_a_bad_claim_does_not_spoil_the_others(world):
+    good = work(world).sign(KEYS["alice"])
+    huge = replace(work(world), block_tokens=MAX_BLOCK_TOKENS + 1).sign(KEYS["alice"])
+    assert close(world, bob=[huge, good]) == {(BOB, ALICE): 100}
+
+
+@given(st.binary(max_size=600))
+def test_nonsense_is_no_claim(data):
+    assert unpack_claims(data) == []
+    assert unpack_claims(b"\2" + data) == []
+
+
+def test_as_many_claims_as_may_be_fit_into_an_order_and_more_count_for_nothing(world):
+    signed = work(world).sign(KEYS["alice"])
+    assert len(pack_claims([signed] * MAX_CLAIMS)) + 1000 < MAX_ORDER_BYTES
+    assert unpack_claims(pack_claims([signed] * (MAX_CLAIMS + 1))) == []
+
+
+def test_an_acknowledgement_is_what_it_was_after_the_network(world):
+    signed = work(world).sign(KEYS["alice"])
+    assert SignedAcknowledgement.decode(signed.encode()) == signed
+    for bad in (b"", signed.encode()[:-1], signed.encode() + b"x"):
+        with pytest.raises(InvalidRequest, match="acknowledgement"):
+            SignedAcknowledgement.decode(bad)
+
+
+def test_an_emission_is_the_same_for_whoever_reads_the_book(world):
+    assert close(world, carol=[work(world, CAROL).sign(KEYS["alice"])]) == {(CAROL, ALICE): 100}
+
+
+# --- the server's side -----------------------------------------------------------------------------------------------
+
+TERMS = Terms(new_session_id(), 3, BOB, 0, 10, NOTHING, "none/float32", "", 1, NOTHING)
+COMPUTED = Tokens(prefill=5, decode=5)
+
+
+@pytest.fixture
+def store(tmp_path) -> Iterator[PaymentStore]:
+    store = PaymentStore(tmp_path / "payments.db")
+    yield store
+    store.close()
+
+
+def got(world: World, **changes: object) -> bytes:
+    one = Acknowledgement(world.issuer.id, ALICE, BOB, TERMS.session, TERMS.start, TERMS.attempt, 100, NOTHING)
+    return replace(one, **changes).sign(KEYS["alice"]).encode()
+
+
+def test_a_server_keeps_what_it_is_told_and_claims_it_once(world, store):
+    till = Till(world.bob, store)
+    till.acknowledge(TERMS, COMPUTED, got(world, block_tokens=10))
+    till.acknowledge(TERMS, COMPUTED, got(world))  # later, for more of the same session
+    (signed,) = store.take_acknowledgements(world.issuer.id, b"", 5)
+    assert signed.encode() == got(world)
+    assert store.take_acknowledgements(world.issuer.id, b"", 5) == []
+
+
+@pytest.mark.parametrize("changes", [
+    {"block_tokens": 101}, {"server": CAROL}, {"session": bytes(16)}, {"attempt": 4}, {"start": 1},
+    {"ledger": bytes(32)},
+])  # fmt: skip
+def test_a_server_keeps_nothing_that_will_not_count(world, store, changes):
+    with pytest.raises(InvalidRequest, match="acknowledgement"):
+        Till(world.bob, store).acknowledge(TERMS, COMPUTED, got(world, **changes))
+    assert store.take_acknowledgements(world.issuer.id, b"", 5) == []
+
+
+def test_of_too_many_a_server_claims_those_that_are_worth_most_and_forgets_old_ones(world, store):
+    for count, age_s in ((10, 0), (30, 0), (20, 0), (40, 2 * DAY_S)):
+        store.keep_acknowledgement(work(world, count=count, age_s=age_s).sign(KEYS["alice"]))
+    since = (int(world.issuer.now() - DAY_S) * 1000).to_bytes(6)
+    taken = [store.take_acknowledgements(world.issuer.id, since, 2) for _ in range(2)]
+    assert [sorted(one.acknowledgement.block_tokens for one in some) for some in taken] == [[20, 30], [10]]
+
+
+# --- from end to end -------------------------------------------------------------------------------------------------
+
+
+def test_on_a_real_swarm_free_work_earns_points_and_points_go_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+    where, plan = str(tmp_path / "book"), Plan(Contribution(), emission=10**6)
+    issuer = open_ledger(where, client_identity())
+    options = {"quant": "int4", "threads": 1, "ledger": where, "pricing": "contribution", "epoch": 1}
+    with swarm.LocalSwarm("demo", ["0:10", "10:30"], **options) as local:
+        small, large = (address_of(server.peer_id) for server in local.servers)
+        with swarm.Client("demo", local.peers, ledger=where, audit="off") as client:
+            out = client.generate("The capital of France is", max_new_tokens=20, ignore_eos=True)
+            assert out.payments == []
+            assert wait_until(lambda: commits(issuer) == {small, large}, 30)
+            assert Closer(issuer, plan).step().epoch == 0
+            assert wait_until(lambda: set(issuer.revealed(0)) == {small, large}, 30)
+            span, _ = Epochs(issuer).read()
+            tokens = len(out.prompt_token_ids) + 19
+            assert {(one.server, one.block_tokens) for one in claimed(issuer, [span], span, plan.reveal_s)} == {
+                (small, 10 * tokens), (large, 20 * tokens),
+            }  # fmt: skip
+            issuer.mint(issuer.address, 10**9)
+            out = client.generate("The capital of France is", max_new_tokens=5, ignore_eos=True, bid=2)
+            assert out.cost == 2 * 30 * (len(out.prompt_token_ids) + 4)  # points
+    issuer.shut()
+
+
+def commits(ledger: Ledger) -> set[bytes]:
+    return {entry.by for entry in ledger.history() if entry.kind == "commit"}

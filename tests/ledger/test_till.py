@@ -1,0 +1,330 @@
+"""A server's till against clients that would rather not pay, with a real ledger; each attack with its outcome."""
+
+import asyncio
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.errors import InvalidRequest, LedgerRefusal, PaymentRequired, PeerBusy
+from swarm.market.channel.payee_channels import Till
+from swarm.market.channel.payment_store import PaymentStore
+from swarm.market.channel.payments import authorise, payer_of
+from swarm.market.channel.receivable import Receivable, Tab
+from swarm.market.channel.vouchers import SignedVoucher, Voucher
+from swarm.market.ledger.ledger import Channel, Rules
+from swarm.market.ledger.sqlite import SqliteLedger
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.formats.amounts import CREDIT
+from swarm.wire.formats.quotes import Price, Quote
+from swarm.wire.formats.receipts import NOTHING, Tokens
+from swarm.wire.identity import Identity
+from swarm.wire.session_id import new_session_id
+
+CLIENT, SERVER, OTHER = (Identity(bytes([number]) * 32) for number in (1, 2, 3))
+RECORD = bytes([7]) * 32  # hash of the server's directory record
+PRICE = Price(5, 100)
+
+
+@dataclass
+class Shop:
+    """A server's till, and what its client sees of the ledger."""
+
+    ledger: SqliteLedger
+    server: SqliteLedger
+    till: Till
+    store: PaymentStore
+
+    def pay(self, channel: Channel, amount: int, by: Identity = CLIENT, ledger: bytes = b"") -> bytes:
+        return Voucher(ledger or self.ledger.id, channel.id, amount, NOTHING).sign(by).encode()
+
+    def open(self, channel: Channel, by: Identity = CLIENT, **changes: object) -> Tab:
+        request = opening(channel, by)
+        for name, value in changes.items():
+            setattr(request, name, value)
+        return asyncio.run(self.till.open(request))
+
+    def accept(self, tab: Tab, data: bytes) -> None:
+        asyncio.run(self.till.accept(tab, data))
+
+
+def opening(channel: Channel | None, by: Identity = CLIENT, bid: int = 0) -> pb.Open:
+    request = pb.Open(session_id=new_session_id(), start=0, stop=10, seq=1, quote=RECORD)
+    if channel:
+        request.payment.channel, request.payment.bid = channel.id, bid
+        authorise(request, SERVER.address, by)
+    return request
+
+
+@pytest.fixture
+def shop(tmp_path):
+    ledger = SqliteLedger(tmp_path / "ledger.db", CLIENT, Rules(withdraw_delay_s=1000))
+    ledger.mint(CLIENT.address, CREDIT)
+    server = ledger.seen_by(SERVER)
+    store = PaymentStore(tmp_path / "payments.db")
+    till = Till(server, store)
+    till.posted(RECORD, Quote(ledger.id, price=PRICE))
+    yield Shop(ledger, server, till, store)
+    store.close()
+
+
+@pytest.fixture
+def channel(shop):
+    return shop.ledger.open_channel(SERVER.address, 1_000_000)
+
+
+def state(shop: Shop, channel: Channel, tab: Tab) -> tuple:
+    return shop.store.voucher(channel.id), tab.receivable.paid, tab.receivable.owed, shop.ledger.account()
+
+
+# --- vouchers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [
+    "forged", "by the payee itself", "over the deposit", "another channel", "another ledger", "garbled", "cut",
+])  # fmt: skip
+def test_a_voucher_that_is_not_good_is_refused_and_changes_nothing(shop, channel, fault):
+    tab = shop.open(channel)
+    shop.accept(tab, shop.pay(channel, 1000))
+    before = state(shop, channel, tab)
+    second = shop.ledger.open_channel(SERVER.address, 1000)
+    bad = {
+        "forged": shop.pay(channel, 2000, by=OTHER),
+        "by the payee itself": shop.pay(channel, 2000, by=SERVER),
+        "over the deposit": shop.pay(channel, 1_000_001),
+        "another channel": shop.pay(second, 900),
+        "another ledger": shop.pay(channel, 2000, ledger=bytes(32)),
+        "garbled": os.urandom(169),
+        "cut": shop.pay(channel, 2000)[:-1],
+    }[fault]
+    with pytest.raises(InvalidRequest):
+        shop.accept(tab, bad)
+    assert state(shop, channel, tab)[:3] == before[:3]
+
+
+@pytest.mark.parametrize("amount", [1000, 999, 0])
+def test_a_voucher_that_is_replayed_or_stale_adds_nothing(shop, channel, amount):
+    tab = shop.open(channel)
+    shop.accept(tab, shop.pay(channel, 1000))
+    before = state(shop, channel, tab)
+    shop.accept(tab, shop.pay(channel, amount))  # it may have been overtaken: that is no fault
+    assert state(shop, channel, tab) == before
+    assert asyncio.run(shop.till.settle()) == 1000
+    assert asyncio.run(shop.till.settle()) == 0
+    assert shop.server.account().available == 1000
+
+
+def test_a_top_up_is_noticed_when_a_voucher_needs_it(shop, channel):
+    tab = shop.open(channel)
+    shop.ledger.top_up(channel.id, 500_000)
+    shop.accept(tab, shop.pay(channel, 1_400_000))
+    assert tab.receivable.paid == 1_400_000
+
+
+def test_what_was_kept_is_settled_by_the_next_process(shop, channel, tmp_path):
+    shop.accept(shop.open(channel), shop.pay(channel, 4711))
+    again = Till(shop.server, PaymentStore(tmp_path / "payments.db"))
+    assert asyncio.run(again.settle()) == 4711
+    assert shop.server.account().available == 4711
+
+
+def test_one_bad_voucher_does_not_keep_others_from_being_paid(shop, channel):
+    second = shop.ledger.open_channel(SERVER.address, 1000)
+    for one in (channel, second):
+        shop.accept(shop.open(one), shop.pay(one, 100))
+    shop.store.keep(Voucher(shop.ledger.id, second.id, 900, NOTHING).sign(OTHER))
+    assert asyncio.run(shop.till.settle()) == 100
+    assert shop.server.account().available == 100
+
+
+# --- opening ---------------------------------------------------------------------------------------------------------
+
+
+def test_work_that_has_a_price_is_not_done_for_nothing(shop):
+    with pytest.raises(PaymentRequired, match="100 nano-credits a block-token"):
+        asyncio.run(shop.till.open(opening(None)))
+
+
+def test_nobody_has_work_done_at_another_payers_expense(shop, channel):
+    with pytest.raises(InvalidRequest, match="not its signer's"):
+        shop.open(channel, by=OTHER)
+
+
+@pytest.mark.parametrize("change", ["session_id", "start", "stop", "seq", "quote"])
+def test_an_authorisation_is_good_for_one_opening(shop, channel, change):
+    other = {"session_id": new_session_id(), "start": 1, "stop": 9, "seq": 2, "quote": bytes([8]) * 32}[change]
+    shop.till.posted(bytes([8]) * 32, Quote(shop.ledger.id, price=PRICE))
+    with pytest.raises(InvalidRequest):
+        shop.open(channel, **{change: other})
+
+
+def test_a_bid_cannot_be_changed_on_the_way(shop, channel):
+    request = opening(channel)
+    request.payment.bid = 7
+    with pytest.raises(InvalidRequest):
+        asyncio.run(shop.till.open(request))
+
+
+def test_a_price_that_was_never_quoted_is_not_honoured(shop, channel):
+    with pytest.raises(PeerBusy, match="out of date"):
+        shop.open(channel, quote=bytes(32))
+
+
+def test_a_channel_to_another_server_pays_nothing_here(shop):
+    other = shop.ledger.open_channel(OTHER.address, 1000)
+    with pytest.raises(LedgerRefusal, match="no channel"):
+        shop.open(other)
+
+
+def test_a_channel_that_its_payer_is_closing_opens_no_session(shop, channel):
+    shop.ledger.request_close(channel.id)
+    with pytest.raises(LedgerRefusal, match="closed, or about to be"):
+        shop.open(channel)
+
+
+def test_a_channel_that_is_closed_while_a_session_is_open_pays_for_no_more_work(shop, channel):
+    tab = shop.open(channel)
+    assert tab.begin(Tokens(decode=1))
+    tab.progress(Tokens(decode=1), Tokens())
+    shop.ledger.request_close(channel.id)
+    asyncio.run(shop.till.settle())  # when the server looks at its channels
+    assert not tab.begin(Tokens(decode=1))
+    with pytest.raises(LedgerRefusal, match="closed, or about to be"):
+        shop.open(channel)
+    shop.ledger.top_up(channel.id, 1)  # by which the wish is taken back
+    assert shop.open(channel).begin(Tokens(decode=1))
+
+
+def test_what_is_owed_is_settled_before_the_payer_can_take_it_back(shop, channel):
+    shop.accept(shop.open(channel), shop.pay(channel, 2000))
+    shop.ledger.request_close(channel.id)
+    assert asyncio.run(shop.till.settle()) == 2000
+
+
+def test_the_same_money_cannot_be_set_aside_for_two_servers(shop):
+    """Double spending: each channel has escrow of its own, so the second opening is what fails."""
+    shop.ledger.open_channel(SERVER.address, CREDIT)
+    with pytest.raises(LedgerRefusal):
+        shop.ledger.open_channel(OTHER.address, CREDIT)
+
+
+def test_a_flood_of_unknown_channels_costs_the_ledger_little(shop, channel):
+    async def flood() -> int:
+        refused = 0
+        for _ in range(200):
+            request = opening(channel)
+            request.payment.channel = os.urandom(32)
+            authorise(request, SERVER.address, CLIENT)
+            try:
+                await shop.till.open(request)
+            except LedgerRefusal:
+                refused += 1
+            except PeerBusy:
+                break
+        return refused
+
+    assert asyncio.run(flood()) == 64
+
+
+@given(st.data())
+def test_no_changed_bit_of_a_voucher_or_an_opening_is_taken_for_the_payers(data):
+    channel = Channel(os.urandom(32), CLIENT.address, SERVER.address, deposit=50_000)
+    voucher = Voucher(bytes(32), channel.id, 1000, NOTHING).sign(CLIENT).encode()
+    receivable = Receivable(channel)
+    with suppress(InvalidRequest):
+        changed = SignedVoucher.decode(mutated(voucher, data))
+        receivable.accept(changed)
+    assert receivable.paid == 0
+    opened = opening(channel, bid=3)
+    request = pb.Open()
+    with suppress(InvalidRequest, DecodeError):
+        request.ParseFromString(mutated(opened.SerializeToString(), data))
+        if request.payment != opened.payment:
+            assert payer_of(request, SERVER.address) != CLIENT.address
+
+
+def mutated(message: bytes, data: st.DataObject) -> bytes:
+    place = data.draw(st.integers(0, len(message) - 1))
+    return message[:place] + bytes([message[place] ^ data.draw(st.integers(1, 255))]) + message[place + 1 :]
+
+
+# --- credit ----------------------------------------------------------------------------------------------------------
+
+
+def test_work_stops_at_the_credit_and_goes_on_with_a_voucher(shop, channel):
+    tab = shop.open(channel)
+    done = 0
+    while tab.begin(Tokens(decode=1)):
+        done += 1
+        tab.progress(Tokens(decode=done), Tokens())
+    assert done == 64
+    shop.accept(tab, shop.pay(channel, tab.due // 2))
+    assert tab.begin(Tokens(decode=32))
+
+
+def test_a_client_that_never_pays_gets_one_credit_however_many_sessions_it_opens(shop, channel):
+    done = 0
+    for _ in range(10):
+        tab = shop.open(channel)
+        own = 0
+        while tab.begin(Tokens(decode=1)):
+            own += 1
+            tab.progress(Tokens(decode=own), Tokens())
+        tab.drop()
+        done += own
+    assert done == 64
+
+
+def test_no_work_is_done_beyond_the_deposit(shop):
+    small = shop.ledger.open_channel(SERVER.address, 10 * PRICE.decode * 3)
+    tab = shop.open(small)
+    assert tab.begin(Tokens(decode=3))
+    tab.progress(Tokens(decode=3), Tokens())
+    assert not tab.begin(Tokens(decode=1))
+
+
+def test_what_is_rewound_is_owed_all_the_same(shop, channel):
+    """Else a client would compute one answer after another from the same prompt, and pay for one."""
+    tab = shop.open(channel)
+    for _ in range(3):
+        assert tab.begin(Tokens(decode=10))
+        tab.progress(Tokens(decode=10), Tokens())
+        tab.progress(Tokens(), Tokens())
+    assert tab.receivable.owed == 3 * tab.value(Tokens(decode=10))
+
+
+_ACTIONS = st.lists(st.tuples(
+    st.sampled_from(["begin", "progress", "rewind", "pay", "end"]), st.integers(0, 2), st.integers(1, 100)
+), max_size=60)  # fmt: skip
+
+
+@given(_ACTIONS)
+def test_whatever_sessions_do_no_more_than_the_credit_is_unpaid(actions):
+    """Three sessions on one channel: what is unpaid, with the work that has begun, stays within the credit."""
+    channel = Channel(bytes(32), CLIENT.address, SERVER.address, deposit=50_000)
+    receivable = Receivable(channel)
+    credit, tabs = 6400, [Tab(receivable, Price(10, 100), 1, 6400) for _ in range(3)]
+    open_steps: dict[int, Tokens] = {}
+    for action, index, count in actions:
+        tab = tabs[index]
+        if action == "begin" and index not in open_steps:
+            step = Tokens(decode=min(count, 64)) if count % 2 else Tokens(prefill=count)
+            if tab.begin(step):
+                open_steps[index] = step
+        elif action == "progress" and index in open_steps:
+            tab.progress(tab.tokens + open_steps.pop(index), Tokens())
+        elif action == "rewind":
+            tab.progress(Tokens(tab.tokens.prefill, max(tab.tokens.decode - count, 0)), open_steps.get(index, Tokens()))
+        elif action == "pay":
+            amount = min(receivable.paid + 10 * count, receivable.owed)
+            receivable.accept(Voucher(bytes(32), channel.id, amount, NOTHING).sign(CLIENT))
+        elif action == "end":
+            tab.drop()
+            open_steps.pop(index, None)
+        assert 0 <= receivable.begun == sum(tabs[place].value(step) for place, step in open_steps.items())
+        assert receivable.owed - receivable.paid + receivable.begun <= credit
+        assert receivable.owed + receivable.begun <= channel.deposit

@@ -1,0 +1,275 @@
+"""Recovery's parts one by one, against stand-ins for the network: orders of events that real servers show rarely."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
+from swarm.generate.options import Terms
+from swarm.peers.record import PeerInfo
+from swarm.peers.table import SwarmView
+from swarm.route.route import Hop
+from swarm.server.session.journals import Journals
+from swarm.server.session.next_hop import Outlet
+from swarm.session.chain import Chain, SessionOptions
+from swarm.session.hop import HopFailed, HopStream
+from swarm.session.recovery import Recovery
+from swarm.session.router import Router
+from swarm.wire import codec
+from swarm.wire import messages_pb2 as pb
+
+HIDDEN = 4
+OPTIONS = SessionOptions("m", "r", HIDDEN, torch.float32, 100, 1.0, 1.0, coverage_timeout_s=0.0)
+GONE = HopFailed(PeerUnreachable("gone"), ["x"])
+
+
+def peer(name: str, start: int = 0, stop: int = 10, **changes: object) -> PeerInfo:
+    endpoint = pb.Endpoint(peer_id=name, host="127.0.0.1", port=1)
+    info = PeerInfo(name, "m", "r", start, stop, 30, "float32", "none", "", endpoint, False, 0, 2**60, pb.Load())
+    return replace(info, **changes)
+
+
+def rows(count: int) -> torch.Tensor:
+    return torch.arange(count * HIDDEN, dtype=torch.float32).reshape(count, HIDDEN)
+
+
+class FakeStream:
+    """Takes steps as a hop would: those that leave a gap are refused, those that are older than others dropped.
+
+    pause_before: the step, counted from 0, before whose arrival others get their turn.
+    """
+
+    def __init__(self, failure: HopFailed | None = None, pause_before: int = -1):
+        self.failure, self._pause_before = failure, pause_before
+        self.hop, self.bill = Hop(peer("x"), 0, 10), None
+        self.length = self.newest = self._taken = 0
+        self.refused: list[str] = []
+
+    async def send(self, step: pb.Step) -> None:
+        if self.failure:
+            raise self.failure
+        self._taken += 1
+        if self._taken - 1 == self._pause_before:
+            await asyncio.sleep(0.01)
+        if step.seq < self.newest:
+            return
+        if step.position > self.length:
+            self.refused.append(f"position {step.position} leaves a gap after {self.length}")
+            return
+        self.newest, self.length = step.seq, step.position + step.count
+
+    def close(self) -> None:
+        pass
+
+
+class FakeLink:
+    def __init__(self):
+        self.sent: list[pb.Step] = []
+
+    def send(self, step: pb.Step) -> None:
+        self.sent.append(step)
+
+
+class FakeLinks:
+    """A link for each endpoint."""
+
+    def __init__(self):
+        self.links: dict[str, FakeLink] = {}
+
+    async def acquire(self, endpoint: pb.Endpoint) -> FakeLink:
+        return self.links.setdefault(endpoint.peer_id, FakeLink())
+
+    def release(self, link: FakeLink) -> None:
+        pass
+
+
+# --- a hop that is being filled --------------------------------------------------------------------------------------
+
+
+def test_what_a_hop_still_has_to_be_filled_with_reaches_a_successor_that_was_replaced_meanwhile():
+    """Hop k is being filled by replays of number 7; its successor dies; the next was opened at number 9."""
+
+    async def scenario() -> list[pb.Step]:
+        links = FakeLinks()
+        request = pb.Open(session_id=b"s" * 16, stop=10, wire_dtype=pb.FLOAT32, max_tokens=100, seq=5)
+        journals = Journals(HIDDEN, 2**20)
+        journal = journals.open(pb.FLOAT32)
+        outlet = Outlet(request, links, journal, lambda step: None)
+
+        def send(step: pb.Step) -> None:
+            journals.record(journal, step.position, step.hidden.data)
+            outlet.send(step)
+
+        await outlet.connect(pb.Endpoint(peer_id="old"))
+        send(replay(0, 8, seq=7))
+        await outlet.reroute(pb.Reroute(next=pb.Endpoint(peer_id="new"), seq=10, answered=16))
+        send(replay(8, 8, seq=7))
+        return links.links["new"].sent
+
+    sent = asyncio.run(scenario())
+    assert [(step.position, step.count) for step in sent] == [(0, 8), (8, 8)]
+    assert all(step.seq >= 10 for step in sent)
+
+
+def replay(position: int, count: int, seq: int) -> pb.Step:
+    hidden = codec.encode(rows(count), torch.float32)
+    return pb.Step(position=position, count=count, hidden=hidden, want=pb.NOTHING, replay=True, seq=seq)
+
+
+def test_a_session_on_a_replacement_is_newer_than_any_step_sent_before_it_was_opened():
+    """That step may come to it late, through the client, from a predecessor that could not deliver it."""
+
+    async def scenario() -> tuple[int, int]:
+        chain = Chain(OPTIONS)
+        chain.streams = [FakeStream()]
+        await chain.send(0, rows(4), pb.LAST)
+        return chain.streams[0].newest, chain._open_request(Hop(peer("y"), 0, 10), None).seq
+
+    sent, opened = asyncio.run(scenario())
+    assert sent < opened
+
+
+# --- the first hop's replacement -------------------------------------------------------------------------------------
+
+
+def test_tokens_sent_while_the_first_hops_replacement_is_filled_arrive_after_what_precedes_them():
+    async def scenario() -> FakeStream:
+        chain = Chain(OPTIONS)
+        chain.streams = [FakeStream()]
+        await chain.send(0, rows(400), pb.LAST)  # replayed in two messages
+        shadow = FakeStream(pause_before=1)
+        filling = asyncio.create_task(chain.follow(shadow))
+        await asyncio.sleep(0)
+        await chain.send(400, rows(1), pb.LAST)
+        await filling
+        await chain.send(401, rows(1), pb.LAST)
+        return shadow
+
+    shadow = asyncio.run(scenario())
+    assert not shadow.refused
+    assert shadow.length == 402
+
+
+def test_a_first_hops_replacement_that_dies_before_the_handover_costs_no_step():
+    async def scenario() -> int:
+        chain = Chain(OPTIONS)
+        chain.streams, chain.shadow = [FakeStream()], FakeStream(failure=GONE)
+        await chain.send(0, rows(4), pb.LAST)
+        return chain.streams[0].length
+
+    assert asyncio.run(scenario()) == 4
+
+
+# --- giving up -------------------------------------------------------------------------------------------------------
+
+
+class NobodyElse:
+    """Spares that know nobody."""
+
+    def report_failure(self, peer_id: str) -> None:
+        pass
+
+    async def replacement(self, lost: Sequence[Hop], *others: object) -> None:
+        await asyncio.sleep(0.01)  # the directory is asked
+        raise NoRoute(f"no peer serves blocks {lost[0].start}:{lost[-1].stop}")
+
+
+def test_a_repair_that_finds_nobody_in_time_ends_with_the_missing_blocks():
+    async def scenario() -> None:
+        chain = Chain(OPTIONS)
+        chain.streams = [FakeStream(failure=GONE)]
+        async with asyncio.timeout(2):
+            await Recovery(chain, NobodyElse()).repair(answered=0)
+
+    with pytest.raises(HopFailed, match="0:10"):
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("changes", [{"quant": "int4"}, {"dtype": "bfloat16"}, {"revision": "other"}])
+def test_a_replacement_is_what_the_client_would_have_chosen_in_the_first_place(changes):
+    class FakeDirectory:
+        async def peers(self, model: str) -> list[PeerInfo]:
+            return [peer("other", **changes)]
+
+        async def accusations(self, model: str) -> dict[str, bytes]:
+            return {}
+
+        async def leave(self) -> None:
+            pass
+
+    checkpoint = SimpleNamespace(name="m", revision="r", config=SimpleNamespace(num_blocks=30, hidden_size=HIDDEN))
+
+    async def scenario() -> None:
+        terms = Terms("float32", "none")
+        view = SwarmView(FakeDirectory(), checkpoint, terms)
+        try:
+            await Router(view, terms, 4 * HIDDEN).replacement([Hop(peer("lost"), 0, 10)], None, None, 1, ())
+        finally:
+            await view.close()
+
+    with pytest.raises((NoRoute, RevisionMismatch)):
+        asyncio.run(scenario())
+
+
+# --- a stream that breaks --------------------------------------------------------------------------------------------
+
+
+class BrokenCall:
+    async def write(self, message: pb.ToServer) -> None:
+        raise asyncio.InvalidStateError("finished")
+
+
+def test_asking_a_broken_stream_again_and_again_neither_grows_nor_complains():
+    """As who waits for a replacement to catch up does, fifty times a second."""
+    complaints: list[dict] = []
+
+    async def scenario() -> int:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        stream = HopStream(Hop(peer("x"), 0, 10), SimpleNamespace(peer_id="x", address="x"), None)
+        stream._stream = BrokenCall()
+        for seq in range(50):
+            assert await stream.probe(seq) is None
+        depth, traceback = 0, stream.failure.__traceback__
+        while traceback:
+            depth, traceback = depth + 1, traceback.tb_next
+        return depth
+
+    assert asyncio.run(scenario()) < 20
+    assert not complaints
+
+
+def test_a_session_that_ends_while_it_is_being_opened_is_closed_on_all_hops():
+    """As when a handover is given up because the generation is complete."""
+    closed: list[str] = []
+
+    class SlowCall:
+        def __init__(self, name: str):
+            self._name, self._answers = name, [pb.ToClient(opened=pb.Opened())] if name == "quick" else []
+
+        async def write(self, message: pb.ToServer) -> None:
+            pass
+
+        async def read(self) -> pb.ToClient:
+            if not self._answers:
+                await asyncio.sleep(60)
+            return self._answers.pop()
+
+        def cancel(self) -> None:
+            closed.append(self._name)
+
+    def connection(name: str) -> SimpleNamespace:
+        return SimpleNamespace(peer_id=name, address=name, session=lambda: SlowCall(name))
+
+    async def scenario() -> None:
+        hops, peers = [Hop(peer("quick"), 0, 10), Hop(peer("slow"), 10, 20)], [connection("quick"), connection("slow")]
+        opening = asyncio.create_task(Chain(OPTIONS).open_streams(hops, peers))
+        await asyncio.sleep(0.05)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert sorted(closed) == ["quick", "slow"]

@@ -1,0 +1,236 @@
+"""A peer's standing: what events do to it, and the book that processes share."""
+
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.peers.estimates import Estimates
+from swarm.peers.record import PeerInfo
+from swarm.route.costs import PeerCosts
+from swarm.verify.reputation.standing import HALF_LIFE_S, MAX_SLOWDOWN, NEWCOMER_SEGMENTS, STRANGER, Event, Standing
+from swarm.verify.reputation.store import Book
+from swarm.wire import messages_pb2 as pb
+
+DAY_S = 86_400.0
+BAD = [event for event in Event if event not in (Event.GOOD, Event.AUDIT_PASSED)]
+histories = st.lists(st.tuples(st.sampled_from(Event), st.floats(0, 3 * DAY_S)), max_size=60)
+
+
+def after(history: list[tuple[Event, float]], standing: Standing = STRANGER) -> Standing:
+    """history: events, and the seconds before each."""
+    now_s = standing.noted_s
+    for event, pause_s in history:
+        now_s += pause_s
+        standing = standing.after(event, now_s)
+    return standing
+
+
+# --- the standing ----------------------------------------------------------------------------------------------------
+
+
+@given(histories, st.sampled_from(BAD))
+def test_misbehaviour_never_improves_a_standing_and_good_work_never_harms_it(history, bad):
+    then = after(history)
+    worse, better = then.after(bad, then.noted_s), then.after(Event.GOOD, then.noted_s)
+    assert better.slowdown <= then.slowdown <= worse.slowdown
+    assert better.audit_rate <= then.audit_rate <= worse.audit_rate
+    assert worse.is_shunned >= then.is_shunned
+    assert worse.is_credible <= then.is_credible
+
+
+@given(histories)
+def test_whatever_happens_the_consequences_are_bounded(history):
+    standing = after(history * 20)
+    assert 1 <= standing.slowdown <= MAX_SLOWDOWN
+    assert 0.05 <= standing.audit_rate <= 1
+    assert 0 < standing.reliability < 1
+
+
+@given(histories)
+def test_in_time_everyone_is_a_stranger_again(history):
+    then = after(history)
+    later = then.at(then.noted_s + 12 * HALF_LIFE_S)
+    assert later.slowdown == pytest.approx(STRANGER.slowdown, abs=0.1)
+    assert (later.is_shunned, later.is_suspect, later.is_credible) == (False, False, True)
+    for days in range(0, 84, 7):  # and on the way there it never overshoots
+        between = then.at(then.noted_s + days * DAY_S)
+        low, high = sorted((then.slowdown, STRANGER.slowdown))
+        assert low - 1e-9 <= between.slowdown <= high + 1e-9
+
+
+@given(st.integers(0, 1000), st.integers(0, 20))
+def test_a_fresh_key_gains_nothing_beyond_a_stranger(good, faults):
+    """It may rid a peer of a bad name; a good one it throws away, and whoever has proven itself is preferred to it."""
+    proven = after([(Event.GOOD, 0.0)] * good)
+    assert proven.slowdown <= STRANGER.slowdown
+    assert after([(Event.FAULT, 0.0)] * faults).slowdown >= STRANGER.slowdown
+    assert STRANGER.audit_rate == 0.2
+    assert 1.0 < STRANGER.slowdown < 1.1
+
+
+def test_strangers_are_audited_more_and_suspects_ten_times_as_much():
+    stranger = after([(Event.GOOD, 60.0)] * (NEWCOMER_SEGMENTS - 1))
+    proven = stranger.after(Event.GOOD, stranger.noted_s)
+    assert (stranger.audit_rate, proven.audit_rate) == (0.2, 0.05)
+    suspect = proven.after(Event.AUDIT_SUSPECT, proven.noted_s)
+    assert suspect.audit_rate == pytest.approx(0.5)
+    assert stranger.after(Event.AUDIT_SUSPECT, stranger.noted_s).audit_rate == 1.0
+    assert suspect.at(suspect.noted_s + 1.01 * HALF_LIFE_S).audit_rate == 0.05
+
+
+@given(histories)
+def test_an_accusation_alone_makes_a_suspect_and_nothing_worse(history):
+    then = after(history)
+    accused = then.after(Event.ACCUSED, then.noted_s)
+    assert accused.is_suspect
+    assert (accused.slowdown, accused.is_shunned) == (then.slowdown, then.is_shunned)
+
+
+def test_a_long_good_record_is_no_licence_to_cheat():
+    honest = after([(Event.GOOD, 1.0)] * 10_000)
+    assert honest.slowdown < 1.01
+    assert after([(Event.FAULT, 1.0)] * 16, honest).slowdown > 1.02
+    assert honest.after(Event.AUDIT_FAILED, honest.noted_s).is_shunned
+
+
+# --- the search for a chain ------------------------------------------------------------------------------------------
+
+
+def test_a_peer_of_bad_standing_must_be_that_much_faster_to_look_as_fast():
+    costs = PeerCosts(decode_s=(0.002,), prefill_s=0.001, queue_s=0.003)
+    info = PeerInfo("a", "m", "r", 0, 10, 30, "float32", "none", "", pb.Endpoint(), pb.ONLINE, 0, 0, pb.Load(), costs)
+    slowdown = after([(Event.FAULT, 0.0)] * 16).slowdown
+    trusted, mistrusted = (Estimates().candidate(info, 0.0, {}, slowdown=factor) for factor in (1.0, slowdown))
+    for figure in ("decode_s", "prefill_s", "queue_s"):
+        assert getattr(mistrusted, figure) == pytest.approx(slowdown * getattr(trusted, figure))
+    assert mistrusted.client.one_way_s(1000) == pytest.approx(slowdown * trusted.client.one_way_s(1000))
+
+
+def test_what_was_measured_in_another_life_counts_until_something_is_measured_in_this():
+    estimates = Estimates()
+    estimates.remember("a", 1.5, now_s=0.0)
+    assert estimates.factor("a", 0.0) == pytest.approx(2.718, abs=0.01)
+    estimates.remember("a", -2.0, now_s=1.0)
+    assert estimates.factor("a", 1.0) > 2.7
+
+
+# --- the book --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_known_of_a_peer_outlives_the_process(tmp_path):
+    book = Book(tmp_path / "book.sqlite")
+    for event in (Event.GOOD, Event.GOOD, Event.CRASH):
+        book.observe("a", event)
+    book.observe_speed("a", 0.5)
+    book.keep_statistic("a", b"\x00 opaque")
+    book.convict("b", "equivocation", b"proof")
+    book.close()
+    later = Book(tmp_path / "book.sqlite")
+    standing = later.standing("a")
+    assert (standing.good, standing.crashes, standing.lag, standing.segments) == pytest.approx((2, 1, 0.5, 2), rel=1e-3)
+    assert later.statistic("a") == b"\x00 opaque"
+    assert later.is_shunned("b")
+    assert not later.is_shunned("a")
+    assert later.standing("nobody") == STRANGER
+    later.close()
+
+
+def test_a_conviction_is_for_good_however_well_the_peer_behaves_then(tmp_path):
+    now_s = [0.0]
+    book = Book(now=lambda: now_s[0])
+    book.convict("a", "audit", b"digest")
+    for _ in range(1000):
+        book.observe("a", Event.GOOD)
+    now_s[0] = 100 * HALF_LIFE_S
+    assert book.is_shunned("a")
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from swarm.verify.reputation.store import Book
+from swarm.verify.reputation.standing import Event
+book = Book(Path(sys.argv[1]))
+for _ in range(500):
+    book.observe("a", Event.GOOD)
+book.observe(sys.argv[2], Event.FAULT)
+book.close()
+"""
+
+
+def test_several_processes_write_one_book_and_none_loses_what_another_wrote(tmp_path):
+    path = tmp_path / "book.sqlite"
+    mine = Book(path)
+    names = ["x", "y", "z"]
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in names]
+    mine.observe("a", Event.GOOD)
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    mine.close()  # which also takes over what the others wrote
+    assert mine.standing("a").segments == 1501
+    assert all(mine.standing(name).faults > 0.9 for name in names)
+
+
+def test_a_file_that_is_locked_costs_no_observation(tmp_path):
+    path = tmp_path / "book.sqlite"
+    book = Book(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    book._file._database.execute("PRAGMA busy_timeout=10")
+    book.observe("a", Event.FAULT)
+    book._exchange()
+    assert book.standing("a").faults > 0.9
+    other.execute("COMMIT")
+    other.close()
+    book.close()
+    later = Book(path)
+    assert later.standing("a").faults > 0.9
+    later.close()
+
+
+@pytest.mark.parametrize("damage", ["no database", "no folder"])
+def test_a_book_that_cannot_be_used_is_kept_in_memory(tmp_path, damage, caplog):
+    path = tmp_path / "book.sqlite"
+    path.write_bytes(b"this is no database, and longer than the header of one" * 50)
+    book = Book(path if damage == "no database" else path / "below a file")
+    book.observe("a", Event.FAULT)
+    book.convict("b", "audit", b"digest")
+    assert book.standing("a").faults > 0.9
+    assert book.is_shunned("b")
+    assert "move it away" in caplog.text
+    book.close()
+
+
+def test_a_row_of_another_version_is_a_strangers(tmp_path):
+    path = tmp_path / "book.sqlite"
+    Book(path).close()
+    with sqlite3.connect(path) as database:
+        rows = zip("abcd", ['{"fame": 1}', "junk", "7", '{"good": "many"}'], strict=True)
+        database.executemany("INSERT INTO standing VALUES (?, 1e12, ?)", rows)
+    database.close()
+    book = Book(path)
+    assert [book.standing(name).slowdown for name in "abcd"] == [STRANGER.slowdown] * 4
+    book.close()
+
+
+def test_the_book_forgets_who_was_dealt_with_longest_ago(monkeypatch, tmp_path):
+    monkeypatch.setattr("swarm.verify.reputation.store.MAX_PEERS", 3)
+    monkeypatch.setattr("swarm.verify.reputation.file.MAX_PEERS", 3)
+    book = Book(tmp_path / "book.sqlite")
+    for name in "abcad":
+        book.observe(name, Event.FAULT)
+    assert [book.standing(name).faults > 0 for name in "abcd"] == [True, False, True, True]
+    book.close()
+    with sqlite3.connect(tmp_path / "book.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM standing").fetchone() == (3,)
+    database.close()
+
+
+def test_an_elder_standing_decays_before_it_is_added_to():
+    then = replace(STRANGER, faults=4.0, noted_s=1000.0)
+    assert then.after(Event.FAULT, 1000.0 + HALF_LIFE_S).faults == pytest.approx(3.0)
+    assert then.at(0.0) == then  # a clock that was set back
