@@ -41,7 +41,6 @@ class _Node(EthereumTesterProvider):
             except (TransactionFailed, ValidationError, eth_utils.ValidationError) as error:
                 return {"jsonrpc": "2.0", "id": 0, "error": {"code": 3, "message": str(error)}}
 
-
     def _find(self, address: Sequence[str], from_block: int, to_block: int, topics: Sequence) -> list[Mapping]:
         tester = self.ethereum_tester
         while len(self._logs) <= to_block:

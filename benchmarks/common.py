@@ -48,9 +48,13 @@ def print_table(rows: Sequence[dict[str, object]]) -> None:
 
 
 def _format(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:.0f}" if isinstance(
-        value, float
-    ) else str(value)
+    return (
+        f"{value:.3g}"
+        if isinstance(value, float) and abs(value) < 100
+        else f"{value:.0f}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def save_json(name: str, result: dict[str, object]) -> None:

@@ -93,5 +93,3 @@ class LlamaCpp:
     def _best(self, row: int) -> int:
         logits = llama_cpp.llama_get_logits_ith(self._context, row)
         return int(np.ctypeslib.as_array(logits, shape=(self._vocab,)).argmax())
-
-

@@ -137,9 +137,7 @@ class Trials:
                 got[payment.peer_id] = got.get(payment.peer_id, 0) + payment.amount
         return self._lost("server", before, billed, got)
 
-    def _lost(
-        self, who: str, before: dict[str, int], billed: dict[str, int], got: dict[str, int]
-    ) -> dict[str, object]:
+    def _lost(self, who: str, before: dict[str, int], billed: dict[str, int], got: dict[str, int]) -> dict[str, object]:
         """got: worth of what the client has had, by peer."""
         time.sleep(SETTLED_S)
         earned, worked = self._earned(), self._billed()

@@ -43,8 +43,11 @@ class Replicas:
     def live(self, blocks: str) -> list[LocalServer]:
         """Those that serve `blocks` and were not sent away."""
         start, stop = map(int, blocks.split(":"))
-        return [server for server in list(self.local.servers)
-                if server.blocks == (start, stop) and server.peer_id not in self._gone and server.alive]
+        return [
+            server
+            for server in list(self.local.servers)
+            if server.blocks == (start, stop) and server.peer_id not in self._gone and server.alive
+        ]
 
     def server(self, peer_id: str) -> LocalServer:
         return next(server for server in self.local.servers if server.peer_id == peer_id)
@@ -109,8 +112,7 @@ class Replicas:
     def busy(self, client: swarm.Client, servers: Sequence[LocalServer]) -> list[LocalServer]:
         """Those that hold a session."""
         answers = self.statuses(client, servers)
-        return [server for server in servers
-                if server.peer_id in answers and answers[server.peer_id].load.sessions]
+        return [server for server in servers if server.peer_id in answers and answers[server.peer_id].load.sessions]
 
     async def _statuses(self, client: swarm.Client, peer_ids: Sequence[str]) -> dict[str, pb.Status]:
         if not set(peer_ids) <= set(self._connections):

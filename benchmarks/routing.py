@@ -44,8 +44,18 @@ def milliseconds(action: Callable[[], object]) -> tuple[float, object]:
 
 def candidates(peers: int, blocks: int, seed: int) -> list[Candidate]:
     """Peers of six regions with unequal speeds, lines, queues and prices, as a client sees them."""
-    scenario = Scenario("search", peers, 0, num_blocks=blocks, widths=(5, min(40, blocks)), speeds=0.6, regions=6,
-                        region_size=0.03, bytes_per_s=(3e6, 1e9), seed=seed)
+    scenario = Scenario(
+        "search",
+        peers,
+        0,
+        num_blocks=blocks,
+        widths=(5, min(40, blocks)),
+        speeds=0.6,
+        regions=6,
+        region_size=0.03,
+        bytes_per_s=(3e6, 1e9),
+        seed=seed,
+    )
     world, rng, swarm = scenario.world(), random.Random(seed), []
     for number in range(peers):
         swarm.append(world.newcomer(swarm, number, rng))
@@ -143,8 +153,10 @@ def main() -> None:
     rows = comparison(args)
     print_table(rows)
     about = machine()
-    save_json("routing", {"machine": about, "peers": args.peers, "requests": args.requests, "search": searches,
-                          "simulation": rows})
+    save_json(
+        "routing",
+        {"machine": about, "peers": args.peers, "requests": args.requests, "search": searches, "simulation": rows},
+    )
     plot(rows, f"{args.requests} requests on simulated swarms of {args.peers} peers")
 
 

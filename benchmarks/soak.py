@@ -105,8 +105,11 @@ def footprint(pid: int) -> dict[str, float] | None:
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         with process.oneshot():
-            return {"rss_mib": process.memory_info().rss / MIB, "fds": process.num_fds(),
-                    "sockets": len(process.net_connections("tcp"))}
+            return {
+                "rss_mib": process.memory_info().rss / MIB,
+                "fds": process.num_fds(),
+                "sockets": len(process.net_connections("tcp")),
+            }
     return None
 
 
@@ -174,8 +177,11 @@ def alive(replicas: Replicas) -> list[LocalServer]:
 
 def complaints(soak: Soak, clients: Sequence[dict], servers: Sequence[dict], minutes: float) -> list[str]:
     """What the checks above found."""
-    found = [f"client {row['client']}: {row['wrong']} wrong, {row['failed']} failed"
-             for row in clients if row["wrong"] or row["failed"]]
+    found = [
+        f"client {row['client']}: {row['wrong']} wrong, {row['failed']} failed"
+        for row in clients
+        if row["wrong"] or row["failed"]
+    ]
     for number, client in enumerate(soak.clients):
         before, after = client.tasks("ready"), client.tasks("quiet")
         if after is None or after > before + SPARE_TASKS:
@@ -185,8 +191,11 @@ def complaints(soak: Soak, clients: Sequence[dict], servers: Sequence[dict], min
             found.append(f"client {number}: sockets {prints[0]['sockets']} -> {prints[-1]['sockets']}")
     found += [f"server {row['server']}: {row['pages in use']} pages in use" for row in servers if row["pages in use"]]
     long = [row for row in servers if row["minutes"] > minutes / 2]
-    found += [f"{next(iter(row.values()))} grows by {row['MiB/minute']:.1f} MiB a minute"
-              for row in [*clients, *long] if minutes >= 5 and row["MiB/minute"] > MOST_GROWTH_MIB]
+    found += [
+        f"{next(iter(row.values()))} grows by {row['MiB/minute']:.1f} MiB a minute"
+        for row in [*clients, *long]
+        if minutes >= 5 and row["MiB/minute"] > MOST_GROWTH_MIB
+    ]
     return found
 
 
@@ -249,8 +258,18 @@ def main() -> int:
     print_table(server_rows)
     found = complaints(soak, client_rows, server_rows, args.minutes)
     about = machine()
-    save_json("soak", {"machine": about, "minutes": args.minutes, "complaints": found, "clients": client_rows,
-                       "servers": server_rows, "changes": soak.changes, "samples": soak.samples})
+    save_json(
+        "soak",
+        {
+            "machine": about,
+            "minutes": args.minutes,
+            "complaints": found,
+            "clients": client_rows,
+            "servers": server_rows,
+            "changes": soak.changes,
+            "samples": soak.samples,
+        },
+    )
     plot(soak, f"{CLIENTS} clients, SmolLM2-135M float32, {about['cores']} cores: {about['processor']}")
     errors = [out["error"] for client in soak.clients for out in client.generations() if out["error"]]
     for line in [*found, *errors]:

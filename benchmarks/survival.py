@@ -48,8 +48,10 @@ class Undisturbed:
     def measure(self, client: swarm.Client, length: int) -> None:
         """Twice each prompt: the first warms up."""
         for _ in range(2):
-            outs = [client.generate(prompt_tokens(length, index), max_new_tokens=NEW_TOKENS, ignore_eos=True)
-                    for index in range(PROMPTS)]
+            outs = [
+                client.generate(prompt_tokens(length, index), max_new_tokens=NEW_TOKENS, ignore_eos=True)
+                for index in range(PROMPTS)
+            ]
         self.tokens |= {(length, index): out.token_ids for index, out in enumerate(outs)}
         self.first_token_s[length] = statistics.median(out.time_to_first_token_s for out in outs)
         self.steps_s[length] = [step for out in outs for step in out.step_latencies_s]
@@ -149,8 +151,11 @@ def summarise(name: str, outcomes: Sequence[Outcome]) -> dict[str, object]:
 
 def describe_steps(steps_s: Sequence[float]) -> dict[str, float]:
     ordered = sorted(steps_s)
-    return {"median s": statistics.median(ordered), "p99 s": ordered[int(0.99 * (len(ordered) - 1))],
-            "max s": ordered[-1]}
+    return {
+        "median s": statistics.median(ordered),
+        "p99 s": ordered[int(0.99 * (len(ordered) - 1))],
+        "max s": ordered[-1],
+    }
 
 
 def save(results: dict[str, list[Outcome]], calm: Undisturbed) -> None:
@@ -165,12 +170,15 @@ def save(results: dict[str, list[Outcome]], calm: Undisturbed) -> None:
         f"prompt of {length}": describe_steps(steps) for length, steps in calm.steps_s.items()
     }
     about, known = machine(), [name for name in SCENARIOS if name in rows]
-    save_json("survival", {
-        "machine": about,
-        "rows": [rows[name] for name in known],
-        "undisturbed steps": steps,
-        "trials": {name: trials[name] for name in known},
-    })
+    save_json(
+        "survival",
+        {
+            "machine": about,
+            "rows": [rows[name] for name in known],
+            "undisturbed steps": steps,
+            "trials": {name: trials[name] for name in known},
+        },
+    )
     pauses = {name: [TRIAL_LIMIT_S if one["error"] else one["pause_s"] for one in trials[name]] for name in known}
     plot(pauses, calm, f"SmolLM2-135M float32, three hops on loopback, {about['cores']} cores: {about['processor']}")
 
@@ -212,10 +220,12 @@ def main() -> int:
             print_table([summarise(name, results[name])])
             save(results, calm)
     print_table([summarise(name, outcomes) for name, outcomes in results.items()])
-    print_table([
-        {"steps when nothing happens": f"prompt of {length}", **describe_steps(steps)}
-        for length, steps in calm.steps_s.items()
-    ])
+    print_table(
+        [
+            {"steps when nothing happens": f"prompt of {length}", **describe_steps(steps)}
+            for length, steps in calm.steps_s.items()
+        ]
+    )
     errors = Counter(outcome.error for outcomes in results.values() for outcome in outcomes if outcome.error)
     for error, count in errors.most_common():
         print(f"{count} times: {error}", file=sys.stderr)

@@ -131,9 +131,7 @@ def head_to_head(rounds: int, count: int) -> list[dict]:
     """One session on each engine in turn, several times over: a shared machine may run at half its speed a minute
     later, and only neighbours in time can be compared."""
     with ExitStack() as stack:
-        engines = {
-            f"swarm {quant}, 2 peers": stack.enter_context(swarm_engine(2, quant)) for quant in ("int8", "int4")
-        }
+        engines = {f"swarm {quant}, 2 peers": stack.enter_context(swarm_engine(2, quant)) for quant in ("int8", "int4")}
         if find_spec("llama_cpp"):
             for kind in ("Q8_0", "Q4_0"):
                 engines[f"llama.cpp {kind}"] = stack.enter_context(llama_cpp_engine(kind, 1, PREFILL + count))
@@ -184,8 +182,14 @@ def plot(rows: list[dict], title: str) -> None:
     for name in names:
         mine = [row for row in decode if row["engine"] == name]
         style = "-" if "swarm" in name else "--"
-        lines.plot([row["sessions"] for row in mine], [row["tokens/s"] for row in mine], style, marker="o", label=name,
-                   color=colours[name])
+        lines.plot(
+            [row["sessions"] for row in mine],
+            [row["tokens/s"] for row in mine],
+            style,
+            marker="o",
+            label=name,
+            color=colours[name],
+        )
     lines.set_xlabel("sessions at once")
     lines.set_ylabel("tokens per second, all sessions")
     lines.set_xticks(sorted({row["sessions"] for row in decode}))
@@ -193,8 +197,11 @@ def plot(rows: list[dict], title: str) -> None:
     lines.grid(alpha=0.3)
     lines.legend(frameon=False, fontsize=8)
     single = sorted((row for row in decode if row["sessions"] == 1), key=lambda row: row["tokens/s"])
-    bars.barh([row["engine"] for row in single], [row["tokens/s"] for row in single],
-              color=[colours[row["engine"]] for row in single])
+    bars.barh(
+        [row["engine"] for row in single],
+        [row["tokens/s"] for row in single],
+        color=[colours[row["engine"]] for row in single],
+    )
     for index, row in enumerate(single):
         bars.text(row["tokens/s"], index, f" {row['tokens/s']:.0f}", va="center", fontsize=8)
     bars.set_xlabel("tokens per second, one session")

@@ -51,8 +51,21 @@ PAGE = 256
 FORMATS = (("none", "bfloat16"), ("none", "float32"), ("int8", "bfloat16"), ("int4", "bfloat16"), ("nf4", "bfloat16"))
 LEAST_SHOWN = 0.1
 COLOURS = ("tab:blue", "tab:orange", "tab:purple")
-SHOWN = ("peer", "windows", "window least", "window median", "window most", "segment least", "segment most",
-         "segment outliers", "suspect %", "fail %", "convicted within", "most evidence", "equal bits %")
+SHOWN = (
+    "peer",
+    "windows",
+    "window least",
+    "window median",
+    "window most",
+    "segment least",
+    "segment most",
+    "segment outliers",
+    "suspect %",
+    "fail %",
+    "convicted within",
+    "most evidence",
+    "equal bits %",
+)
 UNSEEN = ("int8 cache", "fp8 in one block of ten")  # no bar: reported as they are
 
 

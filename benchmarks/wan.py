@@ -67,6 +67,7 @@ class Path:
         text += f" +-{self.jitter_s * 1000:.0f} a leg" if self.jitter_s else ""
         return text + (f", {self.bytes_per_s * 8 / 1e6:.0f} Mbit/s" if self.bytes_per_s else "")
 
+
 ROUGH = (Path(0.05, jitter_s=0.01), Path(0.05, bytes_per_s=1.25e6))
 
 # --- bounds: pure -----------------------------------------------------------------------------------------------------
@@ -128,9 +129,7 @@ class Chain:
         return statistics.median(seconds)
 
     def generate(self, sessions: int, count: int, prompt: int = 1) -> list[swarm.Generation]:
-        prompts = [
-            [(37 * index + 101 * session) % 4000 for index in range(prompt)] for session in range(sessions)
-        ]
+        prompts = [[(37 * index + 101 * session) % 4000 for index in range(prompt)] for session in range(sessions)]
         return self.client.generate(prompts, max_new_tokens=count + 1, ignore_eos=True)
 
 

@@ -1,7 +1,7 @@
 """A chat that streams, in twenty lines. (`python -m swarm chat` is the same with options.)
 
-    python -m swarm.server &
-    python examples/chat.py
+python -m swarm.server &
+python examples/chat.py
 """
 
 import swarm

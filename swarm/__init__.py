@@ -1,9 +1,9 @@
 """Run large language models on a swarm of peers.
 
-    import swarm
+import swarm
 
-    with swarm.Client("demo") as client:
-        print(client.generate("The capital of France is", max_new_tokens=16).text)
+with swarm.Client("demo") as client:
+    print(client.generate("The capital of France is", max_new_tokens=16).text)
 """
 
 import os

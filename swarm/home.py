@@ -52,7 +52,7 @@ def evidence_folder() -> Path:
     return swarm_home() / "evidence"
 
 
-def shelf_folder() -> Path:
+def stored_evidence_folder() -> Path:
     """Where servers keep evidence for others, see swarm.verify.fraud.evidence_store: nameless files, gone with them."""
     return swarm_home() / "shelf"
 

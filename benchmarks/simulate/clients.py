@@ -89,9 +89,7 @@ class Knowledge:
 
 def noisy(true: Link, noise: float, rng: random.Random) -> Link:
     """`true` as somebody measures it."""
-    return Link(
-        true.round_trip_s * rng.lognormvariate(0, noise), true.bytes_per_s * rng.lognormvariate(0, noise)
-    )
+    return Link(true.round_trip_s * rng.lognormvariate(0, noise), true.bytes_per_s * rng.lognormvariate(0, noise))
 
 
 def _announced(peer: SimulatedPeer) -> PeerInfo:

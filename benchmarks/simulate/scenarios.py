@@ -85,8 +85,23 @@ class Scenario:
         )[:LINKS]
         links = {peer_id: noisy(link(place, other.place), 0.1, rng) for _, peer_id, other in next_to}
         costs = PeerCosts(decode_s, decode_s[-1] / BATCHES[-1], links=links)
-        info = PeerInfo(f"peer{number}", self.name, "", start, stop, self.num_blocks, "float32", "none", "",
-                        pb.Endpoint(), False, 0, 0, pb.Load(), costs)
+        info = PeerInfo(
+            f"peer{number}",
+            self.name,
+            "",
+            start,
+            stop,
+            self.num_blocks,
+            "float32",
+            "none",
+            "",
+            pb.Endpoint(),
+            False,
+            0,
+            0,
+            pb.Load(),
+            costs,
+        )
         return SimulatedPeer(info, place, GROWTH, room=64)
 
 

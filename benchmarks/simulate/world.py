@@ -62,9 +62,7 @@ class Simulation:
         self._asked_s = 0.0  # how long the policy has waited for answers
         self._world, self._policy = world, policy
         self._lives, self._choices = random.Random(f"lives {world.seed}"), random.Random(f"choices {world.seed}")
-        self._knowledge = Knowledge(
-            world.sites, world.num_blocks, world.noise, random.Random(f"noise {world.seed}")
-        )
+        self._knowledge = Knowledge(world.sites, world.num_blocks, world.noise, random.Random(f"noise {world.seed}"))
         self._open = len(self.sessions)
         self._numbers, self._ties = itertools.count(), itertools.count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -184,8 +182,11 @@ class Simulation:
         """Send all tokens so far through the parts that do not have them."""
         new = [part for part in session.parts if not part.ready]
         prompt_bytes = session.tokens * self._world.token_bytes
-        legs_s = sum(leg.one_way_s(prompt_bytes) for leg, part in zip(self._legs(session), session.parts, strict=False)
-                     if not part.ready)
+        legs_s = sum(
+            leg.one_way_s(prompt_bytes)
+            for leg, part in zip(self._legs(session), session.parts, strict=False)
+            if not part.ready
+        )
         compute_s = [part.peer.prefill_s(part.blocks, session.tokens) for part in new]
         total_s = legs_s + sum(compute_s)
         for part, seconds in zip(new, compute_s, strict=True):

@@ -47,19 +47,36 @@ def make_parser() -> argparse.ArgumentParser:
     add("--revision", help="branch, tag or commit of a Hugging Face repository")
     add("--peers", nargs="+", metavar="ADDR", help="swarm members (default: SWARM_PEERS, or a swarm on this machine)")
     add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
-    add("--audit", choices=(LOCAL, PEERS), default=LOCAL, help="who computes again, as far as they can: this "
-        "machine, if it has the model's files, or rather other peers of the same numerics (default: %(default)s)")
+    add(
+        "--audit",
+        choices=(LOCAL, PEERS),
+        default=LOCAL,
+        help="who computes again, as far as they can: this "
+        "machine, if it has the model's files, or rather other peers of the same numerics (default: %(default)s)",
+    )
     add("--audit-rate", type=float, default=1.0, metavar="X", help="share of the work that is audited (default: 1)")
     add("--every", type=float, default=EVERY_S, metavar="S", help="seconds between rounds, on average (default: 60)")
     add("--rounds", type=int, metavar="N", help="end after so many (default: never)")
     add("--budget", type=int, metavar="TOKENS", help="end when peers have computed so many (default: never)")
     add("--ledger", metavar="WHERE", help="pay peers there, as a user would (default: SWARM_LEDGER, if set)")
-    add("--arbiter", action="store_true", help="slash the stake of peers that are convicted: for whoever has the key "
-        "of the ledger's arbiter")
-    add("--validator", action="store_true", help="score peers in the ledger's epochs, by what this machine itself "
-        "computed again; takes stake, and the model's files. Keep it running: who does not reveal earns nothing")
-    add("--epoch", type=float, default=DAY_S, metavar="S", help="with --validator: how long the ledger's epochs last "
-        "(default: a day)")
+    add(
+        "--arbiter",
+        action="store_true",
+        help="slash the stake of peers that are convicted: for whoever has the key of the ledger's arbiter",
+    )
+    add(
+        "--validator",
+        action="store_true",
+        help="score peers in the ledger's epochs, by what this machine itself "
+        "computed again; takes stake, and the model's files. Keep it running: who does not reveal earns nothing",
+    )
+    add(
+        "--epoch",
+        type=float,
+        default=DAY_S,
+        metavar="S",
+        help="with --validator: how long the ledger's epochs last (default: a day)",
+    )
     add("--json", action="store_true", help="print one JSON object a line")
     return parser
 

@@ -68,9 +68,7 @@ def verdict_of(audit: Audit) -> str:
 class Auditor:
     """Works through a client of its own, which decides whether and how to audit, and draws the consequences."""
 
-    def __init__(
-        self, client: Client, rng: random.Random | None = None, attend: Callable[[], None] | None = None
-    ):
+    def __init__(self, client: Client, rng: random.Random | None = None, attend: Callable[[], None] | None = None):
         """attend: called every STAND_BY_S, as far as rounds allow."""
         self._attend = attend
         self._client, self._rng = client, rng or random.SystemRandom()

@@ -32,8 +32,12 @@ def main(arguments: list[str]) -> int:
     add = parser.add_argument
     add("prompts", type=Path, help='one a line: {"prompt": "...", "id": ..., "max_new_tokens": ...}, or just "..."')
     add("--output", "-o", type=Path, required=True, metavar="FILE", help="answers, one JSON object a line")
-    add("--deadline", metavar="WHEN", help="a duration like 2h or 1h30m, or a time like 2030-01-31T08:00; what is left "
-        "when it comes near runs on demand")
+    add(
+        "--deadline",
+        metavar="WHEN",
+        help="a duration like 2h or 1h30m, or a time like 2030-01-31T08:00; what is left "
+        "when it comes near runs on demand",
+    )
     add("--concurrency", type=int, default=16, metavar="N", help="prompts at once (default: 16)")
     add("--chat", action="store_true", help="put the prompts through the model's chat template")
     add("--ignore-eos", action="store_true", help="go on after the model's end token")

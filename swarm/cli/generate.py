@@ -49,8 +49,10 @@ def _as_json(generation: Generation) -> dict[str, object]:
         "time_to_first_token_s": round(generation.time_to_first_token_s, 4),
         "reroutes": generation.reroutes,
         "receipts": len(generation.receipts),
-        "faults": [{"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}
-                   for fault in generation.faults],
+        "faults": [
+            {"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}
+            for fault in generation.faults
+        ],
         "audits": [audit_as_json(audit) for audit in generation.audits],
         "verified": generation.verified,
         "cost": generation.cost,

@@ -26,8 +26,13 @@ def main(arguments: list[str]) -> int:
     add("--blocks", metavar="START:STOP", help="STOP excluded (default: all)")
     add("--quant", default="none", choices=QUANTS, help="to name in the lines (default: none)")
     add("--dtype", default="float32", choices=DTYPES, help="to name in the lines (default: float32)")
-    add("--check", nargs="+", metavar="LINE", default=[], help="print nothing, but compare these lines, from "
-        "another machine, with the files here")
+    add(
+        "--check",
+        nargs="+",
+        metavar="LINE",
+        default=[],
+        help="print nothing, but compare these lines, from another machine, with the files here",
+    )
     add("--json", action="store_true", help="print one JSON object")
     return run(_identity, parser.parse_args(arguments))
 
@@ -48,8 +53,17 @@ def _identity(args: argparse.Namespace) -> None:
     ]
     root = weights_root(digests).hex()
     if args.json:
-        print(json.dumps({"model": checkpoint.name, "revision": checkpoint.revision, "blocks": [start, stop],
-                          "root": root, "ids": list(map(str, ids))}))
+        print(
+            json.dumps(
+                {
+                    "model": checkpoint.name,
+                    "revision": checkpoint.revision,
+                    "blocks": [start, stop],
+                    "root": root,
+                    "ids": list(map(str, ids)),
+                }
+            )
+        )
     else:
         print(*ids, f"root of blocks {start}:{stop}: {root}", sep="\n")
 

@@ -29,8 +29,14 @@ def main(arguments: list[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listing = verbs.add_parser("list", help="sessions of which receipts are kept, the newest first")
     listing.add_argument("--limit", type=int, default=_SHOWN, metavar="N", help=f"show so many (default: {_SHOWN})")
-    listing.add_argument("--server", nargs="?", const="", metavar="PEER_ID", help="not of this user's clients, but of "
-        "all servers on this machine, or of this one; the end of its id will do")
+    listing.add_argument(
+        "--server",
+        nargs="?",
+        const="",
+        metavar="PEER_ID",
+        help="not of this user's clients, but of "
+        "all servers on this machine, or of this one; the end of its id will do",
+    )
     listing.add_argument("--json", action="store_true", help="print one JSON object per session")
     writing = verbs.add_parser("export", help="write a session's receipts to a file, one JSON object a line")
     writing.add_argument("session", nargs="?", metavar="SESSION", help="first digits of its id (default: the last one)")

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import peers_from_environment
-from swarm.market.billing import TradeOptions
+from swarm.market.billing import BillingOptions
 from swarm.market.ledger.ledger import DAY_S
 from swarm.market.pricing.modes import DEFAULT_DECODE, PREFILL_SHARE, make_pricing
 from swarm.market.stake import quoted_stake
@@ -53,15 +53,33 @@ def make_parser() -> argparse.ArgumentParser:
     add("--revision", help="branch, tag or commit of a Hugging Face repository")
     add("--blocks", metavar="START:STOP", help="to serve, STOP excluded (default: what helps most)")
     add("--memory", metavar="SIZE", help="for blocks and cache (default: 80%% of what is free)")
-    add("--dtype", choices=SERVED_DTYPES, metavar="TYPE", help="float32 or bfloat16, for activations and what is not "
-        "quantised (default: float32, with --quant bfloat16)")
-    add("--quant", default="none", choices=QUANTS, metavar="FORMAT", help=f"of weights: {', '.join(QUANTS)}; int8 "
-        "halves and int4 quarters bfloat16's bytes, and so the time of a token")
+    add(
+        "--dtype",
+        choices=SERVED_DTYPES,
+        metavar="TYPE",
+        help="float32 or bfloat16, for activations and what is not quantised (default: float32, with --quant bfloat16)",
+    )
+    add(
+        "--quant",
+        default="none",
+        choices=QUANTS,
+        metavar="FORMAT",
+        help=f"of weights: {', '.join(QUANTS)}; int8 "
+        "halves and int4 quarters bfloat16's bytes, and so the time of a token",
+    )
     add("--device", metavar="DEVICE", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
-    add("--peers", nargs="+", metavar="ADDR", help="addresses of swarm members to join (default: SWARM_PEERS, or "
-        "a swarm on this machine; else start one)")
-    add("--secret-file", type=Path, metavar="FILE", help="of a private swarm, from `python -m swarm secret` "
-        "(default: what SWARM_SECRET holds)")
+    add(
+        "--peers",
+        nargs="+",
+        metavar="ADDR",
+        help="addresses of swarm members to join (default: SWARM_PEERS, or a swarm on this machine; else start one)",
+    )
+    add(
+        "--secret-file",
+        type=Path,
+        metavar="FILE",
+        help="of a private swarm, from `python -m swarm secret` (default: what SWARM_SECRET holds)",
+    )
     add("--host", default="127.0.0.1", help="to listen on; 0.0.0.0 for other machines, too")
     add("--announce", metavar="ADDR", help="HOST, HOST:PORT or [IPV6]:PORT that others are told, if another one")
     add("--port", type=int, default=0, help="port for activations (default: any free one)")
@@ -140,9 +158,15 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
     for name, value in (("--port", args.port), ("--dht-port", args.dht_port)):
         if not 0 <= value < 65536:
             raise InvalidRequest(f"{name} {value} is not a port; choose one from 1 to 65535, or 0 for any")
-    positive = {"--max-context": args.max_context, "--max-sessions": args.max_sessions, "--threads": args.threads,
-                "--idle-timeout": args.idle_timeout, "--record-life": args.record_life,
-                "--settle-every": args.settle_every, "--epoch": args.epoch}
+    positive = {
+        "--max-context": args.max_context,
+        "--max-sessions": args.max_sessions,
+        "--threads": args.threads,
+        "--idle-timeout": args.idle_timeout,
+        "--record-life": args.record_life,
+        "--settle-every": args.settle_every,
+        "--epoch": args.epoch,
+    }
     announce, announce_port = parse_announce(args.announce) if args.announce else (None, None)
     for name, value in positive.items():
         if value is not None and not value > 0:
@@ -176,7 +200,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
     )
 
 
-def make_trade(args: argparse.Namespace) -> TradeOptions | None:
+def make_trade(args: argparse.Namespace) -> BillingOptions | None:
     """What the server wants for its work; None: nothing. Raises InvalidRequest."""
     prices = args.price, args.prefill_price
     if args.ledger is None:
@@ -186,9 +210,7 @@ def make_trade(args: argparse.Namespace) -> TradeOptions | None:
             raise InvalidRequest("a stake is put down on a ledger; say which, with --ledger")
         return None
     pricing, stake = make_pricing(args.pricing, *prices), parse_amount(args.stake or "0")
-    return TradeOptions(
-        args.ledger, pricing, settle_every_s=args.settle_every, stake=stake, epoch_s=args.epoch
-    )
+    return BillingOptions(args.ledger, pricing, settle_every_s=args.settle_every, stake=stake, epoch_s=args.epoch)
 
 
 class Output:

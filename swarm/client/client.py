@@ -21,7 +21,7 @@ from swarm.home import (
     thresholds_folder,
 )
 from swarm.market.auction.auctioneer import Auctioneer
-from swarm.market.channel.wallet import open_purse
+from swarm.market.channel.wallet import open_wallet
 from swarm.market.slasher import Slasher
 from swarm.market.stakes import make_stakes
 from swarm.model.checkpoint import open_checkpoint
@@ -29,17 +29,17 @@ from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
 from swarm.peers.directory import Directory
 from swarm.peers.record import PeerInfo
-from swarm.peers.table import SwarmView
+from swarm.peers.table import PeerTable
 from swarm.results import Generation
 from swarm.session.router import Router
 from swarm.verify.attestation import Verifier
 from swarm.verify.audit.auditing import AUDITORS, LOCAL, Auditing, AuditOptions
 from swarm.verify.audit.examiner import Examiner
 from swarm.verify.audit.judges import LocalJudge, PeerJudges
-from swarm.verify.fraud.penalties import Consequences
-from swarm.verify.fraud.verifier import Hearing
+from swarm.verify.fraud.penalties import Penalties
+from swarm.verify.fraud.verifier import FraudVerifier
 from swarm.verify.receipts.store import ReceiptStore
-from swarm.verify.reputation.store import Book
+from swarm.verify.reputation.store import ReputationStore
 from swarm.wire.codec import DTYPES
 from swarm.wire.secret import Secret, find_secret
 from swarm.wire.tls import make_certificate
@@ -152,13 +152,13 @@ class Client:
         self._heads: dict[str, asyncio.Task[Heads]] = {}  # by format, loaded when the first chain wants it
         self._running: set[asyncio.Task] = set()
         self._closed = False
-        self._purse = open_purse(ledger, budget)
-        if auction and self._purse is None:
+        self._wallet = open_wallet(ledger, budget)
+        if auction and self._wallet is None:
             raise InvalidRequest("an auction needs a ledger to pay on; say which, with --ledger or SWARM_LEDGER")
-        self._stakes = make_stakes(self._purse.ledger if self._purse else None, min_stake, allow_unstaked)
+        self._stakes = make_stakes(self._wallet.ledger if self._wallet else None, min_stake, allow_unstaked)
         terms = Terms(
             dtype, quant, numerics_id, None if trusted is None else frozenset(trusted), frozenset(excluded),
-            self._purse.ledger_id if self._purse else None, max_price, seconds_per_credit,
+            self._wallet.ledger_id if self._wallet else None, max_price, seconds_per_credit,
         )  # fmt: skip
         self._router: Router = wait(self._join(addresses, terms, wire_dtype, shared, attestation))
         auctioneer = None
@@ -177,7 +177,7 @@ class Client:
             self.receipts,
             self._auditing,
             self._local,
-            self._purse,
+            self._wallet,
             auctioneer,
         )
         try:
@@ -195,25 +195,25 @@ class Client:
         verifier: Verifier | None,
     ) -> Router:
         directory = await Directory.join(addresses, client=True, secret=secret)
-        book = await asyncio.to_thread(Book, standing_file())
+        book = await asyncio.to_thread(ReputationStore, standing_file())
         digests = DigestCache(digests_folder()) if self._checkpoint.local else None
         member = make_certificate(secret) if secret else None
-        view = SwarmView(directory, self._checkpoint, terms, book, digests, member, verifier, self._stakes)
+        view = PeerTable(directory, self._checkpoint, terms, book, digests, member, verifier, self._stakes)
         wire_bytes = DTYPES[wire_dtype or terms.dtype or "float32"].itemsize
         blocks = (self._local.start, self._local.stop) if self._local else None
         return Router(view, terms, self.config.hidden_size * wire_bytes, blocks)
 
     async def _make_auditing(self, options: AuditOptions) -> Auditing:
         view, checkpoint = self._router.view, self._checkpoint
-        judge, hearing, slasher = None, None, Slasher(self._purse.ledger if self._purse else None)
+        judge, hearing, slasher = None, None, Slasher(self._wallet.ledger if self._wallet else None)
         if checkpoint.local:
             judge, of_strangers = (LocalJudge(checkpoint, thresholds_folder()) for _ in range(2))
             digests = DigestCache(digests_folder())
-            hearing = Hearing(view, checkpoint, of_strangers, digests, evidence_folder(), slasher)
-        peers = PeerJudges(view, checkpoint, self._limits, self._purse)
-        self._consequences = Consequences(view, checkpoint, client_identity(), evidence_folder(), hearing, slasher)
-        examiner = Examiner(peers, judge, self._consequences, options.by == LOCAL)
-        return Auditing(examiner, self._consequences, options)
+            hearing = FraudVerifier(view, checkpoint, of_strangers, digests, evidence_folder(), slasher)
+        peers = PeerJudges(view, checkpoint, self._limits, self._wallet)
+        self._penalties = Penalties(view, checkpoint, client_identity(), evidence_folder(), hearing, slasher)
+        examiner = Examiner(peers, judge, self._penalties, options.by == LOCAL)
+        return Auditing(examiner, self._penalties, options)
 
     async def _load_ends(self) -> ModelEnds:
         """Load the head that the peers of the moment call for, so that the first prompt need not wait for it."""
@@ -252,8 +252,8 @@ class Client:
                     loading.result().close()
             if self._local:
                 self._local.close()
-            if self._purse:
-                self._purse.close()
+            if self._wallet:
+                self._wallet.close()
 
     async def _leave(self) -> None:
         for task in self._running:
@@ -310,12 +310,12 @@ class Client:
     def announce_convictions(self) -> int:
         """Tell the swarm, for as long as this client lives, which peers this user's clients hold proof against; returns
         how many of them are listed."""
-        return wait(self._consequences.stand_by())
+        return wait(self._penalties.stand_by())
 
     def arbitrate(self) -> None:
         """From now on, slash the stake of peers that this client finds to have cheated, also after others said so.
         Raises LedgerRefusal if this user is not the arbiter of its ledger."""
-        self._consequences.slasher.arbitrate()
+        self._penalties.slasher.arbitrate()
 
     def _generations(self, prompt: Prompt | Sequence[Prompt]) -> list[Generation]:
         prompts = prompt if is_batch(prompt) else [prompt]

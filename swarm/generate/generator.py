@@ -15,7 +15,7 @@ from swarm.generate.options import ClientLimits, GenerateOptions
 from swarm.generate.sampling import Sampler
 from swarm.generate.text import TextStream, Tokenizer
 from swarm.market.auction.auctioneer import Auctioneer
-from swarm.market.channel.wallet import Purse
+from swarm.market.channel.wallet import Wallet
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.record import PeerInfo
 from swarm.results import Generation, Repair
@@ -47,13 +47,13 @@ class Generator:
         store: ReceiptStore,
         auditing: Auditing,
         local: LocalBlocks | None = None,
-        purse: Purse | None = None,
+        wallet: Wallet | None = None,
         auctioneer: Auctioneer | None = None,
     ):
         """heads_for: the head that suits a chain of these peers. wire_dtype: None: what the peers compute in.
-        local: the blocks that no peer computes. purse: to pay peers from. auctioneer: None: peers are taken at the
+        local: the blocks that no peer computes. wallet: to pay peers from. auctioneer: None: peers are taken at the
         prices that they post."""
-        self._local, self._purse, self._auctioneer = local, purse, auctioneer
+        self._local, self._wallet, self._auctioneer = local, wallet, auctioneer
         self._checkpoint, self._config, self._tokenizer = checkpoint, checkpoint.config, tokenizer
         self._router, self._heads_for, self._limits, self._wire_dtype = router, heads_for, limits, wire_dtype
         self._store, self._auditing = store, auditing
@@ -194,7 +194,7 @@ class Generator:
             coverage_timeout_s=self._limits.coverage_timeout_s,
             weights=self._router.view.weights.root,
             max_repairs=self._limits.max_reroutes,
-            purse=self._purse,
+            wallet=self._wallet,
             prompt_tokens=prompt_tokens,
             bid=bid,
             batch=batch,

@@ -77,8 +77,21 @@ class GenerateOptions:
 
 def parse_options(options: dict[str, object]) -> GenerateOptions:
     """Keyword arguments of `generate`, checked. Raises InvalidRequest."""
-    known = {"max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stop", "seed", "ignore_eos",
-             "verify", "sensitive", "through", "bid", "batch"}
+    known = {
+        "max_new_tokens",
+        "temperature",
+        "top_k",
+        "top_p",
+        "repetition_penalty",
+        "stop",
+        "seed",
+        "ignore_eos",
+        "verify",
+        "sensitive",
+        "through",
+        "bid",
+        "batch",
+    }
     if unknown := sorted(set(options) - known):
         raise InvalidRequest(f"unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
     rest = dict(options)

@@ -12,7 +12,7 @@ from swarm.home import commitments_folder, payments_file
 from swarm.market.auction.auction import Auction
 from swarm.market.auction.bidding import Bidding
 from swarm.market.auction.tender import Bid, Order
-from swarm.market.channel.payee_channels import SETTLE_EVERY_S, Till
+from swarm.market.channel.payee_channels import SETTLE_EVERY_S, PayeeChannels
 from swarm.market.channel.payment_store import PaymentStore
 from swarm.market.ledger.ledger import DAY_S, Ledger
 from swarm.market.ledger.opening import open_ledger
@@ -29,7 +29,7 @@ ATTEND_EVERY_S = 5.0  # to the ledger's epochs
 
 
 @dataclass(frozen=True)
-class TradeOptions:
+class BillingOptions:
     """What a contributor wants for the work of a server."""
 
     ledger: str  # where it is paid, see swarm.market.ledger.opening
@@ -40,10 +40,12 @@ class TradeOptions:
     epoch_s: float = DAY_S  # that the ledger's epochs last; only with contribution
 
 
-class Trade:
+class Billing:
     """Of one server. Lives in the event loop."""
 
-    def __init__(self, options: TradeOptions, till: Till, ledger_id: bytes, staked: int, shut: Callable[[], None]):
+    def __init__(
+        self, options: BillingOptions, till: PayeeChannels, ledger_id: bytes, staked: int, shut: Callable[[], None]
+    ):
         """staked: nano-credits. shut: called at the end."""
         self.till, self._options, self._ledger_id, self._shut = till, options, ledger_id, shut
         self.staked = staked
@@ -51,7 +53,7 @@ class Trade:
         self._committer: Committer | None = None
 
     @classmethod
-    async def open(cls, options: TradeOptions, identity: Identity, record: pb.PeerRecord) -> "Trade":
+    async def open(cls, options: BillingOptions, identity: Identity, record: pb.PeerRecord) -> "Billing":
         """record: what the server announces. Raises SwarmError if the ledger cannot be opened, PaymentRequired if there
         is not enough there to stake."""
         ledger, staked = await asyncio.to_thread(_open_staked, options, identity)
@@ -61,7 +63,7 @@ class Trade:
             store.close()
             ledger.shut()
 
-        trade = cls(options, Till(ledger, store, options.settle_every_s), ledger.id, staked, shut)
+        trade = cls(options, PayeeChannels(ledger, store, options.settle_every_s), ledger.id, staked, shut)
         if isinstance(options.pricing, Auction):
             trade.till.bidding = Bidding(record, identity, ledger.id, partial(trade._bid, identity.address))
         elif options.pricing.mode == "contribution":
@@ -106,7 +108,7 @@ class Trade:
             await asyncio.to_thread(self._shut)
 
 
-def _open_staked(options: TradeOptions, identity: Identity) -> tuple[Ledger, int]:
+def _open_staked(options: BillingOptions, identity: Identity) -> tuple[Ledger, int]:
     """The ledger, and what is at stake there."""
     ledger = open_ledger(options.ledger, identity)
     try:
@@ -117,7 +119,7 @@ def _open_staked(options: TradeOptions, identity: Identity) -> tuple[Ledger, int
         raise
 
 
-def post_stake(ledger: Ledger, options: TradeOptions, peer_id: str) -> None:
+def post_stake(ledger: Ledger, options: BillingOptions, peer_id: str) -> None:
     """Bond what is missing of the stake. It stays when the server leaves: what it did may be found out later. Raises
     PaymentRequired if the account has not enough."""
     account = ledger.account()

@@ -103,8 +103,19 @@ def verify(data: bytes, now_s: float | None = None) -> Conviction:
 
 def _parse(payload: bytes) -> Conviction:
     match _unpack(payload):
-        case [int(version), str(model), str(accused), str(announcer), str(kind), int(issued_ms), int(expires_ms),
-              bytes(proof), bytes(digest), int(nbytes), bytes(holder)] if version == VERSION:
+        case [
+            int(version),
+            str(model),
+            str(accused),
+            str(announcer),
+            str(kind),
+            int(issued_ms),
+            int(expires_ms),
+            bytes(proof),
+            bytes(digest),
+            int(nbytes),
+            bytes(holder),
+        ] if version == VERSION:
             pass
         case _:
             raise InvalidRequest(f"a conviction with other fields than those of version {VERSION}")

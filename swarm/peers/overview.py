@@ -104,8 +104,10 @@ def make_overview(
     revision, num_blocks = _majority(infos)
     states = {info.peer_id: _state(info, answers, (revision, num_blocks)) for info in infos}
     usable = [info for info in infos if states[info.peer_id].usable]
-    peers = [_view(info, states[info.peer_id], usable, answers, before, now_s)
-             for info in sorted(infos, key=lambda info: (info.blocks, info.peer_id))]
+    peers = [
+        _view(info, states[info.peer_id], usable, answers, before, now_s)
+        for info in sorted(infos, key=lambda info: (info.blocks, info.peer_id))
+    ]
     answering = [peer for peer in peers if peer.peer_id in answers]
     rates = [(peer.blocks, peer.tokens_per_s) for peer in answering if peer.tokens_per_s is not None]
     capacity = _per_block(num_blocks, ((info.blocks, _capacity(info) or 0.0) for info in usable))

@@ -38,8 +38,11 @@ class Survey:
     async def look(self) -> Overview:
         """The swarm now. A peer that the directory has just ceased to list is leaving as long as it answers."""
         listed = {info.peer_id: info for info in await self._directory.peers(self._model, joining=True)}
-        departed = {id_: replace(info, state=pb.LEAVING) for id_, info in self._known.items()
-                    if id_ not in listed and info.state != pb.JOINING}
+        departed = {
+            id_: replace(info, state=pb.LEAVING)
+            for id_, info in self._known.items()
+            if id_ not in listed and info.state != pb.JOINING
+        }
         asked = [info for info in [*listed.values(), *departed.values()] if info.state != pb.JOINING]
         answers = await self._ask(asked)
         known = listed | {id_: info for id_, info in departed.items() if id_ in answers}

@@ -22,9 +22,9 @@ from swarm.route.route import Candidate
 from swarm.route.search.network import Network
 from swarm.verify.attestation import Verifier
 from swarm.verify.attested import Verdicts
-from swarm.verify.fraud.inbox import Docket
+from swarm.verify.fraud.inbox import FraudInbox
 from swarm.verify.reputation.standing import Event
-from swarm.verify.reputation.store import Book
+from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
 from swarm.wire.identity import Identity
@@ -41,7 +41,7 @@ ASKED_AT_ONCE = 16
 logger = logging.getLogger(__name__)
 
 
-class SwarmView:
+class PeerTable:
     """The peers of one model, kept current in the background. Lives in one event loop."""
 
     def __init__(
@@ -49,7 +49,7 @@ class SwarmView:
         directory: Directory,
         checkpoint: Checkpoint,
         terms: Terms,
-        book: Book | None = None,
+        book: ReputationStore | None = None,
         digests: DigestCache | None = None,
         member: Certificate | None = None,
         verifier: Verifier | None = None,
@@ -66,8 +66,8 @@ class SwarmView:
         max_bytes = max_message_bytes(checkpoint.config.hidden_size)
         self.connections = Connections(lambda endpoint: Peer(endpoint, max_bytes, member))
         self.estimates = Estimates()
-        self.book = book or Book()
-        self.docket = Docket(self.book)
+        self.book = book or ReputationStore()
+        self.inbox = FraudInbox(self.book)
         self.weights = KnownWeights(checkpoint.name)
         self._weighed = asyncio.Event()  # once what can be known of the weights is known
         self.own_sessions: Callable[[], Counter[str]] = Counter  # of this client's, by peer id: news to the directory
@@ -78,7 +78,7 @@ class SwarmView:
         self._refreshed = self._pinged = self._heard = float("-inf")
         self._refreshing = asyncio.Lock()
         learning = self._hash_files(checkpoint, digests) if digests else self._compare_weights()
-        self._tasks = [asyncio.create_task(work) for work in (self._keep_current(), self.docket.work(), learning)]
+        self._tasks = [asyncio.create_task(work) for work in (self._keep_current(), self.inbox.work(), learning)]
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -114,7 +114,7 @@ class SwarmView:
             if self._heard + ACCUSATIONS_EVERY_S < time.monotonic():
                 self._heard = time.monotonic()
                 accusations = await self._directory.accusations(self._model)
-                self.docket.consider(accusations, {peer.peer_id for peer in self._peers})
+                self.inbox.consider(accusations, {peer.peer_id for peer in self._peers})
             measured = self._pings.links()
             if self._pinged + PING_EVERY_S < time.monotonic() or any(p.peer_id not in measured for p in self._peers):
                 self._pinged = time.monotonic()

@@ -18,10 +18,10 @@ from swarm.home import (
     digests_folder,
     known_addresses,
     receipts_file,
-    shelf_folder,
+    stored_evidence_folder,
 )
 from swarm.market.auction.bidding import refuse_tender
-from swarm.market.billing import Trade, TradeOptions
+from swarm.market.billing import Billing, BillingOptions
 from swarm.model.blocks import BlockRange, check_block_range
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
@@ -36,7 +36,7 @@ from swarm.server.placing import MEMORY_SHARE, Assignment, Placing, affordable_b
 from swarm.server.rpc import Handler, Limits
 from swarm.server.scheduler.runner import Runner
 from swarm.verify.attestation import Attester, Facts, attest
-from swarm.verify.fraud.evidence_store import EvidenceShelf
+from swarm.verify.fraud.evidence_store import EvidenceStore
 from swarm.verify.receipts.store import ReceiptStore
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
@@ -70,7 +70,7 @@ class ServerConfig:
     dht_port: int = 0
     identity: Path | None = None
     attester: Attester | None = None  # gives evidence of what runs here
-    trade: TradeOptions | None = None  # None: it works for nothing
+    trade: BillingOptions | None = None  # None: it works for nothing
     assigned: Assignment | None = None  # where `blocks` is None: what this server has moved to
     memory_bytes: int | None = None  # for blocks and cache; None: most of what is free
     kv_memory_bytes: int = 2**30
@@ -196,10 +196,10 @@ class Server:
         self._stack.callback(store.close)
         return store
 
-    async def _open_trade(self) -> Trade | None:
+    async def _open_trade(self) -> Billing | None:
         if self.config.trade is None:
             return None
-        trade = await Trade.open(self.config.trade, self.identity, self.record)
+        trade = await Billing.open(self.config.trade, self.identity, self.record)
         self._stack.push_async_callback(trade.close)
         return trade
 
@@ -243,7 +243,7 @@ class Server:
     async def _serve(self, model: ModelConfig) -> None:
         """Open the port, start computing, and tell the directory: in this order, so that nobody comes too early."""
         config, handler, certificate = self.config, self.handler, self.certificate
-        shelf = EvidenceShelf(self.record, shelf_folder())
+        shelf = EvidenceStore(self.record, stored_evidence_folder())
         bidding = self.trade.till.bidding if self.trade else None
         grpc_server, port = await serve(
             config.host,
@@ -270,9 +270,7 @@ class Server:
         self._stack.push_async_callback(handler.close)
         self._stack.push_async_callback(grpc_server.stop, grace=0.5)
         self._started_ms = int(time.time() * 1000)
-        self.neighbours = Neighbours(
-            self.directory, self.record, max_message_bytes(model.hidden_size), self._member
-        )
+        self.neighbours = Neighbours(self.directory, self.record, max_message_bytes(model.hidden_size), self._member)
         self._stack.push_async_callback(self.neighbours.close)
         self._tasks = [asyncio.create_task(handler.scheduler.run()), asyncio.create_task(self._heartbeat())]
         if self.trade:

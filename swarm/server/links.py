@@ -121,9 +121,7 @@ Refused = Callable[[Link, pb.Failure], None]
 class Links:
     """All links of one server, by successor."""
 
-    def __init__(
-        self, max_bytes: int, undelivered: Undelivered, refused: Refused, member: Certificate | None = None
-    ):
+    def __init__(self, max_bytes: int, undelivered: Undelivered, refused: Refused, member: Certificate | None = None):
         """member: in a private swarm, this server's certificate."""
         self._member = member
         self._max_bytes, self._undelivered, self._refused = max_bytes, undelivered, refused

@@ -103,9 +103,7 @@ class Meter:
             queue_s=sum(waits_s) / len(waits_s) if waits_s else 0.0,
         )
 
-    def observe(
-        self, decode_sessions: int, prefill_tokens: int, blocks: int, compute_s: float, queue_s: float
-    ) -> None:
+    def observe(self, decode_sessions: int, prefill_tokens: int, blocks: int, compute_s: float, queue_s: float) -> None:
         """One batch was computed.
 
         blocks: that its tokens passed; 0 if not all passed the same. queue_s: mean wait of its decoding sessions.

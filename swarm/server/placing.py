@@ -54,8 +54,9 @@ def affordable_blocks(checkpoint: Checkpoint, quant: str, dtype: torch.dtype, me
     return count
 
 
-def measure_speed(checkpoint: Checkpoint, quant: str, dtype: torch.dtype, device: torch.device, threads: int | None
-                  ) -> float:
+def measure_speed(
+    checkpoint: Checkpoint, quant: str, dtype: torch.dtype, device: torch.device, threads: int | None
+) -> float:
     """Tokens/s through one block of the model on this machine, in the largest batch that is measured."""
     blocks = BlockRange.load(checkpoint, 0, 1, dtype, device, quant=quant, threads=threads)
     pool = PagePool(checkpoint.config, 1, dtype, PROBE_CACHE_BYTES, device)
@@ -107,9 +108,11 @@ class Placing:
         want the same, one gives way."""
         known = {(peer.peer_id, peer.blocks) for peer in then}
         return any(
-            peer.state == pb.JOINING and (peer.peer_id, peer.blocks) not in known
+            peer.state == pb.JOINING
+            and (peer.peer_id, peer.blocks) not in known
             and peer.peer_id < self._record.peer_id
-            and peer.start < self._record.stop and peer.stop > self._record.start
+            and peer.start < self._record.stop
+            and peer.stop > self._record.start
             for peer in now
         )
 
@@ -160,8 +163,7 @@ class Placing:
         """Everyone who serves this revision of the model, or is about to."""
         peers = await self._directory.peers(self._record.model, joining=True)
         return [
-            peer for peer in peers
-            if peer.peer_id != self._record.peer_id and peer.revision == self._record.revision
+            peer for peer in peers if peer.peer_id != self._record.peer_id and peer.revision == self._record.revision
         ]
 
     async def _publish(self) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from swarm.errors import InvalidRequest, PeerBusy, SwarmError
 from swarm.market.channel.acknowledgements import ACKNOWLEDGEMENT_BYTES
-from swarm.market.channel.payee_channels import Till
+from swarm.market.channel.payee_channels import PayeeChannels
 from swarm.market.pricing.policy import Demand
 from swarm.model.kv_cache import PagePool
 from swarm.server.admission.gate import FAREWELL_TIMEOUT_S, Gate
@@ -25,7 +25,7 @@ from swarm.server.scheduler.batching import BatchLimits
 from swarm.server.scheduler.runner import Runner, Slice
 from swarm.server.scheduler.scheduler import Scheduler
 from swarm.server.session.journals import Journals
-from swarm.server.session.next_hop import Outlet
+from swarm.server.session.next_hop import NextHop
 from swarm.server.session.session import Session, SessionKey, failure
 from swarm.server.session.work_log import WorkLog
 from swarm.server.usage import Usage
@@ -71,7 +71,7 @@ class Handler:
         identity: Identity,
         receipts: ReceiptStore,
         member: Certificate | None = None,
-        till: Till | None = None,
+        till: PayeeChannels | None = None,
     ):
         """block_digests: of the weights of the record's blocks, see swarm.model.identity."""
         self._block_digests = list(block_digests)
@@ -173,9 +173,9 @@ class Handler:
         self.scheduler.add(session)
         if not request.HasField("next"):
             return session, False
-        session.outlet = Outlet(request, self.links, session.log.journal, session.relay)
+        session.next_hop = NextHop(request, self.links, session.log.journal, session.relay)
         try:
-            return session, await session.outlet.connect(request.next)
+            return session, await session.next_hop.connect(request.next)
         except BaseException:  # also when the client goes away while we dial
             self._close(session)
             raise
@@ -218,7 +218,7 @@ class Handler:
                 self._accept(session, message.step)
             elif kind == "probe":
                 session.send(pb.ToClient(progress=session.progress(message.probe.seq, self.load())))
-            elif kind == "reroute" and session.outlet:
+            elif kind == "reroute" and session.next_hop:
                 session.change(self._reroute(session, message.reroute))
             elif kind == "fetch":
                 session.fetch(message.fetch)
@@ -231,7 +231,7 @@ class Handler:
 
     async def _reroute(self, session: Session, request: pb.Reroute) -> None:
         try:
-            answer = pb.ToClient(rerouted=await session.outlet.reroute(request))
+            answer = pb.ToClient(rerouted=await session.next_hop.reroute(request))
         except SwarmError as error:
             session.fail(error)
         else:
@@ -276,7 +276,7 @@ class Handler:
         if work.seal and item.final:
             session.log.seal(work.receipts)
         want = work.want if item.final or work.want == pb.ALL else pb.NOTHING
-        if session.outlet is None and want != pb.ALL:
+        if session.next_hop is None and want != pb.ALL:
             rows = rows[-1:] if want == pb.LAST else rows[:0]
         visit = pb.Visit(queue_us=int(queue_s * 1e6), compute_us=int(compute_s * 1e6), batch_tokens=batch_tokens)
         session.send_on(
@@ -297,13 +297,13 @@ class Handler:
     def _undelivered(self, link: Link, step: pb.Step) -> None:
         """The successor cannot be reached: the client relays, if it is the successor still."""
         session = self._sender_to(step.session_id, step.start)
-        if session and session.outlet.note_trouble(link):
+        if session and session.next_hop.note_trouble(link):
             session.relay(step)
 
     def _refused(self, link: Link, refusal: pb.Failure) -> None:
         """The successor does not know the session: its client must hear of it, unless it was replaced since."""
         session = self._sender_to(refusal.session_id, refusal.start)
-        if session and session.outlet.note_trouble(link):
+        if session and session.next_hop.note_trouble(link):
             session.fail(SwarmError(f"the next hop refused a step: {refusal.message}"))
 
     def _places(self) -> float:
@@ -314,8 +314,12 @@ class Handler:
     def _sender_to(self, session_id: bytes, start: int) -> Session | None:
         """The session whose successor begins at block `start`."""
         return next(
-            (session for (id_, _), session in self._sessions.items()
-             if id_ == session_id and session.stop == start and session.outlet), None,
+            (
+                session
+                for (id_, _), session in self._sessions.items()
+                if id_ == session_id and session.stop == start and session.next_hop
+            ),
+            None,
         )
 
     # --- housekeeping ------------------------------------------------------------------------------------------------

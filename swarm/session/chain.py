@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from swarm.market.channel.wallet import Purse
+from swarm.market.channel.wallet import Wallet
 from swarm.route.route import Hop
 from swarm.session.hop import HopFailed, HopStream
 from swarm.verify.receipts.checking import ChainReceipts
@@ -32,7 +32,7 @@ class SessionOptions:
     coverage_timeout_s: float = 30.0  # wait for somebody to serve blocks that nobody serves any more
     weights: Callable[[int, int], bytes] = lambda start, stop: b""  # root that a range of blocks should have
     max_repairs: int = 8  # hops replaced without a step answered in between
-    purse: Purse | None = None  # None: only for peers that work for nothing
+    wallet: Wallet | None = None  # None: only for peers that work for nothing
     prompt_tokens: int = 0  # of max_tokens, those that are there at the beginning
     bid: int = 0  # nano-credits per block-token above the price
     batch: bool = False  # computed while nothing else waits; gives up its place to whoever needs it
@@ -101,16 +101,14 @@ class Chain:
             stream.receipts = self.receipts.expect(terms, stream.hop.peer.peer_id, live_from)
         return streams
 
-    async def _arrange_payment(
-        self, streams: Sequence[HopStream], requests: Sequence[pb.Open], live_from: int
-    ) -> None:
+    async def _arrange_payment(self, streams: Sequence[HopStream], requests: Sequence[pb.Open], live_from: int) -> None:
         """Give the streams of hops that want to be paid their bills. All or none. Raises PaymentRequired."""
         prefill = max(self.options.prompt_tokens, self.sent.length)
         tokens = Tokens(prefill, max(self.options.max_tokens - prefill, 0))
 
         async def arrange(stream: HopStream, request: pb.Open) -> None:
-            if self.options.purse:
-                stream.bill = await self.options.purse.open(stream.hop, request, tokens)
+            if self.options.wallet:
+                stream.bill = await self.options.wallet.open(stream.hop, request, tokens)
             if stream.bill:
                 stream.bill.note_sent(Tokens(prefill=live_from))
 
@@ -131,12 +129,12 @@ class Chain:
 
     async def _acknowledge(self, stream: HopStream) -> None:
         """Sign for work without a price, as far as the hop has: every position of the session once."""
-        purse, receipts = self.options.purse, stream.receipts.receipts
-        if not receipts or stream.hop.peer.asks.mode != "contribution" or not purse:
+        wallet, receipts = self.options.wallet, stream.receipts.receipts
+        if not receipts or stream.hop.peer.asks.mode != "contribution" or not wallet:
             return
         terms = receipts[-1].receipt.terms
         tokens = min(sum(one.count for one in receipts), self.sent.length)
-        data = purse.acknowledge(terms, (terms.stop - terms.start) * tokens, receipts[-1].receipt.hash)
+        data = wallet.acknowledge(terms, (terms.stop - terms.start) * tokens, receipts[-1].receipt.hash)
         await stream.acknowledge(data, self.next_seq())
 
     async def collect_receipts(self, streams: Iterable[HopStream]) -> None:
@@ -212,8 +210,7 @@ class Chain:
             await to.send(as_replay(step, self.next_seq()))
 
     async def follow(self, shadow: HopStream) -> None:
-        """Send `shadow` all that the first hop was sent, and from now on a copy of what that is sent. Raises HopFailed.
-        """
+        """Send `shadow` all that the first hop was sent, and from now on a copy of what that is sent. Raises HopFailed."""
         held = 0
         while held < self.sent.length:  # it grows meanwhile; a live step must not overtake what precedes it
             held, start = self.sent.length, held

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import grpc
 
 from swarm.errors import PeerBusy, PeerUnreachable, SwarmError, from_wire
-from swarm.market.channel.invoice import HopBill
+from swarm.market.channel.invoice import HopInvoice
 from swarm.results import HopTiming
 from swarm.route.route import Hop
 from swarm.verify.receipts.checking import HopReceipts
@@ -43,7 +43,7 @@ class HopStream:
         self.failure: HopFailed | None = None  # why it has to be replaced
         self.filled = True  # False: it replaces another, and its cache may not be complete yet
         self.receipts: HopReceipts  # once it is open
-        self.bill: HopBill | None = None  # None: it works for nothing
+        self.bill: HopInvoice | None = None  # None: it works for nothing
         self.answered = 0  # positions below this were answered through this hop
         self.round_trip_s = 0.0  # of opening, which is more than one way there and back
         self._receive = receive

@@ -10,7 +10,7 @@ from swarm.errors import NoRoute, RevisionMismatch
 from swarm.generate.options import Terms
 from swarm.peers.estimates import claimed_step_s
 from swarm.peers.record import PeerInfo
-from swarm.peers.table import REFRESH_S, SwarmView
+from swarm.peers.table import REFRESH_S, PeerTable
 from swarm.results import Hop as Wanted
 from swarm.route.route import Chain, Hop, Request, chain_of, cost_chain, link_between
 from swarm.route.search.chains import best_chain, best_chains
@@ -26,7 +26,7 @@ REPLACED_TOKENS = 64  # that a replacement is expected to compute; how long the 
 class Router:
     """Chooses from what its view knows. Lives in one event loop."""
 
-    def __init__(self, view: SwarmView, terms: Terms, token_bytes: int, blocks: tuple[int, int] | None = None):
+    def __init__(self, view: PeerTable, terms: Terms, token_bytes: int, blocks: tuple[int, int] | None = None):
         """token_bytes: one token's activations on the wire. blocks: that a chain covers; None: the whole model."""
         self._start, self._stop = blocks or (0, view.num_blocks)
         self.view, self._terms, self._token_bytes = view, terms, token_bytes
@@ -69,14 +69,19 @@ class Router:
         return list(chains[0].hops)
 
     async def usable(self) -> list[PeerInfo]:
-        """The peers that a chain may be made of now. Raises as `SwarmView.usable`."""
+        """The peers that a chain may be made of now. Raises as `PeerTable.usable`."""
         await self.view.refresh(REFRESH_S)
         await self.view.weigh()
         return self.view.usable()
 
     async def replacement(
-        self, lost: Sequence[Hop], before: PeerInfo | None, after: PeerInfo | None, replay_tokens: int,
-        avoid: Collection[str], batch: bool = False,
+        self,
+        lost: Sequence[Hop],
+        before: PeerInfo | None,
+        after: PeerInfo | None,
+        replay_tokens: int,
+        avoid: Collection[str],
+        batch: bool = False,
     ) -> list[Hop]:
         """See swarm.session.recovery.Spares."""
         request = self._request(

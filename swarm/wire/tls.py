@@ -45,9 +45,7 @@ def make_certificate(secret: Secret | None = None, valid_days: int = 365) -> Cer
     )
     certificate = builder.sign(authority_key, hashes.SHA256())
     return Certificate(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
         certificate.public_bytes(serialization.Encoding.PEM),
         certificate.public_bytes(serialization.Encoding.DER),
         _authority_pem(authority_key, valid_days) if secret else None,
@@ -67,9 +65,7 @@ def _authority_pem(key: ec.EllipticCurvePrivateKey, valid_days: int) -> bytes:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def _builder(
-    subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, valid_days: int
-) -> x509.CertificateBuilder:
+def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, valid_days: int) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()

@@ -4,7 +4,7 @@
                               first hop and results from the last; its end is the session's end
   Push     hop -> next hop    one stream per pair of servers: steps of all sessions they share
   Status   anyone -> hop      one small answer: who it is, how busy it is
-  Deposit  client -> hop      evidence against another peer, in pieces, to be kept for others (see parcels.py)
+  Deposit  client -> hop      evidence against another peer, in pieces, to be kept for others (see blobs.py)
   Withdraw hop -> anyone      the same on its way out, by its digest
   Tender   client -> hop      an order, answered with a sealed bid; then all commitments, answered with the bid
 
@@ -88,18 +88,14 @@ async def serve(
     handlers = {
         "Session": grpc.stream_stream_rpc_method_handler(session, to_server, pb.ToClient.SerializeToString),
         "Push": grpc.stream_stream_rpc_method_handler(push, bundle, pb.Failure.SerializeToString),
-        "Status": grpc.unary_unary_rpc_method_handler(
-            status, pb.StatusRequest.FromString, pb.Status.SerializeToString
-        ),
+        "Status": grpc.unary_unary_rpc_method_handler(status, pb.StatusRequest.FromString, pb.Status.SerializeToString),
         "Deposit": grpc.stream_unary_rpc_method_handler(
             deposit, pb.DepositPiece.FromString, pb.Deposited.SerializeToString
         ),
         "Withdraw": grpc.unary_stream_rpc_method_handler(
             withdraw, pb.Withdrawal.FromString, pb.WithdrawnPiece.SerializeToString
         ),
-        "Tender": grpc.unary_unary_rpc_method_handler(
-            tender, pb.Tender.FromString, pb.Tendered.SerializeToString
-        ),
+        "Tender": grpc.unary_unary_rpc_method_handler(tender, pb.Tender.FromString, pb.Tendered.SerializeToString),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
     credentials = grpc.ssl_server_credentials(
@@ -200,8 +196,7 @@ class Peer:
         return self._withdraw(pb.Withdrawal(digest=digest), timeout=timeout_s)
 
     async def tender(self, request: pb.Tender, timeout_s: float) -> pb.Tendered:
-        """What the peer answers to an order. Raises PeerUnreachable if nothing comes in time, SwarmError if it refuses.
-        """
+        """What the peer answers to an order. Raises PeerUnreachable if nothing comes in time, SwarmError if it refuses."""
         try:
             answer = await self._tender(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:

@@ -344,9 +344,7 @@ class Model:
         self.blocks = random_blocks(format, dtype, self.specs, 64, 64, extras)
         weights = [TritonWeights.pack(block) for block in self.blocks]
         self.range = TritonRange(self.specs, weights, functools.partial(rope, 32), PAGE, 96, first=3)
-        self.caches = [
-            Pools.empty(64, PAGE, 1, 32, pool_dtype or dtype, torch.device("cpu")) for _ in self.specs
-        ]
+        self.caches = [Pools.empty(64, PAGE, 1, 32, pool_dtype or dtype, torch.device("cpu")) for _ in self.specs]
         if pool_dtype is None:
             for pools in self.caches:
                 pools.keys.fill_(torch.nan)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from swarm.errors import LedgerRefusal, PaymentRequired
-from swarm.market.billing import TradeOptions, post_stake
+from swarm.market.billing import BillingOptions, post_stake
 from swarm.market.charges import Charge, carry_out, charge_of, offence_of, slash_proof
 from swarm.market.ledger.ledger import DAY_S, Account
 from swarm.market.ledger.sqlite import SqliteLedger
@@ -229,7 +229,7 @@ def test_stake_on_its_way_back_does_not_count(ledger):
 
 
 def test_a_server_stakes_what_is_missing_and_not_what_it_has_not(ledger):
-    server, options = ledger.seen_by(ONE), TradeOptions("BOOK", None, stake=300)
+    server, options = ledger.seen_by(ONE), BillingOptions("BOOK", None, stake=300)
     ledger.mint(ONE.address, 299)
     with pytest.raises(PaymentRequired, match=f"ledger transfer {ONE.peer_id} 0.000000001 --ledger BOOK"):
         post_stake(server, options, ONE.peer_id)

@@ -14,7 +14,7 @@ from ledgers import KEYS, RULES, World, sqlite
 from swarm.errors import InvalidRequest
 from swarm.home import client_identity
 from swarm.market.channel.acknowledgements import MAX_BLOCK_TOKENS, Acknowledgement, SignedAcknowledgement
-from swarm.market.channel.payee_channels import Till
+from swarm.market.channel.payee_channels import PayeeChannels
 from swarm.market.channel.payment_store import PaymentStore
 from swarm.market.ledger.ledger import Ledger
 from swarm.market.ledger.opening import open_ledger
@@ -149,7 +149,7 @@ def got(world: World, **changes: object) -> bytes:
 
 
 def test_a_server_keeps_what_it_is_told_and_claims_it_once(world, store):
-    till = Till(world.bob, store)
+    till = PayeeChannels(world.bob, store)
     till.acknowledge(TERMS, COMPUTED, got(world, block_tokens=10))
     till.acknowledge(TERMS, COMPUTED, got(world))  # later, for more of the same session
     (signed,) = store.take_acknowledgements(world.issuer.id, b"", 5)
@@ -163,7 +163,7 @@ def test_a_server_keeps_what_it_is_told_and_claims_it_once(world, store):
 ])  # fmt: skip
 def test_a_server_keeps_nothing_that_will_not_count(world, store, changes):
     with pytest.raises(InvalidRequest, match="acknowledgement"):
-        Till(world.bob, store).acknowledge(TERMS, COMPUTED, got(world, **changes))
+        PayeeChannels(world.bob, store).acknowledge(TERMS, COMPUTED, got(world, **changes))
     assert store.take_acknowledgements(world.issuer.id, b"", 5) == []
 
 

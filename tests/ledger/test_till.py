@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import InvalidRequest, LedgerRefusal, PaymentRequired, PeerBusy
-from swarm.market.channel.payee_channels import Till
+from swarm.market.channel.payee_channels import PayeeChannels
 from swarm.market.channel.payment_store import PaymentStore
 from swarm.market.channel.payments import authorise, payer_of
 from swarm.market.channel.receivable import Receivable, Tab
@@ -36,7 +36,7 @@ class Shop:
 
     ledger: SqliteLedger
     server: SqliteLedger
-    till: Till
+    till: PayeeChannels
     store: PaymentStore
 
     def pay(self, channel: Channel, amount: int, by: Identity = CLIENT, ledger: bytes = b"") -> bytes:
@@ -66,7 +66,7 @@ def shop(tmp_path):
     ledger.mint(CLIENT.address, CREDIT)
     server = ledger.seen_by(SERVER)
     store = PaymentStore(tmp_path / "payments.db")
-    till = Till(server, store)
+    till = PayeeChannels(server, store)
     till.posted(RECORD, Quote(ledger.id, price=PRICE))
     yield Shop(ledger, server, till, store)
     store.close()
@@ -127,7 +127,7 @@ def test_a_top_up_is_noticed_when_a_voucher_needs_it(shop, channel):
 
 def test_what_was_kept_is_settled_by_the_next_process(shop, channel, tmp_path):
     shop.accept(shop.open(channel), shop.pay(channel, 4711))
-    again = Till(shop.server, PaymentStore(tmp_path / "payments.db"))
+    again = PayeeChannels(shop.server, PaymentStore(tmp_path / "payments.db"))
     assert asyncio.run(again.settle()) == 4711
     assert shop.server.account().available == 4711
 

@@ -56,7 +56,7 @@ def spoiled(rows: Rows) -> Rows:
 
 def looks_like_an_audit(session: Session, num_blocks: int) -> bool:
     """A chain of one hop, or the last one's, that does not end where the model does."""
-    return session.outlet is None and session.stop != num_blocks
+    return session.next_hop is None and session.stop != num_blocks
 
 
 # --- what is computed ------------------------------------------------------------------------------------------------

@@ -35,11 +35,11 @@ from swarm.verify.audit.judges import LocalJudge, PeerJudges
 from swarm.verify.audit.panel import draw_panel
 from swarm.verify.audit.reexecution import Reexecutor
 from swarm.verify.audit.thresholds import BUILT_IN
-from swarm.verify.fraud.penalties import Consequences
+from swarm.verify.fraud.penalties import Penalties
 from swarm.verify.fraud.proofs import AUDIT, Proof
 from swarm.verify.receipts.checking import MAX_FAULTS, Fault, FaultKind
 from swarm.verify.reputation.standing import Event
-from swarm.verify.reputation.store import Book
+from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.receipts import SignedReceipt
@@ -67,8 +67,7 @@ class Cheater:
 
 
 class Swarm:
-    """Honest servers `first`, `middle`, `twin`, `last`, and `cheater`, which may take the middle's or the last's place.
-    """
+    """Honest servers `first`, `middle`, `twin`, `last`, and `cheater`, which may take the middle's or the last's place."""
 
     def __init__(self, local: swarm.LocalSwarm, cheater: Cheater, client: swarm.Client, home: Path):
         ids = [server.peer_id for server in local.servers]
@@ -83,11 +82,11 @@ class Swarm:
     def forget(self) -> None:
         """What was learnt of peers."""
 
-        async def begin() -> Consequences:
-            return Consequences(self.view, self.client._checkpoint, Identity(), evidence_folder(), None)
+        async def begin() -> Penalties:
+            return Penalties(self.view, self.client._checkpoint, Identity(), evidence_folder(), None)
 
-        self.view.book = self.book = Book()
-        self.consequences = wait(begin())
+        self.view.book = self.book = ReputationStore()
+        self.penalties = wait(begin())
 
     @property
     def middle_chain(self) -> list[Hop]:
@@ -120,7 +119,7 @@ class Swarm:
 
     def examiner(self, prefers_local: bool = True) -> Examiner:
         peers = PeerJudges(self.view, self.client._checkpoint, ClientLimits())
-        return Examiner(peers, self.judge, self.consequences, prefers_local)
+        return Examiner(peers, self.judge, self.penalties, prefers_local)
 
     async def audit(self, session: Session, index: int, examiner: Examiner | None = None) -> Audit:
         """All that one hop did."""
@@ -132,9 +131,10 @@ class Swarm:
 @pytest.fixture(scope="module")
 def swarm_(tmp_path_factory) -> Iterator[Swarm]:
     home = tmp_path_factory.mktemp("cheats")
-    with swarm.LocalSwarm(
-        "demo", ["0:1", "1:3", "1:3", "3:5"], dtype="bfloat16", threads=1, kv_memory="32M"
-    ) as local, pytest.MonkeyPatch.context() as patch:
+    with (
+        swarm.LocalSwarm("demo", ["0:1", "1:3", "1:3", "3:5"], dtype="bfloat16", threads=1, kv_memory="32M") as local,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("CHEAT_FILE", str(home / "cheat"))
         local.program = (CHEATING,)
         cheater = Cheater(local.start("1:3"), home / "cheat")
@@ -302,9 +302,7 @@ def test_who_does_not_sign_is_blamed_also_if_it_leaves_when_it_is_asked(swarm_, 
     assert [faults(session, hop.peer) for hop in session.hops] == [set(), {KINDS.MISSING}, set()]
 
 
-@pytest.mark.parametrize(
-    ("cheat", "kind"), [("equivocate", KINDS.EQUIVOCATION), ("wrong-inputs", KINDS.CONTRADICTION)]
-)
+@pytest.mark.parametrize(("cheat", "kind"), [("equivocate", KINDS.EQUIVOCATION), ("wrong-inputs", KINDS.CONTRADICTION)])
 def test_two_receipts_that_exclude_each_other_convict_everywhere(swarm_, run, cheat, kind):
     """Without the model, and without believing anybody: the proof is two signatures."""
     session, found = all_faults(swarm_, cheat, swarm_.middle_chain)
@@ -312,7 +310,7 @@ def test_two_receipts_that_exclude_each_other_convict_everywhere(swarm_, run, ch
     fault = next(fault for fault in found if fault.kind == kind)
     proof = Proof.decode(Proof.of(kind.name.lower(), fault.evidence).encode())
     assert (proof.accused, proof.witnesses) == (swarm_.wrong.peer_id, ())
-    assert swarm_.consequences.believes(proof)
+    assert swarm_.penalties.believes(proof)
 
 
 def test_a_receipt_for_four_billion_positions_costs_the_client_nothing(swarm_, run):
@@ -443,9 +441,9 @@ def test_a_swarm_of_fresh_keys_convinces_nobody_of_its_accusation(swarm_, run):
     proof = Proof.of(AUDIT, [honest, *crowd])
     announcer = Identity().peer_id
     conviction = Conviction(swarm_.client._checkpoint.name, honest.peer_id, announcer, AUDIT, proof.encode())
-    assert wait(swarm_.consequences.check(conviction)) is None
+    assert wait(swarm_.penalties.check(conviction)) is None
     invented = replace(conviction, proof=proof.encode()[:-1] + b"?")
-    assert wait(swarm_.consequences.check(invented)) is False
+    assert wait(swarm_.penalties.check(invented)) is False
 
 
 # --- clients that cheat ----------------------------------------------------------------------------------------------

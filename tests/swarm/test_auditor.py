@@ -25,7 +25,7 @@ from swarm.peers.directory import Directory
 from swarm.peers.record import PeerInfo
 from swarm.route.route import chain_of
 from swarm.verify.fraud.proofs import EQUIVOCATION, Proof
-from swarm.verify.reputation.store import Book
+from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
 
@@ -168,7 +168,7 @@ def test_ctrl_c_ends_it_with_a_summary(home, local):
 
 
 def test_a_swarm_with_a_gap_is_reported_and_waited_for(home, capsys, local):
-    book = Book(standing_file())
+    book = ReputationStore(standing_file())
     book.convict(local.servers[1].peer_id, EQUIVOCATION, b"")
     book.close()
     event, summary = audit(capsys, local, "--rounds", "1")
@@ -241,7 +241,7 @@ def test_a_convict_is_not_visited_and_is_announced_again(home, capsys, local, cr
         out = client.generate("Hello", max_new_tokens=2, through=chain_with(local, identity.peer_id))
     (first,) = [one for one in out.receipts if one.peer_id == identity.peer_id][:1]
     proof = Proof.of(EQUIVOCATION, [first, replace(first.receipt, outputs=bytes(32)).sign(identity)])
-    book = Book(standing_file())
+    book = ReputationStore(standing_file())
     book.convict(proof.accused, proof.kind, proof.encode())
     book.close()
     *_, summary = audit(capsys, local, "--rounds", "2")

@@ -22,7 +22,7 @@ from swarm.verify.audit.reexecution import Reexecutor
 from swarm.verify.audit.thresholds import BUILT_IN
 from swarm.verify.fraud.evidence import Bundle, examine
 from swarm.verify.reputation.standing import NEWCOMER_AUDIT_RATE, Event
-from swarm.verify.reputation.store import Book
+from swarm.verify.reputation.store import ReputationStore
 
 CHEATING = str(Path(__file__).parents[1] / "support" / "cheating_server.py")
 PROMPT = "The capital of France is"
@@ -151,7 +151,7 @@ def test_a_panel_gives_a_proof_that_others_hear_of_and_believe_as_far_as_they_kn
         assert wait_until(lambda: accuser._router.view.book.is_convicted(cheat), timeout_s=60)
         assert wait_until(lambda: judged(out, cheat) == [Verdict.FAIL], timeout_s=10)
         monkeypatch.setenv("SWARM_HOME", str(home / "acquainted"))
-        with closing(Book(standing_file())) as book:
+        with closing(ReputationStore(standing_file())) as book:
             for honest in middle:
                 book.observe(honest, Event.AUDIT_PASSED)
         with swarm.Client("demo", local.peers) as acquainted:

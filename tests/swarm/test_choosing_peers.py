@@ -179,8 +179,18 @@ def test_a_verifier_is_asked_once_of_each_claim_and_again_of_a_changed_one():
     assert len(asked) == 2
 
 
-@pytest.mark.parametrize("name", ["fake_quotes", "fake_quotes:", "no_such_module:attest", ":attest", "", "json:nothing",
-                                  "fake_quotes:_HARDWARE_KEY"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fake_quotes",
+        "fake_quotes:",
+        "no_such_module:attest",
+        ":attest",
+        "",
+        "json:nothing",
+        "fake_quotes:_HARDWARE_KEY",
+    ],
+)
 def test_a_plug_in_that_is_none_is_named(name):
     with pytest.raises(swarm.InvalidRequest, match="plug-in"):
         load_attester(name)

@@ -57,9 +57,7 @@ def generate_with(model, prompts: list[list[int]]) -> list[list[int]]:
 SLOW = {1: pytest.mark.slow, 2: pytest.mark.slow, 3: (), 5: pytest.mark.slow}
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=SLOW[name], id=f"chain-{name}") for name in CHAINS]
-)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=SLOW[name], id=f"chain-{name}") for name in CHAINS])
 def local(request) -> swarm.LocalSwarm:
     with swarm.LocalSwarm("demo", CHAINS[request.param], dtype="float32", threads=1) as local:
         yield local

@@ -15,9 +15,9 @@ from swarm.client.local_swarm import LocalServer
 from swarm.peers.convictions import Bundle, Conviction
 from swarm.verify.audit.judgement import Judgement, Verdict
 from swarm.verify.audit.reexecution import Reexecutor
-from swarm.verify.fraud.inbox import Docket
-from swarm.verify.reputation.store import Book
-from swarm.wire import blobs as parcels
+from swarm.verify.fraud.inbox import FraudInbox
+from swarm.verify.reputation.store import ReputationStore
+from swarm.wire import blobs as blobs
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.rate_limit import Allowance
 
@@ -67,7 +67,7 @@ def client_at(home: Path, local: Swarm, **options: object) -> Iterator[swarm.Cli
         yield client
 
 
-def book_of(client: swarm.Client) -> Book:
+def book_of(client: swarm.Client) -> ReputationStore:
     return client._router.view.book
 
 
@@ -76,7 +76,7 @@ def usable(client: swarm.Client) -> set[str]:
 
 
 def check(client: swarm.Client, said: Conviction) -> bool | None:
-    return wait(client._auditing._consequences.check(said))
+    return wait(client._auditing._penalties.check(said))
 
 
 class Witness:
@@ -90,9 +90,9 @@ class Witness:
                 client._auditing._examiner.local.judge = _lie
             client.generate("The capital of France is", max_new_tokens=40, ignore_eos=True)
             assert wait_until(lambda: book_of(client).is_convicted(accused.peer_id), 60)
-            accuser = client._auditing._consequences._accuser
+            accuser = client._auditing._penalties._accuser
             assert wait_until(lambda: accused.peer_id in accuser._standing and not accuser._beginning, 60)
-            self.peer_id, self.accused = client._auditing._consequences._identity.peer_id, accused.peer_id
+            self.peer_id, self.accused = client._auditing._penalties._identity.peer_id, accused.peer_id
             said = accuser._standing[accused.peer_id]
             self.holders, self.data = said.holders, said.file.read_bytes()
 
@@ -120,9 +120,9 @@ def liar(local, tmp_path_factory) -> Witness:
 def deaf(local, tmp_path_factory) -> Iterator[swarm.Client]:
     """A client that looks for no accusations, to be asked about them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Docket, "consider", lambda self, accusations, peers: None)
+        patch.setattr(FraudInbox, "consider", lambda self, accusations, peers: None)
         with client_at(tmp_path_factory.mktemp("deaf"), local, audit="off") as client:
-            client._router.view.docket.consider = lambda accusations, peers: None
+            client._router.view.inbox.consider = lambda accusations, peers: None
             patch.undo()
             yield client
 
@@ -157,7 +157,7 @@ def test_evidence_is_fetched_only_from_listed_peers_and_not_if_it_is_too_large(d
     elsewhere.CopyFrom(witness.holders[0].endpoint)
     elsewhere.port = 1
     assert check(deaf, witness.conviction(holder=elsewhere)) is None
-    assert check(deaf, witness.conviction(nbytes=parcels.MAX_PARCEL_BYTES + 1)) is None
+    assert check(deaf, witness.conviction(nbytes=blobs.MAX_PARCEL_BYTES + 1)) is None
     with pytest.raises(swarm.InvalidRequest, match="does not keep that evidence"):
         check(deaf, witness.conviction(digest=bytes(32)))
 
@@ -169,12 +169,12 @@ def test_who_computes_other_bits_convicts_gross_cheats_but_calls_nobody_a_liar(d
 
 
 def test_a_client_without_the_models_files_cannot_tell(deaf, witness, monkeypatch):
-    monkeypatch.setattr(deaf._auditing._consequences, "_hearing", None)
+    monkeypatch.setattr(deaf._auditing._penalties, "_hearing", None)
     assert check(deaf, witness.conviction()) is None
 
 
 def test_strangers_can_have_a_client_recompute_only_so_often(deaf, witness, monkeypatch):
-    monkeypatch.setattr(deaf._auditing._consequences._hearing, "_allowance", Allowance(1, 3600.0))
+    monkeypatch.setattr(deaf._auditing._penalties._hearing, "_allowance", Allowance(1, 3600.0))
     assert check(deaf, witness.conviction()) is True
     assert check(deaf, witness.conviction()) is None
 

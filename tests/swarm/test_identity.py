@@ -170,8 +170,23 @@ def test_the_command_prints_what_another_machine_can_check(original, tampered, c
 
 def peer(name: str, start: int, digests: list[bytes]) -> PeerInfo:
     stop = start + len(digests)
-    return PeerInfo(name * 10, "m", "r", start, stop, 12, "float32", "none", "", pb.Endpoint(), pb.ONLINE, 0, 0,
-                    pb.Load(), weights=weights_root(digests))
+    return PeerInfo(
+        name * 10,
+        "m",
+        "r",
+        start,
+        stop,
+        12,
+        "float32",
+        "none",
+        "",
+        pb.Endpoint(),
+        pb.ONLINE,
+        0,
+        0,
+        pb.Load(),
+        weights=weights_root(digests),
+    )
 
 
 def some(*kinds: int) -> list[bytes]:

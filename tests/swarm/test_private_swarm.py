@@ -237,8 +237,12 @@ def test_a_seal_holds_for_one_sender_one_receiver_and_one_purpose():
     sealed = SEAL.close(b"a message", ALICE, BOB, b"find")
     assert SEAL.open(sealed, ALICE, BOB, b"find") == b"a message"
     assert b"a message" not in sealed
-    for sender, receiver, purpose in [(CAROL, BOB, b"find"), (ALICE, CAROL, b"find"), (BOB, ALICE, b"find"),
-                                      (ALICE, BOB, b"store")]:
+    for sender, receiver, purpose in [
+        (CAROL, BOB, b"find"),
+        (ALICE, CAROL, b"find"),
+        (BOB, ALICE, b"find"),
+        (ALICE, BOB, b"store"),
+    ]:
         with pytest.raises(swarm.PrivateSwarm):
             SEAL.open(sealed, sender, receiver, purpose)
     with pytest.raises(swarm.PrivateSwarm):

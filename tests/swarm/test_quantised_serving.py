@@ -62,7 +62,9 @@ def test_peers_announce_their_format_and_clients_demand_one(local):
     with swarm.Client("demo", local.peers) as client:
         records = [status.record for status in statuses(client)]
     assert [(record.quant, record.dtype) for record in records] == [
-        ("int4", "float32"), ("int8", "bfloat16"), ("int4", "float32"),
+        ("int4", "float32"),
+        ("int8", "bfloat16"),
+        ("int4", "float32"),
     ]
     for demand, blocks in (({"quant": "int8"}, [(0, 30)]), ({"dtype": "float32"}, [(0, 13), (13, 30)])):
         with swarm.Client("demo", local.peers, **demand) as client:

@@ -28,8 +28,13 @@ def tiny_model(tmp_path_factory, demo_checkpoint) -> Path:
     """A model of next to no weights, whose server shows what the interpreter and its libraries need."""
     folder = tmp_path_factory.mktemp("tiny")
     config = LlamaConfig(
-        vocab_size=600, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=1024,
+        vocab_size=600,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     demo_checkpoint.load_tokenizer().save_pretrained(folder)

@@ -34,8 +34,23 @@ def peer(
     name: str, start: int, stop: int, *, revision: str = "r1", state: int = pb.ONLINE, **costs: object
 ) -> PeerInfo:
     endpoint = pb.Endpoint(host="127.0.0.1", port=1234)
-    return PeerInfo(name, "m", revision, start, stop, NUM_BLOCKS, "float32", "none", "", endpoint, state, 0, 0,
-                    pb.Load(), PeerCosts(**costs))
+    return PeerInfo(
+        name,
+        "m",
+        revision,
+        start,
+        stop,
+        NUM_BLOCKS,
+        "float32",
+        "none",
+        "",
+        endpoint,
+        state,
+        0,
+        0,
+        pb.Load(),
+        PeerCosts(**costs),
+    )
 
 
 def answer(served: int = 0, at_s: float = 0.0, software: str = "swarm-inference 1", **load: int) -> Answer:
@@ -43,8 +58,12 @@ def answer(served: int = 0, at_s: float = 0.0, software: str = "swarm-inference 
     return Answer(said, round_trip_s=0.004, at_s=at_s)
 
 
-def look(*peers: PeerInfo, silent: str = "", answers: dict[str, Answer] | None = None,
-         before: dict[str, Answer] | None = None) -> Overview:
+def look(
+    *peers: PeerInfo,
+    silent: str = "",
+    answers: dict[str, Answer] | None = None,
+    before: dict[str, Answer] | None = None,
+) -> Overview:
     """An overview in which everybody but the peers named by the letters of `silent` answers."""
     everybody = {info.peer_id: answer() for info in peers if info.peer_id not in silent}
     return make_overview("m", peers, {**everybody, **(answers or {})}, before or {}, now_s=1_000_000.0)
@@ -58,7 +77,8 @@ def states(view: Overview) -> dict[str, State]:
 
 ranges = st.lists(
     st.tuples(st.integers(0, NUM_BLOCKS - 1), st.integers(1, NUM_BLOCKS)).filter(lambda r: r[0] < r[1]),
-    min_size=1, max_size=8,
+    min_size=1,
+    max_size=8,
 )
 
 
@@ -77,8 +97,11 @@ def test_the_expected_throughput_is_that_of_the_block_whose_peers_do_least(block
     times = data.draw(st.lists(st.floats(1e-4, 1.0), min_size=len(blocks), max_size=len(blocks)))
     view = look(*(peer(str(i), *r, decode_s=(t,)) for i, (r, t) in enumerate(zip(blocks, times, strict=True))))
     per_block = [
-        sum(1 / ((stop - start) * time) for (start, stop), time in zip(blocks, times, strict=True)
-            if start <= block < stop)
+        sum(
+            1 / ((stop - start) * time)
+            for (start, stop), time in zip(blocks, times, strict=True)
+            if start <= block < stop
+        )
         for block in range(NUM_BLOCKS)
     ]
     assert view.capacity_tokens_per_s == pytest.approx(per_block)

@@ -20,7 +20,7 @@ from swarm.market.auction.bidding import CALLS, CALLS_EACH, SKEW_MS, Bidding, re
 from swarm.market.auction.offer import prove
 from swarm.market.auction.standing import MAX_AWARDS
 from swarm.market.auction.tender import Bid, Order, SignedBid, commitment_of
-from swarm.market.channel.payee_channels import Till
+from swarm.market.channel.payee_channels import PayeeChannels
 from swarm.market.channel.payment_store import PaymentStore, now_ms
 from swarm.market.channel.payments import authorise
 from swarm.market.channel.receivable import Tab
@@ -97,9 +97,7 @@ async def served(bidders: Sequence[Bidding | None]) -> AsyncIterator[tuple[dict[
         server, port = await serve("127.0.0.1", 0, certificate, 2**20, **unused, tender=tender)
         servers.append(server)
         peer_id = PEERS[number].peer_id
-        endpoint = pb.Endpoint(
-            peer_id=peer_id, host="127.0.0.1", port=port, certificate=certificate.certificate_der
-        )
+        endpoint = pb.Endpoint(peer_id=peer_id, host="127.0.0.1", port=port, certificate=certificate.certificate_der)
         record = bidding._record if bidding else pb.PeerRecord(peer_id=peer_id, start=0, stop=6, num_blocks=6)
         asked[PEERS[number].address] = dataclasses.replace(PeerInfo.of(record), endpoint=endpoint)
         connections[peer_id] = Peer(endpoint, 2**20)
@@ -264,7 +262,7 @@ class Counter:
         self.ledger = SqliteLedger(folder / "ledger.db", CLIENT, Rules(withdraw_delay_s=1000))
         self.ledger.mint(CLIENT.address, CREDIT)
         self.clock_s = 0.0
-        self.till = Till(self.ledger.seen_by(SERVER), PaymentStore(folder / "payments.db"))
+        self.till = PayeeChannels(self.ledger.seen_by(SERVER), PaymentStore(folder / "payments.db"))
         self.till.posted(RECORD, Quote(self.ledger.id, "auction", BID, Price(25, 500)))
         self.till.bidding = self.bidding(BID)
         self.channel = self.ledger.open_channel(SERVER.address, CREDIT // 2)

@@ -21,9 +21,9 @@ from swarm.peers.bounded_storage import MAX_PER_ANNOUNCER, MAX_PER_MODEL, Bounde
 from swarm.peers.convictions import Bundle, Conviction
 from swarm.peers.directory import Directory
 from swarm.peers.record import MAX_LIFE_S
-from swarm.peers.table import SwarmView
-from swarm.verify.fraud.inbox import MAX_PER_ACCUSED, Docket
-from swarm.verify.reputation.store import Book
+from swarm.peers.table import PeerTable
+from swarm.verify.fraud.inbox import MAX_PER_ACCUSED, FraudInbox
+from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
 
@@ -37,8 +37,15 @@ def now_ms() -> int:
 
 
 def conviction(witness: Identity = WITNESS, **changes: object) -> Conviction:
-    said = Conviction("demo", CHEAT.peer_id, witness.peer_id, "equivocation", b"two receipts", issued_ms=now_ms(),
-                      expires_ms=now_ms() + 60_000)
+    said = Conviction(
+        "demo",
+        CHEAT.peer_id,
+        witness.peer_id,
+        "equivocation",
+        b"two receipts",
+        issued_ms=now_ms(),
+        expires_ms=now_ms() + 60_000,
+    )
     return replace(said, **changes)
 
 
@@ -228,19 +235,19 @@ def test_a_nodes_storage_is_bounded_by_model_and_by_announcer(announcers):
 # --- what a client makes of them -------------------------------------------------------------------------------------
 
 
-def judged(check: Callable[[Conviction], Awaitable[bool | None]], *said: Conviction) -> Book:
+def judged(check: Callable[[Conviction], Awaitable[bool | None]], *said: Conviction) -> ReputationStore:
     """What a client knows after it heard `said`, twice, all by the same witness."""
 
-    async def scenario() -> Book:
-        docket = Docket(Book())
-        docket.check_with(check)
-        working = asyncio.create_task(docket.work())
+    async def scenario() -> ReputationStore:
+        inbox = FraudInbox(ReputationStore())
+        inbox.check_with(check)
+        working = asyncio.create_task(inbox.work())
         for _ in range(2):
             accusations = {one.subkey: convictions.sign(one, WITNESS) for one in said}
-            docket.consider(accusations, {one.accused for one in said})
+            inbox.consider(accusations, {one.accused for one in said})
             await asyncio.sleep(0.05)
         working.cancel()
-        return docket._book
+        return inbox._book
 
     return asyncio.run(scenario())
 
@@ -274,9 +281,9 @@ def test_a_false_accusation_counts_against_its_announcer_who_is_not_heard_again(
     assert book.audit_rate(CHEAT.peer_id) == 0.2
 
     async def again() -> int:
-        docket = Docket(book)
-        docket.consider({conviction().subkey: signed(proof=b"another")}, {CHEAT.peer_id})
-        return docket._proofs.qsize()
+        inbox = FraudInbox(book)
+        inbox.consider({conviction().subkey: signed(proof=b"another")}, {CHEAT.peer_id})
+        return inbox._proofs.qsize()
 
     assert asyncio.run(again()) == 0
 
@@ -291,7 +298,7 @@ async def cannot_be_fetched(said: Conviction) -> None:
 
 @pytest.mark.parametrize("check", [cannot_tell, cannot_be_fetched])
 def test_what_cannot_be_checked_makes_a_suspect_of_the_accused_and_nothing_worse(check):
-    book, stranger = judged(check, conviction()), Book()
+    book, stranger = judged(check, conviction()), ReputationStore()
     assert book.standing(CHEAT.peer_id).is_suspect
     assert not book.is_shunned(CHEAT.peer_id)
     assert book.slowdown(CHEAT.peer_id) == pytest.approx(stranger.slowdown(CHEAT.peer_id))
@@ -301,11 +308,11 @@ def test_what_cannot_be_checked_makes_a_suspect_of_the_accused_and_nothing_worse
 
 def test_a_flood_about_one_peer_leaves_room_for_what_is_said_of_another():
     async def scenario() -> list[str]:
-        docket, victim, flood = Docket(Book()), Identity().peer_id, [Identity() for _ in range(50)]
+        inbox, victim, flood = FraudInbox(ReputationStore()), Identity().peer_id, [Identity() for _ in range(50)]
         accusations = {conviction(one, accused=victim).subkey: signed(one, accused=victim) for one in flood}
-        docket.consider(accusations | {conviction().subkey: signed()}, {victim, CHEAT.peer_id, "somebody else"})
-        docket.consider({"junk": b"junk", "a/b": b"junk"}, {"a"})
-        return [docket._proofs.get_nowait().accused for _ in range(docket._proofs.qsize())]
+        inbox.consider(accusations | {conviction().subkey: signed()}, {victim, CHEAT.peer_id, "somebody else"})
+        inbox.consider({"junk": b"junk", "a/b": b"junk"}, {"a"})
+        return [inbox._proofs.get_nowait().accused for _ in range(inbox._proofs.qsize())]
 
     waiting = asyncio.run(scenario())
     assert len(waiting) == MAX_PER_ACCUSED + 1
@@ -319,8 +326,16 @@ def test_a_client_stops_using_a_peer_as_soon_as_a_proof_against_it_is_announced(
     config = SimpleNamespace(num_blocks=10, hidden_size=4)
     checkpoint = SimpleNamespace(name="demo", revision="r", config=config)
     endpoint = pb.Endpoint(peer_id=CHEAT.peer_id, host="127.0.0.1", port=1, certificate=b"certificate")
-    record = pb.PeerRecord(version=1, peer_id=CHEAT.peer_id, model="demo", revision="r", stop=10, num_blocks=10,
-                           dtype="float32", endpoint=endpoint)
+    record = pb.PeerRecord(
+        version=1,
+        peer_id=CHEAT.peer_id,
+        model="demo",
+        revision="r",
+        stop=10,
+        num_blocks=10,
+        dtype="float32",
+        endpoint=endpoint,
+    )
 
     async def is_proof(said: Conviction) -> bool:
         return said.proof == b"two receipts"
@@ -329,9 +344,9 @@ def test_a_client_stops_using_a_peer_as_soon_as_a_proof_against_it_is_announced(
         first = await Directory.join()
         await first.publish(record, CHEAT)
         directory = await Directory.join(await first.addresses(), client=True)
-        view = SwarmView(directory, checkpoint, Terms(), Book(tmp_path / "book.sqlite"))
+        view = PeerTable(directory, checkpoint, Terms(), ReputationStore(tmp_path / "book.sqlite"))
         view._pings.round = cannot_tell  # nobody listens at that port
-        view.docket.check_with(is_proof)
+        view.inbox.check_with(is_proof)
         await view.refresh()
         before = [peer.peer_id for peer in view.usable()]
         await first.accuse(conviction(), WITNESS)
@@ -349,6 +364,6 @@ def test_a_client_stops_using_a_peer_as_soon_as_a_proof_against_it_is_announced(
     before, refusal = asyncio.run(scenario())
     assert before == [CHEAT.peer_id]
     assert "found to cheat" in refusal
-    later = Book(tmp_path / "book.sqlite")
+    later = ReputationStore(tmp_path / "book.sqlite")
     assert later.is_shunned(CHEAT.peer_id)
     later.close()

@@ -19,7 +19,7 @@ from swarm.verify.audit.reexecution import prefill
 from swarm.verify.fraud.evidence import MAX_POSITIONS, Bundle
 from swarm.verify.fraud.proofs import EQUIVOCATION, Proof
 from swarm.verify.receipts.writing import ReceiptWriter
-from swarm.verify.reputation.store import Book
+from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import codec
 from swarm.wire.formats.receipts import NOTHING, SignedReceipt, Terms
 from swarm.wire.identity import Identity
@@ -263,7 +263,7 @@ def test_the_list_names_what_is_kept_and_what_is_broken(home, capsys, suspicious
     evidence_folder().mkdir()
     write(evidence_folder() / "one.evidence", suspicious[0])
     (evidence_folder() / "two.evidence").write_bytes(b"nonsense")
-    book = Book(standing_file())
+    book = ReputationStore(standing_file())
     book.convict(CHEAT.peer_id, proof.kind, proof.encode())
     book.close()
     assert cli.main(["list"]) == 0
@@ -283,7 +283,7 @@ def test_without_anything_the_list_says_so(home, capsys):
 
 
 def test_a_conviction_can_be_handed_on_and_checked(home, capsys, proof):
-    book = Book(standing_file())
+    book = ReputationStore(standing_file())
     book.convict(CHEAT.peer_id, proof.kind, proof.encode())
     book.close()
     file = str(home / "proof")
@@ -293,7 +293,7 @@ def test_a_conviction_can_be_handed_on_and_checked(home, capsys, proof):
 
 
 def test_a_conviction_that_rests_on_a_file_of_evidence_is_not_handed_on_as_a_proof(home, capsys):
-    book = Book(standing_file())
+    book = ReputationStore(standing_file())
     book.convict(CHEAT.peer_id, "audit", bytes(32))
     book.close()
     assert cli.main(["save", CHEAT.peer_id, "-o", str(home / "proof")]) == 1

@@ -13,9 +13,9 @@ from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable
 from swarm.verify.audit.case import Case
 from swarm.verify.fraud import evidence_store as evidence_shelf
 from swarm.verify.fraud.evidence import Bundle
-from swarm.verify.fraud.evidence_store import MAX_ARRIVING, MAX_KEPT, MIN_LIFE_S, EvidenceShelf
+from swarm.verify.fraud.evidence_store import MAX_ARRIVING, MAX_KEPT, MIN_LIFE_S, EvidenceStore
 from swarm.verify.receipts.writing import ReceiptWriter
-from swarm.wire import blobs as parcels
+from swarm.wire import blobs as blobs
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.blobs import MAX_PARCEL_BYTES, PIECE_BYTES
 from swarm.wire.codec import to_rows
@@ -55,19 +55,17 @@ class Clock:
 
 
 @asynccontextmanager
-async def shelf_and_peer(folder, clock: Clock | None = None) -> AsyncIterator[tuple[EvidenceShelf, Peer]]:
+async def shelf_and_peer(folder, clock: Clock | None = None) -> AsyncIterator[tuple[EvidenceStore, Peer]]:
     """A server of nothing else, and a connection to it."""
 
     async def nothing(*arguments: object) -> None:
         pass
 
-    shelf, certificate = EvidenceShelf(RECORD, folder, clock or Clock()), make_certificate()
+    shelf, certificate = EvidenceStore(RECORD, folder, clock or Clock()), make_certificate()
     methods = {"session": nothing, "push": nothing, "status": nothing, "tender": nothing}
     server, port = await serve("127.0.0.1", 0, certificate, max_message_bytes(COLUMNS), **methods,
                                deposit=shelf.deposit, withdraw=shelf.withdraw)  # fmt: skip
-    endpoint = pb.Endpoint(
-        peer_id=KEEPER.peer_id, host="127.0.0.1", port=port, certificate=certificate.certificate_der
-    )
+    endpoint = pb.Endpoint(peer_id=KEEPER.peer_id, host="127.0.0.1", port=port, certificate=certificate.certificate_der)
     peer = Peer(endpoint, max_message_bytes(COLUMNS))
     try:
         yield shelf, peer
@@ -79,7 +77,7 @@ async def shelf_and_peer(folder, clock: Clock | None = None) -> AsyncIterator[tu
 async def outcome(peer: Peer, data: bytes, digest: bytes | None = None) -> str:
     """Of a deposit: the name of the error, or "kept"."""
     try:
-        await parcels.deposit(peer, data, digest or digest_of(data))
+        await blobs.deposit(peer, data, digest or digest_of(data))
     except (InvalidRequest, PeerBusy) as error:
         return type(error).__name__
     return "kept"
@@ -94,9 +92,9 @@ def test_what_was_deposited_is_handed_out_byte_by_byte_to_whoever_asks(tmp_path)
 
     async def scenario() -> tuple[list[bytes], str]:
         async with shelf_and_peer(tmp_path) as (_, peer):
-            await parcels.deposit(peer, data, digest_of(data))
+            await blobs.deposit(peer, data, digest_of(data))
             again = await outcome(peer, data)
-            asked = (parcels.withdraw(peer, digest_of(data), len(data)) for _ in range(3))
+            asked = (blobs.withdraw(peer, digest_of(data), len(data)) for _ in range(3))
             return await asyncio.gather(*asked), again
 
     assert len(data) > 3 * PIECE_BYTES
@@ -167,14 +165,14 @@ def test_a_flood_finds_no_room_and_drives_out_nothing_until_it_has_had_its_time(
     async def scenario() -> tuple[list[str], list[str], bytes, int]:
         clock, first = Clock(), evidence(rows=8)
         async with shelf_and_peer(tmp_path, clock) as (shelf, peer):
-            await parcels.deposit(peer, first, digest_of(first))
+            await blobs.deposit(peer, first, digest_of(first))
             same = await outcome(peer, evidence(rows=8))  # by the same accuser against the same peer
             flood = [await outcome(peer, evidence(Identity(), Identity(), rows=8)) for _ in range(12)]
-            there = await parcels.withdraw(peer, digest_of(first), len(first))
+            there = await blobs.withdraw(peer, digest_of(first), len(first))
             clock.now_s = MIN_LIFE_S
             late = [await outcome(peer, evidence(Identity(), rows=8)) for _ in range(2)]
             with pytest.raises(InvalidRequest, match="not any more"):
-                await parcels.withdraw(peer, digest_of(first), len(first))
+                await blobs.withdraw(peer, digest_of(first), len(first))
             assert there == first
             return [same, *flood], late, there, len(shelf._kept)
 
@@ -223,18 +221,18 @@ def test_a_keeper_that_sends_something_else_is_found_out_before_it_fills_the_mem
 
     async def scenario() -> None:
         async with shelf_and_peer(tmp_path) as (_, peer):
-            await parcels.deposit(peer, data, digest_of(data))
+            await blobs.deposit(peer, data, digest_of(data))
             with pytest.raises(InvalidRequest, match="sends more than"):
-                await parcels.withdraw(peer, digest_of(data), len(data) - 1)
+                await blobs.withdraw(peer, digest_of(data), len(data) - 1)
             with pytest.raises(InvalidRequest, match="other evidence"):
-                await parcels.withdraw(peer, digest_of(data), len(data) + 1)
+                await blobs.withdraw(peer, digest_of(data), len(data) + 1)
             with pytest.raises(InvalidRequest, match="does not keep"):
-                await parcels.withdraw(peer, bytes(32), len(data))
+                await blobs.withdraw(peer, bytes(32), len(data))
             nobody = pb.Endpoint(peer_id="nobody", host="127.0.0.1", port=1,
                                  certificate=make_certificate().certificate_der)  # fmt: skip
             gone = Peer(nobody, max_message_bytes(COLUMNS))
             with pytest.raises(PeerUnreachable):
-                await parcels.withdraw(gone, digest_of(data), len(data))
+                await blobs.withdraw(gone, digest_of(data), len(data))
             await gone.close()
 
     asyncio.run(scenario())

@@ -186,9 +186,7 @@ def honest(demo_checkpoint, recompute) -> tuple[Rows, Rows]:
     return to_rows(x, torch.float32), to_rows(recompute.exact(x), torch.float32)
 
 
-def evidence(
-    demo_checkpoint, x: Rows, y: Rows, chunks: Sequence[int], first: int, numerics_id: str
-) -> Bundle:
+def evidence(demo_checkpoint, x: Rows, y: Rows, chunks: Sequence[int], first: int, numerics_id: str) -> Bundle:
     receipts = write(IDENTITIES[0], x.tensor(), y.tensor(), chunks, numerics_id=numerics_id)
     return Bundle(Case(tuple(receipts), first, x, y[first:]), demo_checkpoint.name, demo_checkpoint.revision)
 
@@ -238,9 +236,7 @@ def test_evidence_that_claims_more_rows_than_it_has_is_refused_before_they_are_h
     (signed,) = write(IDENTITIES[0], work(), work())
     vast = replace(signed.receipt, count=2**31).sign(IDENTITIES[0])
     payload = msgpack.packb(["demo", "r", [vast.encode()], 0, 1, random.randbytes(2**20), b""])
-    data = msgpack.packb(
-        [1, payload, IDENTITIES[1].peer_id, IDENTITIES[1].sign(b"swarm/evidence/v1", payload)]
-    )
+    data = msgpack.packb([1, payload, IDENTITIES[1].peer_id, IDENTITIES[1].sign(b"swarm/evidence/v1", payload)])
     with pytest.raises(InvalidRequest, match="bytes for 2147483648 positions"):
         Bundle.decode(data)
 

@@ -11,10 +11,10 @@ import torch
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.generate.options import Terms
 from swarm.peers.record import PeerInfo
-from swarm.peers.table import SwarmView
+from swarm.peers.table import PeerTable
 from swarm.route.route import Hop
 from swarm.server.session.journals import Journals
-from swarm.server.session.next_hop import Outlet
+from swarm.server.session.next_hop import NextHop
 from swarm.session.chain import Chain, SessionOptions
 from swarm.session.hop import HopFailed, HopStream
 from swarm.session.recovery import Recovery
@@ -98,15 +98,15 @@ def test_what_a_hop_still_has_to_be_filled_with_reaches_a_successor_that_was_rep
         request = pb.Open(session_id=b"s" * 16, stop=10, wire_dtype=pb.FLOAT32, max_tokens=100, seq=5)
         journals = Journals(HIDDEN, 2**20)
         journal = journals.open(pb.FLOAT32)
-        outlet = Outlet(request, links, journal, lambda step: None)
+        next_hop = NextHop(request, links, journal, lambda step: None)
 
         def send(step: pb.Step) -> None:
             journals.record(journal, step.position, step.hidden.data)
-            outlet.send(step)
+            next_hop.send(step)
 
-        await outlet.connect(pb.Endpoint(peer_id="old"))
+        await next_hop.connect(pb.Endpoint(peer_id="old"))
         send(replay(0, 8, seq=7))
-        await outlet.reroute(pb.Reroute(next=pb.Endpoint(peer_id="new"), seq=10, answered=16))
+        await next_hop.reroute(pb.Reroute(next=pb.Endpoint(peer_id="new"), seq=10, answered=16))
         send(replay(8, 8, seq=7))
         return links.links["new"].sent
 
@@ -205,7 +205,7 @@ def test_a_replacement_is_what_the_client_would_have_chosen_in_the_first_place(c
 
     async def scenario() -> None:
         terms = Terms("float32", "none")
-        view = SwarmView(FakeDirectory(), checkpoint, terms)
+        view = PeerTable(FakeDirectory(), checkpoint, terms)
         try:
             await Router(view, terms, 4 * HIDDEN).replacement([Hop(peer("lost"), 0, 10)], None, None, 1, ())
         finally:

@@ -13,7 +13,7 @@ from swarm.peers.estimates import Estimates
 from swarm.peers.record import PeerInfo
 from swarm.route.costs import PeerCosts
 from swarm.verify.reputation.standing import HALF_LIFE_S, MAX_SLOWDOWN, NEWCOMER_SEGMENTS, STRANGER, Event, Standing
-from swarm.verify.reputation.store import Book
+from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import messages_pb2 as pb
 
 DAY_S = 86_400.0
@@ -123,14 +123,14 @@ def test_what_was_measured_in_another_life_counts_until_something_is_measured_in
 
 
 def test_what_is_known_of_a_peer_outlives_the_process(tmp_path):
-    book = Book(tmp_path / "book.sqlite")
+    book = ReputationStore(tmp_path / "book.sqlite")
     for event in (Event.GOOD, Event.GOOD, Event.CRASH):
         book.observe("a", event)
     book.observe_speed("a", 0.5)
     book.keep_statistic("a", b"\x00 opaque")
     book.convict("b", "equivocation", b"proof")
     book.close()
-    later = Book(tmp_path / "book.sqlite")
+    later = ReputationStore(tmp_path / "book.sqlite")
     standing = later.standing("a")
     assert (standing.good, standing.crashes, standing.lag, standing.segments) == pytest.approx((2, 1, 0.5, 2), rel=1e-3)
     assert later.statistic("a") == b"\x00 opaque"
@@ -142,7 +142,7 @@ def test_what_is_known_of_a_peer_outlives_the_process(tmp_path):
 
 def test_a_conviction_is_for_good_however_well_the_peer_behaves_then(tmp_path):
     now_s = [0.0]
-    book = Book(now=lambda: now_s[0])
+    book = ReputationStore(now=lambda: now_s[0])
     book.convict("a", "audit", b"digest")
     for _ in range(1000):
         book.observe("a", Event.GOOD)
@@ -153,9 +153,9 @@ def test_a_conviction_is_for_good_however_well_the_peer_behaves_then(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from swarm.verify.reputation.store import Book
+from swarm.verify.reputation.store import ReputationStore
 from swarm.verify.reputation.standing import Event
-book = Book(Path(sys.argv[1]))
+book = ReputationStore(Path(sys.argv[1]))
 for _ in range(500):
     book.observe("a", Event.GOOD)
 book.observe(sys.argv[2], Event.FAULT)
@@ -165,7 +165,7 @@ book.close()
 
 def test_several_processes_write_one_book_and_none_loses_what_another_wrote(tmp_path):
     path = tmp_path / "book.sqlite"
-    mine = Book(path)
+    mine = ReputationStore(path)
     names = ["x", "y", "z"]
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in names]
     mine.observe("a", Event.GOOD)
@@ -177,7 +177,7 @@ def test_several_processes_write_one_book_and_none_loses_what_another_wrote(tmp_
 
 def test_a_file_that_is_locked_costs_no_observation(tmp_path):
     path = tmp_path / "book.sqlite"
-    book = Book(path)
+    book = ReputationStore(path)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     book._file._database.execute("PRAGMA busy_timeout=10")
@@ -187,7 +187,7 @@ def test_a_file_that_is_locked_costs_no_observation(tmp_path):
     other.execute("COMMIT")
     other.close()
     book.close()
-    later = Book(path)
+    later = ReputationStore(path)
     assert later.standing("a").faults > 0.9
     later.close()
 
@@ -196,7 +196,7 @@ def test_a_file_that_is_locked_costs_no_observation(tmp_path):
 def test_a_book_that_cannot_be_used_is_kept_in_memory(tmp_path, damage, caplog):
     path = tmp_path / "book.sqlite"
     path.write_bytes(b"this is no database, and longer than the header of one" * 50)
-    book = Book(path if damage == "no database" else path / "below a file")
+    book = ReputationStore(path if damage == "no database" else path / "below a file")
     book.observe("a", Event.FAULT)
     book.convict("b", "audit", b"digest")
     assert book.standing("a").faults > 0.9
@@ -207,12 +207,12 @@ def test_a_book_that_cannot_be_used_is_kept_in_memory(tmp_path, damage, caplog):
 
 def test_a_row_of_another_version_is_a_strangers(tmp_path):
     path = tmp_path / "book.sqlite"
-    Book(path).close()
+    ReputationStore(path).close()
     with sqlite3.connect(path) as database:
         rows = zip("abcd", ['{"fame": 1}', "junk", "7", '{"good": "many"}'], strict=True)
         database.executemany("INSERT INTO standing VALUES (?, 1e12, ?)", rows)
     database.close()
-    book = Book(path)
+    book = ReputationStore(path)
     assert [book.standing(name).slowdown for name in "abcd"] == [STRANGER.slowdown] * 4
     book.close()
 
@@ -220,7 +220,7 @@ def test_a_row_of_another_version_is_a_strangers(tmp_path):
 def test_the_book_forgets_who_was_dealt_with_longest_ago(monkeypatch, tmp_path):
     monkeypatch.setattr("swarm.verify.reputation.store.MAX_PEERS", 3)
     monkeypatch.setattr("swarm.verify.reputation.file.MAX_PEERS", 3)
-    book = Book(tmp_path / "book.sqlite")
+    book = ReputationStore(tmp_path / "book.sqlite")
     for name in "abcad":
         book.observe(name, Event.FAULT)
     assert [book.standing(name).faults > 0 for name in "abcd"] == [True, False, True, True]

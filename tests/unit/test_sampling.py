@@ -65,8 +65,15 @@ def test_the_same_seed_gives_the_same_tokens():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"temperature": -1}, {"temperature": float("nan")}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5},
-     {"repetition_penalty": 0}, {"repetition_penalty": float("inf")}],
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"repetition_penalty": 0},
+        {"repetition_penalty": float("inf")},
+    ],
 )
 def test_options_that_mean_nothing_are_refused(bad):
     with pytest.raises(InvalidRequest, match=next(iter(bad))):

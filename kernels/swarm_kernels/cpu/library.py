@@ -56,7 +56,14 @@ def library() -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(build(choose_level())))
     loaded.swarm_forward.argtypes = [POINTER(RangeView), c_int32, c_int32, POINTER(StepView), c_int32]
     loaded.swarm_linear.argtypes = [
-        c_int32, POINTER(MatrixView), c_void_p, c_float, c_void_p, c_void_p, c_int64, c_int32,
+        c_int32,
+        POINTER(MatrixView),
+        c_void_p,
+        c_float,
+        c_void_p,
+        c_void_p,
+        c_int64,
+        c_int32,
     ]
     loaded.swarm_packed_bytes.argtypes = [c_int32, c_int64, c_int64]
     loaded.swarm_packed_bytes.restype = c_int64

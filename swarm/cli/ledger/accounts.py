@@ -22,8 +22,11 @@ def common_options() -> argparse.ArgumentParser:
     """What every verb has."""
     common = argparse.ArgumentParser(add_help=False)
     add = common.add_argument
-    add("--ledger", metavar="WHERE", help="folder or file; HOST:PORT/FINGERPRINT; evm:FILE.json (default: "
-        "SWARM_LEDGER, or this machine's own)")
+    add(
+        "--ledger",
+        metavar="WHERE",
+        help="folder or file; HOST:PORT/FINGERPRINT; evm:FILE.json (default: SWARM_LEDGER, or this machine's own)",
+    )
     add("--identity", type=Path, metavar="FILE", help="in whose name (default: this user's key)")
     add("--json", action="store_true", help="print JSON")
     return common

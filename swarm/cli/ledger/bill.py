@@ -24,8 +24,12 @@ _TOKEN_COLUMNS = ("session", "position", "kind", "peer", "blocks", "price", "amo
 
 
 def add_bill_verb(verbs: argparse._SubParsersAction) -> None:
-    bill = add_verb(verbs, "bill", _bill, "who was paid how much for every token of this user's sessions, by which "
-        "receipts, and whether it is settled")
+    bill = add_verb(
+        verbs,
+        "bill",
+        _bill,
+        "who was paid how much for every token of this user's sessions, by which receipts, and whether it is settled",
+    )
     bill.add_argument("session", nargs="?", metavar="SESSION", help=f"first digits of its id (default: last {SHOWN})")
     bill.add_argument("--all", action="store_true", help="all sessions")
     bill.add_argument("--csv", action="store_true", help="print a line for every token on every hop, in nano-credits")

@@ -27,10 +27,15 @@ def add_book_verbs(verbs: argparse._SubParsersAction) -> None:
     history = add_verb(verbs, "history", _history, "the entries that touch an account", ADDRESS)
     history.add_argument("--all", action="store_true", help="all entries of the ledger")
     history.add_argument("--first", type=int, default=0, metavar="N", help="from this number on (default: 0)")
-    history.add_argument("--csv", action="store_true", help="print a line for every line of an entry, amounts in "
-        "nano-credits")
-    auditing = add_verb(verbs, "audit", _audit, "check the whole book: hash chain, signatures, rules, sums; the exit "
-        "status is 0 only if all of it holds")
+    history.add_argument(
+        "--csv", action="store_true", help="print a line for every line of an entry, amounts in nano-credits"
+    )
+    auditing = add_verb(
+        verbs,
+        "audit",
+        _audit,
+        "check the whole book: hash chain, signatures, rules, sums; the exit status is 0 only if all of it holds",
+    )
     auditing.add_argument("--csv", action="store_true", help="print the accounts only, amounts in nano-credits")
     add_verb(verbs, "export", _export, "write all entries as they are signed, one JSON object a line, for others to "
         "check", ("file", {"metavar": "FILE", "help": "- is standard output"}))  # fmt: skip

@@ -17,16 +17,34 @@ MINTS = "50"  # per cent
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--emission", metavar="AMOUNT", help="mint at most so much for each epoch")
-    add("--pricing", choices=MODES, default="market", help="what an emission is decided by (default: %(default)s): "
+    add(
+        "--pricing",
+        choices=MODES,
+        default="market",
+        help="what an emission is decided by (default: %(default)s): "
         "market mints a part of what was burned, for those whose work it was burned for; rewards, by validators' "
-        "scores; contribution, points, by what clients acknowledged")
+        "scores; contribution, points, by what clients acknowledged",
+    )
     add("--mints", metavar="PERCENT", default=MINTS, help="market: so much of what was burned (default: %(default)s)")
-    add("--validators", metavar="PERCENT", default="50", help="rewards: so much of the emission is for validators "
-        "(default: %(default)s)")
-    add("--server-stake", metavar="AMOUNT", default="1n", help="rewards: what a server must have at stake "
-        "(default: %(default)s)")
-    add("--reveal", type=int, default=REVEAL_S, metavar="S", help="after an epoch's end, what was committed to may be "
-        "revealed for so long (default: %(default)s)")
+    add(
+        "--validators",
+        metavar="PERCENT",
+        default="50",
+        help="rewards: so much of the emission is for validators (default: %(default)s)",
+    )
+    add(
+        "--server-stake",
+        metavar="AMOUNT",
+        default="1n",
+        help="rewards: what a server must have at stake (default: %(default)s)",
+    )
+    add(
+        "--reveal",
+        type=int,
+        default=REVEAL_S,
+        metavar="S",
+        help="after an epoch's end, what was committed to may be revealed for so long (default: %(default)s)",
+    )
 
 
 def plan_of(args: argparse.Namespace) -> Plan:

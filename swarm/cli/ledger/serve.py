@@ -41,25 +41,52 @@ def add_serve_verb(verbs: argparse._SubParsersAction) -> None:
         "them (--ledger, SWARM_LEDGER), which contains the fingerprint of its certificate. Until Ctrl-C.",
     )
     add = parser.add_argument
-    add("--folder", type=Path, metavar="FOLDER", help="where the ledger is, or will be (default: this machine's own, "
-        "under SWARM_HOME)")
+    add(
+        "--folder",
+        type=Path,
+        metavar="FOLDER",
+        help="where the ledger is, or will be (default: this machine's own, under SWARM_HOME)",
+    )
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
     add("--announce", metavar="HOST", help="address that others are told, if another one")
     add("--port", type=int, default=0, help="(default: any free one)")
-    add("--identity", type=Path, metavar="FILE", help="key of the issuer of a new ledger, who may mint and slash "
-        "(default: this user's)")
-    add("--withdraw-delay", type=int, metavar="S", help="of a new ledger: that payees have to settle in, before "
-        "payers take back what is in a channel (default: a day)")
+    add(
+        "--identity",
+        type=Path,
+        metavar="FILE",
+        help="key of the issuer of a new ledger, who may mint and slash (default: this user's)",
+    )
+    add(
+        "--withdraw-delay",
+        type=int,
+        metavar="S",
+        help="of a new ledger: that payees have to settle in, before "
+        "payers take back what is in a channel (default: a day)",
+    )
     add("--unbonding", type=int, metavar="S", help="of a new ledger: until stake comes back (default: 7 days)")
     add("--burn", metavar="PERCENT", help="of a new ledger: of every settlement (default: 0)")
-    add("--orders-per-minute", type=int, default=Limits.orders, metavar="N", help="from one IP address (default: "
-        "%(default)s)")
-    add("--backup", type=Path, metavar="FILE", help="keep a copy there, always whole, with the keeper's key; at the "
-        "start, at the end, and every so often")
+    add(
+        "--orders-per-minute",
+        type=int,
+        default=Limits.orders,
+        metavar="N",
+        help="from one IP address (default: %(default)s)",
+    )
+    add(
+        "--backup",
+        type=Path,
+        metavar="FILE",
+        help="keep a copy there, always whole, with the keeper's key; at the start, at the end, and every so often",
+    )
     add("--backup-every", type=float, default=BACKUP_EVERY_S, metavar="S", help="(default: 300)")
     add("--restore", type=Path, metavar="FILE", help="begin with the ledger in this backup, once it has been audited")
-    add("--epoch", type=float, default=DAY_S, metavar="S", help="with --emission: an epoch lasts so long (default: a "
-        "day)")
+    add(
+        "--epoch",
+        type=float,
+        default=DAY_S,
+        metavar="S",
+        help="with --emission: an epoch lasts so long (default: a day)",
+    )
     add_plan_options(parser)
     add("--json", action="store_true", help="print one JSON object per event")
     add("--exit-with-parent", action="store_true", help="stop when standard input closes")

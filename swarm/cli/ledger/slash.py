@@ -25,10 +25,17 @@ def add_slash_verb(verbs: argparse._SubParsersAction) -> None:
     parser.epilog = "Evidence is computed again first. The exit status is 3 if it does not convict."
     add = parser.add_argument
     add("--amount", metavar="AMOUNT", help="take no more than this (default: all that is at stake)")
-    add("--reporter", metavar="ADDRESS", help="who brought a proof, and gets the reporter's share (default: nobody but "
-        "oneself; evidence names its accuser)")
-    add("--model", default="demo", help="of evidence: Hugging Face repository, folder of safetensors, .gguf file, or "
-        "'demo'")
+    add(
+        "--reporter",
+        metavar="ADDRESS",
+        help="who brought a proof, and gets the reporter's share (default: nobody but "
+        "oneself; evidence names its accuser)",
+    )
+    add(
+        "--model",
+        default="demo",
+        help="of evidence: Hugging Face repository, folder of safetensors, .gguf file, or 'demo'",
+    )
     add("--revision", help="branch, tag or commit of a Hugging Face repository")
     add("--threads", type=int, default=1, metavar="N", help="to compute with (default: 1)")
 

@@ -44,15 +44,18 @@ def make_parser() -> argparse.ArgumentParser:
     add_slash_verb(verbs)
     channels = add_verb(verbs, "channels", _channels, "escrow for payments, as payer and as payee", ADDRESS)
     channels.add_argument("--all", action="store_true", help="closed ones, too")
-    closing = add_verb(verbs, "close", _close, "close a channel: at once as its payee; as its payer, ask first, and "
-        "take the rest after the delay")
+    closing = add_verb(
+        verbs,
+        "close",
+        _close,
+        "close a channel: at once as its payee; as its payer, ask first, and take the rest after the delay",
+    )
     closing.add_argument("channel", metavar="CHANNEL", help="first digits of its id")
     add_book_verbs(verbs)
     add_bill_verb(verbs)
     add_epoch_verbs(verbs)
     add_serve_verb(verbs)
     return parser
-
 
 
 # --- money -----------------------------------------------------------------------------------------------------------

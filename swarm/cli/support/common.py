@@ -45,8 +45,12 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_payment_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("paying (amounts in credits, or in nano-credits as 250n)").add_argument
-    add("--ledger", metavar="WHERE", help="a folder, HOST:PORT/FINGERPRINT or evm:FILE.json (default: SWARM_LEDGER; "
-        "without, only peers that work for nothing are used)")
+    add(
+        "--ledger",
+        metavar="WHERE",
+        help="a folder, HOST:PORT/FINGERPRINT or evm:FILE.json (default: SWARM_LEDGER; "
+        "without, only peers that work for nothing are used)",
+    )
     add("--max-price", metavar="AMOUNT", help="of a token through the whole model")
     add("--budget", metavar="AMOUNT", help="spend no more than this in all")
     add("--auction", action="store_true", help="let peers bid, and pay what the runners-up ask")

@@ -17,8 +17,12 @@ _SHADES = "·░▒▓█"  # by number of replicas; the last for as many and mo
 _ASCII_SHADES = ".123+"
 _REPLICA_STYLES = ("bold red", "yellow", "green", "green", "green")
 _STATE_STYLES = {
-    State.ONLINE: "", State.MOVING: "cyan", State.LOADING: "cyan",
-    State.LEAVING: "yellow", State.OTHER_REVISION: "magenta", State.UNREACHABLE: "red",
+    State.ONLINE: "",
+    State.MOVING: "cyan",
+    State.LOADING: "cyan",
+    State.LEAVING: "yellow",
+    State.OTHER_REVISION: "magenta",
+    State.UNREACHABLE: "red",
 }
 _GROUP = 10  # blocks between two gaps of the strip
 _COLUMN_GAP = 2
@@ -155,8 +159,9 @@ def _cells(columns: Sequence[_Column], peer: PeerView) -> list[RenderableType]:
 
 def _choose(peers: Sequence[PeerView], width: int) -> list[_Column]:
     columns = [column for column in _COLUMNS if any(column.cell(peer) for peer in peers)]
-    widths = {column.title: max(cell_len(text) for text in (column.title, *map(column.cell, peers)))
-              for column in columns}
+    widths = {
+        column.title: max(cell_len(text) for text in (column.title, *map(column.cell, peers))) for column in columns
+    }
     while len(columns) > 1 and sum(widths[column.title] + _COLUMN_GAP for column in columns) - _COLUMN_GAP > width:
         columns.remove(max(columns, key=lambda column: column.rank))
     return columns
@@ -223,8 +228,9 @@ def _missing(view: Overview, serve_command: Callable[[tuple[int, int] | None], s
         headline, gaps = f"{who} serves blocks {ranges} of {view.num_blocks}. To fill in:", view.gaps
     else:
         return []
-    commands = [Text(f"  {serve_command(gap)}", no_wrap=not fold, overflow="fold" if fold else "ignore")
-                for gap in gaps]
+    commands = [
+        Text(f"  {serve_command(gap)}", no_wrap=not fold, overflow="fold" if fold else "ignore") for gap in gaps
+    ]
     return [Text(), Text(headline, style="bold red"), *commands]
 
 

@@ -111,9 +111,7 @@ def reserve(max_price: int, blocks: int, prompt_tokens: int, new_tokens: int) ->
 class Auctioneer:
     """Of one client. Lives in one event loop."""
 
-    def __init__(
-        self, router: Router, checkpoint: Checkpoint, terms: Terms, blocks: tuple[int, int], window_s: float
-    ):
+    def __init__(self, router: Router, checkpoint: Checkpoint, terms: Terms, blocks: tuple[int, int], window_s: float):
         """blocks: that a chain covers. window_s: that peers have to commit themselves, and again to reveal."""
         self._router, self._checkpoint, self._terms = router, checkpoint, terms
         self._start, self._stop = blocks

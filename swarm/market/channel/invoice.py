@@ -1,4 +1,4 @@
-"""What a client owes one hop for one opening of a session. Pure but for the purse that it grows."""
+"""What a client owes one hop for one opening of a session. Pure but for the wallet that it grows."""
 
 from typing import TYPE_CHECKING
 
@@ -9,19 +9,19 @@ from swarm.wire.formats.receipts import NOTHING, SignedReceipt, Tokens
 PIECES = 4  # of a hop's credit, after each of which a voucher is signed
 
 if TYPE_CHECKING:
-    from swarm.market.channel.wallet import Purse, PurseChannel
+    from swarm.market.channel.wallet import Wallet, WalletChannel
 
 
-class HopBill:
+class HopInvoice:
     """Grows with what the client gets. In the end it is what the hop's receipts say, up to what it was sent."""
 
     def __init__(
-        self, purse: "Purse", channel: "PurseChannel", request: pb.Open, price: Price, credit: int, expected: int
+        self, wallet: "Wallet", channel: "WalletChannel", request: pb.Open, price: Price, credit: int, expected: int
     ):
         """request: by which the session was opened. credit: nano-credits that may be owed to the hop. expected: that
         the session may cost at most."""
         self.channel, self.request, self.price, self.credit = channel, request, price, credit
-        self._purse, self._expected = purse, expected
+        self._wallet, self._expected = wallet, expected
         self.sent = Tokens()  # to this hop, or to those before it: more it cannot bill
         self.got = Tokens()
         self.tokens = Tokens()  # that are paid for
@@ -30,7 +30,7 @@ class HopBill:
 
     def hear(self, opened: pb.Opened) -> None:
         """The hop has opened the session."""
-        self._purse.hear(self.channel, opened, self.credit)
+        self._wallet.hear(self.channel, opened, self.credit)
 
     def note_sent(self, tokens: Tokens) -> None:
         self.sent += tokens
@@ -60,14 +60,14 @@ class HopBill:
 
     def voucher(self) -> bytes:
         """For all that is owed on the channel, in other sessions, too."""
-        return self._purse.sign(self.channel, self.receipt)
+        return self._wallet.sign(self.channel, self.receipt)
 
     def close(self) -> None:
         """The session is over: nothing more will be owed."""
         self.channel.expected -= self._expected
         self._expected = 0
         if self.amount:
-            self._purse.book(self)
+            self._wallet.book(self)
 
     def _owe(self, tokens: Tokens) -> None:
         value = self._value(tokens)

@@ -32,7 +32,7 @@ LOOKS, LOOKS_PERIOD_S = 64, 10.0  # into the ledger, at the bidding of strangers
 logger = logging.getLogger(__name__)
 
 
-class Till:
+class PayeeChannels:
     """Of one server. Lives in the event loop."""
 
     def __init__(self, ledger: Ledger, store: PaymentStore, settle_every_s: float = SETTLE_EVERY_S):

@@ -54,7 +54,12 @@ class Bill:
 
     @classmethod
     def of(
-        cls, ledger: bytes, channel: Channel, opening: tuple[bytes, int, int, int], tokens: Tokens, price: Price,
+        cls,
+        ledger: bytes,
+        channel: Channel,
+        opening: tuple[bytes, int, int, int],
+        tokens: Tokens,
+        price: Price,
         receipt: bytes,
     ) -> "Bill":
         """Of now. opening: session, attempt, first block, one past the last."""

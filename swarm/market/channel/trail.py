@@ -59,9 +59,7 @@ class Payment:
                     yield TokenCost(receipt.position + index, is_prefill, blocks * price, signed)
 
 
-def trail(
-    bills: Iterable[Bill], receipts: Callable[[bytes], Iterable[SignedReceipt]], ledger: Ledger
-) -> list[Payment]:
+def trail(bills: Iterable[Bill], receipts: Callable[[bytes], Iterable[SignedReceipt]], ledger: Ledger) -> list[Payment]:
     """All `bills` that are to be paid on `ledger`, in their order. receipts: of a session, by its id.
 
     A channel's money goes to its bills in their order.

@@ -12,7 +12,7 @@ from pathlib import Path
 from swarm.errors import InvalidRequest, PaymentRequired
 from swarm.home import channels_folder, client_identity, payments_file
 from swarm.market.channel.acknowledgements import Acknowledgement
-from swarm.market.channel.invoice import HopBill
+from swarm.market.channel.invoice import HopInvoice
 from swarm.market.channel.payment_store import Bill, PaymentStore
 from swarm.market.channel.payments import agreed_price, authorise
 from swarm.market.channel.vouchers import SignedVoucher, Voucher
@@ -28,7 +28,7 @@ from swarm.wire.identity import Identity, address_of
 DEPOSIT_TOKENS = 4096  # decoded: what a channel is opened with, if that is covered and the session needs no more
 
 
-class PurseChannel:
+class WalletChannel:
     """One server's channel."""
 
     def __init__(self, channel: Channel, lock: int):
@@ -45,18 +45,16 @@ class PurseChannel:
         return self.channel.deposit - max(self.owed, self.signed) - self.expected
 
 
-class Purse:
+class Wallet:
     """Of one client. Lives in one event loop; the ledger is asked in threads."""
 
-    def __init__(
-        self, ledger: Ledger, identity: Identity, store: PaymentStore, locks: Path, budget: int | None = None
-    ):
+    def __init__(self, ledger: Ledger, identity: Identity, store: PaymentStore, locks: Path, budget: int | None = None):
         """store: for bills. locks: folder for files by which this user's processes keep to different channels.
         budget: nano-credits that may be spent in all."""
         self.ledger, self._identity, self._store, self._locks = ledger, identity, store, locks
         self.budget = budget
         self.ledger_id = ledger.id
-        self._channels: dict[bytes, PurseChannel] = {}  # by payee
+        self._channels: dict[bytes, WalletChannel] = {}  # by payee
         self._opening: dict[bytes, asyncio.Lock] = {}
         self._before = 0  # that the channels had paid before this client
         self._pending = 0  # expected of sessions whose channels are being opened
@@ -70,7 +68,7 @@ class Purse:
     def _expected(self) -> int:
         return self._pending + sum(channel.expected for channel in self._channels.values())
 
-    async def open(self, hop: Hop, request: pb.Open, tokens: Tokens) -> HopBill | None:
+    async def open(self, hop: Hop, request: pb.Open, tokens: Tokens) -> HopInvoice | None:
         """Fill in how the session that `request` opens on `hop` is paid; what it owes is in the bill. None: nothing.
 
         tokens: that it may compute at most. Raises PaymentRequired if that is more than the budget or the account
@@ -92,9 +90,9 @@ class Purse:
             self._pending -= need
         request.payment.channel = channel.channel.id
         authorise(request, payee, self._identity)
-        return HopBill(self, channel, request, price, asks.credit(price, blocks), need)
+        return HopInvoice(self, channel, request, price, asks.credit(price, blocks), need)
 
-    def sign(self, channel: PurseChannel, receipt: bytes) -> bytes:
+    def sign(self, channel: WalletChannel, receipt: bytes) -> bytes:
         """A voucher for all that is owed on a channel. receipt: hash of the server's last, or zeros."""
         channel.signed = max(channel.signed, min(channel.owed, channel.channel.deposit))
         voucher = Voucher(self.ledger.id, channel.channel.id, channel.signed, receipt)
@@ -107,7 +105,7 @@ class Purse:
             block_tokens, receipt,
         ).sign(self._identity).encode()  # fmt: skip
 
-    def hear(self, channel: PurseChannel, opened: pb.Opened, credit: int) -> None:
+    def hear(self, channel: WalletChannel, opened: pb.Opened, credit: int) -> None:
         """What a server says of a channel when a session is opened there, which is untrusted: a voucher that this
         client has forgotten, and what it misses for sessions that broke off. Of that it is lent as much as its credit,
         once, since it would not go on otherwise."""
@@ -128,13 +126,11 @@ class Purse:
             channel.lent += missing
             channel.owed += missing
 
-    def book(self, bill: HopBill) -> None:
+    def book(self, bill: HopInvoice) -> None:
         """A session is over."""
         request = bill.request
         opening = request.session_id, request.seq, request.start, request.stop
-        self._store.bill(
-            Bill.of(self.ledger.id, bill.channel.channel, opening, bill.tokens, bill.price, bill.receipt)
-        )
+        self._store.bill(Bill.of(self.ledger.id, bill.channel.channel, opening, bill.tokens, bill.price, bill.receipt))
 
     def close(self) -> None:
         """Channels stay open for the next time."""
@@ -153,7 +149,7 @@ class Purse:
 
     # --- on the ledger, in a thread ----------------------------------------------------------------------------------
 
-    def _channel(self, payee: bytes, need: int, usual: int) -> PurseChannel:
+    def _channel(self, payee: bytes, need: int, usual: int) -> WalletChannel:
         """This client's channel to `payee`, with room for `need` more."""
         known = self._channels.get(payee) or self._found(payee)
         if known is None:
@@ -165,7 +161,7 @@ class Purse:
             known.channel = self.ledger.channel(known.channel.id)
         return known
 
-    def _found(self, payee: bytes) -> PurseChannel | None:
+    def _found(self, payee: bytes) -> WalletChannel | None:
         """One that is open from before, and in no other process's hands."""
         for channel in self.ledger.channels(payer=self._identity.address, payee=payee):
             if not channel.is_ending and (claimed := self._claim(channel)):
@@ -174,7 +170,7 @@ class Purse:
                 return claimed
         return None
 
-    def _claim(self, channel: Channel) -> PurseChannel | None:
+    def _claim(self, channel: Channel) -> WalletChannel | None:
         self._locks.mkdir(parents=True, exist_ok=True)
         lock = os.open(self._locks / f"{channel.id.hex()[:32]}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
@@ -182,7 +178,7 @@ class Purse:
         except OSError:
             os.close(lock)
             return None
-        return PurseChannel(channel, lock)
+        return WalletChannel(channel, lock)
 
     def _affordable(self, least: int, wanted: int) -> int:
         """As much of `wanted` as the account covers. Raises PaymentRequired if that is less than `least`."""
@@ -196,8 +192,8 @@ class Purse:
         return min(wanted, available)
 
 
-def open_purse(ledger: str | None, budget: int | str | None) -> Purse | None:
-    """The purse of this user's clients on a ledger, by default the one in SWARM_LEDGER; None if there is none.
+def open_wallet(ledger: str | None, budget: int | str | None) -> Wallet | None:
+    """The wallet of this user's clients on a ledger, by default the one in SWARM_LEDGER; None if there is none.
 
     Raises InvalidRequest, PeerUnreachable, SwarmError if the ledger cannot be opened.
     """
@@ -207,4 +203,4 @@ def open_purse(ledger: str | None, budget: int | str | None) -> Purse | None:
             raise InvalidRequest("a budget is to be spent on a ledger; say which, with --ledger or SWARM_LEDGER")
         return None
     identity, amount = client_identity(), parse_amount(budget) if isinstance(budget, str) else budget
-    return Purse(open_ledger(ledger, identity), identity, PaymentStore(payments_file()), channels_folder(), amount)
+    return Wallet(open_ledger(ledger, identity), identity, PaymentStore(payments_file()), channels_folder(), amount)

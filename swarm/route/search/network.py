@@ -60,8 +60,11 @@ class Network:
         """Who measured a link to whom: a row for each peer, as long as the longest, filled up with n."""
         size, index = len(self.candidates), self._index
         rows = [
-            [(index[peer_id], link.round_trip_s, 1 / link.bytes_per_s) for peer_id, link in one.links.items()
-             if peer_id in index]
+            [
+                (index[peer_id], link.round_trip_s, 1 / link.bytes_per_s)
+                for peer_id, link in one.links.items()
+                if peer_id in index
+            ]
             for one in self.candidates
         ]
         degree = np.array([len(row) for row in rows], dtype=np.intp)
@@ -116,7 +119,8 @@ class Problem:
             network=network,
             start=request.start,
             stop=network.num_blocks if request.stop is None else request.stop,
-            block_s=new * network.decode_s + request.prompt_tokens * network.prefill_s
+            block_s=new * network.decode_s
+            + request.prompt_tokens * network.prefill_s
             + request.seconds_per_price * price,
             enter_s=new * network.queue_s + losses,
             first_s=far_s + bytes_s,

@@ -9,7 +9,7 @@ from swarm.wire.journal import Journal, as_replay
 Relay = Callable[[pb.Step], None]
 
 
-class Outlet:
+class NextHop:
     """Sends a session's computed steps to its successor, over a link or, where there is none, through the client."""
 
     def __init__(self, request: pb.Open, links: Links, journal: Journal, relay: Relay):

@@ -12,7 +12,7 @@ import torch
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.market.channel.receivable import Tab
 from swarm.server.admission.waiting import Place
-from swarm.server.session.next_hop import Outlet
+from swarm.server.session.next_hop import NextHop
 from swarm.server.session.work_log import WorkLog
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
@@ -70,7 +70,7 @@ class Session:
         """pages: its block table, from the pool."""
         self.key: SessionKey = (request.session_id, request.start)
         self.start, self.stop = request.start, request.stop
-        self.outlet: Outlet | None = None  # None: this is the last hop, and answers the client
+        self.next_hop: NextHop | None = None  # None: this is the last hop, and answers the client
         self.log: WorkLog  # given by whoever opens the session
         self.tab: Tab | None = None  # what it owes; None: it computes for nothing
         self.unpaid_since: float | None = None  # time.monotonic(); its next step waits for a voucher
@@ -145,6 +145,7 @@ class Session:
         """More rows of `work` are computed, and logged."""
         if self.tab:
             self.tab.progress(self.log.writer.tokens, work.to_compute)
+
     @property
     def used(self) -> bool:
         """Whether it was ever sent a step."""
@@ -203,8 +204,8 @@ class Session:
 
     def send_on(self, step: pb.Step) -> None:
         """Send a computed step to where it goes from here."""
-        if self.outlet:
-            sent = self.outlet.send(step)
+        if self.next_hop:
+            sent = self.next_hop.send(step)
         elif sent := not step.replay:
             self.send(pb.ToClient(result=step))
         if not sent:
@@ -225,8 +226,8 @@ class Session:
         """The session has ended; its pages are the scheduler's to release."""
         if self._change:
             self._change.cancel()
-        if self.outlet:
-            self.outlet.close()
+        if self.next_hop:
+            self.next_hop.close()
         self.log.close()
 
     def fetch(self, request: pb.Fetch) -> None:

@@ -13,7 +13,7 @@ from swarm.session.hop import HopStream
 from swarm.session.session import Session
 from swarm.verify.audit.examiner import Examiner
 from swarm.verify.audit.sampling import is_chosen, segments
-from swarm.verify.fraud.penalties import Consequences
+from swarm.verify.fraud.penalties import Penalties
 from swarm.verify.receipts.checking import Fault
 from swarm.verify.reputation.standing import Event
 from swarm.wire.formats.receipts import SignedReceipt
@@ -37,9 +37,9 @@ class AuditOptions:
 class Auditing:
     """Of one client. Lives in one event loop."""
 
-    def __init__(self, examiner: Examiner, consequences: Consequences, options: AuditOptions):
-        self._examiner, self._consequences, self._options = examiner, consequences, options
-        self._book = consequences.book
+    def __init__(self, examiner: Examiner, penalties: Penalties, options: AuditOptions):
+        self._examiner, self._penalties, self._options = examiner, penalties, options
+        self._book = penalties.book
         self._nonce = os.urandom(32)
         self._running: set[asyncio.Task] = set()
 
@@ -70,7 +70,7 @@ class Auditing:
         new = session.receipts.new_faults()
         generation.faults += new
         for fault in new:
-            self._consequences.of_fault(fault)
+            self._penalties.of_fault(fault)
         return new
 
     def can_audit(self, peer: PeerInfo, sensitive: bool) -> bool:
@@ -88,7 +88,7 @@ class Auditing:
             await asyncio.wait(self._running, timeout=grace_s)
         for task in self._running:
             task.cancel()
-        await self._consequences.close(grace_s)
+        await self._penalties.close(grace_s)
         if self._examiner.local:
             self._examiner.local.close()
 

@@ -17,7 +17,7 @@ from swarm.verify.audit.judgement import Judgement, Verdict, accumulate
 from swarm.verify.audit.judges import LocalJudge, PeerJudges
 from swarm.verify.audit.panel import draw_panel
 from swarm.verify.fraud import proofs
-from swarm.verify.fraud.penalties import Consequences
+from swarm.verify.fraud.penalties import Penalties
 from swarm.verify.reputation.standing import Event
 from swarm.wire.formats.receipts import SignedReceipt
 
@@ -29,11 +29,11 @@ NOBODY, LOCAL = "nobody", "local"
 class Examiner:
     """Of one client. Lives in one event loop."""
 
-    def __init__(self, judges: PeerJudges, local: LocalJudge | None, consequences: Consequences, prefers_local: bool):
+    def __init__(self, judges: PeerJudges, local: LocalJudge | None, penalties: Penalties, prefers_local: bool):
         """local: None if the model's files are not on this machine. prefers_local: before other peers."""
-        self._judges, self.local, self._consequences = judges, local, consequences
+        self._judges, self.local, self._penalties = judges, local, penalties
         self._prefers_local = prefers_local
-        self._book = consequences.book
+        self._book = penalties.book
 
     async def examine(
         self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], by_peers: bool, by_us: bool
@@ -56,7 +56,7 @@ class Examiner:
         count = segment[-1].receipt.stop_position - first
         audit = Audit(stream.hop.peer.peer_id, (stream.hop.start, stream.hop.stop), first, count, by, judgement)
         if judgement:
-            self._consequences.of_audit(audit)
+            self._penalties.of_audit(audit)
         return audit
 
     # --- here --------------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ class Examiner:
                 case = replace(case, outputs=outputs)
                 judgement = await self.local.judge(case)
             thresholds = self.local.thresholds(case.terms)
-            await self._consequences.keep_evidence(case, judgement, sensitive, thresholds)
+            await self._penalties.keep_evidence(case, judgement, sensitive, thresholds)
         return self._accumulated(case, judgement)
 
     def _accumulated(self, case: Case, judgement: Judgement) -> Judgement:
@@ -157,8 +157,8 @@ class Examiner:
         index = case.receipts.index(accused)
         found = proofs.outvoted([accused, auditor, *(answer[index] for answer in answers if answer)])
         for proof in found:
-            if proof.accused == liar or (liar is None and self._consequences.believes(proof)):
-                self._consequences.convict(proof)
+            if proof.accused == liar or (liar is None and self._penalties.believes(proof)):
+                self._penalties.convict(proof)
             elif liar is None and proof.accused != accused.peer_id:
                 self._book.observe(proof.accused, Event.AUDIT_FAILED)
         if not found:

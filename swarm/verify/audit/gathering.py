@@ -17,9 +17,7 @@ from swarm.wire.transport import MAX_STEP_TOKENS
 logger = logging.getLogger(__name__)
 
 
-async def gather_case(
-    chain: Chain, stream: HopStream, segment: Sequence[SignedReceipt], sketches: bool
-) -> Case | None:
+async def gather_case(chain: Chain, stream: HopStream, segment: Sequence[SignedReceipt], sketches: bool) -> Case | None:
     """One segment of one hop's work. The inputs come from whoever sent them, the hop before or the client itself.
 
     sketches: ask for those of the outputs. None if not all of it is to be had; whose fault that is, is in

@@ -9,10 +9,10 @@ import torch
 
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch
 from swarm.generate.options import ClientLimits
-from swarm.market.channel.wallet import Purse
+from swarm.market.channel.wallet import Wallet
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.record import PeerInfo
-from swarm.peers.table import SwarmView
+from swarm.peers.table import PeerTable
 from swarm.route.route import Hop
 from swarm.session.chain import SessionOptions
 from swarm.session.hop import HopFailed
@@ -87,10 +87,8 @@ class LocalJudge:
 class PeerJudges:
     """Other peers, each asked by an ordinary session of one hop, whose receipts are its signed result."""
 
-    def __init__(
-        self, view: SwarmView, checkpoint: Checkpoint, limits: ClientLimits, purse: Purse | None = None
-    ):
-        self._view, self._checkpoint, self._limits, self._purse = view, checkpoint, limits, purse
+    def __init__(self, view: PeerTable, checkpoint: Checkpoint, limits: ClientLimits, wallet: Wallet | None = None):
+        self._view, self._checkpoint, self._limits, self._wallet = view, checkpoint, limits, wallet
 
     def for_work(self, accused: SignedReceipt) -> dict[str, PeerInfo]:
         """Those that promise the same bits, by peer id, without the one whose work it is."""
@@ -142,6 +140,6 @@ class PeerJudges:
             open_timeout_s=self._limits.open_timeout_s,
             step_timeout_s=self._limits.step_timeout_s,
             weights=self._view.weights.root,
-            purse=self._purse,
+            wallet=self._wallet,
             prompt_tokens=case.stop,
         )

@@ -27,9 +27,7 @@ class Reexecutor:
     Weights are loaded when first needed, for each of the three results apart.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, start: int, stop: int, quant: str, dtype: torch.dtype, threads: int = 1
-    ):
+    def __init__(self, checkpoint: Checkpoint, start: int, stop: int, quant: str, dtype: torch.dtype, threads: int = 1):
         """quant: one of swarm_kernels.QUANTS. dtype: float32 or bfloat16, of activations, cache, and weights that are
         not quantised. threads: for the fused kernels.
 

@@ -12,9 +12,9 @@ from swarm.model.checkpoint import Checkpoint
 from swarm.peers.convictions import Bundle, Conviction
 from swarm.peers.directory import CONVICTION_LIFE_S
 from swarm.peers.record import PeerInfo
-from swarm.peers.table import SwarmView
+from swarm.peers.table import PeerTable
 from swarm.verify.fraud.proofs import AUDIT, Proof
-from swarm.wire import blobs as parcels
+from swarm.wire import blobs as blobs
 from swarm.wire.identity import Identity
 
 logger = logging.getLogger(__name__)
@@ -33,10 +33,10 @@ class _Accusation:
     holders: list[PeerInfo] = field(default_factory=list)  # whose turn it is comes first
 
 
-class Accuser:
+class FraudAnnouncer:
     """Of one client. Lives in one event loop."""
 
-    def __init__(self, view: SwarmView, checkpoint: Checkpoint, identity: Identity):
+    def __init__(self, view: PeerTable, checkpoint: Checkpoint, identity: Identity):
         """identity: the announcer's, which has signed the evidence as well."""
         self._view, self._checkpoint, self._identity = view, checkpoint, identity
         self._standing: dict[str, _Accusation] = {}  # by the accused: the directory takes one of each
@@ -123,7 +123,7 @@ class Accuser:
 
     async def _deposit(self, peer: PeerInfo, data: bytes, digest: bytes) -> bool:
         try:
-            await parcels.deposit(self._view.connection_to(peer), data, digest)
+            await blobs.deposit(self._view.connection_to(peer), data, digest)
         except SwarmError as error:
             logger.info("peer %s does not keep evidence: %s", peer.peer_id, error)
             return False

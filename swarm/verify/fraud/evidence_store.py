@@ -46,7 +46,7 @@ class _Kept:
     since_s: float
 
 
-class EvidenceShelf:
+class EvidenceStore:
     """The service's methods Deposit and Withdraw. Lives in the event loop."""
 
     def __init__(self, record: pb.PeerRecord, folder: Path, now: Callable[[], float] = time.monotonic):

@@ -14,7 +14,7 @@ from swarm.errors import InvalidRequest, SwarmError
 from swarm.peers import convictions
 from swarm.peers.convictions import Conviction
 from swarm.verify.reputation.standing import Event
-from swarm.verify.reputation.store import Book
+from swarm.verify.reputation.store import ReputationStore
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ CHECK_TIMEOUT_S = 300.0  # fetching evidence and computing it again included
 Check = Callable[[Conviction], Awaitable[bool | None]]
 
 
-class Docket:
+class FraudInbox:
     """What one client has still to check. Lives in one event loop; `work` does it."""
 
-    def __init__(self, book: Book):
+    def __init__(self, book: ReputationStore):
         self._book = book
         self._check: asyncio.Future[Check] = asyncio.get_running_loop().create_future()
         self._seen: dict[bytes, float] = {}  # until when (time.monotonic()), in the order in which they came

@@ -8,15 +8,15 @@ from swarm.errors import InvalidRequest
 from swarm.market.slasher import Slasher
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.convictions import Conviction
-from swarm.peers.table import SwarmView
+from swarm.peers.table import PeerTable
 from swarm.results import Audit
 from swarm.verify.audit.case import Case
 from swarm.verify.audit.judgement import Judgement, Verdict
 from swarm.verify.audit.thresholds import Thresholds
-from swarm.verify.fraud.announcer import Accuser
+from swarm.verify.fraud.announcer import FraudAnnouncer
 from swarm.verify.fraud.evidence import Bundle, write_evidence
 from swarm.verify.fraud.proofs import AUDIT, CONTRADICTION, EQUIVOCATION, Proof
-from swarm.verify.fraud.verifier import Hearing
+from swarm.verify.fraud.verifier import FraudVerifier
 from swarm.verify.receipts.checking import Fault, FaultKind
 from swarm.verify.reputation.standing import Event
 from swarm.wire.identity import Identity
@@ -32,16 +32,16 @@ _PROOFS = {FaultKind.EQUIVOCATION: EQUIVOCATION, FaultKind.CONTRADICTION: CONTRA
 _WITNESSES = 2  # known to this client, without whom it does not believe a panel
 
 
-class Consequences:
+class Penalties:
     """Of one client. Lives in one event loop."""
 
     def __init__(
         self,
-        view: SwarmView,
+        view: PeerTable,
         checkpoint: Checkpoint,
         identity: Identity,
         folder: Path,
-        hearing: Hearing | None,
+        hearing: FraudVerifier | None,
         slasher: Slasher | None = None,
     ):
         """identity: signs accusations. folder: for evidence. hearing: of others' evidence; None: by whoever has not the
@@ -49,8 +49,8 @@ class Consequences:
         self.slasher = slasher or Slasher(None)
         self.book, self._view = view.book, view
         self._checkpoint, self._identity, self._folder = checkpoint, identity, folder
-        self._accuser, self._hearing = Accuser(view, checkpoint, identity), hearing
-        view.docket.check_with(self.hear)
+        self._accuser, self._hearing = FraudAnnouncer(view, checkpoint, identity), hearing
+        view.inbox.check_with(self.hear)
 
     def of_audit(self, audit: Audit) -> None:
         self.book.observe(audit.peer_id, _EVENTS[audit.judgement.verdict])

@@ -16,11 +16,11 @@ from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import weights_root
 from swarm.peers.convictions import Conviction
 from swarm.peers.record import PeerInfo
-from swarm.peers.table import SwarmView
+from swarm.peers.table import PeerTable
 from swarm.verify.audit.judgement import Judgement, Verdict
 from swarm.verify.audit.judges import LocalJudge
 from swarm.verify.fraud.evidence import Bundle, write_evidence
-from swarm.wire import blobs as parcels
+from swarm.wire import blobs as blobs
 from swarm.wire.blobs import MAX_PARCEL_BYTES
 from swarm.wire.rate_limit import Allowance
 
@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 EXAMINATIONS, PERIOD_S = 10, 3600.0
 
 
-class Hearing:
+class FraudVerifier:
     """Of one client that has the model's files. Lives in one event loop."""
 
     def __init__(
         self,
-        view: SwarmView,
+        view: PeerTable,
         checkpoint: Checkpoint,
         judge: LocalJudge,
         digests: DigestCache,
@@ -58,7 +58,7 @@ class Hearing:
         if holder is None or not self._is_used(conviction.accused) or not self._allowance.spend():
             return None
         connection, announced = self._view.connection_to(holder), conviction.bundle
-        data = await parcels.withdraw(connection, announced.digest, announced.nbytes)
+        data = await blobs.withdraw(connection, announced.digest, announced.nbytes)
         try:
             bundle = await asyncio.to_thread(Bundle.decode, data)
         except InvalidRequest as error:

@@ -20,7 +20,7 @@ WRITE_EVERY_S = 1.0
 MAX_UNWRITTEN = 10_000  # observations kept while the file cannot be written
 
 
-class Book:
+class ReputationStore:
     """Any thread may use it. Close it, or the observations of the last second may be lost."""
 
     def __init__(self, path: Path | None = None, now: Callable[[], float] = time.time):
