@@ -210,7 +210,7 @@ class Chain:
             await to.send(as_replay(step, self.next_seq()))
 
     async def follow(self, shadow: HopStream) -> None:
-        """Send `shadow` all that the first hop was sent, and from now on a copy of what that is sent. Raises HopFailed."""
+        """Send `shadow` all that the first hop was sent, and from now on copies of what comes. Raises HopFailed."""
         held = 0
         while held < self.sent.length:  # it grows meanwhile; a live step must not overtake what precedes it
             held, start = self.sent.length, held

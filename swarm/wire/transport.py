@@ -196,7 +196,7 @@ class Peer:
         return self._withdraw(pb.Withdrawal(digest=digest), timeout=timeout_s)
 
     async def tender(self, request: pb.Tender, timeout_s: float) -> pb.Tendered:
-        """What the peer answers to an order. Raises PeerUnreachable if nothing comes in time, SwarmError if it refuses."""
+        """What the peer answers to an order. Raises PeerUnreachable if nothing comes, SwarmError if it refuses."""
         try:
             answer = await self._tender(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:

@@ -67,7 +67,7 @@ class Cheater:
 
 
 class Swarm:
-    """Honest servers `first`, `middle`, `twin`, `last`, and `cheater`, which may take the middle's or the last's place."""
+    """Honest servers `first`, `middle`, `twin`, `last`, and `cheater`, which may take the middle's or last's place."""
 
     def __init__(self, local: swarm.LocalSwarm, cheater: Cheater, client: swarm.Client, home: Path):
         ids = [server.peer_id for server in local.servers]

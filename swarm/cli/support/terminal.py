@@ -15,7 +15,7 @@ _PIPE_COLUMNS = 240
 
 
 def run(command: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int:
-    """Run `command`, which may return an exit status; an error of ours becomes one line on standard error and status 1."""
+    """Run `command`, which may return an exit status; our own errors become a line on standard error and 1."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         return command(args) or 0

@@ -35,7 +35,7 @@ class Reception:
         self.is_closed = False  # this peer leaves
 
     def admit(self, request: pb.Open, caller: str) -> Place:
-        """Check `request`, and let it in. caller: as gRPC names it. Raises InvalidRequest, RevisionMismatch, PeerBusy."""
+        """Check and let in `request`. caller: as gRPC names it. Raises InvalidRequest, RevisionMismatch, PeerBusy."""
         self._check(request)
         if self.is_closed:
             raise PeerBusy("this peer is leaving the swarm")

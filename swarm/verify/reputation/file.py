@@ -1,4 +1,4 @@
-"""The SQLite file behind the reputation store. Several processes may have it open; each takes over what others wrote."""
+"""The reputation store's SQLite file. Several processes may have it open; each takes over what others wrote."""
 
 import json
 import math
