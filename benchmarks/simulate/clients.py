@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from simulate.peers import Place, SimulatedPeer, link
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import Link
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Candidate, Hop, Request
 from swarm.route.search.network import Network
 from swarm.wire import messages_pb2 as pb

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import Link
+from swarm.route.peer import PeerInfo
 
 LAST_METRE_S = 0.0004  # round trip between two processes at one place
 MAP_S = 0.15  # round trip over one unit of the map

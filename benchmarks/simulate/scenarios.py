@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from simulate.clients import noisy
 from simulate.peers import Arrival, Place, SimulatedPeer, link
 from simulate.world import World
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import BATCHES, PeerCosts
+from swarm.route.peer import PeerInfo
 from swarm.route.placement.placed import place as place_newcomer
 from swarm.route.placement.placed import placed_from_record
 from swarm.wire import messages_pb2 as pb

@@ -10,7 +10,7 @@ from swarm.market.ledger.ledger import Ledger
 from swarm.market.rewards.ballots import Ballot, scores_of
 from swarm.market.rewards.committing import Committer
 from swarm.market.stake import quoted_stake
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 from swarm.wire.identity import address_of
 
 

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from swarm.errors import NoRoute
-from swarm.peers.record import PeerInfo
 from swarm.results import Hop
+from swarm.route.peer import PeerInfo
 from swarm.route.route import explain_gaps
 
 

@@ -10,7 +10,7 @@ from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch, SwarmError
 from swarm.generate.generator import Generator
 from swarm.generate.heads import HEAD_FORMATS, Heads, head_format
 from swarm.generate.local_blocks import LocalBlocks
-from swarm.generate.options import ClientLimits, GenerateOptions, Message, Prompt, Terms, is_batch, parse_options
+from swarm.generate.options import GenerateOptions, Message, Prompt, is_batch, parse_options
 from swarm.home import (
     client_identity,
     digests_folder,
@@ -28,9 +28,11 @@ from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
 from swarm.peers.directory import Directory
-from swarm.peers.record import PeerInfo
 from swarm.peers.table import PeerTable
+from swarm.peers.terms import Terms
 from swarm.results import Generation
+from swarm.route.peer import PeerInfo
+from swarm.session.limits import ClientLimits
 from swarm.session.router import Router
 from swarm.verify.attestation import Verifier
 from swarm.verify.audit.auditing import AUDITORS, LOCAL, Auditing, AuditOptions
@@ -138,7 +140,7 @@ class Client:
         try:
             self._limits = ClientLimits(**limits)
         except TypeError as error:
-            raise InvalidRequest(f"unknown limit: {error}; see swarm.generate.options.ClientLimits") from error
+            raise InvalidRequest(f"unknown limit: {error}; see swarm.session.limits.ClientLimits") from error
         shared = find_secret(secret)
         addresses = find_swarm(peers, shared)
         self._checkpoint = open_checkpoint(model, revision)

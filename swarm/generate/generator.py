@@ -11,18 +11,19 @@ from functools import partial
 from swarm.errors import InvalidRequest, NoRoute, PeerBusy, SwarmError
 from swarm.generate.heads import Heads
 from swarm.generate.local_blocks import LocalBlocks
-from swarm.generate.options import ClientLimits, GenerateOptions
+from swarm.generate.options import GenerateOptions
 from swarm.generate.sampling import Sampler
 from swarm.generate.text import TextStream, Tokenizer
 from swarm.market.auction.auctioneer import Auctioneer
 from swarm.market.channel.wallet import Wallet
 from swarm.model.checkpoint import Checkpoint
-from swarm.peers.record import PeerInfo
 from swarm.results import Generation, Repair
 from swarm.results import Hop as GenerationHop
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.chain import SessionOptions
 from swarm.session.hop import HopFailed, is_recoverable
+from swarm.session.limits import ClientLimits
 from swarm.session.opening import open_session
 from swarm.session.router import Router
 from swarm.session.session import Session

@@ -14,7 +14,7 @@ import torch
 
 from swarm.generate.sampling import Sampler
 from swarm.model.ends import ModelEnds
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 
 # The head that suits a chain: none is rounded more than the coarsest block before it, and none costs more than it must.
 HEAD_FORMATS = ("float32", "bfloat16", "int8")

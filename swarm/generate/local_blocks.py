@@ -20,7 +20,7 @@ from swarm.generate.heads import GATHER_S, INLINE_S
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.model.weights import Checkpoint
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 from swarm.session.session import CHUNK_TOKENS, Session
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES

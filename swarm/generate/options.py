@@ -5,59 +5,12 @@ from dataclasses import dataclass
 
 from swarm.errors import InvalidRequest
 from swarm.generate.sampling import SamplingOptions
-from swarm.peers.record import PeerInfo
 from swarm.results import Hop
-from swarm.wire.formats.quotes import FREE, MAX_PRICE
+from swarm.wire.formats.quotes import MAX_PRICE
 
 VERIFY = ("receipts", "audit", "full")
 Message = Mapping[str, str]  # {"role": "user", "content": "..."}
 Prompt = str | Sequence[int] | Sequence[Message]
-
-
-@dataclass(frozen=True)
-class ClientLimits:
-    """How patient a client is, and how much it does at once."""
-
-    open_timeout_s: float = 10.0
-    step_timeout_s: float = 60.0  # for one answer; a prompt is answered in chunks
-    busy_timeout_s: float = 60.0  # how long to wait while all peers are full
-    bidding_s: float = 0.3  # that peers have to bid for an order, and again to reveal their bids
-    coverage_timeout_s: float = 30.0  # how long a generation waits for somebody to serve blocks that nobody serves
-    max_reroutes: int = 8  # replacements of failed peers without a new token in between
-    max_concurrent: int = 32  # prompts of one call that run at once
-    local_kv_bytes: int = 2**30  # for keys and values of local_blocks, all sessions together; taken as it is needed
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Which peers a client uses, and what it pays them. None: any."""
-
-    dtype: str | None = None  # that they compute in
-    quant: str | None = None  # format of their weights
-    numerics_id: str | None = None  # peers with the same one compute the same bits
-    trusted: frozenset[str] | None = None  # peer ids: no others
-    excluded: frozenset[str] = frozenset()  # peer ids
-    ledger: bytes | None = None  # id of the one on which peers can be paid; None: only those that work for nothing
-    max_price: int | None = None  # nano-credits for one token through the whole model
-    seconds_per_credit: float = 0.0  # what saving a credit is worth
-
-    def allow(self, peer: PeerInfo) -> bool:
-        """Price apart."""
-        demands = (self.dtype, peer.dtype), (self.quant, peer.quant), (self.numerics_id, peer.numerics_id)
-        if any(wanted not in (None, given) for wanted, given in demands):
-            return False
-        if not self.can_pay(peer):
-            return False
-        return peer.peer_id not in self.excluded and (self.trusted is None or peer.peer_id in self.trusted)
-
-    def can_pay(self, peer: PeerInfo) -> bool:
-        """Whether it works for nothing, or wants to be paid where this client has an account."""
-        return peer.asks.price == FREE or peer.asks.ledger == self.ledger
-
-    def __str__(self) -> str:
-        text = f"with quant {self.quant or 'any'} and dtype {self.dtype or 'any'}"
-        text += f" and numerics {self.numerics_id}" if self.numerics_id else ""
-        return text + (" among the peers allowed" if self.trusted is not None or self.excluded else "")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.market.ledger.ledger import Ledger
 from swarm.market.stake import quoted_stake
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 from swarm.wire.formats.amounts import format_amount, parse_amount
 from swarm.wire.identity import address_of
 

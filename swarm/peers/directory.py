@@ -30,7 +30,7 @@ from swarm.peers import record as records
 from swarm.peers.bounded_storage import BoundedStorage
 from swarm.peers.convictions import MAX_CONVICTION_BYTES, Conviction
 from swarm.peers.private_p2p import PrivateP2P, is_private
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
 from swarm.wire.secret import Secret, refused

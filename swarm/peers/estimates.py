@@ -19,8 +19,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import Link
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Candidate
 from swarm.wire import messages_pb2 as pb
 

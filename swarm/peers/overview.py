@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import BATCHES, Link
+from swarm.route.peer import PeerInfo
 from swarm.route.route import missing_blocks
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import join_address

@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from swarm.errors import InvalidRequest, PeerUnreachable
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import DEFAULT_BYTES_PER_S, Link
+from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
 

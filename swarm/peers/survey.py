@@ -9,7 +9,7 @@ from dataclasses import replace
 from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.peers.directory import Directory
 from swarm.peers.overview import Answer, Overview, make_overview
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
 from swarm.wire.tls import Certificate

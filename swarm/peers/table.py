@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 from swarm.errors import InvalidRequest, ModelError, NoRoute, PeerUnreachable, RevisionMismatch
-from swarm.generate.options import Terms
 from swarm.market.stakes import Stakes
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
@@ -16,8 +15,9 @@ from swarm.peers.convictions import Conviction
 from swarm.peers.directory import RECORD_LIFE_S, Directory
 from swarm.peers.estimates import Estimates
 from swarm.peers.pings import Pings
-from swarm.peers.record import PeerInfo
+from swarm.peers.terms import Terms
 from swarm.peers.weights import KnownWeights
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Candidate
 from swarm.route.search.network import Network
 from swarm.verify.attestation import Verifier

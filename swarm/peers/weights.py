@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 from swarm.errors import InvalidRequest
 from swarm.model.identity import weights_root
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 from swarm.wire.formats.merkle import DIGEST_BYTES
 
 logger = logging.getLogger(__name__)

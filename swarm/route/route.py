@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swarm.errors import InvalidRequest, NoRoute
-from swarm.market.auction.offer import Offer
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import Link
-from swarm.wire.formats.quotes import FREE, Price
+from swarm.route.peer import PeerInfo
+from swarm.wire.formats.quotes import FREE, Offer, Price
 
 
 @dataclass(frozen=True)

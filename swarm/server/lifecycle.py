@@ -35,11 +35,12 @@ from swarm.server.neighbours import Neighbours
 from swarm.server.placing import MEMORY_SHARE, Assignment, Placing, affordable_blocks, free_bytes, measure_speed
 from swarm.server.rpc import Handler, Limits
 from swarm.server.scheduler.runner import Runner
-from swarm.verify.attestation import Attester, Facts, attest
+from swarm.verify.attestation import Attester, attest
 from swarm.verify.fraud.evidence_store import EvidenceStore
 from swarm.verify.receipts.store import ReceiptStore
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
+from swarm.wire.formats.facts import Facts
 from swarm.wire.formats.quotes import Quote
 from swarm.wire.secret import Secret
 from swarm.wire.tls import make_certificate

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from swarm.peers.directory import Directory
 from swarm.peers.pings import Pings
-from swarm.peers.record import MAX_LINKS, PeerInfo
 from swarm.route.costs import Link
+from swarm.route.peer import MAX_LINKS, PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
 from swarm.wire.tls import Certificate

@@ -20,8 +20,8 @@ from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PagePool
 from swarm.model.weights import Checkpoint
 from swarm.peers.directory import Directory
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import BATCHES
+from swarm.route.peer import PeerInfo
 from swarm.route.placement.placed import Placed, place, placed_from_record
 from swarm.route.placement.rebalance import Move, next_move, worth_moving
 from swarm.server.meter import measure

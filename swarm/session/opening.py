@@ -5,10 +5,10 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from swarm.errors import NoRoute, PeerBusy, PeerUnreachable, RevisionMismatch
-from swarm.generate.options import ClientLimits
 from swarm.route.route import Hop
 from swarm.session.chain import SessionOptions
 from swarm.session.hop import HopFailed
+from swarm.session.limits import ClientLimits
 from swarm.session.router import Router
 from swarm.session.session import Session
 

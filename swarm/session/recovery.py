@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from swarm.errors import NoRoute, PeerBusy, PeerUnreachable
-from swarm.peers.record import PeerInfo
 from swarm.results import Repair
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.chain import Chain
 from swarm.session.hop import HopFailed, HopStream

@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from weakref import WeakSet
 
 from swarm.errors import NoRoute, RevisionMismatch
-from swarm.generate.options import Terms
 from swarm.peers.estimates import claimed_step_s
-from swarm.peers.record import PeerInfo
 from swarm.peers.table import REFRESH_S, PeerTable
+from swarm.peers.terms import Terms
 from swarm.results import Hop as Wanted
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Chain, Hop, Request, chain_of, cost_chain, link_between
 from swarm.route.search.chains import best_chain, best_chains
 from swarm.session.session import Session

@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from swarm.peers.record import PeerInfo
-from swarm.verify.attestation import Facts, Verifier
+from swarm.route.peer import PeerInfo
+from swarm.verify.attestation import Verifier
+from swarm.wire.formats.facts import Facts
 
 logger = logging.getLogger(__name__)
 

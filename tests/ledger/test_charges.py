@@ -13,7 +13,7 @@ from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.slasher import Slasher
 from swarm.market.stake import quoted_stake
 from swarm.market.stakes import Stakes
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 from swarm.verify.fraud.proofs import AUDIT, CONTRADICTION, EQUIVOCATION, Proof
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import Price, Quote

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import swarm_kernels
-from swarm.verify.attestation import Facts
+from swarm.wire.formats.facts import Facts
 
 _HARDWARE_KEY = b"burnt into the processor"
 

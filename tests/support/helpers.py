@@ -8,7 +8,7 @@ from contextlib import suppress
 import swarm
 from swarm.client.background import wait
 from swarm.peers.directory import Directory
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 
 

@@ -18,14 +18,14 @@ import torch
 import swarm
 from helpers import listed
 from swarm.client.background import wait
-from swarm.generate.options import ClientLimits
 from swarm.home import evidence_folder, thresholds_folder
 from swarm.peers.convictions import Conviction
-from swarm.peers.record import PeerInfo
 from swarm.results import Audit
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.chain import SessionOptions
 from swarm.session.hop import HopFailed, is_recoverable
+from swarm.session.limits import ClientLimits
 from swarm.session.session import Session
 from swarm.verify.audit.case import Case, judge_case
 from swarm.verify.audit.examiner import Examiner

@@ -22,7 +22,7 @@ from swarm.generate.options import parse_options
 from swarm.home import standing_file
 from swarm.peers import convictions
 from swarm.peers.directory import Directory
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 from swarm.route.route import chain_of
 from swarm.verify.fraud.proofs import EQUIVOCATION, Proof
 from swarm.verify.reputation.store import ReputationStore

@@ -14,11 +14,12 @@ import swarm
 from helpers import listed
 from swarm.client.background import wait
 from swarm.peers import record as records
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import BATCHES, Link, PeerCosts
-from swarm.verify.attestation import MAX_EVIDENCE_BYTES, Facts, attest, load_attester
+from swarm.route.peer import MAX_LINKS, PeerInfo
+from swarm.verify.attestation import attest, load_attester
 from swarm.verify.attested import Verdicts
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.formats.facts import MAX_EVIDENCE_BYTES, Facts
 from swarm.wire.identity import Identity
 from swarm.wire.tls import MAX_CERTIFICATE_BYTES
 
@@ -122,7 +123,7 @@ def test_a_replacement_never_comes_from_outside_a_clients_lists(local, client, c
 def full_record(identity: Identity, evidence: bytes) -> pb.PeerRecord:
     """As large as a record of the demo model gets."""
     endpoint = pb.Endpoint(peer_id=identity.peer_id, host="h" * 60, port=65535, certificate=bytes(400))
-    links = {Identity().peer_id: Link(0.1, 1e9) for _ in range(records.MAX_LINKS)}
+    links = {Identity().peer_id: Link(0.1, 1e9) for _ in range(MAX_LINKS)}
     costs = PeerCosts(decode_s=(1.0,) * len(BATCHES), prefill_s=1.0, queue_s=1.0, started_ms=2**41,
                       links=links)  # fmt: skip
     now_ms = 1_800_000_000_000

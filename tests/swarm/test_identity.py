@@ -21,8 +21,8 @@ from swarm.model import digest_cache, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import BlockId, block_digest, weights_root
 from swarm.peers.directory import Directory
-from swarm.peers.record import PeerInfo
 from swarm.peers.weights import KnownWeights
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.hop import HopFailed
 from swarm.session.session import Session

@@ -22,9 +22,9 @@ from swarm.cli.support.picture import Picture, serve_command
 from swarm.errors import PeerUnreachable
 from swarm.model.checkpoint import model_name
 from swarm.peers.overview import Answer, Overview, State, make_overview
-from swarm.peers.record import PeerInfo
 from swarm.peers.survey import Survey, visit
 from swarm.route.costs import BATCHES, Link, PeerCosts
+from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 
 NUM_BLOCKS = 12

@@ -27,7 +27,7 @@ from swarm.market.channel.receivable import Tab
 from swarm.market.ledger.ledger import Rules
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.pricing.policy import Demand
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.formats.quotes import Price, Quote

@@ -20,8 +20,8 @@ from swarm.market.rewards.closing import Closer, Plan, payments_of
 from swarm.market.rewards.epochs import Epochs
 from swarm.market.rewards.rewards import Rewards
 from swarm.market.stake import required_stake
-from swarm.peers.record import PeerInfo
 from swarm.results import Audit, Generation
+from swarm.route.peer import PeerInfo
 from swarm.verify.audit.auditing import LOCAL
 from swarm.verify.audit.judgement import Judgement, Verdict
 from swarm.wire import messages_pb2 as pb

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from helpers import TwoNodes
 from swarm.errors import InvalidRequest, NoRoute, PeerUnreachable
-from swarm.generate.options import Terms
 from swarm.peers import convictions
 from swarm.peers.bounded_storage import MAX_PER_ANNOUNCER, MAX_PER_MODEL, BoundedStorage
 from swarm.peers.convictions import Bundle, Conviction
 from swarm.peers.directory import Directory
 from swarm.peers.record import MAX_LIFE_S
 from swarm.peers.table import PeerTable
+from swarm.peers.terms import Terms
 from swarm.verify.fraud.inbox import MAX_PER_ACCUSED, FraudInbox
 from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import messages_pb2 as pb

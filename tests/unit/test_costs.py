@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from swarm.errors import InvalidRequest
 from swarm.peers import record as records
 from swarm.peers.estimates import FACTORS, HALF_LIFE_S, PRIOR_LIFE_S, Estimates, claimed_step_s
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import BATCHES, DEFAULT_BLOCK_S, Link, PeerCosts
+from swarm.route.peer import MAX_LINKS, PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import Price, Quote
 from swarm.wire.identity import Identity
@@ -83,7 +83,7 @@ def test_a_record_says_what_its_peer_measured():
 def test_a_record_with_all_its_links_is_not_too_large():
     costs = PeerCosts((0.1,) * len(BATCHES), 0.1, 0.1, 2**41, links(40))
     info = records.verify(signed(records.costs_message(costs), bytes(MAX_CERTIFICATE_BYTES)))
-    assert list(info.costs.links) == list(links(records.MAX_LINKS))
+    assert list(info.costs.links) == list(links(MAX_LINKS))
 
 
 def hostile(**changes: object) -> pb.Costs:
@@ -112,7 +112,7 @@ HOSTILE = {
     "infinite bandwidth": hostile(bytes_per_s=math.inf),
     "no bandwidth": hostile(bytes_per_s=0.0),
     "times of more batches": hostile(decode_us=[1.0] * (len(BATCHES) + 1)),
-    "too many links": with_links(records.MAX_LINKS + 1),
+    "too many links": with_links(MAX_LINKS + 1),
     "oversized": pb.Costs(links=[pb.NeighbourLink(peer_id="x" * 5000, bytes_per_s=1)]),
 }
 

@@ -10,8 +10,8 @@ import pytest
 from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.peers.estimates import Estimates
 from swarm.peers.pings import AT_ONCE, BANDWIDTH_AGE_S, FORGET_S, PEERS_PER_ROUND, Pings
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import DEFAULT_BYTES_PER_S
+from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import PeerCosts
+from swarm.route.peer import PeerInfo
 from swarm.route.placement import rebalance
 from swarm.route.placement.placed import (
     Placed,

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
-from swarm.generate.options import Terms
-from swarm.peers.record import PeerInfo
 from swarm.peers.table import PeerTable
+from swarm.peers.terms import Terms
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.server.session.journals import Journals
 from swarm.server.session.next_hop import NextHop

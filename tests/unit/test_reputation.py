@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.peers.estimates import Estimates
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import PeerCosts
+from swarm.route.peer import PeerInfo
 from swarm.verify.reputation.standing import HALF_LIFE_S, MAX_SLOWDOWN, NEWCOMER_SEGMENTS, STRANGER, Event, Standing
 from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import messages_pb2 as pb

@@ -15,7 +15,7 @@ from swarm.errors import AddressInUse, InvalidRequest, NoRoute, PeerUnreachable
 from swarm.home import announced, claimed_identity, known_addresses
 from swarm.peers import record as records
 from swarm.peers.directory import Directory
-from swarm.peers.record import PeerInfo
+from swarm.route.peer import PeerInfo
 from swarm.route.route import fewest_hops, missing_blocks
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity

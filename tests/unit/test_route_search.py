@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from swarm.errors import NoRoute
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import Link
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Candidate, Chain, Request, cost_chain, link_between
 from swarm.route.search.chains import SLACK, best_chain, best_chains
 from swarm.route.search.network import Network

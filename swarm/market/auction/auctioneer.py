@@ -10,20 +10,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from swarm.errors import InvalidRequest, NoRoute, SwarmError
-from swarm.generate.options import Terms
 from swarm.market.auction.auction import Auction, clear
-from swarm.market.auction.offer import Offer, prove
+from swarm.market.auction.offer import prove
 from swarm.market.auction.sealed import MAX_BIDS, SealedBids
 from swarm.market.auction.tender import SALT_BYTES, Commitment, Order, SignedBid
 from swarm.market.channel.payment_store import now_ms
 from swarm.market.pricing.modes import PREFILL_SHARE
 from swarm.model.checkpoint import Checkpoint
-from swarm.peers.record import PeerInfo
+from swarm.peers.terms import Terms
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.opening import Choose
 from swarm.session.router import Router
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.formats.quotes import MAX_PRICE, Price
+from swarm.wire.formats.quotes import MAX_PRICE, Offer, Price
 from swarm.wire.identity import address_of
 from swarm.wire.transport import Peer
 

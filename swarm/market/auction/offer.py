@@ -4,21 +4,12 @@ A peer can so work out for itself what it is to be paid (see swarm.market.auctio
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from swarm.errors import InvalidRequest
 from swarm.market.auction.sealed import MAX_BIDS
 from swarm.market.auction.tender import BID_BYTES, SignedBid
-from swarm.wire.formats.quotes import Price
 
 ORDER_HASH_BYTES = 32
-
-
-class Offer(NamedTuple):
-    """For one hop."""
-
-    proof: bytes  # see `prove`
-    price: Price  # nano-credits per block-token, by the award
 
 
 def prove(order: bytes, bids: Sequence[SignedBid]) -> bytes:

@@ -24,8 +24,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from swarm.peers.record import PeerInfo
 from swarm.route.costs import BATCHES, DEFAULT_BLOCK_S
+from swarm.route.peer import PeerInfo
 
 MIN_REPLICAS = 2  # of a block, before throughput counts: one peer may vanish
 NEARLY = 0.99  # placements this close to the best are as good, and the one with the fewest hops is taken

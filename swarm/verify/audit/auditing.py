@@ -7,8 +7,8 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
 from swarm.errors import SwarmError
-from swarm.peers.record import PeerInfo
 from swarm.results import Audit, Generation
+from swarm.route.peer import PeerInfo
 from swarm.session.hop import HopStream
 from swarm.session.session import Session
 from swarm.verify.audit.examiner import Examiner

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from swarm.errors import SwarmError
-from swarm.peers.record import PeerInfo
 from swarm.results import Audit
+from swarm.route.peer import PeerInfo
 from swarm.session.hop import HopFailed, HopStream
 from swarm.session.session import Session
 from swarm.verify.audit.accumulated import Accumulated

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch
-from swarm.generate.options import ClientLimits
 from swarm.market.channel.wallet import Wallet
 from swarm.model.checkpoint import Checkpoint
-from swarm.peers.record import PeerInfo
 from swarm.peers.table import PeerTable
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.chain import SessionOptions
 from swarm.session.hop import HopFailed
+from swarm.session.limits import ClientLimits
 from swarm.session.session import Session
 from swarm.verify.audit.calibration import load_thresholds
 from swarm.verify.audit.case import Case, judge_case, parse_format

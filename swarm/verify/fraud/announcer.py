@@ -11,8 +11,8 @@ from swarm.errors import SwarmError
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.convictions import Bundle, Conviction
 from swarm.peers.directory import CONVICTION_LIFE_S
-from swarm.peers.record import PeerInfo
 from swarm.peers.table import PeerTable
+from swarm.route.peer import PeerInfo
 from swarm.verify.fraud.proofs import AUDIT, Proof
 from swarm.wire import blobs as blobs
 from swarm.wire.identity import Identity

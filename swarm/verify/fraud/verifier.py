@@ -15,8 +15,8 @@ from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import weights_root
 from swarm.peers.convictions import Conviction
-from swarm.peers.record import PeerInfo
 from swarm.peers.table import PeerTable
+from swarm.route.peer import PeerInfo
 from swarm.verify.audit.judgement import Judgement, Verdict
 from swarm.verify.audit.judges import LocalJudge
 from swarm.verify.fraud.evidence import Bundle, write_evidence

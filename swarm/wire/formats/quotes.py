@@ -32,6 +32,13 @@ class Price(NamedTuple):
 FREE = Price()
 
 
+class Offer(NamedTuple):
+    """At what price a hop is opened whose peer has bid for it."""
+
+    proof: bytes  # see swarm.market.auction.offer
+    price: Price  # nano-credits per block-token, by the award
+
+
 @dataclass(frozen=True)
 class Quote:
     """What a peer asks, and where it wants to be paid."""
