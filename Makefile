@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all lint format bench trust survival llama-cpp proto contract clean help
+.PHONY: demo test test-all lint types imports format bench trust survival llama-cpp proto contract clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -34,9 +34,17 @@ test-all: lint  ## everything, slow trials too
 
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check --quiet
+
+types: $(VENV)/.ready-dev  ## the type checker, over swarm and kernels
+	$(RUN) -m mypy
+
+imports: $(VENV)/.ready-dev  ## who may import whom
+	$(VENV)/bin/lint-imports
 
 format: $(VENV)/.ready-dev
 	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff format
 
 bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/kernels.py
@@ -64,7 +72,7 @@ llama-cpp: $(VENV)/.ready-dev  ## llama.cpp, to compare with in `make bench`
 	$(INSTALL) -c constraints.txt llama-cpp-python==0.3.36
 
 proto: $(VENV)/.ready-dev  ## regenerate the message classes
-	$(RUN) -m grpc_tools.protoc -I . --python_out=. swarm/wire/messages.proto swarm/market/service/ledger.proto
+	$(RUN) -m grpc_tools.protoc -I . --python_out=. --pyi_out=. swarm/wire/messages.proto swarm/market/service/ledger.proto
 
 contract: $(VENV)/.ready-dev  ## compile the contract that is the ledger on a chain
 	$(RUN) -m swarm.market.evm.compile
