@@ -145,7 +145,7 @@ class Meter:
         self._observed_s = self._clock()
 
     def _faded_queue_s(self) -> float:
-        return self._queue_s * 0.5 ** ((self._clock() - self._observed_s) / QUEUE_HALF_LIFE_S)
+        return self._queue_s * math.exp2((self._observed_s - self._clock()) / QUEUE_HALF_LIFE_S)
 
 
 def _plausible(times_s: Sequence[float]) -> tuple[float, ...]:
