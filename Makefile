@@ -8,7 +8,8 @@ TESTS = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(RUN) -m pytest -n log
 	--dist loadfile --no-loadscope-reorder
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast test-all lint types imports format bench trust survival llama-cpp proto contract clean help
+.PHONY: demo test test-fast test-all test-processors lint types imports format \
+	bench trust survival llama-cpp proto contract clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -38,6 +39,9 @@ test-fast: $(VENV)/.ready-dev  ## what needs no server process: a minute, while 
 
 test-all: lint  ## everything, slow trials too
 	$(TESTS) -m ''
+
+test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction set that this machine has, and without a compiler
+	$(RUN) tests/processors.py
 
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check
