@@ -14,11 +14,10 @@ from itertools import pairwise
 from swarm.errors import InvalidRequest
 from swarm.market.channel.vouchers import VOUCHER_BYTES, SignedVoucher
 from swarm.wire.formats.amounts import check_amount
-from swarm.wire.formats.eip712 import Struct
+from swarm.wire.formats.eip712 import Struct, Value
 from swarm.wire.formats.signed import Layout
 from swarm.wire.identity import ADDRESS_BYTES, SIGNATURE_BYTES, Identity, address_of, signer_of_hash
 
-Value = int | bytes
 VERSION = 1
 SALT_BYTES = 16
 MAX_ORDER_BYTES = 128 * 1024

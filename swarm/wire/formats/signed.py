@@ -13,7 +13,7 @@ from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from swarm.errors import InvalidRequest
-from swarm.wire.formats.eip712 import VARIABLE, Member, Struct, Value
+from swarm.wire.formats.eip712 import VARIABLE, Struct, Value
 from swarm.wire.identity import SIGNATURE_BYTES, Identity, address_of, signer_of_hash
 
 Bytes16 = Annotated[bytes, "bytes16"]
@@ -66,13 +66,14 @@ class Layout:
             parts += (len(part).to_bytes(_LENGTH_BYTES[kind]), part)
         return b"".join(parts)
 
-    def unpack(self, data: bytes) -> tuple[list[Value], bytes]:
-        """The values in `data`, which is untrusted, and what comes after them. Raises InvalidRequest."""
+    def unpack(self, data: bytes) -> tuple[list[Any], bytes]:
+        """The values in `data`, which is untrusted, as their types say, and what comes after them. Raises
+        InvalidRequest."""
         if len(data) < self.min_bytes:
             raise InvalidRequest(f"{self.what} has at least {self.min_bytes} bytes, and not {len(data)}")
         if not data.startswith(self.head):
             raise InvalidRequest(f"{self.what} of version {data[0]}; this software reads {self.head[0]}")
-        values: list[Value] = [b""] * len(self.type.members)
+        values: list[Any] = [b""] * len(self.type.members)
         for place, value in zip(self._fixed, self._struct.unpack_from(data, len(self.head)), strict=True):
             values[place] = value
         at = len(self.head) + self._struct.size
@@ -176,8 +177,9 @@ def _annotations(cls: type) -> dict[str, tuple[type, str]]:
     """The type of every field, and what is noted with it."""
     hints = get_type_hints(cls, include_extras=True)
     names = [field.name for field in fields(cls)] if is_dataclass(cls) else list(hints)
-    parts = {name: get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name], "") for name in names}
-    return {name: (type_, note) for name, (type_, note) in parts.items()}
+    return {
+        name: get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name], "") for name in names
+    }
 
 
 def _is_structure(type_: type) -> bool:
