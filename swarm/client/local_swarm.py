@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from swarm.client.background import wait
@@ -76,6 +76,7 @@ class LocalSwarm:
     """
 
     program: Sequence[str] = ("-m", "swarm.server")  # what Python runs as a server
+    start_process: Callable[..., subprocess.Popen] = staticmethod(subprocess.Popen)  # a way of a subclass's own
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class LocalSwarm:
         for name, value in options.items():
             command += [f"--{name.replace('_', '-')}", _written(name, value)]
         with open(folder / _LOG, "a") as log:
-            process = subprocess.Popen(
+            process = self.start_process(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import warm
 from helpers import wait_until
 from swarm.cli import receipts
 from swarm.cli.support import parsing
@@ -26,19 +27,17 @@ def home(tmp_path, monkeypatch):
 
 
 def run(*arguments: str, timeout_s: float = 90) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    return warm.run([sys.executable, "-m", *arguments], timeout=timeout_s)
 
 
 class ServerProcess:
     """`python -m swarm.server` until it is ready; stopped by Ctrl-C."""
 
     def __init__(self, *arguments: str):
-        self._process = subprocess.Popen(
+        self._process = warm.start(
             [sys.executable, "-m", "swarm.server", "--threads", "1", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
         self.output = ""
 
