@@ -29,6 +29,7 @@ from swarm.model.blocks import parse_block_range
 from swarm.model.kv_cache import PAGE_TOKENS
 from swarm.route.peer import PeerInfo
 from swarm.route.route import missing_blocks
+from swarm.server.assembly import Parts
 from swarm.server.lifecycle import SERVED_DTYPES, Server, ServerConfig
 from swarm.server.placing import Assignment
 from swarm.verify.attestation import load_attester
@@ -93,6 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--stake", metavar="AMOUNT", help="credits to put at stake there, as 1.5 or 250n, which clients look for")
     add("--settle-every", type=float, default=300.0, metavar="S", help="get vouchers paid this often (default: 300)")
     add("--epoch", type=float, default=DAY_S, metavar="S", help="of the ledger, for contribution's points (a day)")
+    add("--no-receipts", dest="receipts", action="store_false", help="sign nothing, for swarms where all trust all")
     add("--attestation", metavar="PLUG-IN", help="MODULE:FUNCTION that gives evidence of what runs here")
     add("--kv-memory", default="1G", metavar="SIZE", help="for keys and values, as 512M or 2G (default: 1G)")
     add("--journal-memory", default="256M", metavar="SIZE", help="of what was sent, to fill new successors (256M)")
@@ -189,6 +191,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         dht_port=args.dht_port,
         identity=args.identity,
         billing=make_billing(args),
+        receipts=args.receipts,
         attester=load_attester(args.attestation) if args.attestation else None,
         memory_bytes=parse_size(args.memory) if args.memory else None,
         kv_memory_bytes=parse_size(args.kv_memory),
@@ -357,14 +360,16 @@ def _format(record: PeerInfo) -> str:
     return record.dtype if record.quant == "none" else f"{record.quant}, {record.dtype} activations"
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
+    """parts: other ones than the ordinary server's, for a program of one's own."""
     args = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
     if args.threads:
         torch.set_num_threads(args.threads)
     output = Output(args.json)
     try:
-        uvloop.run(serve_until_signal(make_config(args), output, args.exit_with_parent))
+        config = replace(make_config(args), parts=parts or Parts())
+        uvloop.run(serve_until_signal(config, output, args.exit_with_parent))
     except SwarmError as error:
         if args.json:
             output.event("error", "", code=type(error).__name__, message=str(error))

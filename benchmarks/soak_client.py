@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import os
 import random
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 
 import swarm
-from harness.report import prompt_tokens
+from common import prompt_tokens
 from swarm.client.background import background_loop
 
 CASES = [(8, 48), (24, 32), (24, 96), (120, 24), (400, 16), (700, 12)]  # tokens of the prompt, new tokens
@@ -99,12 +98,12 @@ class ClientProcess:
 def client_processes(
     count: int, peers: Sequence[str], expected: list[list[int]], seed: int
 ) -> Iterator[list[ClientProcess]]:
-    started, path = time.monotonic(), {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    started = time.monotonic()
     with ExitStack() as stack:
         clients = []
         for number in range(count):
-            command = [sys.executable, "-m", "harness.soak_client", str(seed + number), *peers]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=path)
+            command = [sys.executable, __file__, str(seed + number), *peers]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             stack.callback(process.kill)
             clients.append(ClientProcess(process, started))
             process.stdin.write(json.dumps(expected) + "\n")
