@@ -68,7 +68,7 @@ def client_at(home: Path, local: Swarm, **options: object) -> Iterator[swarm.Cli
 
 
 def book_of(client: swarm.Client) -> ReputationStore:
-    return client._router.view.book
+    return client._router.view.reputation
 
 
 def usable(client: swarm.Client) -> set[str]:
@@ -90,7 +90,7 @@ class Witness:
                 client._auditing._examiner.local.judge = _lie
             client.generate("The capital of France is", max_new_tokens=40, ignore_eos=True)
             assert wait_until(lambda: book_of(client).is_convicted(accused.peer_id), 60)
-            accuser = client._auditing._penalties._accuser
+            accuser = client._auditing._penalties._announcer
             assert wait_until(lambda: accused.peer_id in accuser._standing and not accuser._beginning, 60)
             self.peer_id, self.accused = client._auditing._penalties._identity.peer_id, accused.peer_id
             said = accuser._standing[accused.peer_id]
@@ -122,7 +122,7 @@ def deaf(local, tmp_path_factory) -> Iterator[swarm.Client]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FraudInbox, "consider", lambda self, accusations, peers: None)
         with client_at(tmp_path_factory.mktemp("deaf"), local, audit="off") as client:
-            client._router.view.inbox.consider = lambda accusations, peers: None
+            client._penalties.inbox.consider = lambda accusations, peers: None
             patch.undo()
             yield client
 
