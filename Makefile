@@ -2,9 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+# Tests run in as many processes as there are processors, each with swarms of its own. Their bytecode is kept: to read
+# it takes seconds less than to make it.
+TESTS = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --maxprocesses 8 \
+	--dist loadfile --no-loadscope-reorder
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all test-processors lint types imports format bench trust survival llama-cpp proto contract clean help
+.PHONY: demo test test-fast test-all test-processors lint types imports format \
+	bench house trust survival llama-cpp proto contract clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -27,10 +32,13 @@ demo: $(VENV)/.ready  ## three servers on this machine, two prompts
 	@$(RUN) -m swarm demo
 
 test: lint  ## the test suite, without slow trials
-	$(RUN) -m pytest
+	$(TESTS) --durations=25 --junitxml=build/tests.xml
+
+test-fast: $(VENV)/.ready-dev  ## what needs no server process: a minute, while working
+	$(TESTS) tests/unit tests/kernels tests/ledger
 
 test-all: lint  ## everything, slow trials too
-	$(RUN) -m pytest -m ''
+	$(TESTS) -m ''
 
 test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction set that this machine has, and without a compiler
 	$(RUN) tests/processors.py
@@ -49,7 +57,7 @@ format: $(VENV)/.ready-dev
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 
-bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
+bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/out
 	$(RUN) benchmarks/kernels.py
 	$(RUN) benchmarks/quality.py
 	$(RUN) benchmarks/hop_overhead.py
@@ -59,8 +67,12 @@ bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/wan.py
 	$(RUN) benchmarks/receipts.py
 	$(RUN) benchmarks/economy.py
-	$(RUN) benchmarks/gas.py --json
+	$(RUN) benchmarks/gas.py
 	$(RUN) benchmarks/payment.py --only overhead
+
+# Before is what benchmarks/results keeps of the commit named there, or with HOUSE='--against COMMIT' another.
+house: $(VENV)/.ready-dev  ## the token's path counted, and the code's shape, before and now: three minutes
+	$(RUN) benchmarks/house $(HOUSE)
 
 trust: $(VENV)/.ready-dev  ## what audits find and do not find (two hours), and 100,000 mutated messages
 	$(RUN) benchmarks/verification.py
