@@ -18,7 +18,7 @@ from swarm.clock import now_ms
 from swarm.errors import InvalidRequest, NoRoute, PeerBusy
 from swarm.market.auction.auction import Auction, Award, clear
 from swarm.market.auction.auctioneer import Tenders, hold, reserve
-from swarm.market.auction.bidding import CALLS, CALLS_EACH, SKEW_MS, Bidding, refuse_tender
+from swarm.market.auction.bidding import CALLS, CALLS_EACH, SKEW_MS, Bidding
 from swarm.market.auction.offer import prove
 from swarm.market.auction.standing import MAX_AWARDS
 from swarm.market.auction.tender import Bid, Order, SignedBid, commitment_of
@@ -30,6 +30,7 @@ from swarm.market.ledger.ledger import Rules
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.pricing.policy import Demand
 from swarm.route.peer import PeerInfo
+from swarm.server.refusals import refuse_tender
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.formats.quotes import Price, Quote
