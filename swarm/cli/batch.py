@@ -96,7 +96,7 @@ def _as_chat(job: Job) -> Job:
     return Job(job.id, [{"role": "user", "content": job.prompt}], job.max_new_tokens)
 
 
-def _show(bar: tqdm[NoReturn], progress: Progress, before: int) -> None:
+def _show(bar: "tqdm[NoReturn]", progress: Progress, before: int) -> None:
     bar.set_postfix_str(f"{progress.tokens_per_s(time.time()):.1f} tokens/s, {format_amount(progress.cost)} credits, "
                         f"{'on demand' if progress.hurried else 'batch'}", refresh=False)  # fmt: skip
     bar.update(before + progress.done - bar.n)
