@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+CPP = $(wildcard kernels/swarm_kernels/cpu/*.h kernels/swarm_kernels/cpu/*.cpp)
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-all test-processors lint types imports format bench trust survival llama-cpp proto contract clean help
@@ -38,6 +39,8 @@ test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction 
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check --quiet
+	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
+	$(RUN) -m swarm_kernels.cpu.lint
 
 types: $(VENV)/.ready-dev  ## the type checker, over swarm and kernels
 	$(RUN) -m mypy
@@ -48,6 +51,7 @@ imports: $(VENV)/.ready-dev  ## who may import whom
 format: $(VENV)/.ready-dev
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
+	$(VENV)/bin/clang-format -i $(CPP)
 
 bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/kernels.py

@@ -37,6 +37,7 @@ from swarm.session.router import Router
 from swarm.verify.attestation import Verifier
 from swarm.verify.audit.auditing import AUDITORS, LOCAL, Auditing, AuditOptions
 from swarm.verify.audit.examiner import Examiner
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judges import LocalJudge, PeerJudges
 from swarm.verify.fraud.penalties import Penalties
 from swarm.verify.fraud.verifier import FraudVerifier
@@ -209,9 +210,9 @@ class Client:
         view, checkpoint = self._router.view, self._checkpoint
         judge, hearing, slasher = None, None, Slasher(self._wallet.ledger if self._wallet else None)
         if checkpoint.local:
-            judge, of_strangers = (LocalJudge(checkpoint, thresholds_folder()) for _ in range(2))
+            judge, of_strangers = (LocalJudge(Expert(checkpoint, thresholds_folder())) for _ in range(2))
             digests = DigestCache(digests_folder())
-            hearing = FraudVerifier(view, checkpoint, of_strangers, digests, evidence_folder(), slasher)
+            hearing = FraudVerifier(view, checkpoint, of_strangers, digests, evidence_folder(), slasher.of_evidence)
         peers = PeerJudges(view, checkpoint, self._limits, self._wallet)
         self._penalties = Penalties(view, checkpoint, client_identity(), evidence_folder(), hearing, slasher)
         examiner = Examiner(peers, judge, self._penalties, options.by == LOCAL)
