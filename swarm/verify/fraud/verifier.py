@@ -7,7 +7,6 @@ use.
 
 import asyncio
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch
@@ -16,12 +15,12 @@ from swarm.model.digest_cache import DigestCache
 from swarm.peers.convictions import Conviction
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
-from swarm.verify.audit.case import Case
 from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judgement import Verdict
 from swarm.verify.audit.judges import LocalJudge
 from swarm.verify.fraud.evidence import Bundle, write_evidence
 from swarm.verify.fraud.examination import Finding, examine
+from swarm.verify.fraud.slashing import Slashing
 from swarm.wire import blobs
 from swarm.wire.blobs import MAX_PARCEL_BYTES
 from swarm.wire.rate_limit import Allowance
@@ -41,12 +40,11 @@ class FraudVerifier:
         judge: LocalJudge,
         digests: DigestCache,
         folder: Path,
-        on_convicted: Callable[[Case, str], object],
+        slashing: Slashing,
     ):
         """judge: for nothing else, so that this client's own audits need not wait for strangers'. digests: of the
-        model's weights. folder: for evidence that convicts. on_convicted: told of work that is wrong beyond doubt, and
-        who accused of it."""
-        self._on_convicted = on_convicted
+        model's weights. folder: for evidence that convicts."""
+        self._slashing = slashing
         self._view, self._checkpoint, self._judge = view, checkpoint, judge
         self._digests, self._folder = digests, folder
         self._allowance = Allowance(EXAMINATIONS, PERIOD_S)
@@ -74,7 +72,7 @@ class FraudVerifier:
         if finding.judgement.verdict == Verdict.FAIL:
             await asyncio.to_thread(write_evidence, self._folder, bundle, data)
             if finding.convicts:
-                self._on_convicted(bundle.case, bundle.accuser)
+                self._slashing.of_evidence(bundle.case, bundle.accuser)
             return True
         return False if self._clears(finding) else None
 
