@@ -14,6 +14,7 @@ import swarm
 from helpers import wait_until
 from ledgers import seen_by
 from swarm.client.background import wait
+from swarm.clock import now_ms
 from swarm.errors import InvalidRequest, NoRoute, PeerBusy
 from swarm.market.auction.auction import Auction, Award, clear
 from swarm.market.auction.auctioneer import Tenders, hold, reserve
@@ -22,7 +23,7 @@ from swarm.market.auction.offer import prove
 from swarm.market.auction.standing import MAX_AWARDS
 from swarm.market.auction.tender import Bid, Order, SignedBid, commitment_of
 from swarm.market.channel.payee_channels import PayeeChannels
-from swarm.market.channel.payment_store import PaymentStore, now_ms
+from swarm.market.channel.payment_store import PaymentStore
 from swarm.market.channel.payments import authorise
 from swarm.market.channel.receivable import Tab
 from swarm.market.ledger.ledger import Rules
