@@ -18,9 +18,10 @@ from swarm.home import digests_folder, evidence_folder, standing_file, threshold
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.verify.audit.accumulated import ALARM
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judgement import Verdict
 from swarm.verify.fraud.evidence import Bundle
-from swarm.verify.fraud.examination import Expert, Finding, Sentence, read_bundle, sentence
+from swarm.verify.fraud.examination import Finding, Sentence, examine, read_bundle, sentence
 from swarm.verify.fraud.proofs import AUDIT, MAX_PROOF_BYTES, Proof
 from swarm.verify.reputation.file import read_proofs
 
@@ -175,15 +176,13 @@ def make_expert(args: argparse.Namespace) -> Expert:
     """By --model, --revision and --threads. Raises ModelError, InvalidRequest."""
     check_positive(threads=args.threads)
     torch.set_num_threads(args.threads)
-    return Expert(
-        open_checkpoint(args.model, args.revision), DigestCache(digests_folder()), thresholds_folder(), args.threads
-    )
+    return Expert(open_checkpoint(args.model, args.revision), thresholds_folder(), args.threads)
 
 
 def examine_file(expert: Expert, path: Path) -> Finding:
     """Raises SwarmError that names the file."""
     try:
-        return expert.examine(read_bundle(path))
+        return examine(read_bundle(path), expert, DigestCache(digests_folder()))
     except SwarmError as error:
         raise type(error)(f"{path}: {error}") from error
 

@@ -14,8 +14,8 @@ from swarm.cli.support.arguments import add_json, check_positive
 from swarm.cli.support.terminal import print_table, run
 from swarm.errors import InvalidRequest
 from swarm.home import receipts_file
-from swarm.verify.receipts import export
-from swarm.verify.receipts.export import Opening, Report, lines, load_receipts, save_receipts
+from swarm.verify.receipts.export import lines, load_receipts, save_receipts
+from swarm.verify.receipts.report import Opening, Report, check
 from swarm.verify.receipts.store import ReceiptStore, StoredSession
 
 _SHOWN = 20  # sessions of a list
@@ -138,7 +138,7 @@ def _last(sessions: Sequence[StoredSession], path: Path) -> bytes:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    report = export.check(load_receipts(args.file))
+    report = check(load_receipts(args.file))
     if args.json:
         print(json.dumps(_as_json(report)))
     else:
