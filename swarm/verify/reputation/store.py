@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from swarm.errors import SwarmError
 from swarm.peers.reputation import Reputation
 from swarm.verify.reputation.file import MAX_PEERS, Change, News, ReputationFile, read_proofs
 from swarm.verify.reputation.standing import STRANGER, Event, Standing
@@ -129,8 +130,8 @@ class ReputationStore(Reputation):
         try:
             file = ReputationFile(self._path)
             pages = file.exchange(News())
-        except (sqlite3.Error, OSError) as error:
-            logger.warning("peers' standing is not kept in %s: %s; if it is broken, move it away", self._path, error)
+        except (SwarmError, sqlite3.Error) as error:
+            logger.warning("what becomes of dealings with peers is forgotten at the end: %s", error)
             return None
         self._standings, self._statistics = pages.standings, pages.statistics
         self._convictions = pages.convictions
