@@ -13,6 +13,7 @@ evidence/             evidence that clients hold against peers, see swarm.verify
 shelf/                evidence that servers keep for others: nameless files, gone with them
 thresholds/           calibrations of audits, see swarm.verify.audit.calibration
 digests/              digests of weights, see swarm.model.digest_cache
+triton_tiles.json     tile sizes that suit this machine's GPU, see swarm_kernels.triton.tiles
 
 What an older version has written is read as it is: no file here has moved, and no format has changed but by what each
 module can tell apart.
