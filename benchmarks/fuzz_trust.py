@@ -206,7 +206,7 @@ def _serve(session: Session, message: pb.ToServer, world: World) -> None:
         return
     session.accept(message.step)
     work = session.steps.waiting[-1]
-    session.computed(Slice(session, work, 0, len(work.rows)), work.hidden, pb.Visit())
+    session.computed(Slice.next(session, work.remaining), work.hidden, pb.Visit())
     for data in work.receipts:
         with suppress(InvalidRequest):
             read_receipt(data, world)
