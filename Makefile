@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+CPP = $(wildcard kernels/swarm_kernels/cpu/*.h kernels/swarm_kernels/cpu/*.cpp)
 # Tests run in as many processes as there are processors, each with swarms of its own. Their bytecode is kept: to read
 # it takes seconds less than to make it.
 TESTS = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --maxprocesses 8 \
@@ -46,6 +47,8 @@ test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction 
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check --quiet
+	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
+	$(RUN) -m swarm_kernels.cpu.lint
 
 types: $(VENV)/.ready-dev  ## the type checker, over swarm and kernels
 	$(RUN) -m mypy
@@ -56,6 +59,7 @@ imports: $(VENV)/.ready-dev  ## who may import whom
 format: $(VENV)/.ready-dev
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
+	$(VENV)/bin/clang-format -i $(CPP)
 
 bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/out
 	$(RUN) benchmarks/kernels.py

@@ -56,7 +56,7 @@ class Rejections:
     last_reason: str = ""
 
 
-class _RecordValidator(RecordValidatorBase):
+class _RecordValidator(RecordValidatorBase):  # type: ignore[misc]  # hivemind has no annotations
     """Admits to the DHT only records that verify, under the key of their model and the subkey of their peer, and
     convictions likewise."""
 

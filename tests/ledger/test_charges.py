@@ -194,7 +194,7 @@ def peer(who: Identity, blocks: int = 2, price: int = 100) -> PeerInfo:
 def looked(stakes: Stakes, peers: list[PeerInfo]) -> list[bool]:
     async def look() -> list[bool]:
         await stakes.look(peers)
-        return [stakes.suffice(one) for one in peers]
+        return [stakes.accept(one) for one in peers]
 
     return asyncio.run(look())
 
@@ -222,8 +222,8 @@ def test_stake_on_its_way_back_does_not_count(ledger):
     seen_by(ledger, ONE).unbond(1)
     stakes = Stakes(ledger)
     assert looked(stakes, [peer(ONE)]) == [False]
-    assert "1 peers are not used" in stakes.explain([peer(ONE)])
-    assert f"has 0.{need - 1:09} of 0.{need:09}".rstrip("0") in stakes.explain([peer(ONE)])
+    assert "1 peers are not used" in stakes.hint([peer(ONE)])
+    assert f"has 0.{need - 1:09} of 0.{need:09}".rstrip("0") in stakes.hint([peer(ONE)])
 
 
 # --- servers ---------------------------------------------------------------------------------------------------------

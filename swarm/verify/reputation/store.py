@@ -1,6 +1,6 @@
 """What this user's clients remember of peers. See swarm.verify.reputation.standing for what it means.
 
-Reading and observing never wait: the book is in memory. A thread writes what was observed to a file a moment later,
+Reading and observing never wait: all is in memory. A thread writes what was observed to a file a moment later,
 many observations in one transaction, and takes over what other processes wrote there.
 """
 
@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from swarm.verify.reputation.file import MAX_PEERS, BookFile, Change, News, read_proofs
+from swarm.errors import SwarmError
+from swarm.peers.reputation import Reputation
+from swarm.verify.reputation.file import MAX_PEERS, Change, News, ReputationFile, read_proofs
 from swarm.verify.reputation.standing import STRANGER, Event, Standing
 
 logger = logging.getLogger(__name__)
@@ -20,7 +22,7 @@ WRITE_EVERY_S = 1.0
 MAX_UNWRITTEN = 10_000  # observations kept while the file cannot be written
 
 
-class ReputationStore:
+class ReputationStore(Reputation):
     """Any thread may use it. Close it, or the observations of the last second may be lost."""
 
     def __init__(self, path: Path | None = None, now: Callable[[], float] = time.time):
@@ -34,8 +36,9 @@ class ReputationStore:
         self._news = News()
         self._closing = threading.Event()
         self._file = self._open()
-        self._writer = threading.Thread(target=self._keep_writing, name="book", daemon=True)
+        self._writer: threading.Thread | None = None
         if self._file:
+            self._writer = threading.Thread(target=self._keep_writing, name="reputation", daemon=True)
             self._writer.start()
 
     # --- what happened -----------------------------------------------------------------------------------------------
@@ -45,8 +48,13 @@ class ReputationStore:
         now_s = self._now()
         self._change(peer_id, lambda standing: standing.after(event, now_s))
 
+    def crashed(self, peer_id: str) -> None:
+        self.observe(peer_id, Event.CRASH)
+
+    def faulted(self, peer_id: str) -> None:
+        self.observe(peer_id, Event.FAULT)
+
     def observe_speed(self, peer_id: str, log: float) -> None:
-        """By all that was measured, it takes exp(`log`) times as long as it announces."""
         now_s = self._now()
         self._change(peer_id, lambda standing: standing.after_speed(log, now_s))
 
@@ -89,21 +97,22 @@ class ReputationStore:
         """Share of its segments that should be audited."""
         return self.standing(peer_id).audit_rate
 
+    def lag(self, peer_id: str) -> float:
+        return self.standing(peer_id).lag
+
     def slowdown(self, peer_id: str) -> float:
-        """How many times slower than it is it should look to the search for a chain; at least 1."""
         return self.standing(peer_id).slowdown
 
     def proofs(self) -> dict[str, tuple[str, bytes]]:
         """What all convictions rest on: kind and proof, by peer id. Waits for the disk. Raises SwarmError."""
         with self._lock:
             fresh = dict(self._news.convictions)
-        return (read_proofs(self._path) if self._file else {}) | fresh
+        return (read_proofs(self._path) if self._path and self._file else {}) | fresh
 
     def is_convicted(self, peer_id: str) -> bool:
         return peer_id in self._convictions
 
     def is_shunned(self, peer_id: str) -> bool:
-        """Whether it is not to be used at all."""
         return self.is_convicted(peer_id) or self.standing(peer_id).is_shunned
 
     # --- the file ----------------------------------------------------------------------------------------------------
@@ -111,18 +120,18 @@ class ReputationStore:
     def close(self) -> None:
         """Write what is left. Waits for it."""
         self._closing.set()
-        if self._file:
+        if self._file and self._writer:
             self._writer.join()
             self._file.close()
 
-    def _open(self) -> BookFile | None:
+    def _open(self) -> ReputationFile | None:
         if self._path is None:
             return None
         try:
-            file = BookFile(self._path)
+            file = ReputationFile(self._path)
             pages = file.exchange(News())
-        except (sqlite3.Error, OSError) as error:
-            logger.warning("peers' standing is not kept in %s: %s; if it is broken, move it away", self._path, error)
+        except (SwarmError, sqlite3.Error) as error:
+            logger.warning("what becomes of dealings with peers is forgotten at the end: %s", error)
             return None
         self._standings, self._statistics = pages.standings, pages.statistics
         self._convictions = pages.convictions
@@ -130,11 +139,14 @@ class ReputationStore:
 
     def _keep_writing(self) -> None:
         while not self._closing.wait(WRITE_EVERY_S):
-            self._exchange()
-        self._exchange()
+            self.flush()
+        self.flush()
 
-    def _exchange(self) -> None:
-        """Write what is new, and take over what others wrote."""
+    def flush(self) -> None:
+        """Write what is new, and take over what others wrote; it is done every WRITE_EVERY_S anyway. May wait for the
+        disk."""
+        if self._file is None:
+            return
         with self._lock:
             news, self._news = self._news, News()
         try:
@@ -159,6 +171,6 @@ def _joined(older: News, newer: News) -> News:
     return News(changes, older.statistics | newer.statistics, newer.convictions | older.convictions)
 
 
-def _forget_oldest(known: dict[str, object]) -> None:
+def _forget_oldest(known: dict[str, Standing] | dict[str, bytes]) -> None:
     while len(known) > MAX_PEERS:
         del known[next(iter(known))]
