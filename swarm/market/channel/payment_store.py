@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from swarm.clock import now_ms
 from swarm.database import open_database
@@ -136,6 +137,6 @@ class PaymentStore:
         with self._lock:
             self._database.close()
 
-    def _run(self, statement: str, *values: object) -> list[tuple]:
+    def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock, closing(self._database.execute(statement, values)) as cursor:
             return cursor.fetchall()
