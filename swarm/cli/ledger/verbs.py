@@ -22,13 +22,7 @@ _AMOUNT: Argument = ("amount", {"type": parsing.amount, "metavar": "AMOUNT"})
 
 
 def main(arguments: list[str]) -> int:
-    return run(_carry_out, argparse.Namespace(arguments=arguments))
-
-
-def _carry_out(asked: argparse.Namespace) -> int | None:
-    args = make_parser().parse_args(asked.arguments)
-    status: int | None = args.command(args)
-    return status
+    return run(make_parser(), arguments)
 
 
 def make_parser() -> argparse.ArgumentParser:
