@@ -36,21 +36,32 @@ def choose_batch(sessions: Sequence[Session], limits: BatchLimits, now: float) -
     Only the first step of a session's queue is considered: its later ones need the cache that this one writes.
     now: time.monotonic().
     """
-    waiting = [session for session in sessions if session.is_ready()]
-    on_demand = [session for session in waiting if not session.reservation.background]
-    urgent = on_demand or waiting
-    decode = in_turn([session for session in urgent if session.steps.has_token], limits.decode_rows)
+    on_demand: list[Session] = []
+    background: list[Session] = []
+    for session in sessions:
+        if session.is_ready():
+            (background if session.reservation.background else on_demand).append(session)
+    tokens, prompts = _by_kind(on_demand or background)
+    batch = [Slice.next(session, 1) for session in in_turn(tokens, limits.decode_rows)]
     if on_demand and limits.top_up:
-        spare = [session for session in waiting if session.reservation.background and session.steps.has_token]
-        decode += in_turn(spare, limits.top_up)
-    batch = [_slice(session, 1) for session in decode]
-    budget = _prompt_budget(sessions, bool(on_demand), bool(decode), limits, now)
-    for session in in_turn([session for session in urgent if not session.steps.has_token]):
-        count = min(session.steps.waiting[0].remaining, budget)
-        if count > 0:
-            batch.append(_slice(session, count))
-            budget -= count
+        batch += [Slice.next(session, 1) for session in in_turn(_by_kind(background)[0], limits.top_up)]
+    if prompts:
+        budget = _prompt_budget(sessions, bool(on_demand), bool(batch), limits, now)
+        for session in in_turn(prompts):
+            count = min(session.steps.next_rows, budget)
+            if count > 0:
+                batch.append(Slice.next(session, count))
+                budget -= count
     return batch
+
+
+def _by_kind(waiting: Sequence[Session]) -> tuple[list[Session], list[Session]]:
+    """Those that wait for a single token, and those for more, as for a prompt."""
+    tokens: list[Session] = []
+    prompts: list[Session] = []
+    for session in waiting:
+        (tokens if session.steps.next_rows == 1 else prompts).append(session)
+    return tokens, prompts
 
 
 def _prompt_budget(
@@ -90,7 +101,7 @@ def decoding(sessions: Sequence[Session], now: float) -> list[Session]:
     found = []
     for session in sessions:
         due = session.pace.due()
-        if session.steps.has_token or (due is not None and now < due + session.pace.away.value):
+        if session.steps.next_rows == 1 or (due is not None and now < due + session.pace.away.value):
             found.append(session)
     return found
 
@@ -122,8 +133,3 @@ def yield_s(on_demand: Sequence[Session], batch: Sequence[Slice], batch_s: float
     due = [(session.pace.due(), session.pace.away.value) for session in on_demand]
     soon = [time_ for time_, away_s in due if time_ and now < time_ and time_ - MARGIN * away_s < now + batch_s]
     return max(soon, default=now) - now
-
-
-def _slice(session: Session, count: int) -> Slice:
-    work = session.steps.waiting[0]
-    return Slice(session, work, work.done, count)

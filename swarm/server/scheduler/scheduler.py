@@ -93,7 +93,7 @@ class Scheduler:
     def remove(self, session: Session) -> None:
         """Forget `session`; its pages are released at once, or after the batch that is using them."""
         self._sessions.pop(session.reservation.key, None)
-        session.steps.waiting.clear()
+        session.steps.clear()
         if session not in self._running:
             self._release(session)
 
@@ -113,7 +113,10 @@ class Scheduler:
     async def _next_batch(self) -> list[Slice]:
         """What to compute now, perhaps after a short wait for more; empty if nothing waits."""
         while True:
-            sessions, on_demand, now = list(self._sessions.values()), self._on_demand(), time.monotonic()
+            sessions, now = list(self._sessions.values()), time.monotonic()
+            if not any(session.steps.next_rows for session in sessions):
+                return []
+            on_demand = self._on_demand()
             urgent = on_demand if any(session.is_ready() for session in on_demand) else sessions
             expected = decoding(urgent, now)
             batch = choose_batch(sessions, self._limits_now(sessions, expected), now)
@@ -129,11 +132,15 @@ class Scheduler:
 
     def _limits_now(self, sessions: Sequence[Session], expected: Sequence[Session]) -> BatchLimits:
         """The limits of the next batch, where the sessions `expected` are in the middle of generating."""
-        waiting = sum(bool(session.steps.waiting) for session in expected)
+        waiting = spare = top_up = 0
+        for session in expected:
+            waiting += session.steps.next_rows > 0
         rows = rows_to_take(waiting, len(expected), self._micro_batches) if waiting else 0
         rows = min(rows, self._limits.decode_rows)
-        spare = sum(session.reservation.background and bool(session.steps.waiting) for session in sessions)
-        top_up = rows_to_top_up(rows, min(spare, self._limits.decode_rows - rows), self._decode_times.seconds)
+        for session in sessions:
+            spare += session.reservation.background and session.steps.next_rows > 0
+        if spare:
+            top_up = rows_to_top_up(rows, min(spare, self._limits.decode_rows - rows), self._decode_times.seconds)
         return replace(self._limits, decode_rows=rows, top_up=top_up)
 
     def _expected_s(self, batch: Sequence[Slice]) -> float:
@@ -143,9 +150,9 @@ class Scheduler:
 
     async def _compute(self, batch: Sequence[Slice]) -> None:
         started = time.perf_counter()
-        self._running = {item.session for item in batch}
+        self._running, tokens = {item.session for item in batch}, sum(item.count for item in batch)
         try:
-            outputs, compute_s = await self._run(batch)
+            outputs, compute_s = await self._run(batch, tokens)
         except RuntimeError as error:  # out of memory, or a kernel that refuses its input: these sessions end, not us
             logger.exception("a batch of %d slices failed", len(batch))
             self._fail(batch, error)
@@ -153,20 +160,22 @@ class Scheduler:
         finally:
             self._running = set()
             for item in batch:
-                if not self._holds(item.session):
+                if self._sessions.get(item.session.reservation.key) is not item.session:
                     self._release(item.session)
         self.busy_s += compute_s
-        self.tokens_served += sum(item.count for item in batch)
-        self._send_on(batch, outputs, started, compute_s)
+        self.tokens_served += tokens
+        for item, output in zip(batch, outputs, strict=True):
+            queue_us, compute_us = int((started - item.work.arrived) * 1e6), int(compute_s * 1e6)
+            self._send_on(item, output, pb.Visit(queue_us=queue_us, compute_us=compute_us, batch_tokens=tokens))
         self._on_batch(batch, started, compute_s)
-        self._learn(batch, compute_s)
+        if tokens == len(batch):
+            self._learn(batch, compute_s)
 
-    async def _run(self, batch: Sequence[Slice]) -> tuple[list[torch.Tensor], float]:
+    async def _run(self, batch: Sequence[Slice], tokens: int) -> tuple[list[torch.Tensor], float]:
         """Long batches go to the compute thread, so that the network is served meanwhile. Short ones are computed
         right here: handing them over and back costs 0.3 ms, which one session's token would feel, and gRPC's own
         threads go on receiving and sending.
         """
-        tokens = sum(item.count for item in batch)
         if tokens * self._token_s.value <= INLINE_S:
             outputs = self._runner.run(batch)
         else:
@@ -175,23 +184,16 @@ class Scheduler:
         self._token_s.observe(outputs[1] / tokens)
         return outputs
 
-    def _send_on(
-        self, batch: Sequence[Slice], outputs: Sequence[torch.Tensor], started: float, compute_s: float
-    ) -> None:
-        """Let the sessions that are still here have their outputs, and put them last in line."""
-        tokens, compute_us = sum(item.count for item in batch), int(compute_s * 1e6)
-        for item, output in zip(batch, outputs, strict=True):
-            session, key = item.session, item.session.reservation.key
-            if self._sessions.get(key) is session:
-                self._sessions[key] = self._sessions.pop(key)
-                session.steps.advance(item.count)
-                queue_us = int((started - item.work.arrived) * 1e6)
-                session.computed(item, output, pb.Visit(queue_us=queue_us, compute_us=compute_us, batch_tokens=tokens))
+    def _send_on(self, item: Slice, output: torch.Tensor, visit: pb.Visit) -> None:
+        """Let the session, if it is still here, have its output, and put it last in line."""
+        session, key = item.session, item.session.reservation.key
+        if self._sessions.get(key) is session:
+            self._sessions[key] = self._sessions.pop(key)
+            session.steps.advance(item.count)
+            session.computed(item, output, visit)
 
     def _learn(self, batch: Sequence[Slice], compute_s: float) -> None:
         """From a decode batch: what such batches take, and into how many to divide the sessions from now on."""
-        if any(item.count > 1 for item in batch):
-            return
         self._decode_s.observe(compute_s)
         self._decode_times.observe(len(batch), compute_s)
         self._stay_s.observe(time.perf_counter() - min(item.work.arrived for item in batch))
@@ -202,12 +204,9 @@ class Scheduler:
                 len(sessions), self._decode_times.seconds, away_s + self._stay_s.value, self._micro_batches
             )
 
-    def _holds(self, session: Session) -> bool:
-        return self._sessions.get(session.reservation.key) is session
-
     def _fail(self, batch: Sequence[Slice], error: RuntimeError) -> None:
         for item in batch:
-            item.session.steps.waiting.clear()
+            item.session.steps.clear()
             item.session.outbox.fail(SwarmError(f"the computation failed on this peer: {error}"))
 
     def close(self) -> None:

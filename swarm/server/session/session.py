@@ -67,13 +67,14 @@ class Session:
         self._observer.computed(item, rows)
         receipts = self._observer.outgoing(work.receipts if final else ())
         want = work.want if final or work.want == pb.ALL else pb.NOTHING
-        if self.next_hop is None and want != pb.ALL:
-            rows = rows[-1:] if want == pb.LAST else rows[:0]
+        wanted = item.count if self.next_hop or want == pb.ALL else int(want == pb.LAST)
+        if wanted < item.count:
+            rows = rows[item.count - wanted :]
         sent = self.send_on(
             pb.Step(
                 position=item.position,
                 count=item.count,
-                hidden=rows.message() if len(rows) else None,
+                hidden=rows.message() if wanted else None,
                 want=want,
                 visits=[*work.visits, visit],
                 seq=work.seq,

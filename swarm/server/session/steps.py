@@ -23,6 +23,7 @@ class StepQueue:
         """check: raises InvalidRequest for a step that fits, and is not to be computed all the same."""
         self._reservation, self._hidden_size, self._check_further = reservation, hidden_size, check
         self.waiting: deque[Work] = deque()  # the first may be in computation
+        self.next_rows = 0  # what is left of the first
         self.length = 0  # positions computed or queued
         self._accepted = 0  # positions, those that were computed again included
         self._seq = reservation.seq  # of the newest step
@@ -31,11 +32,6 @@ class StepQueue:
     def used(self) -> bool:
         """Whether there ever was a step."""
         return self._accepted > 0
-
-    @property
-    def has_token(self) -> bool:
-        """Whether what comes next is a single token."""
-        return bool(self.waiting) and self.waiting[0].remaining == 1
 
     @property
     def waiting_tokens(self) -> int:
@@ -56,6 +52,7 @@ class StepQueue:
         while len(self.waiting) > 1 and self.waiting[-1].position >= step.position:
             self.waiting.pop()
         self.waiting.append(Work.of(step, rows))
+        self.next_rows = self.waiting[0].remaining
         self._seq = step.seq
         self.length = step.position + step.count
         self._accepted += step.count
@@ -64,14 +61,20 @@ class StepQueue:
     def advance(self, count: int) -> None:
         """So many rows more of the first step are computed."""
         work = self.waiting[0]
-        work.done += count
+        work.remaining -= count
         if not work.remaining:
             self.waiting.popleft()
+        self.next_rows = self.waiting[0].remaining if self.waiting else 0
+
+    def clear(self) -> None:
+        """Nothing of what waits is computed any more."""
+        self.waiting.clear()
+        self.next_rows = 0
 
     def progress(self, seq: int, load: pb.Load) -> pb.Progress:
         """How far this hop has come, for the client's Probe number `seq`."""
         first = self.waiting[0] if self.waiting else None
-        computed = first.position + first.done if first else self.length
+        computed = first.position + len(first.hidden) - first.remaining if first else self.length
         return pb.Progress(seq=seq, received=self.length, computed=computed, last_seq=self._seq, load=load)
 
     def _check(self, step: pb.Step) -> None:
@@ -80,7 +83,7 @@ class StepQueue:
             raise InvalidRequest(f"a step of {count} tokens; send between 1 and {MAX_STEP_TOKENS}")
         if len(step.visits) > MAX_VISITS:
             raise InvalidRequest(f"a step that claims {len(step.visits)} visits; a chain has at most {MAX_VISITS} hops")
-        if len(step.receipts) > MAX_RECEIPTS or any(len(receipt) > MAX_RECEIPT_BYTES for receipt in step.receipts):
+        if len(step.receipts) > MAX_RECEIPTS or max(map(len, step.receipts), default=0) > MAX_RECEIPT_BYTES:
             raise InvalidRequest(f"a step with {len(step.receipts)} receipts, or an oversized one")
         if step.position > self.length:
             raise InvalidRequest(f"position {step.position} leaves a gap: this session has {self.length} tokens so far")

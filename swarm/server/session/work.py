@@ -28,20 +28,16 @@ class Work:
     seal: bool
     receipts: list[bytes]  # of the hops before this one, unchecked
     prompt: bool  # priced as prefill
+    remaining: int  # rows that are not computed yet: a long step takes several batches
     arrived: float = field(default_factory=time.perf_counter)
-    done: int = 0  # rows already computed: a long step takes several batches
 
     @classmethod
     def of(cls, step: pb.Step, rows: Rows) -> "Work":
         """rows: the step's, which have been checked."""
         return cls(
             step.position, rows, rows.tensor(), step.want, list(step.visits), step.seq, step.replay, step.seal,
-            list(step.receipts), step.prompt,
+            list(step.receipts), step.prompt, step.count,
         )  # fmt: skip
-
-    @property
-    def remaining(self) -> int:
-        return len(self.hidden) - self.done
 
     @property
     def to_compute(self) -> Tokens:
@@ -57,17 +53,18 @@ class Slice:
     work: Work
     first: int  # rows of work.hidden
     count: int
+    position: int  # of the first row
+    final: bool  # these are the step's last rows
 
-    @property
-    def position(self) -> int:
-        return self.work.position + self.first
-
-    @property
-    def final(self) -> bool:
-        """Whether these are the step's last rows."""
-        return self.first + self.count == len(self.work.hidden)
+    @classmethod
+    def next(cls, session: "Session", count: int) -> "Slice":
+        """The next `count` rows of what waits in `session`."""
+        work = session.steps.waiting[0]
+        first = len(work.hidden) - work.remaining
+        return cls(session, work, first, count, work.position + first, work.remaining == count)
 
     @property
     def inputs(self) -> Rows:
         """As they came."""
-        return self.work.rows[self.first : self.first + self.count]
+        rows, stop = self.work.rows, self.first + self.count
+        return rows if self.final and not self.first else rows[self.first : stop]
