@@ -235,3 +235,14 @@ def test_an_elder_standing_decays_before_it_is_added_to():
     then = replace(STRANGER, faults=4.0, noted_s=1000.0)
     assert then.after(Event.FAULT, 1000.0 + HALF_LIFE_S).faults == pytest.approx(3.0)
     assert then.at(0.0) == then  # a clock that was set back
+
+
+def test_what_peers_report_is_held_against_the_peer_that_it_is_about():
+    reputation = ReputationStore(now=lambda: 0.0)
+    reputation.crashed("crashed")
+    reputation.faulted("faulty")
+    reputation.observe_speed("slow", 0.5)
+    assert (reputation.standing("crashed").crashes, reputation.standing("crashed").faults) == (1.0, 0.0)
+    assert (reputation.standing("faulty").crashes, reputation.standing("faulty").faults) == (0.0, 1.0)
+    assert (reputation.lag("slow"), reputation.lag("stranger")) == (0.5, 0.0)
+    assert reputation.slowdown("faulty") > reputation.slowdown("stranger")
