@@ -12,6 +12,8 @@ CREDIT_TOKENS = 64  # of unpaid work after which a server waits for its client's
 MESSAGE_TOKENS = 256  # of a prompt, or of a replay
 MAX_PRICE = 2**40  # nano-credits per block-token: some thousand credits for one token through one block
 MAX_CREDIT_TOKENS = 2**16
+DEFAULT_DECODE = 1000  # nano-credits per block-token: 30 credits for a million tokens through 30 blocks
+PREFILL_SHARE = 20  # a prompt's token costs a 20th of a generated one to compute
 MODES = ("fixed", "market", "auction", "rewards", "contribution")
 
 
