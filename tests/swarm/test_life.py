@@ -24,7 +24,7 @@ def test_a_program_runs_a_server_that_moves_to_where_blocks_are_missing():
         config = ServerConfig(peers=tuple(local.peers), threads=1, record_life_s=6.0, drain_timeout_s=1.0, **MEMORY)
         running = asyncio.create_task(life.run(config, stop, tell))
         await happens(ready, running)
-        local.servers[0].kill()  # first: then there is but one place that needs a server
+        await asyncio.to_thread(local.servers[0].stop)  # it says goodbye: there is but one place to move to
         await asyncio.to_thread(local.start, "20:30")
         await happens(ready_again, running)
         stop.set()
