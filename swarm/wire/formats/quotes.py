@@ -27,9 +27,9 @@ class Price(NamedTuple):
         """Nano-credits for so much work."""
         return blocks * (prefill_tokens * self.prefill + decode_tokens * self.decode)
 
-    def plus(self, bid: int) -> "Price":
-        """With `bid` nano-credits per block-token on top, for going first."""
-        return Price(self.prefill + bid, self.decode + bid)
+    def plus(self, priority_fee: int) -> "Price":
+        """With so many nano-credits per block-token on top, for going first."""
+        return Price(self.prefill + priority_fee, self.decode + priority_fee)
 
 
 FREE = Price()
@@ -54,7 +54,7 @@ class Quote:
 
     @property
     def is_paid(self) -> bool:
-        """Whether it keeps accounts: the price may be 0 and bids paid all the same."""
+        """Whether it keeps accounts: the price may be 0 and priority fees paid all the same."""
         return bool(self.ledger)
 
     def credit(self, price: Price, blocks: int) -> int:
