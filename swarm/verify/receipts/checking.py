@@ -102,7 +102,7 @@ class HopReceipts:
 class ChainReceipts:
     """All receipts of one session."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.on_receipt: Callable[[SignedReceipt], None] = lambda signed: None  # told of every one that fits
         self.hops: list[HopReceipts] = []  # in the order in which they were opened
         self.faults: list[Fault] = []
