@@ -19,10 +19,10 @@ from swarm.wire import messages_pb2 as pb
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _TO_WIRE = {torch.float32: pb.FLOAT32, torch.bfloat16: pb.BFLOAT16, torch.float16: pb.FLOAT16}
-_FROM_WIRE = {wire: dtype for dtype, wire in _TO_WIRE.items()}
+_FROM_WIRE: dict[int, torch.dtype] = {wire: dtype for dtype, wire in _TO_WIRE.items()}
 
 
-def wire_dtype(dtype: torch.dtype) -> int:
+def wire_dtype(dtype: torch.dtype) -> pb.DType:
     """The wire's number for `dtype`. Raises InvalidRequest for a dtype that does not travel."""
     if dtype not in _TO_WIRE:
         raise InvalidRequest(f"{dtype} does not travel between peers; use one of {', '.join(DTYPES)}")
@@ -70,7 +70,9 @@ class Rows:
 
     def message(self) -> pb.Tensor:
         shape = (len(self.digests), self.columns)
-        return pb.Tensor(dtype=self.dtype, shape=shape, data=self.data, digest=tensor_digest(self.digests))
+        return pb.Tensor(
+            dtype=_TO_WIRE[torch_dtype(self.dtype)], shape=shape, data=self.data, digest=tensor_digest(self.digests)
+        )
 
     def tensor(self) -> torch.Tensor:
         """[rows, columns] in the dtype that travels, in memory of its own."""

@@ -61,6 +61,8 @@ class Journal:
         stop = min(stop, self.length)
         for position in range(start, stop, REPLAY_TOKENS):
             rows = self.rows(position, min(REPLAY_TOKENS, stop - position))
+            if rows is None:  # dropped meanwhile
+                return
             yield pb.Step(
                 position=position, count=len(rows), hidden=rows.message(), want=pb.NOTHING, replay=True, seal=True,
                 prompt=True,

@@ -60,21 +60,21 @@ class PeerJudges:
 
     def __init__(
         self,
-        view: PeerTable,
+        table: PeerTable,
         checkpoint: Checkpoint,
         limits: ClientLimits,
         wallet: Wallet | None = None,
         stake_of: Callable[[str], int] = lambda peer_id: 0,
     ):
         """stake_of: what a peer has at stake, nano-credits."""
-        self._view, self._checkpoint, self._limits, self._wallet = view, checkpoint, limits, wallet
+        self._table, self._checkpoint, self._limits, self._wallet = table, checkpoint, limits, wallet
         self._stake_of = stake_of
 
     def for_work(self, accused: SignedReceipt) -> dict[str, PeerInfo]:
         """Those that promise the same bits, by peer id, without the one whose work it is."""
         terms = accused.receipt.terms
         try:
-            usable = self._view.usable({accused.peer_id})
+            usable = self._table.usable({accused.peer_id})
         except (NoRoute, RevisionMismatch):  # this client demands what none of the others has
             return {}
         return {
@@ -95,7 +95,7 @@ class PeerJudges:
         terms = case.terms
         hop = Hop(peer, terms.start, terms.stop)
         wire = codec.torch_dtype(terms.wire_dtype)
-        session = Session([hop], [self._view.connection_to(peer)], self._options(case, wire))
+        session = Session([hop], [self._table.connection_to(peer)], self._options(case, wire))
         try:
             await session.open()
             x = case.inputs.tensor()
@@ -119,7 +119,7 @@ class PeerJudges:
             max_tokens=case.stop,
             open_timeout_s=self._limits.open_timeout_s,
             step_timeout_s=self._limits.step_timeout_s,
-            weights=self._view.weights.root,
+            weights=self._table.weights.root,
             wallet=self._wallet,
             prompt_tokens=case.stop,
         )
