@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from weakref import WeakSet
 
 from swarm.errors import NoRoute, RevisionMismatch
@@ -23,16 +24,37 @@ CHOICES = 4  # good chains, of which the best and another are compared by fresh 
 REPLACED_TOKENS = 64  # that a replacement is expected to compute; how long the generation will last is not known
 
 
+class OpenSessions:
+    """Those of one client."""
+
+    def __init__(self) -> None:
+        self._sessions: WeakSet[Session] = WeakSet()
+
+    def add(self, session: Session) -> None:
+        self._sessions.add(session)
+
+    def by_peer(self) -> Counter[str]:
+        """How many of them each peer (id) serves: load that the directory does not know of yet."""
+        return Counter(hop.peer.peer_id for session in self._sessions if session.is_open for hop in session.hops)
+
+
 class Router:
     """Chooses from what its view knows. Lives in one event loop."""
 
-    def __init__(self, view: PeerTable, terms: Terms, token_bytes: int, blocks: tuple[int, int] | None = None):
-        """token_bytes: one token's activations on the wire. blocks: that a chain covers; None: the whole model."""
+    def __init__(
+        self,
+        view: PeerTable,
+        terms: Terms,
+        token_bytes: int,
+        blocks: tuple[int, int] | None = None,
+        sessions: "OpenSessions | None" = None,
+    ):
+        """token_bytes: one token's activations on the wire. blocks: that a chain covers; None: the whole model.
+        sessions: this client's, which `view` takes into account."""
         self._start, self._stop = blocks or (0, view.num_blocks)
         self.view, self._terms, self._token_bytes = view, terms, token_bytes
-        self._sessions: WeakSet[Session] = WeakSet()
+        self.sessions = sessions or OpenSessions()
         self._rng = random.Random()
-        view.own_sessions = self._own_sessions
 
     async def chain(
         self,
@@ -40,19 +62,19 @@ class Router:
         new_tokens: int,
         avoid: Collection[str] = (),
         through: Sequence[Wanted] = (),
-        batch: bool = False,
-        bid: int = 0,
+        background: bool = False,
+        priority_fee: int = 0,
     ) -> list[Hop]:
         """The chain for a new session, without the peers in `avoid` and those that failed lately; `through`, if given.
 
-        batch: at the idle price. bid: nano-credits per block-token on top.
+        background: at the idle price. priority_fee: nano-credits per block-token on top.
 
         Of a few good chains, the best and one at random are compared by the load that their peers report now, and the
         better one is taken (power of two choices: Mitzenmacher, 2001): by the directory's old figures alone, all
         clients would run to the same peers. Raises NoRoute naming the blocks that nobody covers, RevisionMismatch if
         only other revisions are served.
         """
-        request = self._request(prompt_tokens, new_tokens, bid, start=self._start, stop=self._stop, batch=batch)
+        request = self._request(prompt_tokens, new_tokens, priority_fee, self._start, self._stop, background)
         await self.view.refresh(2 * REFRESH_S)
         await self.view.weigh()
         if through:
@@ -81,11 +103,11 @@ class Router:
         after: PeerInfo | None,
         replay_tokens: int,
         avoid: Collection[str],
-        batch: bool = False,
+        background: bool = False,
     ) -> list[Hop]:
         """See swarm.session.recovery.Spares."""
-        request = self._request(
-            replay_tokens, REPLACED_TOKENS, start=lost[0].start, stop=lost[-1].stop, batch=batch,
+        request = replace(
+            self._request(replay_tokens, REPLACED_TOKENS, 0, lost[0].start, lost[-1].stop, background),
             before=before and self.view.candidate(before), after=after and self.view.candidate(after),
         )  # fmt: skip
         try:
@@ -110,25 +132,18 @@ class Router:
         """A peer that refused has said how busy it is."""
         self.view.note_load(peer_id, load)
 
-    def watch(self, session: Session) -> None:
-        """Learn from how long the session's steps take, and count it as load on its peers while it is open."""
-        self._sessions.add(session)
-        session.on_steps = self._observe
-
     async def close(self) -> None:
         await self.view.close()
 
-    def _request(self, prompt_tokens: int, new_tokens: int, bid: int = 0, **part: object) -> Request:
+    def _request(
+        self, prompt_tokens: int, new_tokens: int, priority_fee: int, start: int, stop: int, background: bool
+    ) -> Request:
         tokens, limit = prompt_tokens + new_tokens, self._terms.max_price
         if limit is not None:
-            limit = max(limit - bid * self.view.num_blocks, 0) * tokens
+            limit = max(limit - priority_fee * self.view.num_blocks, 0) * tokens
+        worth = self._terms.seconds_per_credit / CREDIT
         return Request(
-            prompt_tokens,
-            new_tokens,
-            self._token_bytes,
-            seconds_per_price=self._terms.seconds_per_credit / CREDIT,
-            max_price=limit,
-            **part,
+            prompt_tokens, new_tokens, self._token_bytes, worth, limit, batch=background, start=start, stop=stop
         )
 
     def _search(self, request: Request, avoid: Collection[str]) -> list[Chain]:
@@ -136,7 +151,7 @@ class Router:
         try:
             return best_chains(network, self.view.num_blocks, request, CHOICES)
         except NoRoute as error:
-            raise NoRoute(f"{error}{self.view.unstaked()}") from error
+            raise NoRoute(f"{error}{self.view.unstaked()}", error.uncovered) from error
 
     async def _freshest(self, chains: Sequence[Chain], request: Request) -> Chain:
         """The best of `chains` by the load that their peers report now; those with a peer that says nothing last."""
@@ -170,12 +185,9 @@ class Router:
         await self.view.refresh()
         await self.view.pardon()
 
-    def _own_sessions(self) -> Counter[str]:
-        return Counter(hop.peer.peer_id for session in self._sessions if session.is_open for hop in session.hops)
-
-    def _observe(self, session: Session, step_s: float) -> None:
-        """`step_s`: mean of some steps of one token around the session's chain."""
-        own, hops, now_s = self._own_sessions(), session.hops, time.time()
+    def observe_steps(self, hops: Sequence[Hop], step_s: float) -> None:
+        """See swarm.session.recovery.Spares."""
+        own, now_s = self.sessions.by_peer(), time.time()
         peers = [self.view.candidate(hop.peer, slowed=False) for hop in hops]
         links = [peers[0].client, *map(link_between, peers, peers[1:]), peers[-1].client]
         claims = [

@@ -9,7 +9,6 @@ from swarm.errors import SwarmError
 from swarm.results import Audit
 from swarm.route.peer import PeerInfo
 from swarm.session.hop import HopFailed, HopStream
-from swarm.session.session import Session
 from swarm.verify.audit.accumulated import Accumulated
 from swarm.verify.audit.case import Case
 from swarm.verify.audit.gathering import fetch_rows, gather_case
@@ -18,6 +17,7 @@ from swarm.verify.audit.judges import LocalJudge, PeerJudges
 from swarm.verify.audit.panel import draw_panel
 from swarm.verify.fraud import proofs
 from swarm.verify.fraud.penalties import Penalties
+from swarm.verify.receipts.observer import SignedSession
 from swarm.verify.reputation.standing import Event
 from swarm.wire.formats.receipts import SignedReceipt
 
@@ -36,7 +36,7 @@ class Examiner:
         self._book = penalties.book
 
     async def examine(
-        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], by_peers: bool, by_us: bool
+        self, session: SignedSession, stream: HopStream, segment: Sequence[SignedReceipt], by_peers: bool, by_us: bool
     ) -> Audit:
         """Have one segment of a hop's work recomputed, and draw the consequences. The session must be open.
 
@@ -62,17 +62,17 @@ class Examiner:
     # --- here --------------------------------------------------------------------------------------------------------
 
     async def _judge_here(
-        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], sensitive: bool
+        self, session: SignedSession, stream: HopStream, segment: Sequence[SignedReceipt], sensitive: bool
     ) -> Judgement | None:
         """By the bits, or by the sketches; where these leave a doubt, by the outputs themselves."""
         exact = await self.local.has_numerics_of(segment[0])
-        case = await gather_case(session.chain, stream, segment, sketches=not exact)
+        case = await gather_case(session, stream, segment, sketches=not exact)
         return await self._judge_case(session, stream, case, sensitive) if case else None
 
-    async def _judge_case(self, session: Session, stream: HopStream, case: Case, sensitive: bool) -> Judgement:
+    async def _judge_case(self, session: SignedSession, stream: HopStream, case: Case, sensitive: bool) -> Judgement:
         judgement = await self.local.judge(case)
         if judgement.verdict != Verdict.PASS:
-            outputs = await fetch_rows(session.chain, stream, case.first, case.stop)
+            outputs = await fetch_rows(session, stream, case.first, case.stop)
             if outputs is not None:
                 case = replace(case, outputs=outputs)
                 judgement = await self.local.judge(case)
@@ -92,10 +92,10 @@ class Examiner:
     # --- by others ---------------------------------------------------------------------------------------------------
 
     async def _ask_peers(
-        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], peers: dict[str, PeerInfo]
+        self, session: SignedSession, stream: HopStream, segment: Sequence[SignedReceipt], peers: dict[str, PeerInfo]
     ) -> tuple[str, Judgement | None]:
         """Who recomputed it, and what came out; a panel of others settles what they disagree on."""
-        case = await gather_case(session.chain, stream, segment, sketches=False)
+        case = await gather_case(session, stream, segment, sketches=False)
         if case is None:
             return NOBODY, None
         for peer_id in draw_panel(segment[-1].receipt.hash, self._judges.weights(peers), len(peers)):
@@ -113,7 +113,7 @@ class Examiner:
 
     async def _dispute(
         self,
-        session: Session,
+        session: SignedSession,
         stream: HopStream,
         case: Case,
         differing: Sequence[tuple[SignedReceipt, SignedReceipt]],
