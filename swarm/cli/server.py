@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 import uvloop
@@ -26,13 +27,13 @@ from swarm.market.pricing.modes import DEFAULT_DECODE, PREFILL_SHARE, make_prici
 from swarm.market.stake import quoted_stake
 from swarm.model.blocks import parse_block_range
 from swarm.model.kv_cache import PAGE_TOKENS
+from swarm.route.peer import PeerInfo
 from swarm.route.route import missing_blocks
 from swarm.server.lifecycle import SERVED_DTYPES, Server, ServerConfig
 from swarm.server.placing import Assignment
 from swarm.verify.attestation import load_attester
-from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import format_amount, parse_amount
-from swarm.wire.formats.quotes import MODES
+from swarm.wire.formats.quotes import MODES, Quote
 from swarm.wire.secret import find_secret
 from swarm.wire.transport import join_address
 from swarm_kernels import QUANTS
@@ -187,7 +188,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         port=args.port,
         dht_port=args.dht_port,
         identity=args.identity,
-        trade=make_trade(args),
+        billing=make_billing(args),
         attester=load_attester(args.attestation) if args.attestation else None,
         memory_bytes=parse_size(args.memory) if args.memory else None,
         kv_memory_bytes=parse_size(args.kv_memory),
@@ -200,7 +201,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
     )
 
 
-def make_trade(args: argparse.Namespace) -> BillingOptions | None:
+def make_billing(args: argparse.Namespace) -> BillingOptions | None:
     """What the server wants for its work; None: nothing. Raises InvalidRequest."""
     prices = args.price, args.prefill_price
     if args.ledger is None:
@@ -224,7 +225,7 @@ class Output:
 
     def progress(self) -> Callable[[int, int], None]:
         """For one load: a bar, if that takes longer than a second. It is told (blocks done, blocks in all)."""
-        bar: tqdm | None = None
+        bar: tqdm[NoReturn] | None = None
 
         def update(done: int, total: int) -> None:
             nonlocal bar
@@ -288,13 +289,13 @@ async def first_of(server: Server, stop: asyncio.Event) -> Assignment | None:
 
 async def report_ready(server: Server, output: Output) -> None:
     """Say what is served and how others join."""
-    record, load = server.record, server.handler.load()
+    record, load = server.announcement.record, server.handler.load()
     peers = await server.directory.peers(record.model)
     gaps = missing_blocks(peers, record.num_blocks)
     address = next((a for a in server.addresses if f"/{record.endpoint.host}/" in a), server.addresses[0])
     model, with_secret = server.config.model, " --secret-file FILE" if server.config.secret else ""
     to_join = f"python -m swarm.server --model {model} --blocks {{}} --peers {address}{with_secret}"
-    paid = f" --ledger {server.config.trade.ledger}" if server.config.trade else ""
+    paid = f" --ledger {server.config.billing.ledger}" if server.config.billing else ""
     to_join += paid
     ranges = [f"{start}:{stop}" for start, stop in gaps]
     lines = [
@@ -302,7 +303,7 @@ async def report_ready(server: Server, output: Output) -> None:
         f"at {join_address(record.endpoint.host, record.endpoint.port)}, "
         f"room for {load.total_pages * PAGE_TOKENS:,} tokens.",
         f"Peer {record.peer_id}",
-        *([_trade(record.quote)] if paid else []),
+        *([_asked(record.asks)] if paid else []),
         "",
         "Another peer that has the secret joins with:" if with_secret else "Another peer joins with:",
         *[f"  {to_join.format(text)}" for text in ranges or [f"0:{record.num_blocks}"]],
@@ -334,24 +335,25 @@ async def report_ready(server: Server, output: Output) -> None:
 
 def _stake_warning(server: Server) -> list[str]:
     """Nothing if clients find as much as they look for."""
-    if server.trade is None:
+    if server.billing is None:
         return []
-    staked, needed = server.trade.staked, quoted_stake(server.trade.quote(), server.record.stop - server.record.start)
+    start, stop = server.announcement.record.blocks
+    staked, needed = server.billing.staked, quoted_stake(server.billing.quote(), stop - start)
     if staked >= needed:
         return []
     wanted = f"{format_amount(needed)} credits at stake for these prices and blocks"
     return [f"Warning: clients look for {wanted}; it has {format_amount(staked)}. Most will not use it: see --stake."]
 
 
-def _trade(quote: pb.Quote) -> str:
+def _asked(quote: Quote) -> str:
     """What is asked, in words."""
     return (
-        f"Asks {quote.decode} nano-credits for a token through a block, {quote.prefill} for one of a prompt "
-        f"({quote.mode}), on ledger {quote.ledger.hex()[:16]}."
+        f"Asks {quote.price.decode} nano-credits for a token through a block, {quote.price.prefill} for one of a "
+        f"prompt ({quote.mode}), on ledger {quote.ledger.hex()[:16]}."
     )
 
 
-def _format(record: pb.PeerRecord) -> str:
+def _format(record: PeerInfo) -> str:
     return record.dtype if record.quant == "none" else f"{record.quant}, {record.dtype} activations"
 
 

@@ -1,4 +1,4 @@
-"""A server's business: what it asks for its work, as demand changes, and its till."""
+"""What a server asks for its work, as demand changes, and how it is paid for it."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from swarm.errors import PaymentRequired, SwarmError
+from swarm.errors import InvalidRequest, PaymentRequired, SwarmError
 from swarm.home import commitments_folder, payments_file
 from swarm.market.auction.auction import Auction
 from swarm.market.auction.bidding import Bidding
@@ -19,13 +19,15 @@ from swarm.market.ledger.opening import open_ledger
 from swarm.market.pricing.policy import PERIOD_S, Demand, Pricing
 from swarm.market.rewards.claims import MAX_CLAIMS, pack_claims
 from swarm.market.rewards.committing import Committer
-from swarm.wire import messages_pb2 as pb
+from swarm.route.peer import PeerInfo
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.formats.quotes import CREDIT_TOKENS, Quote
 from swarm.wire.identity import Identity
 from swarm.wire.session_id import MAX_AGE_S
 
 ATTEND_EVERY_S = 5.0  # to the ledger's epochs
+
+Work = Coroutine[object, object, None]  # that goes on until it is cancelled
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,55 @@ class BillingOptions:
     epoch_s: float = DAY_S  # that the ledger's epochs last; only with contribution
 
 
+class Asking:
+    """What one server asks, which follows demand."""
+
+    def __init__(self, ledger_id: bytes, pricing: Pricing, credit_tokens: int):
+        self._ledger_id, self._pricing, self._credit_tokens = ledger_id, pricing, credit_tokens
+        self._demand = Demand(0.0)
+
+    def quote(self) -> Quote:
+        """What it asks now."""
+        pricing = self._pricing
+        return Quote(
+            self._ledger_id, pricing.mode, pricing.price, pricing.idle_price(self._demand), self._credit_tokens
+        )
+
+    def bid(self, peer: bytes, order: Order, start: int, stop: int) -> Bid:
+        """For an order, where it is an auction's. peer: this server's address. start, stop: blocks that it serves."""
+        if not isinstance(self._pricing, Auction):
+            raise InvalidRequest("this peer makes no bids; what it asks is in the directory")
+        return self._pricing.bid(order, peer, start, stop, self._demand)
+
+    async def follow(self, demand: Callable[[], Demand]) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            self._demand = demand()
+            self._pricing = self._pricing.observe(self._demand)
+
+
 class Billing:
     """Of one server. Lives in the event loop."""
 
     def __init__(
-        self, options: BillingOptions, till: PayeeChannels, ledger_id: bytes, staked: int, shut: Callable[[], None]
+        self,
+        asking: Asking,
+        channels: PayeeChannels,
+        bidding: Bidding | None,
+        claim: Callable[[], Work] | None,
+        staked: int,
+        shut: Callable[[], None],
     ):
-        """staked: nano-credits. shut: called at the end."""
-        self.till, self._options, self._ledger_id, self._shut = till, options, ledger_id, shut
-        self.staked = staked
-        self._pricing, self._demand = options.pricing, Demand(0.0)
-        self._committer: Committer | None = None
+        """bidding: None: it makes no offers. claim: goes on claiming points, with contribution. staked: nano-credits.
+        shut: called at the end."""
+        self.quote, self.channels, self.bidding, self.staked = asking.quote, channels, bidding, staked
+        self._asking, self._claim, self._shut = asking, claim, shut
 
     @classmethod
-    async def open(cls, options: BillingOptions, identity: Identity, record: pb.PeerRecord) -> "Billing":
-        """record: what the server announces. Raises SwarmError if the ledger cannot be opened, PaymentRequired if there
-        is not enough there to stake."""
+    async def open(cls, options: BillingOptions, identity: Identity, served: Callable[[], PeerInfo]) -> "Billing":
+        """served: what the server announces now. Raises SwarmError if the ledger cannot be opened, PaymentRequired if
+        there is not enough there to stake."""
         ledger, staked = await asyncio.to_thread(_open_staked, options, identity)
         store = PaymentStore(payments_file(identity.peer_id))
 
@@ -63,49 +98,40 @@ class Billing:
             store.close()
             ledger.shut()
 
-        trade = cls(options, PayeeChannels(ledger, store, options.settle_every_s), ledger.id, staked, shut)
+        asking = Asking(ledger.id, options.pricing, options.credit_tokens)
+        bidding, claim = None, None
         if isinstance(options.pricing, Auction):
-            trade.till.bidding = Bidding(record, identity, ledger.id, partial(trade._bid, identity.address))
+            bidding = Bidding(served, identity, ledger.id, partial(asking.bid, identity.address))
         elif options.pricing.mode == "contribution":
             compose = partial(_claims, ledger.id, store, options.epoch_s)
-            trade._committer = Committer(ledger, commitments_folder(), options.epoch_s, compose)
-        return trade
+            committer = Committer(ledger, commitments_folder(), options.epoch_s, compose)
+            claim = partial(_claim, committer, min(ATTEND_EVERY_S, options.epoch_s / 10))
+        channels = PayeeChannels(ledger, store, options.settle_every_s, bidding)
+        return cls(asking, channels, bidding, claim, staked, shut)
 
-    def quote(self) -> Quote:
-        """What it asks now."""
-        return Quote(
-            self._ledger_id, self._pricing.mode, self._pricing.price, self._pricing.idle_price(self._demand),
-            self._options.credit_tokens,
-        )  # fmt: skip
+    def posted(self, record_hash: bytes, quote: Quote) -> None:
+        """The directory has a record with this quote now."""
+        self.channels.posted(record_hash, quote)
 
-    def _bid(self, peer: bytes, order: Order, start: int, stop: int) -> Bid:
-        return self._pricing.bid(order, peer, start, stop, self._demand)
-
-    async def reprice(self, demand: Callable[[], Demand]) -> None:
-        """Follow demand, until cancelled."""
-        while True:
-            await asyncio.sleep(PERIOD_S)
-            self._demand = demand()
-            self._pricing = self._pricing.observe(self._demand)
-
-    def work(self, demand: Callable[[], Demand]) -> list[Coroutine[object, object, None]]:
+    def work(self, demand: Callable[[], Demand]) -> list[Work]:
         """All that goes on until it is cancelled."""
-        claiming = [self._claim(self._committer)] if self._committer else []
-        return [self.till.run(), self.reprice(demand), *claiming]
-
-    async def _claim(self, committer: Committer) -> None:
-        """Claim points for work that clients acknowledged."""
-        while True:
-            await asyncio.to_thread(committer.attend)
-            await asyncio.sleep(min(ATTEND_EVERY_S, self._options.epoch_s / 10))
+        claiming = [self._claim()] if self._claim else []
+        return [self.channels.run(), self._asking.follow(demand), *claiming]
 
     async def close(self) -> None:
         """Get paid for what is not settled yet, if the ledger answers; else it is settled next time."""
         try:
             with suppress(SwarmError):
-                await self.till.settle()
+                await self.channels.settle()
         finally:
             await asyncio.to_thread(self._shut)
+
+
+async def _claim(committer: Committer, every_s: float) -> None:
+    """Claim points for work that clients acknowledged."""
+    while True:
+        await asyncio.to_thread(committer.attend)
+        await asyncio.sleep(every_s)
 
 
 def _open_staked(options: BillingOptions, identity: Identity) -> tuple[Ledger, int]:

@@ -13,20 +13,20 @@ one cannot be luck. What was measured of a peer stays until nobody has asked for
 others have been measured since.
 """
 
-import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from swarm.errors import InvalidRequest, PeerUnreachable
+from swarm.peers.poll import MEASURED_AT_ONCE, poll
 from swarm.route.costs import DEFAULT_BYTES_PER_S, Link
+from swarm.route.means import RunningMean
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
 
 PEERS_PER_ROUND = 32
-AT_ONCE = 8  # more would wait for one another in this process's event loop, and measure that
 TIMEOUT_S = 2.0
 PADDING_BYTES = 60 * 1024  # HTTP/2's first window is 64 KiB; whatever exceeds it waits another round trip
 BANDWIDTH_AGE_S = 300.0  # after which it is measured again
@@ -43,8 +43,8 @@ class _Seen:
 
     tried_s: float
     failed_s: float | None = None  # its last visit failed then
-    round_trip_s: float = 0.0  # 0: never measured
-    bytes_per_s: float = 0.0
+    round_trip_s: RunningMean = field(default_factory=lambda: RunningMean(_ROUND_TRIP_RISE, fall=1.0))
+    bytes_per_s: RunningMean = field(default_factory=lambda: RunningMean(1.0, fall=_BANDWIDTH_FALL))
     bandwidth_s: float = -BANDWIDTH_AGE_S  # when it was measured
 
 
@@ -64,9 +64,12 @@ class Pings:
 
     def links(self) -> dict[str, Link]:
         """To every peer that was ever measured, by peer id, nearest first."""
-        measured = [(peer_id, seen) for peer_id, seen in self._seen.items() if seen.round_trip_s]
-        measured.sort(key=lambda item: item[1].round_trip_s)
-        return {id_: Link(seen.round_trip_s, seen.bytes_per_s or DEFAULT_BYTES_PER_S) for id_, seen in measured}
+        measured = [(peer_id, seen) for peer_id, seen in self._seen.items() if seen.round_trip_s.is_known]
+        measured.sort(key=lambda item: item[1].round_trip_s.value)
+        return {
+            peer_id: Link(seen.round_trip_s.value, seen.bytes_per_s.value or DEFAULT_BYTES_PER_S)
+            for peer_id, seen in measured
+        }
 
     def failures(self) -> Mapping[str, float]:
         """Peers that did not answer when last asked, and when that was by the clock."""
@@ -78,13 +81,7 @@ class Pings:
         A peer that does not answer is noted in `failures`, and raises nothing.
         """
         self._forget()
-        free = asyncio.Semaphore(AT_ONCE)
-
-        async def visit(peer: PeerInfo) -> None:
-            async with free:
-                await self._visit(peer)
-
-        await asyncio.gather(*(visit(peer) for peer in self._choose(peers, limit)))
+        await poll(self._choose(peers, limit), self._visit, MEASURED_AT_ONCE)
 
     def _choose(self, peers: Sequence[PeerInfo], limit: int) -> list[PeerInfo]:
         def tried_s(peer: PeerInfo) -> float:
@@ -99,10 +96,12 @@ class Pings:
             peer = self._connection_to(info.endpoint)
             await self._request_s(peer)
             round_trip_s = min([await self._request_s(peer) for _ in range(2)])
-            _note_round_trip(seen, round_trip_s)
+            seen.round_trip_s.observe(round_trip_s)
             if seen.tried_s - seen.bandwidth_s >= BANDWIDTH_AGE_S:
                 padded_s = min([await self._request_s(peer, PADDING_BYTES) for _ in range(2)])
-                _note_bandwidth(seen, padded_s - round_trip_s)
+                # Of a fast link the padding takes less than the noise, even less than nothing.
+                transfer_s = max(padded_s - round_trip_s, PADDING_BYTES / FASTEST_BYTES_PER_S)
+                seen.bytes_per_s.observe(PADDING_BYTES / transfer_s)
                 seen.bandwidth_s = seen.tried_s
             seen.failed_s = None
         except (PeerUnreachable, InvalidRequest):  # the latter for a certificate that is none
@@ -116,15 +115,3 @@ class Pings:
     def _forget(self) -> None:
         horizon = self._clock() - FORGET_S
         self._seen = {id_: seen for id_, seen in self._seen.items() if seen.tried_s > horizon}
-
-
-def _note_round_trip(seen: _Seen, round_trip_s: float) -> None:
-    known = seen.round_trip_s
-    rises = known and round_trip_s > known
-    seen.round_trip_s = known + _ROUND_TRIP_RISE * (round_trip_s - known) if rises else round_trip_s
-
-
-def _note_bandwidth(seen: _Seen, transfer_s: float) -> None:
-    """transfer_s: what the padding took; of a fast link less than the noise, even less than nothing."""
-    known, found = seen.bytes_per_s, PADDING_BYTES / max(transfer_s, PADDING_BYTES / FASTEST_BYTES_PER_S)
-    seen.bytes_per_s = known + _BANDWIDTH_FALL * (found - known) if known and found < known else found

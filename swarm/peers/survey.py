@@ -1,14 +1,12 @@
 """Looking at the swarm that serves one model: the directory's list, and a question to every peer on it."""
 
-import asyncio
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
 
-from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.peers.directory import Directory
 from swarm.peers.overview import Answer, Overview, make_overview
+from swarm.peers.poll import MEASURED_AT_ONCE, poll
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
@@ -16,7 +14,6 @@ from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, max_message_bytes
 
 TIMEOUT_S = 1.5  # for one answer
-AT_ONCE = 8  # more would wait for one another in this process's event loop, and measure that
 
 
 def connect(endpoint: pb.Endpoint, member: Certificate | None = None) -> Peer:
@@ -44,7 +41,7 @@ class Survey:
             if id_ not in listed and info.state != pb.JOINING
         }
         asked = [info for info in [*listed.values(), *departed.values()] if info.state != pb.JOINING]
-        answers = await self._ask(asked)
+        answers = await poll(asked, lambda info: visit(self._connections.to(info.endpoint)), MEASURED_AT_ONCE)
         known = listed | {id_: info for id_, info in departed.items() if id_ in answers}
         picture = make_overview(self._model, list(known.values()), answers, self._answers, time.time())
         self._known, self._answers = known, answers
@@ -53,18 +50,6 @@ class Survey:
 
     async def close(self) -> None:
         await self._connections.close()
-
-    async def _ask(self, infos: Iterable[PeerInfo]) -> dict[str, Answer]:
-        """The answers of those that give one, by peer id."""
-        free, answers = asyncio.Semaphore(AT_ONCE), {}
-
-        async def ask(info: PeerInfo) -> None:
-            async with free:
-                with suppress(PeerUnreachable, InvalidRequest):
-                    answers[info.peer_id] = await visit(self._connections.to(info.endpoint))
-
-        await asyncio.gather(*(ask(info) for info in infos))
-        return answers
 
 
 async def visit(peer: Peer, clock: Callable[[], float] = time.perf_counter) -> Answer:

@@ -5,9 +5,10 @@ its directory record as `PeerCosts`; a client joins that with what it has seen i
 outweighs what a peer claims, to one swarm.route.route.Candidate per peer.
 """
 
-import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from swarm.route.batch_times import BatchTimes
 
 BATCHES = (1, 2, 4, 8, 16)  # sessions in a batch for which a decode time is announced
 DEFAULT_BYTES_PER_S = 125e6  # 1 Gbit/s: a link nobody has measured
@@ -38,17 +39,8 @@ class PeerCosts:
     links: Mapping[str, Link] = field(default_factory=dict)  # by peer id
 
     def decode_block_s(self, batch: float) -> float:
-        """Seconds of one block for one step of a batch of `batch` sessions: linear between what was measured, and
-        beyond it; never less than for a smaller batch."""
-        times = self.decode_s
-        if not times:
-            return DEFAULT_BLOCK_S
-        if len(times) == 1 or batch <= BATCHES[0]:
-            return times[0]
-        right = min(bisect.bisect_left(BATCHES, batch), len(times) - 1)
-        left_batch, right_batch = BATCHES[right - 1], BATCHES[right]
-        slope = max(times[right] - times[right - 1], 0.0) / (right_batch - left_batch)
-        return times[right - 1] + slope * (batch - left_batch)
+        """Seconds of one block for one step of a batch of `batch` sessions, see BatchTimes."""
+        return BatchTimes(BATCHES, self.decode_s).seconds(batch) if self.decode_s else DEFAULT_BLOCK_S
 
     def prefill_block_s(self) -> float:
         """Seconds of one block per token of a prompt."""

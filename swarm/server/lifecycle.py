@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-import swarm
 from swarm.errors import InvalidRequest
 from swarm.home import (
     announced,
@@ -29,7 +28,7 @@ from swarm.model.families import ModelConfig
 from swarm.model.identity import weights_root
 from swarm.model.kv_cache import PagePool
 from swarm.peers.directory import RECORD_LIFE_S, Directory
-from swarm.peers.record import VERSION, costs_message
+from swarm.server.announcement import Announcement, Figures, first_record
 from swarm.server.meter import Meter, measure
 from swarm.server.neighbours import Neighbours
 from swarm.server.placing import MEMORY_SHARE, Assignment, Placing, affordable_blocks, free_bytes, measure_speed
@@ -38,9 +37,7 @@ from swarm.server.scheduler.runner import Runner
 from swarm.verify.attestation import Attester, attest
 from swarm.verify.fraud.evidence_store import EvidenceStore
 from swarm.verify.receipts.store import ReceiptStore
-from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
-from swarm.wire.formats.facts import Facts
 from swarm.wire.formats.quotes import Quote
 from swarm.wire.secret import Secret
 from swarm.wire.tls import make_certificate
@@ -71,7 +68,8 @@ class ServerConfig:
     dht_port: int = 0
     identity: Path | None = None
     attester: Attester | None = None  # gives evidence of what runs here
-    trade: BillingOptions | None = None  # None: it works for nothing
+    billing: BillingOptions | None = None  # None: it works for nothing
+    receipts: bool = True  # signs for what it computes; else clients that want receipts go elsewhere
     assigned: Assignment | None = None  # where `blocks` is None: what this server has moved to
     memory_bytes: int | None = None  # for blocks and cache; None: most of what is free
     kv_memory_bytes: int = 2**30
@@ -96,7 +94,9 @@ class Server:
         self.config, self._progress = config, progress
         self.dtype = config.dtype or ("float32" if config.quant == "none" else "bfloat16")
         self._stack = AsyncExitStack()
-        self._tasks: list[asyncio.Task] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.billing: Billing | None = None
+        self._is_serving = False
 
     async def __aenter__(self) -> "Server":
         try:
@@ -129,21 +129,20 @@ class Server:
             check_block_range(*config.blocks, model)
         members = config.peers or known_addresses(config.secret)
         await self._join(members)
-        self.trade = await self._open_trade()
+        await self._open_billing()
         device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         start, stop = await self._choose_blocks(device, alone=not members)
         began = time.monotonic()
         blocks, pool, digests = await self._load(start, stop, device)
         self.reload_s = time.monotonic() - began
-        self.record.weights = weights_root(digests)
-        self.record.quant, self.record.numerics_id, self.record.state = blocks.quant, blocks.numerics_id, pb.ONLINE
+        self.announcement.loaded(weights_root(digests), blocks.quant, blocks.numerics_id)
         limits = Limits(
             config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
         )
         self.certificate = make_certificate(config.secret)
         self._member = self.certificate if config.secret else None  # what other servers want to see
         self.handler = Handler(
-            self.record,
+            self.announcement,
             model.hidden_size,
             Runner(blocks, pool),
             pool,
@@ -151,8 +150,9 @@ class Server:
             digests,
             self.identity,
             self._open_store(),
+            lambda: self.directory.rejections.count,
             self._member,
-            self.trade.till if self.trade else None,
+            self.billing.channels if self.billing else None,
         )
         self.handler.scheduler.on_batch = self.meter.observe_batch
         await self._serve(model)
@@ -167,13 +167,23 @@ class Server:
         self._stack.push_async_callback(self.directory.leave)
         self.addresses = await self.directory.addresses()
         self._stack.enter_context(announced(self.addresses, config.secret))
-        self.record = self._make_record(self.checkpoint.config)
-        self.placing = Placing(self.directory, self.identity, self.record, config.record_life_s)
+        record = first_record(
+            self.identity.peer_id,
+            self.checkpoint.name,
+            self.checkpoint.revision,
+            self.checkpoint.config.num_blocks,
+            self.dtype,
+            pinned=config.blocks is not None,
+        )
+        self.announcement = Announcement(
+            self.directory, self.identity, record, config.record_life_s, self._new_figures, self._posted
+        )
+        self.placing = Placing(self.directory, self.announcement)
 
     async def _load(self, start: int, stop: int, device: torch.device) -> tuple[BlockRange, PagePool, list[bytes]]:
         """The blocks and their cache, ready to compute, and measured; and the digests of the blocks' weights."""
         config, dtype = self.config, DTYPES[self.dtype]
-        announcing = asyncio.create_task(self.placing.keep_announced())
+        announcing = asyncio.create_task(self._keep_announced())
         try:
             pool = PagePool(self.checkpoint.config, stop - start, dtype, config.kv_memory_bytes, device)
             blocks, digests = await asyncio.to_thread(self._read, start, stop, device)
@@ -197,36 +207,21 @@ class Server:
         self._stack.callback(store.close)
         return store
 
-    async def _open_trade(self) -> Billing | None:
-        if self.config.trade is None:
-            return None
-        trade = await Billing.open(self.config.trade, self.identity, self.record)
-        self._stack.push_async_callback(trade.close)
-        return trade
-
-    def _make_record(self, model: ModelConfig) -> pb.PeerRecord:
-        """What is known before any block is chosen."""
-        return pb.PeerRecord(
-            version=VERSION,
-            peer_id=self.identity.peer_id,
-            model=self.checkpoint.name,
-            revision=self.checkpoint.revision,
-            num_blocks=model.num_blocks,
-            dtype=self.dtype,
-            software=f"swarm-inference {swarm.__version__}",
-            pinned=self.config.blocks is not None,
-        )
+    async def _open_billing(self) -> None:
+        if self.config.billing:
+            self.billing = await Billing.open(self.config.billing, self.identity, lambda: self.announcement.record)
+            self._stack.push_async_callback(self.billing.close)
 
     async def _choose_blocks(self, device: torch.device, alone: bool) -> tuple[int, int]:
         """Those asked for, or those that help the swarm most, as many as there is memory for."""
         config, quant, dtype = self.config, self.config.quant, DTYPES[self.dtype]
         if config.blocks:
             start, stop = config.blocks
-            await self.placing.announce(Assignment(start, stop, stop - start))
+            await self.announcement.joining(start, stop, stop - start)
             return start, stop
-        if config.assigned:
-            await self.placing.announce(config.assigned)
-            return config.assigned.start, config.assigned.stop
+        if assigned := config.assigned:
+            await self.announcement.joining(assigned.start, assigned.stop, assigned.max_blocks)
+            return assigned.start, assigned.stop
         memory_bytes = config.memory_bytes or int(free_bytes(device) * MEMORY_SHARE)
         count = affordable_blocks(self.checkpoint, quant, dtype, memory_bytes - config.kv_memory_bytes)
         speed = await asyncio.to_thread(measure_speed, self.checkpoint, quant, dtype, device, config.threads)
@@ -244,8 +239,8 @@ class Server:
     async def _serve(self, model: ModelConfig) -> None:
         """Open the port, start computing, and tell the directory: in this order, so that nobody comes too early."""
         config, handler, certificate = self.config, self.handler, self.certificate
-        shelf = EvidenceStore(self.record, stored_evidence_folder())
-        bidding = self.trade.till.bidding if self.trade else None
+        evidence = EvidenceStore(self.announcement.record, stored_evidence_folder())
+        bidding = self.billing.bidding if self.billing else None
         grpc_server, port = await serve(
             config.host,
             config.port,
@@ -254,43 +249,40 @@ class Server:
             session=handler.session,
             push=handler.push,
             status=handler.status,
-            deposit=shelf.deposit,
-            withdraw=shelf.withdraw,
+            deposit=evidence.deposit,
+            withdraw=evidence.withdraw,
             tender=bidding.tender if bidding else refuse_tender,
         )
-        self.record.endpoint.CopyFrom(
-            pb.Endpoint(
-                peer_id=self.record.peer_id,
-                host=config.announce or announced_host(config.host),
-                port=config.announce_port or port,
-                certificate=certificate.certificate_der,
-            )
-        )
+        host = config.announce or announced_host(config.host)
+        facts = self.announcement.listening(host, config.announce_port or port, certificate.certificate_der)
         if config.attester:
-            self.record.attestation = await asyncio.to_thread(attest, config.attester, Facts.of(self.record))
+            self.announcement.attested(await asyncio.to_thread(attest, config.attester, facts))
         self._stack.push_async_callback(handler.close)
         self._stack.push_async_callback(grpc_server.stop, grace=0.5)
         self._started_ms = int(time.time() * 1000)
-        self.neighbours = Neighbours(self.directory, self.record, max_message_bytes(model.hidden_size), self._member)
+        max_bytes = max_message_bytes(model.hidden_size)
+        self.neighbours = Neighbours(self.directory, self.announcement, max_bytes, self._member)
         self._stack.push_async_callback(self.neighbours.close)
         self._tasks = [asyncio.create_task(handler.scheduler.run()), asyncio.create_task(self._heartbeat())]
-        if self.trade:
-            work = *self.trade.work(handler.demand), self._dun()
+        if self.billing:
+            work = *self.billing.work(handler.demand), self._dun()
             self._tasks += map(asyncio.create_task, work)
         self._stack.callback(self._cancel_tasks)
-        await self._publish()
+        self._is_serving = True
+        await self.announcement.online()
         self._tasks.append(asyncio.create_task(self.neighbours.run(config.record_life_s / 3)))
         self._stack.push_async_callback(self._say_goodbye)
 
-    async def _publish(self) -> None:
+    def _new_figures(self) -> Figures | None:
+        """What goes into every publication from the time on that this server computes."""
+        if not self._is_serving:
+            return None
         costs = replace(self.meter.costs(), started_ms=self._started_ms, links=self.neighbours.links())
-        self.record.costs.CopyFrom(costs_message(costs))
-        self.record.load.CopyFrom(self.handler.load())
-        if self.trade:
-            self.record.quote.CopyFrom(self.trade.quote().message())
-        quote = await self.directory.publish(self.record, self.identity, self.config.record_life_s)
-        if self.trade:
-            self.trade.till.posted(quote, Quote.of(self.record.quote))
+        return Figures(self.handler.load(), costs, self.billing.quote() if self.billing else None)
+
+    def _posted(self, record_hash: bytes, quote: Quote) -> None:
+        if self.billing:
+            self.billing.posted(record_hash, quote)
 
     async def _dun(self) -> None:
         while True:
@@ -301,9 +293,14 @@ class Server:
         """Refresh the record before it expires, and tidy up."""
         while True:
             await asyncio.sleep(self.config.record_life_s / 3)
-            await self._publish()
+            await self.announcement.publish()
             await self.handler.sweep()
-            self.handler.records_rejected = self.directory.rejections.count
+
+    async def _keep_announced(self) -> None:
+        """While the blocks load, which may take longer than a record lives."""
+        while True:
+            await asyncio.sleep(self.config.record_life_s / 3)
+            await self.announcement.publish()
 
     def _cancel_tasks(self) -> None:
         for task in self._tasks:
@@ -311,9 +308,8 @@ class Server:
 
     async def _say_goodbye(self) -> None:
         """Leave the directory, refuse new sessions, and give the open ones time to finish."""
-        self._tasks[1].cancel()  # a heartbeat now would bring the record back
         self.handler.drain(self.config.drain_timeout_s)
-        await self.directory.withdraw(self.record, self.identity, self.config.record_life_s)
+        await self.announcement.leaving()
         deadline = asyncio.get_running_loop().time() + self.config.drain_timeout_s
         while self.handler.open_sessions and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.05)

@@ -1,8 +1,6 @@
 """What a block takes on this server: measured at the start, and from then on by every batch it computes."""
 
-import math
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
@@ -10,7 +8,9 @@ import torch
 
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
+from swarm.route.batch_times import BatchTimes, correction
 from swarm.route.costs import BATCHES, PeerCosts
+from swarm.route.means import RunningMean
 from swarm.server.scheduler.runner import Slice
 from swarm_kernels import Segment
 
@@ -21,9 +21,7 @@ QUEUE_HALF_LIFE_S = 30.0  # of the mean wait, when nothing is computed
 
 _RUNS = 3
 _STEP = 1 / 40  # of the budget that one step of one session may take
-_RATE = 0.1  # of the difference, that one batch moves a mean
-_ELSEWHERE = 0.25  # of that, in sizes other than the batch's: what slows a machine down slows all of them
-_MOST = 2.0  # times the mean, or its inverse, that a batch may count for: processes pause for many reasons
+_QUEUE_RATE = 0.1  # of the difference, that one batch moves the mean wait
 
 
 def measure(blocks: BlockRange, pool: PagePool, budget_s: float = BUDGET_S) -> PeerCosts:
@@ -82,13 +80,15 @@ class Meter:
 
     def __init__(self, start: PeerCosts, clock: Callable[[], float] = time.monotonic):
         """start: what `measure` found."""
-        self._decode_s = [start.decode_block_s(batch) for batch in BATCHES]
+        self._decode = BatchTimes(BATCHES, [start.decode_block_s(batch) for batch in BATCHES])
         self._prefill_s = start.prefill_block_s()
-        self._queue_s, self._clock, self._observed_s = 0.0, clock, clock()
+        self._queue = RunningMean(_QUEUE_RATE, start=0.0)
+        self._clock, self._faded_s = clock, clock()
 
     def costs(self) -> PeerCosts:
         """The present means."""
-        return PeerCosts(tuple(self._decode_s), self._prefill_s, self._faded_queue_s())
+        self._fade_queue()
+        return PeerCosts(tuple(self._decode.times_s), self._prefill_s, self._queue.value)
 
     def observe_batch(self, batch: Sequence[Slice], started: float, compute_s: float) -> None:
         """The scheduler computed `batch` in `compute_s` seconds, from `started` on (time.perf_counter())."""
@@ -116,36 +116,18 @@ class Meter:
             return
         block_s = max(compute_s / blocks, 1e-9)
         if not prefill_tokens and 1 <= decode_sessions <= BATCHES[-1]:
-            self._note_decode(decode_sessions, block_s)
+            self._decode.correct(decode_sessions, block_s)
         elif not decode_sessions and prefill_tokens >= LEAST_PREFILL_TOKENS:
-            self._prefill_s *= math.exp(_RATE * _surprise(block_s / prefill_tokens, self._prefill_s))
-
-    def _note_decode(self, batch: int, block_s: float) -> None:
-        left = min(bisect_right(BATCHES, batch), len(BATCHES) - 1) - 1
-        right_weight = (batch - BATCHES[left]) / (BATCHES[left + 1] - BATCHES[left])
-        times_s = self._decode_s
-        expected_s = times_s[left] + right_weight * (times_s[left + 1] - times_s[left])
-        step = _RATE * _surprise(block_s, expected_s)
-        for index in range(len(times_s)):
-            weight = {left: 1 - right_weight, left + 1: right_weight}.get(index, 0.0)
-            times_s[index] *= math.exp(step * max(weight, _ELSEWHERE))
-        self._straighten(left + round(right_weight))
-
-    def _straighten(self, observed: int) -> None:
-        """No larger batch takes less than a smaller one. What was observed last is right, and the others give way."""
-        times_s = self._decode_s
-        for index in range(observed + 1, len(times_s)):
-            times_s[index] = max(times_s[index], times_s[index - 1])
-        for index in range(observed - 1, -1, -1):
-            times_s[index] = min(times_s[index], times_s[index + 1])
+            self._prefill_s *= correction(block_s / prefill_tokens, self._prefill_s)
 
     def _note_queue(self, queue_s: float) -> None:
-        mean_s = self._faded_queue_s()
-        self._queue_s = mean_s + _RATE * (min(queue_s, 10 * mean_s + 0.01) - mean_s)
-        self._observed_s = self._clock()
+        self._fade_queue()
+        self._queue.observe(min(queue_s, 10 * self._queue.value + 0.01))
 
-    def _faded_queue_s(self) -> float:
-        return self._queue_s * 0.5 ** ((self._clock() - self._observed_s) / QUEUE_HALF_LIFE_S)
+    def _fade_queue(self) -> None:
+        now_s = self._clock()
+        self._queue.fade(0.5 ** ((now_s - self._faded_s) / QUEUE_HALF_LIFE_S))
+        self._faded_s = now_s
 
 
 def _plausible(times_s: Sequence[float]) -> tuple[float, ...]:
@@ -153,8 +135,3 @@ def _plausible(times_s: Sequence[float]) -> tuple[float, ...]:
     its size held it up."""
     halves = accumulate(times_s, lambda half_s, whole_s: min(whole_s, 2 * half_s))
     return tuple(accumulate(reversed(list(halves)), min))[::-1]
-
-
-def _surprise(found_s: float, expected_s: float) -> float:
-    """The logarithm of their ratio, within bounds."""
-    return min(max(math.log(found_s / expected_s), -math.log(_MOST)), math.log(_MOST))

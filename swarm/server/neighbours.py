@@ -9,7 +9,7 @@ from swarm.peers.directory import Directory
 from swarm.peers.pings import Pings
 from swarm.route.costs import Link
 from swarm.route.peer import MAX_LINKS, PeerInfo
-from swarm.wire import messages_pb2 as pb
+from swarm.server.announcement import Announcement
 from swarm.wire.connections import Connections
 from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer
@@ -18,9 +18,9 @@ STRANGERS = 4  # of the MAX_LINKS neighbours asked at a time, drawn from all but
 READING_SHARE = 0.03  # of the time, at most, that goes into reading the directory: a large one takes a while
 
 
-def may_meet(record: pb.PeerRecord, peer: PeerInfo) -> bool:
+def may_meet(record: PeerInfo, peer: PeerInfo) -> bool:
     """Whether a chain is likely to lead from one of the two straight to the other: one ends where the other goes on."""
-    if peer.revision != record.revision or peer.blocks == (record.start, record.stop):
+    if peer.revision != record.revision or peer.blocks == record.blocks:
         return False
     first, last = record.start == 0, record.stop == record.num_blocks
     ends_meet = (last and peer.start == 0) or (first and peer.stop == peer.num_blocks)  # where tokens go in a ring
@@ -40,9 +40,9 @@ def choose(neighbours: Sequence[PeerInfo], links: Mapping[str, Link], rng: rando
 class Neighbours:
     """Measures the links to this server's neighbours, beside serving. Lives in the event loop."""
 
-    def __init__(self, directory: Directory, record: pb.PeerRecord, max_bytes: int, member: Certificate | None):
-        """record: this server's own; it may change. member: in a private swarm, this server's certificate."""
-        self._directory, self._record = directory, record
+    def __init__(self, directory: Directory, announcement: Announcement, max_bytes: int, member: Certificate | None):
+        """announcement: this server's own. member: in a private swarm, this server's certificate."""
+        self._directory, self._announcement = directory, announcement
         self._connections = Connections(lambda endpoint: Peer(endpoint, max_bytes, member))
         self._pings = Pings(self._connections.to)
         self._neighbours: list[PeerInfo] = []
@@ -72,8 +72,8 @@ class Neighbours:
 
     async def _read_directory(self) -> None:
         started_s = time.monotonic()
-        peers = await self._directory.peers(self._record.model)
-        self._neighbours = [peer for peer in peers if may_meet(self._record, peer)]
+        own = self._announcement.record
+        self._neighbours = [peer for peer in await self._directory.peers(own.model) if may_meet(own, peer)]
         now_s = time.monotonic()
         self._read_again_s = now_s + (now_s - started_s) / READING_SHARE
 

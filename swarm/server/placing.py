@@ -22,16 +22,18 @@ from swarm.model.weights import Checkpoint
 from swarm.peers.directory import Directory
 from swarm.route.costs import BATCHES
 from swarm.route.peer import PeerInfo
-from swarm.route.placement.placed import Placed, place, placed_from_record
+from swarm.route.placement.placed import place, placed_from_record
 from swarm.route.placement.rebalance import Move, next_move, worth_moving
+from swarm.server.announcement import Announcement
 from swarm.server.meter import measure
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.identity import Identity
 from swarm_kernels import weight_bits
 
 MEMORY_SHARE = 0.8  # of what is free, that a server takes if it is not told how much
 SETTLE_S = (0.5, 1.5)  # between an announcement and the second look; random, so that not all look at once
 PROBE_CACHE_BYTES = 2**25
+
+_Picture = tuple[tuple[str, int, int, float], ...]  # peer id, start, stop and speed of each
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +77,11 @@ class Assignment:
 class Placing:
     """One server's part in the placement of all. Lives in the event loop."""
 
-    def __init__(self, directory: Directory, identity: Identity, record: pb.PeerRecord, life_s: float):
-        """record: what this server announces of itself; its blocks and its state are set here."""
-        self._directory, self._identity, self._record, self._life_s = directory, identity, record, life_s
+    def __init__(self, directory: Directory, announcement: Announcement):
+        """announcement: this server's own: others plan with what it says."""
+        self._directory, self._announcement = directory, announcement
         self._rng = random.Random()
-        self._well_placed: tuple | None = None  # the picture in which there was nothing to do
+        self._well_placed: _Picture | None = None  # in which there was nothing to do
 
     async def choose(self, max_blocks: int, blocks_per_s: float, alone: bool = False) -> Assignment:
         """The range that this server takes, announced as one that it is about to serve.
@@ -89,38 +91,26 @@ class Placing:
         while True:
             others = await self._others()
             placed = [placed_from_record(peer) for peer in others]
-            chosen = Assignment(*place(max_blocks, blocks_per_s, placed, self._record.num_blocks), max_blocks)
-            await self.announce(chosen)
+            chosen = Assignment(*place(max_blocks, blocks_per_s, placed, self._own.num_blocks), max_blocks)
+            await self._announcement.joining(chosen.start, chosen.stop, max_blocks)
             if alone:
                 return chosen
             await self._settle()
             if not self._outbid(await self._others(), others):
                 return chosen
 
-    async def announce(self, assignment: Assignment) -> None:
-        """Let others count on this server for these blocks, although it has yet to load them."""
-        self._record.start, self._record.stop = assignment.start, assignment.stop
-        self._record.max_blocks, self._record.state = assignment.max_blocks, pb.JOINING
-        await self._publish()
-
     def _outbid(self, now: Sequence[PeerInfo], then: Sequence[PeerInfo]) -> bool:
         """Whether somebody with a smaller peer id has announced since to join where this server wants to. Of two that
         want the same, one gives way."""
-        known = {(peer.peer_id, peer.blocks) for peer in then}
+        own, known = self._own, {(peer.peer_id, peer.blocks) for peer in then}
         return any(
             peer.state == pb.JOINING
             and (peer.peer_id, peer.blocks) not in known
-            and peer.peer_id < self._record.peer_id
-            and peer.start < self._record.stop
-            and peer.stop > self._record.start
+            and peer.peer_id < own.peer_id
+            and peer.start < own.stop
+            and peer.stop > own.start
             for peer in now
         )
-
-    async def keep_announced(self) -> None:
-        """While the blocks load, which may take longer than a record lives."""
-        while True:
-            await asyncio.sleep(self._life_s / 3)
-            await self._publish()
 
     async def next_move(self, reload_s: float) -> Assignment | None:
         """Where this server should go now, if anywhere: announced, and agreed by all that can be seen.
@@ -130,44 +120,38 @@ class Placing:
         move = await self._plan(reload_s)
         if move is None:
             return None
-        self._record.state = pb.MOVING
-        await self._publish()
+        await self._announcement.moving()
         await self._settle()
         if await self._plan(reload_s) == move:
-            return Assignment(move.start, move.stop, self._record.max_blocks)
-        self._record.state = pb.ONLINE
-        await self._publish()
+            return Assignment(move.start, move.stop, self._own.max_blocks)
+        await self._announcement.online()
         return None
 
     async def _plan(self, reload_s: float) -> Move | None:
-        others = await self._others()
-        if any(peer.state == pb.MOVING and peer.peer_id < self._record.peer_id for peer in others):
+        others, own = await self._others(), self._own
+        moving = [peer.peer_id for peer in others if peer.state == pb.MOVING]
+        if moving and (own.state != pb.MOVING or min(moving) < own.peer_id):
             return None
-        if self._record.state != pb.MOVING and any(peer.state == pb.MOVING for peer in others):
-            return None
-        placed = [placed_from_record(peer) for peer in others] + [self._placed()]
+        placed = [placed_from_record(peer) for peer in (*others, own)]
         picture = tuple(sorted((peer.peer_id, peer.start, peer.stop, peer.blocks_per_s) for peer in placed))
         if picture == self._well_placed:
             return None
-        move = await asyncio.to_thread(next_move, placed, self._record.num_blocks)
+        move = await asyncio.to_thread(next_move, placed, own.num_blocks)
         if move is None:
             self._well_placed = picture
-        if move is None or move.peer_id != self._record.peer_id or not worth_moving(move, reload_s):
+        if move is None or move.peer_id != own.peer_id or not worth_moving(move, reload_s):
             return None
         return move
 
-    def _placed(self) -> Placed:
-        return placed_from_record(PeerInfo.of(self._record))
+    @property
+    def _own(self) -> PeerInfo:
+        return self._announcement.record
 
     async def _others(self) -> list[PeerInfo]:
         """Everyone who serves this revision of the model, or is about to."""
-        peers = await self._directory.peers(self._record.model, joining=True)
-        return [
-            peer for peer in peers if peer.peer_id != self._record.peer_id and peer.revision == self._record.revision
-        ]
-
-    async def _publish(self) -> None:
-        await self._directory.publish(self._record, self._identity, self._life_s)
+        own = self._own
+        peers = await self._directory.peers(own.model, joining=True)
+        return [peer for peer in peers if peer.peer_id != own.peer_id and peer.revision == own.revision]
 
     async def _settle(self) -> None:
         await asyncio.sleep(self._rng.uniform(*SETTLE_S))

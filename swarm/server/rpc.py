@@ -6,7 +6,7 @@ server and its other sessions go on.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ from swarm.market.pricing.policy import Demand
 from swarm.model.kv_cache import PagePool
 from swarm.server.admission.gate import FAREWELL_TIMEOUT_S, Gate
 from swarm.server.admission.reception import Reception
+from swarm.server.announcement import Announcement
 from swarm.server.links import Link, Links
 from swarm.server.scheduler.batching import BatchLimits
 from swarm.server.scheduler.runner import Runner, Slice
@@ -55,14 +56,15 @@ class Limits:
 class Handler:
     """The service's methods Session, Push and Status over one block range. Lives in the event loop.
 
-    record: what this peer announces; its range, model and revision are what sessions are checked against.
+    announcement: its range, model and revision are what sessions are checked against.
     identity, receipts: with what it signs for its work, and where it keeps what it signed.
-    member: in a private swarm, this server's certificate. till: None: it works for nothing.
+    records_rejected: directory records refused so far. member: in a private swarm, this server's certificate.
+    till: None: it works for nothing.
     """
 
     def __init__(
         self,
-        record: pb.PeerRecord,
+        announcement: Announcement,
         hidden_size: int,
         runner: Runner,
         pool: PagePool,
@@ -70,12 +72,13 @@ class Handler:
         block_digests: Sequence[bytes],
         identity: Identity,
         receipts: ReceiptStore,
+        records_rejected: Callable[[], int],
         member: Certificate | None = None,
         till: PayeeChannels | None = None,
     ):
         """block_digests: of the weights of the record's blocks, see swarm.model.identity."""
         self._block_digests = list(block_digests)
-        self.record, self._hidden_size, self._pool, self._limits = record, hidden_size, pool, limits
+        self._announcement, self._hidden_size, self._pool, self._limits = announcement, hidden_size, pool, limits
         self._identity, self._receipts, self.till = identity, receipts, till
         self.scheduler = Scheduler(runner, self._deliver, lambda session: pool.free(session.pages), limits.batch)
         self.links = Links(max_message_bytes(hidden_size), self._undelivered, self._refused, member)
@@ -84,10 +87,16 @@ class Handler:
         self._usage = Usage(lambda: self.scheduler.busy_s, self._places)
         self._gate = Gate(pool, limits.max_sessions, self._sessions, accounts=till is not None)
         self._reception = Reception(
-            record, self._block_digests, identity.address, receipts, self._sessions, self._gate, limits.max_context
+            announcement.record,
+            self._block_digests,
+            identity.address,
+            receipts,
+            self._sessions,
+            self._gate,
+            limits.max_context,
         )
         self.bytes_to_clients = 0
-        self.records_rejected = 0  # kept up to date by whoever owns the directory
+        self._records_rejected = records_rejected
 
     @property
     def open_sessions(self) -> int:
@@ -110,12 +119,12 @@ class Handler:
 
     async def status(self, request: pb.StatusRequest, context: grpc.aio.ServicerContext) -> pb.Status:
         return pb.Status(
-            record=self.record,
+            record=self._announcement.message(),
             load=self.load(),
             tokens_served=self.scheduler.tokens_served,
             bytes_pushed=self.links.bytes_pushed,
             bytes_to_clients=self.bytes_to_clients,
-            records_rejected=self.records_rejected,
+            records_rejected=self._records_rejected(),
             block_digests=self._block_digests,
         )
 

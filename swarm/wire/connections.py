@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.tasks import TaskSet
 from swarm.wire.transport import Peer
 
 LAST_CALLS_S = 120.0  # a connection that nobody shall use any more stays open so long for those that still do
@@ -16,7 +17,7 @@ class Connections:
         """connect: opens a connection; raises InvalidRequest if the endpoint's certificate is none."""
         self._connect = connect
         self._open: dict[bytes, tuple[str, Peer]] = {}  # by endpoint, for a peer that restarts has another; with its id
-        self._closing: set[asyncio.Task] = set()
+        self._closing = TaskSet("closing connections")
 
     def to(self, endpoint: pb.Endpoint) -> Peer:
         """Raises InvalidRequest if its certificate is none."""
@@ -35,14 +36,10 @@ class Connections:
 
     def _close(self, keys: Collection[bytes]) -> None:
         for key in keys:
-            task = asyncio.create_task(self._open.pop(key)[1].close(LAST_CALLS_S))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._closing.start(self._open.pop(key)[1].close(LAST_CALLS_S))
 
     async def close(self) -> None:
         """Close all at once."""
-        for task in self._closing:
-            task.cancel()
         closing = [peer.close() for _, peer in self._open.values()]
-        await asyncio.gather(*self._closing, *closing, return_exceptions=True)
+        await asyncio.gather(self._closing.close(), *closing, return_exceptions=True)
         self._open.clear()

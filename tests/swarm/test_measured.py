@@ -187,15 +187,15 @@ def peer(name: str, start: int, stop: int, revision: str = "r") -> PeerInfo:
     ],
 )
 def test_neighbours_end_where_the_other_goes_on(start, stop, meets):
-    record = pb.PeerRecord(peer_id="me", revision="r", start=10, stop=20, num_blocks=30)
+    record = peer("me", 10, 20)
     assert may_meet(record, peer("x", start, stop)) == meets
     assert not may_meet(record, peer("x", start, stop, revision="another"))
 
 
 def test_the_ends_of_a_chain_meet():
-    tail = pb.PeerRecord(peer_id="me", revision="r", start=20, stop=30, num_blocks=30)
+    tail = peer("me", 20, 30)
     assert may_meet(tail, peer("head", 0, 10))
-    head = pb.PeerRecord(peer_id="me", revision="r", start=0, stop=10, num_blocks=30)
+    head = peer("me", 0, 10)
     assert may_meet(head, peer("tail", 20, 30))
 
 

@@ -60,7 +60,7 @@ def bidding_of(peer: Identity, start: int, stop: int, price: Price, kind: type[B
     def bid(order: Order, first: int, last: int) -> Bid:
         return policy.bid(order, peer.address, first, last, Demand(0.0))
 
-    return kind(record, peer, more.pop("ledger", LEDGER), bid, **more)
+    return kind(lambda: PeerInfo.of(record), peer, more.pop("ledger", LEDGER), bid, **more)
 
 
 # --- over the network ------------------------------------------------------------------------------------------------
@@ -98,8 +98,8 @@ async def served(bidders: Sequence[Bidding | None]) -> AsyncIterator[tuple[dict[
         servers.append(server)
         peer_id = PEERS[number].peer_id
         endpoint = pb.Endpoint(peer_id=peer_id, host="127.0.0.1", port=port, certificate=certificate.certificate_der)
-        record = bidding._record if bidding else pb.PeerRecord(peer_id=peer_id, start=0, stop=6, num_blocks=6)
-        asked[PEERS[number].address] = dataclasses.replace(PeerInfo.of(record), endpoint=endpoint)
+        record = PeerInfo.of(pb.PeerRecord(peer_id=peer_id, model="m", revision="r", start=0, stop=6, num_blocks=6))
+        asked[PEERS[number].address] = dataclasses.replace(record, endpoint=endpoint)
         connections[peer_id] = Peer(endpoint, 2**20)
     try:
         yield asked, lambda info: connections[info.peer_id]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable
+from swarm.route.peer import PeerInfo
 from swarm.verify.audit.case import Case
 from swarm.verify.fraud import evidence_store as evidence_shelf
 from swarm.verify.fraud.evidence import Bundle
@@ -26,7 +27,7 @@ from swarm.wire.transport import Peer, max_message_bytes, serve
 
 COLUMNS = 64
 KEEPER, CHEAT, WITNESS = Identity(), Identity(), Identity()
-RECORD = pb.PeerRecord(peer_id=KEEPER.peer_id, model="demo", revision="r")
+RECORD = PeerInfo.of(pb.PeerRecord(peer_id=KEEPER.peer_id, model="demo", revision="r"))
 
 
 def evidence(accuser: Identity = WITNESS, accused: Identity = CHEAT, model: str = "demo", rows: int = 3000) -> bytes:

@@ -9,7 +9,8 @@ import pytest
 
 from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.peers.estimates import Estimates
-from swarm.peers.pings import AT_ONCE, BANDWIDTH_AGE_S, FORGET_S, PEERS_PER_ROUND, Pings
+from swarm.peers.pings import BANDWIDTH_AGE_S, FORGET_S, PEERS_PER_ROUND, Pings
+from swarm.peers.poll import MEASURED_AT_ONCE
 from swarm.route.costs import DEFAULT_BYTES_PER_S
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
@@ -93,7 +94,7 @@ def test_a_thousand_peers_are_asked_a_few_at_a_time():
     network = Network({f"p{index}": 0.01 for index in range(1000)})
     asked = network.round()
     assert len(asked) == len(set(asked)) == PEERS_PER_ROUND
-    assert network.most_at_once <= AT_ONCE
+    assert network.most_at_once <= MEASURED_AT_ONCE
 
 
 def test_those_never_asked_come_first_and_then_those_asked_longest_ago():

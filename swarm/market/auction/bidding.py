@@ -12,6 +12,7 @@ from swarm.market.auction.offer import order_of
 from swarm.market.auction.sealed import MAX_BIDS
 from swarm.market.auction.standing import Standing
 from swarm.market.auction.tender import Bid, Commitment, Order, SignedBid, commitment_of
+from swarm.route.peer import PeerInfo
 from swarm.server.admission.waiting import network_of
 from swarm.server.session.session import failure
 from swarm.wire import messages_pb2 as pb
@@ -25,23 +26,25 @@ MAX_ORDERS = 1024  # that it stands by at once
 CALLS_EACH, CALLS, CALLS_PERIOD_S = 128, 512, 10.0  # of one network, and of all
 MAX_CALLERS = 1024
 
+_Tendering = grpc.aio.ServicerContext[pb.Tender, pb.Tendered]
+
 
 class Bidding:
     """The service's method Tender, and the bids that sessions are opened at. Lives in the event loop."""
 
     def __init__(
-        self, record: pb.PeerRecord, identity: Identity, ledger: bytes, bid: Callable[[Order, int, int], Bid],
+        self, served: Callable[[], PeerInfo], identity: Identity, ledger: bytes, bid: Callable[[Order, int, int], Bid],
         now: Callable[[], float] = time.time,
     ):  # fmt: skip
-        """record: what this server announces. ledger: id of the one it is paid on. bid: for an order, with blocks from
-        first to last that it serves. now: Unix time."""
-        self._record, self._identity, self._ledger, self._bid, self._now = record, identity, ledger, bid, now
+        """served: what this server announces now. ledger: id of the one it is paid on. bid: for an order, with blocks
+        from first to last that it serves. now: Unix time."""
+        self._served, self._identity, self._ledger, self._bid, self._now = served, identity, ledger, bid, now
         self._orders: dict[bytes, Standing] = {}  # by hash
         self._callers: OrderedDict[str, Allowance] = OrderedDict()
         self._calls = Allowance(CALLS, CALLS_PERIOD_S)
         self._clearing = asyncio.Lock()
 
-    async def tender(self, request: pb.Tender, context: grpc.aio.ServicerContext) -> pb.Tendered:
+    async def tender(self, request: pb.Tender, context: _Tendering) -> pb.Tendered:
         """The method."""
         try:
             return await self.answer(request, network_of(context.peer()))
@@ -100,7 +103,7 @@ class Bidding:
             self._tidy()
             if len(self._orders) >= MAX_ORDERS:
                 raise PeerBusy(f"this peer stands by {MAX_ORDERS} bids already; order again later")
-            bid = self._bid(order, self._record.start, self._record.stop)
+            bid = self._bid(order, *self._served().blocks)
             self._orders[order.hash] = Standing(order, bid.sign(self._identity), commitment_of(bid, self._identity))
         return self._orders[order.hash].commitment
 
@@ -115,7 +118,7 @@ class Bidding:
         return standing.reveal(await asyncio.to_thread(lambda: [*map(Commitment.decode, request.commitments)]))
 
     def _check(self, order: Order) -> None:
-        record, now_ms = self._record, self._now_ms
+        record, now_ms = self._served(), self._now_ms
         if order.ledger != self._ledger:
             raise InvalidRequest(f"this peer is paid on the ledger {self._ledger.hex()[:16]}, and on no other")
         if (order.model, order.revision) != (record.model, record.revision):
@@ -140,6 +143,6 @@ class Bidding:
         }  # fmt: skip
 
 
-async def refuse_tender(request: pb.Tender, context: grpc.aio.ServicerContext) -> pb.Tendered:
+async def refuse_tender(request: pb.Tender, context: _Tendering) -> pb.Tendered:
     """The method Tender of servers that do not bid."""
     return pb.Tendered(failure=failure(InvalidRequest("this peer makes no bids; what it asks is in the directory")))

@@ -35,14 +35,21 @@ logger = logging.getLogger(__name__)
 class PayeeChannels:
     """Of one server. Lives in the event loop."""
 
-    def __init__(self, ledger: Ledger, store: PaymentStore, settle_every_s: float = SETTLE_EVERY_S):
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: PaymentStore,
+        settle_every_s: float = SETTLE_EVERY_S,
+        bidding: Bidding | None = None,
+    ):
+        """bidding: None: it makes no offers."""
         self._ledger, self._store = ledger, store
         self._period_s = min(settle_every_s, ledger.rules.withdraw_delay_s / 4)
         self._quotes: OrderedDict[bytes, tuple[float, Quote]] = OrderedDict()  # by hash of the record
         self._receivables: dict[bytes, Receivable] = {}
         self._looks = Allowance(LOOKS, LOOKS_PERIOD_S)
         self._settling = asyncio.Lock()
-        self.bidding: Bidding | None = None  # None: it makes no offers
+        self.bidding = bidding
 
     def posted(self, record_hash: bytes, quote: Quote) -> None:
         """The directory has a record with this quote now."""

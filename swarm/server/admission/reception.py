@@ -5,6 +5,7 @@ from collections.abc import Container, Sequence
 
 from swarm.errors import InvalidRequest, PeerBusy, RevisionMismatch
 from swarm.model.identity import weights_root
+from swarm.route.peer import PeerInfo
 from swarm.server.admission.gate import Gate
 from swarm.server.admission.waiting import Place
 from swarm.server.session.session import SessionKey
@@ -20,7 +21,7 @@ class Reception:
 
     def __init__(
         self,
-        record: pb.PeerRecord,
+        record: PeerInfo,
         block_digests: Sequence[bytes],
         address: bytes,
         receipts: ReceiptStore,

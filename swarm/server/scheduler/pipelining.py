@@ -9,9 +9,13 @@ and costs the part of a batch's time that does not depend on its size (reading t
 import math
 from collections.abc import Callable
 
+from swarm.route.batch_times import BatchTimes
+from swarm.route.means import RunningMean
+
 BUSY = 0.6  # of a round: how long a server may compute when it divides once more
 STILL_BUSY = 0.75  # and when it stays with as many as it has
 WORTH = 0.25  # seconds that a token must save at this hop, for each second more that the hop computes in a round
+_RATE = 0.2  # of the difference, that one batch moves a mean
 NEARLY_NOTHING = 0.05  # of a decode batch's time: what rows of batch sessions may add to it
 
 
@@ -19,22 +23,20 @@ class DecodeTimes:
     """What decode batches take here, by their size, as running means. Sizes are grouped by powers of two."""
 
     def __init__(self) -> None:
-        self._means: dict[int, tuple[float, float]] = {}  # rows, seconds
+        self._means: dict[int, tuple[RunningMean, RunningMean]] = {}  # rows, seconds
+        self._times: BatchTimes | None = None
 
     def observe(self, rows: int, seconds: float) -> None:
-        group = (rows - 1).bit_length()
-        old_rows, old_seconds = self._means.get(group, (rows, seconds))
-        self._means[group] = old_rows + 0.2 * (rows - old_rows), old_seconds + 0.2 * (seconds - old_seconds)
+        group = self._means.setdefault((rows - 1).bit_length(), (RunningMean(_RATE), RunningMean(_RATE)))
+        for mean, figure in zip(group, (rows, seconds), strict=True):
+            mean.observe(figure)
+        sizes, times_s = zip(*((row.value, time.value) for _, (row, time) in sorted(self._means.items())), strict=True)
+        # For want of better, in proportion below the least that was seen, and above the largest.
+        self._times = BatchTimes((0.0, *sizes, 2 * sizes[-1]), (0.0, *times_s, 2 * times_s[-1]))
 
     def seconds(self, rows: float) -> float:
-        """Of a batch of `rows`: linear between what was seen and, for want of better, in proportion below and above.
-        0 if nothing was."""
-        below = (0.0, 0.0)
-        for point in sorted(self._means.values()):
-            if rows <= point[0]:
-                return below[1] + (point[1] - below[1]) * (rows - below[0]) / (point[0] - below[0])
-            below = point
-        return below[1] * rows / below[0] if below[0] else 0.0
+        """Of a batch of `rows`; 0 if nothing was seen."""
+        return self._times.seconds(rows) if self._times else 0.0
 
 
 def micro_batches(sessions: int, batch_s: Callable[[float], float], round_s: float, current: int = 1) -> int:

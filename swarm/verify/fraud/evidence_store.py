@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import grpc
 
 from swarm.errors import InvalidRequest, PeerBusy, SwarmError
+from swarm.route.peer import PeerInfo
 from swarm.server.session.session import failure
 from swarm.verify.fraud.evidence import Bundle
 from swarm.wire import messages_pb2 as pb
@@ -33,6 +34,7 @@ MAX_LEAVING = 4  # at once: activations go over the same link
 CHECKS, CHECKS_PERIOD_S = 32, 600.0  # of what arrived: each may take seconds of a processor
 
 _Parties = tuple[str, str]  # peer ids of accuser and accused
+_Withdrawing = grpc.aio.ServicerContext[pb.Withdrawal, pb.WithdrawnPiece]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class _Kept:
 
     digest: bytes
     parties: _Parties
-    file: BinaryIO
+    file: IO[bytes]
     nbytes: int
     since_s: float
 
@@ -49,8 +51,8 @@ class _Kept:
 class EvidenceStore:
     """The service's methods Deposit and Withdraw. Lives in the event loop."""
 
-    def __init__(self, record: pb.PeerRecord, folder: Path, now: Callable[[], float] = time.monotonic):
-        """record: what this server announces. folder: on the disk that is to hold the evidence; it is created. now:
+    def __init__(self, record: PeerInfo, folder: Path, now: Callable[[], float] = time.monotonic):
+        """record: of this server. folder: on the disk that is to hold the evidence; it is created. now:
         seconds, never running backwards."""
         folder.mkdir(parents=True, exist_ok=True)
         self._record, self._folder, self._now = record, folder, now
@@ -62,9 +64,7 @@ class EvidenceStore:
 
     # --- in ----------------------------------------------------------------------------------------------------------
 
-    async def deposit(
-        self, requests: AsyncIterator[pb.DepositPiece], context: grpc.aio.ServicerContext
-    ) -> pb.Deposited:
+    async def deposit(self, requests: AsyncIterator[pb.DepositPiece], context: object) -> pb.Deposited:
         """The answer says why, where it is not kept."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -87,7 +87,7 @@ class EvidenceStore:
         if digest in self._kept:
             return
         with self._reserved(nbytes):
-            file = await asyncio.to_thread(tempfile.TemporaryFile, dir=self._folder)
+            file = await asyncio.to_thread(_nameless, self._folder)
             await _spool(file, requests, digest, nbytes)
             parties = await self._check(file, nbytes)
             self._keep(_Kept(digest, parties, file, nbytes, self._now()))
@@ -105,7 +105,7 @@ class EvidenceStore:
         finally:
             self._arriving.remove(nbytes)
 
-    async def _check(self, file: BinaryIO, nbytes: int) -> _Parties:
+    async def _check(self, file: IO[bytes], nbytes: int) -> _Parties:
         """Whether it is worth keeping. Raises InvalidRequest, PeerBusy."""
         async with self._checking:
             if not self._checks.spend():
@@ -134,7 +134,7 @@ class EvidenceStore:
 
     # --- out ---------------------------------------------------------------------------------------------------------
 
-    async def withdraw(self, request: pb.Withdrawal, context: grpc.aio.ServicerContext) -> None:
+    async def withdraw(self, request: pb.Withdrawal, context: _Withdrawing) -> None:
         """What is kept under a digest, in pieces; or why there is nothing."""
         try:
             with suppress(TimeoutError):
@@ -143,7 +143,7 @@ class EvidenceStore:
         except SwarmError as error:
             await context.write(pb.WithdrawnPiece(failure=failure(error)))
 
-    async def _hand_out(self, digest: bytes, context: grpc.aio.ServicerContext) -> None:
+    async def _hand_out(self, digest: bytes, context: _Withdrawing) -> None:
         kept = self._kept.get(digest)
         if kept is None:
             raise InvalidRequest("this peer does not keep that evidence, or not any more")
@@ -158,7 +158,11 @@ class EvidenceStore:
             self._leaving -= 1
 
 
-async def _spool(file: BinaryIO, pieces: AsyncIterator[pb.DepositPiece], digest: bytes, nbytes: int) -> None:
+def _nameless(folder: Path) -> IO[bytes]:
+    return tempfile.TemporaryFile(dir=folder)
+
+
+async def _spool(file: IO[bytes], pieces: AsyncIterator[pb.DepositPiece], digest: bytes, nbytes: int) -> None:
     """Write what arrives to `file`. Raises InvalidRequest as soon as it is not what was announced."""
     hasher, received = hashlib.sha256(), 0
 
@@ -176,7 +180,7 @@ async def _spool(file: BinaryIO, pieces: AsyncIterator[pb.DepositPiece], digest:
         raise InvalidRequest(f"{received} bytes of evidence that are not the {nbytes} that were announced")
 
 
-def _read_facts(file: BinaryIO, nbytes: int) -> tuple[str, str, str, str]:
+def _read_facts(file: IO[bytes], nbytes: int) -> tuple[str, str, str, str]:
     """Model, revision, accuser and accused of the evidence in `file`; the rest of it is not kept in memory."""
     bundle = Bundle.decode(os.pread(file.fileno(), nbytes, 0))
     return bundle.model, bundle.revision, bundle.accuser, bundle.case.peer_id

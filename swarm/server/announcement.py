@@ -1,0 +1,132 @@
+"""What this peer says of itself in the directory: the only owner of its record.
+
+Readers get snapshots. What happens to a server is a method here, so that the order in which it becomes known is the
+order in which it is said; nobody else writes a field.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import swarm
+from swarm.peers.directory import Directory
+from swarm.peers.record import VERSION, costs_message
+from swarm.route.costs import PeerCosts
+from swarm.route.peer import PeerInfo
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.formats.facts import Facts
+from swarm.wire.formats.quotes import Quote
+from swarm.wire.identity import Identity
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is new in every publication."""
+
+    load: pb.Load
+    costs: PeerCosts
+    quote: Quote | None = None  # what it asks for its work; None: nothing
+
+
+class Announcement:
+    """Of one server. Lives in the event loop."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        identity: Identity,
+        record: pb.PeerRecord,
+        life_s: float,
+        figures: Callable[[], Figures | None],
+        posted: Callable[[bytes, Quote], None],
+    ):
+        """record: what is known before any block is chosen, see `first_record`. life_s: that a publication is good for.
+        figures: the newest; None as long as there are none. posted: called when the directory has a record with a
+        quote, with the hash by which that can be named."""
+        self._directory, self._identity, self._life_s = directory, identity, life_s
+        self._figures, self._posted = figures, posted
+        self._record = pb.PeerRecord()
+        self._record.CopyFrom(record)
+        self._has_left = False
+
+    @property
+    def record(self) -> PeerInfo:
+        """What this peer says now: a snapshot, which stays as it is."""
+        return PeerInfo.of(self.message())
+
+    def message(self) -> pb.PeerRecord:
+        """The same, as it travels: a copy."""
+        copy = pb.PeerRecord()
+        copy.CopyFrom(self._record)
+        return copy
+
+    # --- what becomes known while the server starts ------------------------------------------------------------------
+
+    async def joining(self, start: int, stop: int, max_blocks: int) -> None:
+        """Let others count on this server for blocks that it has yet to load. max_blocks: that it could serve."""
+        self._record.start, self._record.stop, self._record.max_blocks = start, stop, max_blocks
+        await self._become(pb.JOINING)
+
+    def loaded(self, weights: bytes, quant: str, numerics_id: str) -> None:
+        """The blocks are here. weights: root of the digests of their weights."""
+        self._record.weights, self._record.quant, self._record.numerics_id = weights, quant, numerics_id
+
+    def listening(self, host: str, port: int, certificate: bytes) -> Facts:
+        """Where others reach this server, and the certificate that they will see (DER); returns what an attestation is
+        to be about."""
+        endpoint = pb.Endpoint(peer_id=self._record.peer_id, host=host, port=port, certificate=certificate)
+        self._record.endpoint.CopyFrom(endpoint)
+        return Facts.of(self._record)
+
+    def attested(self, evidence: bytes) -> None:
+        """There is evidence of what runs here."""
+        self._record.attestation = evidence
+
+    # --- from then on ------------------------------------------------------------------------------------------------
+
+    async def online(self) -> None:
+        """Others may come; or this server stays, after it had announced to move."""
+        await self._become(pb.ONLINE)
+
+    async def moving(self) -> None:
+        """This server is about to leave its blocks for others, if nobody else is."""
+        await self._become(pb.MOVING)
+
+    async def leaving(self) -> None:
+        """Goodbye: nobody chooses this peer any more, and nothing is published afterwards."""
+        self._record.state = pb.LEAVING
+        self._has_left = True
+        await self._publish()
+
+    async def publish(self) -> None:
+        """Say it again, with the newest figures; to be called before `life_s` is over."""
+        if not self._has_left:
+            await self._publish()
+
+    async def _become(self, state: pb.PeerState) -> None:
+        if not self._has_left:
+            self._record.state = state
+            await self._publish()
+
+    async def _publish(self) -> None:
+        if figures := self._figures():
+            self._record.load.CopyFrom(figures.load)
+            self._record.costs.CopyFrom(costs_message(figures.costs))
+            if figures.quote:
+                self._record.quote.CopyFrom(figures.quote.message())
+        record_hash = await self._directory.publish(self.message(), self._identity, self._life_s)
+        if figures and figures.quote:
+            self._posted(record_hash, figures.quote)
+
+
+def first_record(peer_id: str, model: str, revision: str, num_blocks: int, dtype: str, pinned: bool) -> pb.PeerRecord:
+    """What a server knows of itself before any block is chosen. pinned: its contributor chose the blocks."""
+    return pb.PeerRecord(
+        version=VERSION,
+        peer_id=peer_id,
+        model=model,
+        revision=revision,
+        num_blocks=num_blocks,
+        dtype=dtype,
+        software=f"swarm-inference {swarm.__version__}",
+        pinned=pinned,
+    )

@@ -1,0 +1,76 @@
+"""Background tasks that belong to somebody."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator
+
+from swarm.errors import SwarmError
+
+logger = logging.getLogger(__name__)
+
+Work = Coroutine[object, object, object]
+
+
+class TaskSet:
+    """Tasks of one owner, in one event loop. They are kept here as long as they run, since the loop itself holds them
+    but weakly. One that fails ends no other: that is logged, and raised to whoever waits in `failed`."""
+
+    def __init__(self, owner: str):
+        """owner: whose they are, for their names and the log."""
+        self._owner = owner
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._failure: BaseException | None = None  # the first
+        self._failed = asyncio.Event()
+
+    def start(self, work: Work, name: str = "") -> asyncio.Task[object]:
+        """Begin `work`. name: what it does."""
+        task = asyncio.create_task(work, name=f"{self._owner}: {name}" if name else self._owner)
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
+        return task
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[asyncio.Task[object]]:
+        return iter(tuple(self._tasks))
+
+    async def failed(self) -> None:
+        """Wait until one of them fails, and raise what it raised."""
+        await self._failed.wait()
+        if self._failure:
+            raise self._failure
+
+    async def idle(self, timeout_s: float | None = None) -> None:
+        """Wait until none is left, those included that begin meanwhile, but no longer than that."""
+        limit = asyncio.timeout(timeout_s)
+        try:
+            async with limit:
+                while self._tasks:
+                    await asyncio.wait(set(self._tasks))
+        except TimeoutError:
+            if not limit.expired():
+                raise
+
+    def cancel(self) -> None:
+        """End all of them, without waiting for it."""
+        for task in self:
+            task.cancel()
+
+    async def close(self, grace_s: float = 0.0) -> None:
+        """Let them end by themselves for so long, then end those that are left, and wait for that."""
+        if grace_s:
+            await self.idle(grace_s)
+        self.cancel()
+        await asyncio.gather(*self, return_exceptions=True)
+
+    def _end(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        self._failure = self._failure or error
+        self._failed.set()
+        if isinstance(error, SwarmError):
+            logger.warning("%s ended early: %s", task.get_name(), error)
+        else:
+            logger.error("%s failed", task.get_name(), exc_info=error)

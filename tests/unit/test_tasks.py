@@ -1,0 +1,130 @@
+"""Sets of background tasks, and asking many peers at once."""
+
+import asyncio
+import logging
+
+import pytest
+
+from swarm.errors import PeerUnreachable, SwarmError
+from swarm.peers.poll import poll
+from swarm.route.peer import PeerInfo
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.tasks import TaskSet
+
+
+async def sleep_for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+async def fail(error: Exception) -> None:
+    raise error
+
+
+def test_a_task_is_kept_until_it_ends():
+    async def run() -> None:
+        tasks = TaskSet("owner")
+        done = asyncio.Event()
+        task = tasks.start(done.wait(), "waiting")
+        assert (len(tasks), task.get_name()) == (1, "owner: waiting")
+        done.set()
+        await tasks.idle()
+        assert len(tasks) == 0
+
+    asyncio.run(run())
+
+
+def test_to_wait_for_idleness_includes_what_begins_meanwhile():
+    async def run() -> None:
+        tasks, ended = TaskSet("owner"), []
+
+        async def first() -> None:
+            await asyncio.sleep(0)
+            tasks.start(second())
+
+        async def second() -> None:
+            await asyncio.sleep(0)
+            ended.append("second")
+
+        tasks.start(first())
+        await tasks.idle()
+        assert ended == ["second"]
+
+    asyncio.run(run())
+
+
+def test_idleness_is_waited_for_no_longer_than_asked():
+    async def run() -> None:
+        tasks = TaskSet("owner")
+        tasks.start(sleep_for_ever())
+        await tasks.idle(timeout_s=0.0)
+        assert len(tasks) == 1
+        await tasks.close()
+
+    asyncio.run(run())
+
+
+def test_closing_ends_what_has_not_ended_in_time():
+    async def run() -> None:
+        tasks, ended = TaskSet("owner"), []
+
+        async def quick() -> None:
+            await asyncio.sleep(0)
+            ended.append("quick")
+
+        tasks.start(quick())
+        endless = tasks.start(sleep_for_ever())
+        await tasks.close(grace_s=0.05)
+        assert (ended, endless.cancelled(), len(tasks)) == (["quick"], True, 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("error", "level"), [(SwarmError("refused"), logging.WARNING), (KeyError("bug"), logging.ERROR)]
+)
+def test_a_failure_is_logged_raised_to_who_waits_and_ends_no_other(error, level, caplog):
+    async def run() -> None:
+        tasks = TaskSet("owner")
+        other = tasks.start(sleep_for_ever())
+        tasks.start(fail(error), "failing")
+        with pytest.raises(type(error)):
+            await tasks.failed()
+        assert not other.done()
+        await tasks.close()
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(run())
+    assert [record.levelno for record in caplog.records if "owner: failing" in record.getMessage()] == [level]
+
+
+def peers(count: int) -> list[PeerInfo]:
+    return [
+        PeerInfo(str(index), "m", "r", 0, 10, 30, "float32", "none", "", pb.Endpoint(), 0, 0, 0, pb.Load())
+        for index in range(count)
+    ]
+
+
+def test_peers_are_asked_so_many_at_a_time_and_the_silent_left_out():
+    running, most = 0, 0
+
+    async def ask(peer: PeerInfo) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        if peer.peer_id == "3":
+            raise PeerUnreachable("no answer")
+        return int(peer.peer_id)
+
+    answers = asyncio.run(poll(peers(10), ask, at_once=4))
+    assert list(answers.items()) == [(str(i), i) for i in range(10) if i != 3]
+    assert most == 4
+
+
+def test_a_peer_that_says_nothing_holds_up_no_other():
+    async def ask(peer: PeerInfo) -> None:
+        if peer.peer_id == "0":
+            await sleep_for_ever()
+
+    assert asyncio.run(poll(peers(3), ask, at_once=1, timeout_s=0.01)) == {"1": None, "2": None}
