@@ -147,7 +147,7 @@ class Batch:
         self._note(job, generation)
 
     async def _generate(self, job: Job, tokens: list[int], fill: Fill) -> Generation:
-        """As batch work; if the deadline comes near and it gets on no further, again on demand."""
+        """In the background; if the deadline comes near and it gets on no further, again on demand."""
         while True:
             options = self._options[job.id]
             if self._is_near():
@@ -155,7 +155,7 @@ class Batch:
             generation = self._running[job.id] = Generation(list(tokens))
             task = asyncio.create_task(fill(generation, options))
             try:
-                while not await self._stalls(task, generation, options.batch):
+                while not await self._stalls(task, generation, options.background):
                     if task.done():
                         task.result()
                         return generation
@@ -163,11 +163,11 @@ class Batch:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    async def _stalls(self, task: asyncio.Task[None], generation: Generation, batch: bool) -> bool:
-        """Look after a while: whether it is batch work that got no further, and the deadline is near."""
+    async def _stalls(self, task: asyncio.Task[None], generation: Generation, background: bool) -> bool:
+        """Look after a while: whether it is background work that got no further, and the deadline is near."""
         seen = len(generation.token_ids)
         await asyncio.wait({task}, timeout=LOOK_S)
-        return not task.done() and batch and len(generation.token_ids) == seen and self._is_near()
+        return not task.done() and background and len(generation.token_ids) == seen and self._is_near()
 
     def _is_near(self) -> bool:
         if self._plan.deadline is None:

@@ -11,11 +11,12 @@ from swarm.errors import NoRoute, RevisionMismatch
 from swarm.peers.estimates import claimed_step_s
 from swarm.peers.table import REFRESH_S, PeerTable
 from swarm.peers.terms import Terms
-from swarm.results import Hop as Wanted
+from swarm.results import Hop as GenerationHop
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Chain, Hop, Request, chain_of, cost_chain, link_between
 from swarm.route.search.chains import best_chain, best_chains
 from swarm.session.session import Session
+from swarm.session.wanted import Wanted
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.transport import Peer
@@ -57,29 +58,21 @@ class Router:
         self._rng = random.Random()
 
     async def chain(
-        self,
-        prompt_tokens: int,
-        new_tokens: int,
-        avoid: Collection[str] = (),
-        through: Sequence[Wanted] = (),
-        background: bool = False,
-        priority_fee: int = 0,
+        self, wanted: Wanted, avoid: Collection[str] = (), through: Sequence[GenerationHop] = ()
     ) -> list[Hop]:
         """The chain for a new session, without the peers in `avoid` and those that failed lately; `through`, if given.
-
-        background: at the idle price. priority_fee: nano-credits per block-token on top.
 
         Of a few good chains, the best and one at random are compared by the load that their peers report now, and the
         better one is taken (power of two choices: Mitzenmacher, 2001): by the directory's old figures alone, all
         clients would run to the same peers. Raises NoRoute naming the blocks that nobody covers, RevisionMismatch if
         only other revisions are served.
         """
-        request = self._request(prompt_tokens, new_tokens, priority_fee, self._start, self._stop, background)
+        request = self._request(wanted, self._start, self._stop)
         await self.view.refresh(2 * REFRESH_S)
         await self.view.weigh()
         if through:
-            wanted = [(hop.peer_id, hop.blocks) for hop in through]
-            return chain_of(wanted, self.view.usable(avoid), self._start, self._stop)
+            ranges = [(hop.peer_id, hop.blocks) for hop in through]
+            return chain_of(ranges, self.view.usable(avoid), self._start, self._stop)
         try:
             chains = self._search(request, avoid)
         except (NoRoute, RevisionMismatch):
@@ -107,7 +100,7 @@ class Router:
     ) -> list[Hop]:
         """See swarm.session.recovery.Spares."""
         request = replace(
-            self._request(replay_tokens, REPLACED_TOKENS, 0, lost[0].start, lost[-1].stop, background),
+            self._request(Wanted(replay_tokens, REPLACED_TOKENS, background), lost[0].start, lost[-1].stop),
             before=before and self.view.candidate(before), after=after and self.view.candidate(after),
         )  # fmt: skip
         try:
@@ -135,16 +128,15 @@ class Router:
     async def close(self) -> None:
         await self.view.close()
 
-    def _request(
-        self, prompt_tokens: int, new_tokens: int, priority_fee: int, start: int, stop: int, background: bool
-    ) -> Request:
-        tokens, limit = prompt_tokens + new_tokens, self._terms.max_price
+    def _request(self, wanted: Wanted, start: int, stop: int) -> Request:
+        limit = self._terms.max_price
         if limit is not None:
-            limit = max(limit - priority_fee * self.view.num_blocks, 0) * tokens
-        worth = self._terms.seconds_per_credit / CREDIT
+            least = max(limit - wanted.priority_fee * self.view.num_blocks, 0)
+            limit = least * (wanted.prompt_tokens + wanted.new_tokens)
         return Request(
-            prompt_tokens, new_tokens, self._token_bytes, worth, limit, batch=background, start=start, stop=stop
-        )
+            wanted.prompt_tokens, wanted.new_tokens, self._token_bytes, self._terms.seconds_per_credit / CREDIT, limit,
+            batch=wanted.background, start=start, stop=stop,
+        )  # fmt: skip
 
     def _search(self, request: Request, avoid: Collection[str]) -> list[Chain]:
         network = self.view.network(self.view.usable(avoid))
