@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all lint types imports format bench trust survival llama-cpp proto contract clean help
+.PHONY: demo test test-all test-processors lint types imports format bench trust survival llama-cpp proto contract clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -31,6 +31,9 @@ test: lint  ## the test suite, without slow trials
 
 test-all: lint  ## everything, slow trials too
 	$(RUN) -m pytest -m ''
+
+test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction set that this machine has, and without a compiler
+	$(RUN) tests/processors.py
 
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check

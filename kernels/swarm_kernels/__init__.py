@@ -1,7 +1,7 @@
 """Attention, norms and products for transformer blocks: `reference` states in plain torch what each one computes."""
 
 from swarm_kernels.batch import PagedBatch, Segment
-from swarm_kernels.block import BlockSpec, BlockWeights, decoder_block
+from swarm_kernels.block import BlockSpec, BlockWeights, Product, decoder_block
 from swarm_kernels.dispatch import BNB_FORMATS, QUANTS, Backend, Blocks, TorchBackend, choose_backend, weight_bits
 from swarm_kernels.linear import Linear
 from swarm_kernels.memory import allocate
@@ -20,6 +20,7 @@ __all__ = [
     "Format",
     "Linear",
     "PagedBatch",
+    "Product",
     "QuantWeight",
     "Segment",
     "TorchBackend",

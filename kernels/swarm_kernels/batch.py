@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Contexts are padded to a multiple of this many positions, the widest vector of a CPU in float32. Sums over a context
-# then come out bitwise the same however far it is padded, so a session's bits do not depend on its batch.
+# Contexts are padded to a multiple of this many positions, the widest vector of a CPU in float32: so that how far a
+# context is padded for its batch's sake seldom changes how torch sums over it. (It promises nothing.)
 _WIDTH = 16
 
 

@@ -51,7 +51,7 @@ class Backend(Protocol):
 
     numerics_id: names everything that decides the output's bits. Peers with the same id give the same bytes for the
         same bytes, whatever else is in a batch, however prompts are cut, wherever pages lie, and however many threads
-        run. Empty where that is not promised.
+        run. Empty where that is not promised: the peer's receipts name no numerics then, and nobody compares its bits.
     norm_dtype:  what norms and biases should be loaded in
     """
 
@@ -70,7 +70,7 @@ class Backend(Protocol):
 
 
 class CpuBackend:
-    """The fused C++ kernels."""
+    """The fused C++ kernels, of which the same build gives the same bits on every processor that runs it."""
 
     norm_dtype = torch.float32
 
@@ -92,7 +92,7 @@ class CpuBackend:
 class TorchBackend:
     """torch's own operations; bitsandbytes' layers where it asks for them."""
 
-    numerics_id = ""  # torch cuts its products by their number of rows
+    numerics_id = ""  # torch and oneDNN choose their code by processor and number of rows, see Linear
 
     def __init__(self, quant: str, dtype: torch.dtype, device: torch.device):
         self.norm_dtype = self._dtype = dtype

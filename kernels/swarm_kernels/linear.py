@@ -7,7 +7,7 @@ from torch import Tensor
 from swarm_kernels.quant import QuantWeight
 
 # oneDNN picks its blocking from a row count given when it packs. 64 was best or within noise for all of 1 to 256 rows;
-# packed for 1, eight rows take nearly twice as long. Each row's bits are the same whatever the number of rows.
+# packed for 1, eight rows take nearly twice as long.
 _PACKED_FOR_ROWS = 64
 
 # Its kernels take longer for one or two rows than for four (measured: 33, 40 and 27 ms for 30 blocks of SmolLM2-135M).
@@ -16,6 +16,10 @@ _LEAST_ROWS = 4
 
 class Linear:
     """x [tokens, in] -> x @ weight.T (+ bias) (+ residual), with weight [out, in].
+
+    No bits are promised. oneDNN chooses its code by the processor and by the number of rows: in bfloat16, where it has
+    AMX, a row comes out differently in another company; and whether the product is rounded before the residual is
+    added depends on the processor, too. What rests on equal bits must ask for a numerics id (see dispatch.Backend).
 
     On a CPU the weight is repacked for oneDNN and the original is not kept: F.linear takes 1.4 (one row, float32) to
     1.9 times as long (eight rows, bfloat16).

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from swarm_kernels import FORMATS, BlockSpec, BlockWeights, QuantWeight, Segment, cpu, quantize
+from swarm_kernels import FORMATS, BlockSpec, BlockWeights, QuantWeight, Segment, choose_backend, cpu, quantize
 from swarm_kernels.blocks import TorchBlocks
 from swarm_kernels.cpu import build, library
 from swarm_kernels.quant import NF4_LEVELS
@@ -224,6 +224,27 @@ def test_a_single_product_agrees_with_float64(level: str, format: str, rows: int
     assert torch.allclose(packed(x, 1, norm, 1e-5).double(), expected, rtol=0, atol=8e-3 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("format", FORMAT_NAMES)
+def test_a_row_has_the_same_bits_in_every_batch(level: str, format: str):
+    """What lets peers check each other's work; torch's products do not promise it."""
+    weight = torch.randn(240, 576) / 20
+    weight = quantize(weight, FORMATS[format]) if format in FORMATS else weight
+    packed, x = cpu.PackedMatrix(weight), torch.randn(64, 576)
+    together = packed(x, threads=1)
+    for rows in (1, 2, 3, 4, 5, 8, 16, 33):
+        for threads in (1, 3):
+            assert torch.equal(packed(x[:rows], threads), together[:rows]), (rows, threads)
+            assert torch.equal(packed(x[-rows:], threads), together[-rows:]), (rows, threads)
+
+
+@pytest.mark.parametrize("format", FORMAT_NAMES)
+def test_kernels_that_promise_bits_say_by_which_code(level: str, format: str):
+    quant = "none" if format == "bfloat16" else format
+    backend = choose_backend(quant, torch.bfloat16, torch.device("cpu"), SPEC, HIDDEN, INNER, threads=1)
+    torch_version = torch.__version__.split("+")[0]
+    assert backend.numerics_id == f"cpu-{level}-{build.source_hash(level)}-torch{torch_version}-{format}-bfloat16"
+
+
 def test_not_a_number_is_not_hidden():
     both = Both(SPEC, "int8", dtype=torch.bfloat16)
     hidden = hidden_rows(2).to(torch.bfloat16)
@@ -297,6 +318,6 @@ def test_what_the_variable_asks_for_is_taken_or_refused(monkeypatch):
     with pytest.raises(build.Unavailable, match="none of torch"):
         build.choose_level()
     monkeypatch.setenv("SWARM_CPU_KERNELS", "")
-    monkeypatch.setattr(build, "_processor_features", lambda: frozenset({"sse2"}))
+    monkeypatch.setattr(build, "processor_features", lambda: frozenset({"sse2"}))
     with pytest.raises(build.Unavailable, match="no AVX2"):
         build.choose_level()

@@ -6,10 +6,14 @@ import pytest
 import torch
 
 from swarm_kernels import (
+    QUANTS,
+    BlockSpec,
     Linear,
     PagedBatch,
     Segment,
+    TorchBackend,
     append_kv,
+    choose_backend,
     gated_mlp,
     paged_attention,
     rms_norm,
@@ -140,14 +144,10 @@ def test_linear_agrees_with_float64_and_does_not_touch_the_residual(rows, dtype,
     assert torch.equal(residual, before)
 
 
+@pytest.mark.parametrize("quant", QUANTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_row_has_the_same_bits_in_every_batch(dtype):
-    """What lets peers check each other's work; not promised by F.linear, and on other machines maybe not by Linear."""
-    linear = Linear((torch.randn(960, 576) / 20).to(dtype))
-    if linear.weight.layout == torch.strided:
-        pytest.skip("no packed weights on this machine")
-    x, residual = torch.randn(64, 576).to(dtype), torch.randn(64, 960).to(dtype)
-    together, added = linear(x), linear(x, residual)
-    for rows in (1, 2, 3, 4, 5, 8, 16, 33):
-        assert torch.equal(linear(x[:rows]), together[:rows])
-        assert torch.equal(linear(x[:rows], residual[:rows]), added[:rows])
+def test_torch_promises_no_bits_on_any_processor(quant, dtype):
+    assert TorchBackend(quant, dtype, torch.device("cpu")).numerics_id == ""
+    if quant == "none" and dtype == torch.float32:
+        spec = BlockSpec(num_heads=4, num_kv_heads=2, head_dim=32, norm_eps=1e-5)
+        assert choose_backend(quant, dtype, torch.device("cpu"), spec, 128, 192, threads=1).numerics_id == ""

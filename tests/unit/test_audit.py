@@ -29,7 +29,7 @@ from swarm.verify.audit.judgement import (
 )
 from swarm.verify.audit.reexecution import Reexecutor, prefill
 from swarm.verify.audit.thresholds import BUILT_IN
-from swarm.verify.audit.variants import CHEAPER, Announced, PlainProduct, Products, Variant, cheaper, cheats, honest
+from swarm.verify.audit.variants import CHEAPER, Announced, Products, SplitProduct, Variant, cheaper, cheats, honest
 from swarm.verify.receipts.sketch import K, Sketch, parse_sketch, projections, sketch, sketch_agrees, sketch_bytes
 from swarm_kernels import cpu
 
@@ -286,11 +286,11 @@ def test_a_client_that_repeats_one_token_for_ever_gets_nobody_convicted(demo_che
     """Of 30 tokens, one or two make some honest kernel several times as wrong as another, in every position alike."""
     embedded = ModelEnds.load(demo_checkpoint, torch.float32).embed(range(1000, 4000, 100)).to(BF16)
     announced, own = peer_and_auditor(demo_checkpoint, "none")
-    plain = announced.load(Products(PlainProduct, BF16))
+    split = announced.load(Products(SplitProduct, BF16))
     most = 0.0
     for row in embedded:
         x = row.repeat(WINDOW, 1)
-        judgement = judge(x, prefill(plain, x), own, 0, BUILT_IN)
+        judgement = judge(x, prefill(split, x), own, 0, BUILT_IN)
         assert judgement.verdict == Verdict.PASS
         most = max(most, judgement.statistic)
     assert most > BUILT_IN.suspect, "else nothing was tried"

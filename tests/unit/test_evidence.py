@@ -16,6 +16,7 @@ from swarm.model.identity import block_digest, weights_root
 from swarm.verify.audit.calibration import text_segments
 from swarm.verify.audit.case import Case
 from swarm.verify.audit.reexecution import prefill
+from swarm.verify.audit.variants import Announced, cheaper, per_channel
 from swarm.verify.fraud.evidence import MAX_POSITIONS, Bundle
 from swarm.verify.fraud.proofs import EQUIVOCATION, Proof
 from swarm.verify.receipts.writing import ReceiptWriter
@@ -45,12 +46,6 @@ def inputs(demo_checkpoint) -> list[torch.Tensor]:
 @pytest.fixture(scope="module")
 def announced(demo_checkpoint) -> BlockRange:
     return BlockRange.load(demo_checkpoint, *BLOCKS, torch.bfloat16, threads=1)
-
-
-@pytest.fixture(scope="module")
-def cheaper(demo_checkpoint) -> BlockRange:
-    """What the cheat computes with instead."""
-    return BlockRange.load(demo_checkpoint, *BLOCKS, torch.bfloat16, quant="int4", threads=1)
 
 
 def sign(peer: Identity, x: torch.Tensor, y: torch.Tensor, weights: bytes, numerics_id: str = "") -> Bundle:
@@ -117,9 +112,10 @@ def test_an_answer_that_was_not_computed_convicts_by_distance(tmp_path, examine,
 
 
 @pytest.fixture(scope="module")
-def suspicious(inputs, cheaper, weights) -> list[Bundle]:
-    """Two blocks with cheaper weights are a little off."""
-    return [sign(CHEAT, x, prefill(cheaper, x), weights) for x in inputs]
+def suspicious(demo_checkpoint, inputs, weights) -> list[Bundle]:
+    """Two blocks with cheaper weights are a little off, and alike on every processor."""
+    run = cheaper(Announced(demo_checkpoint, *BLOCKS, "none", torch.bfloat16), per_channel)
+    return [sign(CHEAT, x, run(x), weights) for x in inputs]
 
 
 def test_suspicions_add_up_to_a_conviction(tmp_path, examine, suspicious):

@@ -95,8 +95,8 @@ def test_bfloat16_mostly_chooses_the_same_tokens(demo_checkpoint, reference_mode
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_decode_step_has_the_same_bits_alone_and_in_a_ragged_batch(demo_checkpoint, dtype):
-    """What makes a hop's output recomputable. Torch does not promise it: another machine or version may need a skip."""
+def test_a_decode_step_is_the_same_alone_and_in_a_ragged_batch(demo_checkpoint, dtype):
+    """To the bit where a numerics id promises it, which is what makes a hop's output recomputable; else to rounding."""
     torch.manual_seed(0)
     blocks = BlockRange.load(demo_checkpoint, 0, 3, dtype)
     filled = [tuple(torch.randn(120, 16, 3, 64).to(dtype) for _ in "kv") for _ in range(3)]
@@ -113,7 +113,11 @@ def test_a_decode_step_has_the_same_bits_alone_and_in_a_ragged_batch(demo_checkp
     for size in (1, 2, 3, 5):
         for first in range(0, 8, size):
             rows = list(range(first, min(first + size, 8)))
-            assert torch.equal(compute(rows), together[rows])
+            if blocks.numerics_id:
+                assert torch.equal(compute(rows), together[rows])
+            else:
+                difference = (compute(rows).float() - together[rows].float()).norm(dim=1)
+                assert (difference <= 4 * torch.finfo(dtype).eps * together[rows].float().norm(dim=1)).all()
 
 
 def test_token_ids_are_embedded_or_refused(demo_checkpoint):

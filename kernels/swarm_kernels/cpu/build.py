@@ -20,7 +20,7 @@ _TIMEOUT_S = 300
 _FLAGS = ("-std=c++17", "-O2", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-w")
 
 # Processor features (names of /proc/cpuinfo, and of the compiler's -m flags) that each build needs, best first.
-_LEVELS = {
+LEVELS = {
     "avx512bf16": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16", "avx2", "fma", "f16c"),
     "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx2", "fma", "f16c"),
     "avx2": ("avx2", "fma", "f16c"),
@@ -39,10 +39,10 @@ def choose_level() -> str:
     asked = os.environ.get("SWARM_CPU_KERNELS", "")
     if asked == "torch":
         raise Unavailable("SWARM_CPU_KERNELS=torch")
-    if asked and asked not in _LEVELS:
-        raise Unavailable(f"SWARM_CPU_KERNELS={asked!r:.40} is none of torch, {', '.join(_LEVELS)}")
-    features = _processor_features()
-    for level, needed in _LEVELS.items():
+    if asked and asked not in LEVELS:
+        raise Unavailable(f"SWARM_CPU_KERNELS={asked!r:.40} is none of torch, {', '.join(LEVELS)}")
+    features = processor_features()
+    for level, needed in LEVELS.items():
         if features.issuperset(needed) and asked in ("", level):
             return level
     raise Unavailable(f"this processor has no {asked or 'AVX2'}")
@@ -81,7 +81,7 @@ def _compile(level: str, path: Path) -> None:
         raise Unavailable(f"there is no C++ compiler ({', '.join(_COMPILERS)})")
     logger.warning("building the CPU kernels, once: this takes about ten seconds")
     started = time.monotonic()
-    features = [f"-m{feature.replace('_', '')}" for feature in _LEVELS[level]]
+    features = [f"-m{feature.replace('_', '')}" for feature in LEVELS[level]]
     # Into a file of its own, then renamed: several servers may start at once.
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
@@ -97,7 +97,7 @@ def _compile(level: str, path: Path) -> None:
     logger.info("built %s in %.1f s", path, time.monotonic() - started)
 
 
-def _processor_features() -> frozenset[str]:
+def processor_features() -> frozenset[str]:
     if platform.machine() not in ("x86_64", "AMD64"):
         return frozenset()
     try:

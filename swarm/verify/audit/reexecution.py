@@ -13,7 +13,7 @@ from torch import Tensor
 
 from swarm.errors import InvalidRequest
 from swarm.model import BlockRange, Checkpoint
-from swarm_kernels import BNB_FORMATS, QUANTS, Backend, Linear, QuantWeight, Segment, TorchBackend
+from swarm_kernels import BNB_FORMATS, QUANTS, Backend, Linear, Product, QuantWeight, Segment, TorchBackend
 
 _PIECE = 256  # tokens that go through the blocks together
 _PAGE = 256
@@ -129,8 +129,22 @@ class _RoundingBackend(TorchBackend):
     def __init__(self, dtype: torch.dtype):
         super().__init__("none", dtype, _CPU)
 
-    def _product(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> "Linear | _QuantisedProduct":
-        return _QuantisedProduct(weight, bias, self._dtype) if isinstance(weight, QuantWeight) else Linear(weight, bias)
+    def _product(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> Product:
+        if isinstance(weight, QuantWeight):
+            return _QuantisedProduct(weight, bias, self._dtype)
+        return _RoundedProduct(weight, bias)
+
+
+class _RoundedProduct:
+    """The product rounded before the residual is added, on every processor: some kernels round but their sum, and an
+    auditor that did so where its processor does would measure others with a finer yardstick there than elsewhere."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        self._product = Linear(weight, bias)
+
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        product = self._product(x)
+        return product if residual is None else product + residual
 
 
 class _QuantisedProduct:
@@ -143,7 +157,7 @@ class _QuantisedProduct:
         if weight.format.kind == "codebook":
             step = weight.scale.repeat_interleave(self._group, 1) / 127
             values = (values / step.clamp(min=1e-30)).round_().mul_(step)
-        self._product = Linear(values.to(dtype), bias)
+        self._product = _RoundedProduct(values.to(dtype), bias)
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         groups = x.float().unflatten(-1, (-1, self._group))
