@@ -8,7 +8,6 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from swarm.errors import NoRoute
 from swarm.results import Hop
 from swarm.route.peer import PeerInfo
 from swarm.route.route import uncovered

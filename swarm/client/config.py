@@ -7,9 +7,9 @@ from typing import Any
 
 from swarm.errors import InvalidRequest
 from swarm.generate.heads import HEAD_FORMATS
-from swarm.route.peer import PeerInfo
 from swarm.session.limits import ClientLimits
 from swarm.wire.codec import DTYPES
+from swarm.wire.formats.facts import Facts
 from swarm_kernels import QUANTS
 
 AUDITORS = ("peers", "local", "off")
@@ -78,7 +78,7 @@ class ClientConfig:
     numerics_id: str | None = None
     trusted: Iterable[str] | None = None
     excluded: Iterable[str] = ()
-    attestation: Callable[[PeerInfo, bytes], bool] | None = None
+    attestation: Callable[[Facts, bytes], bool] | None = None
     receipts: bool = True
     audit: str | None = None
     audit_rate: float | None = None
@@ -89,7 +89,7 @@ class ClientConfig:
     auction: bool = False
     min_stake: int | str | None = None
     allow_unstaked: bool = False
-    limits: ClientLimits = ClientLimits()
+    limits: ClientLimits = field(default_factory=ClientLimits)
 
     @classmethod
     def of(cls, model: str, peers: Sequence[str] | None, dtype: str | None, options: dict[str, Any]) -> "ClientConfig":

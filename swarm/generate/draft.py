@@ -23,13 +23,18 @@ class Draft:
     """Fills a Generation. What was added since `keep` can be taken back, sampler and text stream with it."""
 
     def __init__(
-        self, generation: Generation, options: GenerateOptions, tokenizer: Tokenizer, eos_token_ids: Collection[int] = ()
+        self,
+        generation: Generation,
+        options: GenerateOptions,
+        tokenizer: Tokenizer,
+        eos: Collection[int] = (),
     ):
+        """eos: tokens that end it."""
         self.generation = generation
         self.sampler = Sampler(options.sampling, generation.prompt_token_ids)
         self._text = TextStream(tokenizer, options.stop)
         self._most = options.max_new_tokens
-        self._ends = () if options.ignore_eos else eos_token_ids
+        self._ends = () if options.ignore_eos else eos
         self._clock = time.perf_counter()  # at the last token
         self._kept: _Kept | None = None
 

@@ -133,7 +133,10 @@ class Generator:
             choose = self._seams.choose(wanted)
         else:
             choose = partial(self._router.chain, wanted, through=through)
-        describe, observe = partial(self.session_options, wanted=wanted), partial(delivery.observe, wanted.prompt_tokens)
+        describe, observe = (
+            partial(self.session_options, wanted=wanted),
+            partial(delivery.observe, wanted.prompt_tokens),
+        )
         return await open_session(self._router, limits, choose, describe, avoid, observe, on_wait)
 
     async def _follow(self, session: Session, draft: Draft, delivery: Delivery, on_text: OnText) -> None:

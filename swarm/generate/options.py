@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from swarm.errors import InvalidRequest
 from swarm.generate.sampling import SamplingOptions
@@ -84,3 +84,8 @@ def is_batch(prompt: object) -> bool:
     if isinstance(prompt, str) or not isinstance(prompt, Sequence) or not prompt:
         return False
     return isinstance(prompt[0], str) or (isinstance(prompt[0], Sequence) and not isinstance(prompt[0], Mapping))
+
+
+def as_prompts(prompt: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
+    """One prompt as a list of one."""
+    return cast(Sequence[Prompt], prompt if is_batch(prompt) else [prompt])

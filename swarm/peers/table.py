@@ -54,11 +54,12 @@ class PeerTable:
         member: Certificate | None = None,
         verifier: Verifier | None = None,
         stakes: Stakes | None = None,
+        own_sessions: Callable[[], Counter[str]] = Counter,
     ):
         """book: what is known of peers from before, closed with the view; by default nothing is. digests: of the
         model's weights, if its files are on this machine; without, peers are compared with one another. member: in a
         private swarm, this client's certificate. verifier: of the peers' attestation. stakes: by default, nobody needs
-        any."""
+        any. own_sessions: how many this client has open, by peer id: news to the directory."""
         self._verdicts, self.stakes = Verdicts(verifier), stakes or Stakes()
         self._directory, self._terms = directory, terms
         self._model, self._revision = checkpoint.name, checkpoint.revision
@@ -70,7 +71,7 @@ class PeerTable:
         self.inbox = FraudInbox(self.book)
         self.weights = KnownWeights(checkpoint.name)
         self._weighed = asyncio.Event()  # once what can be known of the weights is known
-        self.own_sessions: Callable[[], Counter[str]] = Counter  # of this client's, by peer id: news to the directory
+        self._own_sessions = own_sessions
         self._pings = Pings(self.connections.to)
         self._peers: list[PeerInfo] = []
         self._loads: dict[str, tuple[float, pb.Load]] = {}  # fresher than the record's, with when it was heard
@@ -269,7 +270,7 @@ class PeerTable:
 
     def network(self, peers: Iterable[PeerInfo]) -> Network:
         """`peers` with all that is known of their speed, load and links."""
-        own, links, now_s = self.own_sessions(), self._pings.links(), time.time()
+        own, links, now_s = self._own_sessions(), self._pings.links(), time.time()
         return Network(
             [
                 self.estimates.candidate(peer, now_s, links, self.load(peer, own), self.book.slowdown(peer.peer_id))
@@ -280,7 +281,7 @@ class PeerTable:
 
     def candidate(self, peer: PeerInfo, slowed: bool = True) -> Candidate:
         """The same of one peer. slowed: as the search for a chain sees it, by its standing; else as it is."""
-        load, slowdown = self.load(peer, self.own_sessions()), self.book.slowdown(peer.peer_id) if slowed else 1.0
+        load, slowdown = self.load(peer, self._own_sessions()), self.book.slowdown(peer.peer_id) if slowed else 1.0
         return self.estimates.candidate(peer, time.time(), self._pings.links(), load, slowdown)
 
     def load(self, peer: PeerInfo, own: Counter[str]) -> pb.Load:

@@ -1,4 +1,4 @@
-"""Receipts of a generation's sessions, audits, and verification before delivery: text held back until it was checked."""
+"""Receipts of a generation's sessions, audits, and verification before delivery: text held until it is checked."""
 
 from collections.abc import Callable
 

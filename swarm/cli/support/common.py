@@ -54,7 +54,8 @@ def _add_payment_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-price", metavar="AMOUNT", help="of a token through the whole model")
     add("--budget", metavar="AMOUNT", help="spend no more than this in all")
     add("--auction", action="store_true", help="let peers bid, and pay what the runners-up ask")
-    add("--bid", type=int, default=0, metavar="N", help="nano-credits per block-token more, for going first")
+    add("--priority-fee", "--bid", dest="priority_fee", type=int, default=0, metavar="N",
+        help="nano-credits per block-token more, for going first")  # fmt: skip
     add("--min-stake", metavar="AMOUNT", help="that peers must have (default: what their prices call for)")
     add("--allow-unstaked", action="store_true", help="pay peers whatever they have at stake")
 
@@ -82,7 +83,7 @@ def make_client(args: argparse.Namespace) -> Client:
 
 def generate_options(args: argparse.Namespace) -> dict[str, object]:
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop", "verify",
-             "sensitive", "bid")  # fmt: skip
+             "sensitive", "priority_fee")  # fmt: skip
     return {name: getattr(args, name) for name in names}
 
 

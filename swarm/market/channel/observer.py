@@ -1,6 +1,7 @@
 """How a client pays while a session goes on: a voucher to a hop whenever enough is owed, and the rest at its end."""
 
 import asyncio
+from collections.abc import Sequence
 
 from swarm.market.channel.invoice import HopInvoice
 from swarm.market.channel.wallet import Wallet
@@ -11,7 +12,6 @@ from swarm.verify.receipts.observer import ReceiptObserver
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.receipts import Tokens
-from collections.abc import Sequence
 
 
 class PaymentObserver(HopObserver):
@@ -28,7 +28,9 @@ class PaymentObserver(HopObserver):
         """What was paid so far, to every hop that wants to be paid, in the order in which they were opened."""
         opened = sorted(self._invoices.items(), key=lambda item: item[1].request.seq)
         return [
-            Payment(hop.hop.peer.peer_id, (hop.hop.start, hop.hop.stop), *invoice.tokens, *invoice.price, invoice.amount)
+            Payment(
+                hop.hop.peer.peer_id, (hop.hop.start, hop.hop.stop), *invoice.tokens, *invoice.price, invoice.amount
+            )
             for hop, invoice in opened
             if invoice.amount
         ]

@@ -109,7 +109,9 @@ class Auditing:
         generation.audits += audits
         return audits
 
-    async def _audit_and_close(self, session: SignedSession, chosen: _Chosen, generation: Generation, by_peers: bool) -> None:
+    async def _audit_and_close(
+        self, session: SignedSession, chosen: _Chosen, generation: Generation, by_peers: bool
+    ) -> None:
         try:
             await self._audit(session, chosen, generation, by_peers, by_us=self._options.by == "local")
         finally:

@@ -1,14 +1,13 @@
 """Who recomputes a hop's work: this client, if it has the model's files, or another peer that serves those blocks."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch
-from swarm.market.channel.wallet import Wallet
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
@@ -16,6 +15,7 @@ from swarm.route.route import Hop
 from swarm.session.chain import SessionOptions
 from swarm.session.hop import HopFailed
 from swarm.session.limits import ClientLimits
+from swarm.session.observers import HopObserver
 from swarm.session.session import Session
 from swarm.verify.audit.calibration import load_thresholds
 from swarm.verify.audit.case import Case, judge_case, parse_format
@@ -23,10 +23,11 @@ from swarm.verify.audit.judgement import Judgement
 from swarm.verify.audit.reexecution import Reexecutor
 from swarm.verify.audit.thresholds import Thresholds
 from swarm.verify.fraud.evidence import Bundle, examine
+from swarm.verify.receipts.observer import ReceiptObserver
 from swarm.wire import codec
-from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.receipts import SignedReceipt, Terms
 
+Observe = Callable[[ReceiptObserver, int], HopObserver]  # (receipts, prompt tokens) -> a session's observer
 _Key = tuple[int, int, str]  # blocks, format
 
 
@@ -87,8 +88,15 @@ class LocalJudge:
 class PeerJudges:
     """Other peers, each asked by an ordinary session of one hop, whose receipts are its signed result."""
 
-    def __init__(self, view: PeerTable, checkpoint: Checkpoint, limits: ClientLimits, wallet: Wallet | None = None):
-        self._view, self._checkpoint, self._limits, self._wallet = view, checkpoint, limits, wallet
+    def __init__(
+        self,
+        view: PeerTable,
+        checkpoint: Checkpoint,
+        limits: ClientLimits,
+        observe: Observe = lambda receipts, prompt_tokens: receipts,
+    ):
+        """observe: all that watches over a session, made around its receipts."""
+        self._view, self._checkpoint, self._limits, self._observe = view, checkpoint, limits, observe
 
     def for_work(self, accused: SignedReceipt) -> dict[str, PeerInfo]:
         """Those that promise the same bits, by peer id, without the one whose work it is."""
@@ -115,17 +123,19 @@ class PeerJudges:
         terms = case.terms
         hop = Hop(peer, terms.start, terms.stop)
         wire = codec.torch_dtype(terms.wire_dtype)
-        session = Session([hop], [self._view.connection_to(peer)], self._options(case, wire))
+        signed = ReceiptObserver(seal_tokens=1)  # in the case's pieces, so that its receipts can be laid beside them
+        observer = self._observe(signed, case.stop)
+        session = Session([hop], [self._view.connection_to(peer)], self._options(case, wire), observer=observer)
         try:
             await session.open()
             x = case.inputs.tensor()
-            for one in case.receipts:  # in the same pieces, so that its receipts can be laid beside them
+            for one in case.receipts:
                 rows = x[one.receipt.position : one.receipt.stop_position]
-                await session.forward(one.receipt.position, rows, pb.LAST, seal=True)
-            await session.settle()
+                await session.forward(one.receipt.position, rows)
+            await session.finish()
         finally:
             session.close()
-        own = session.receipts.all()
+        own = signed.receipts.all()
         if len(own) != len(case.receipts):
             raise HopFailed(InvalidRequest(f"peer {peer.peer_id[-8:]} did not sign for what it recomputed"), [])
         return own
@@ -140,6 +150,4 @@ class PeerJudges:
             open_timeout_s=self._limits.open_timeout_s,
             step_timeout_s=self._limits.step_timeout_s,
             weights=self._view.weights.root,
-            wallet=self._wallet,
-            prompt_tokens=case.stop,
         )
