@@ -2,9 +2,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+CPP = $(wildcard kernels/swarm_kernels/cpu/*.h kernels/swarm_kernels/cpu/*.cpp)
+# Tests run in as many processes as there are processors, each with swarms of its own. Their bytecode is kept: to read
+# it takes seconds less than to make it.
+TESTS = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --maxprocesses 8 \
+	--dist loadfile --no-loadscope-reorder
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all test-processors lint types imports format bench trust survival llama-cpp proto contract clean help
+.PHONY: demo test test-fast test-all test-processors lint types imports format \
+	bench trust survival llama-cpp proto contract clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -27,10 +33,13 @@ demo: $(VENV)/.ready  ## three servers on this machine, two prompts
 	@$(RUN) -m swarm demo
 
 test: lint  ## the test suite, without slow trials
-	$(RUN) -m pytest
+	$(TESTS) --durations=25 --junitxml=build/tests.xml
+
+test-fast: $(VENV)/.ready-dev  ## what needs no server process: a minute, while working
+	$(TESTS) tests/unit tests/kernels tests/ledger
 
 test-all: lint  ## everything, slow trials too
-	$(RUN) -m pytest -m ''
+	$(TESTS) -m ''
 
 test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction set that this machine has, and without a compiler
 	$(RUN) tests/processors.py
@@ -38,6 +47,8 @@ test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction 
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check --quiet
+	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
+	$(RUN) -m swarm_kernels.cpu.lint
 
 types: $(VENV)/.ready-dev  ## the type checker, over swarm and kernels
 	$(RUN) -m mypy
@@ -48,6 +59,7 @@ imports: $(VENV)/.ready-dev  ## who may import whom
 format: $(VENV)/.ready-dev
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
+	$(VENV)/bin/clang-format -i $(CPP)
 
 bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/kernels.py

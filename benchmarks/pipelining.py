@@ -21,10 +21,16 @@ import torch
 import uvloop
 
 from common import machine, print_table, save_json
+from swarm.server.admission.line import Ask, Place
+from swarm.server.links import Links
+from swarm.server.observers import SessionObserver
 from swarm.server.scheduler.batching import BatchLimits
-from swarm.server.scheduler.runner import Slice
 from swarm.server.scheduler.scheduler import Scheduler
+from swarm.server.session.journals import Journals
+from swarm.server.session.outbox import Outbox
+from swarm.server.session.reservation import Reservation
 from swarm.server.session.session import Session
+from swarm.server.session.work import Slice
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 
@@ -60,6 +66,23 @@ class SleepingRunner:
         pass
 
 
+class PassOn(SessionObserver):
+    """Tells the next hop of what one session has computed."""
+
+    def __init__(self, session: bytes, send: Callable[[bytes, int], None]):
+        self._session, self._send = session, send
+
+    def computed(self, item: Slice, outputs: codec.Rows) -> None:
+        self._send(self._session, item.position)
+
+
+def open_session(number: bytes, send: Callable[[bytes, int], None]) -> Session:
+    request = pb.Open(session_id=number, wire_dtype=pb.FLOAT32, max_tokens=4000)
+    reservation = Reservation.of(request, list(range(250)), Place(Ask(number, 250), 0.0, 0.0, 0))
+    links = Links(2**20, lambda link, step: None, lambda link, refusal: None)
+    return Session(request, reservation, PassOn(number, send), Outbox(), Journals(HIDDEN, 0), links)
+
+
 class Hop:
     """A scheduler in a thread of its own. send: called with the session and position of every row computed."""
 
@@ -71,11 +94,10 @@ class Hop:
         self._ready.wait()
 
     async def _serve(self) -> None:
-        self._scheduler = Scheduler(self.runner, self._deliver, lambda session: None, BatchLimits())
+        self._scheduler = Scheduler(self.runner, lambda session: None, BatchLimits())
         self._sessions = {}
         for number in self._ids:
-            request = pb.Open(session_id=number, wire_dtype=pb.FLOAT32, max_tokens=4000)
-            self._sessions[number] = Session(request, list(range(250)), HIDDEN)
+            self._sessions[number] = open_session(number, self._send)
             self._scheduler.add(self._sessions[number])
         self._stop = asyncio.Event()
         self._ready.set()
@@ -87,9 +109,6 @@ class Hop:
         step = pb.Step(session_id=session, position=position, count=1, want=pb.LAST, hidden=ROW)
         self._sessions[session].accept(step)
         self._scheduler.wake()
-
-    def _deliver(self, item: Slice, output: torch.Tensor, queue_s: float, compute_s: float, tokens: int) -> None:
-        self._send(item.session.id, item.position)
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self._stop.set)

@@ -13,7 +13,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
@@ -109,10 +108,6 @@ def measure_client(tokens: int, hidden_size: int) -> dict[str, object]:
     return {"hops": HOPS, "us a token": elapsed_s / tokens * 1e6, "tokens/s a core": tokens / elapsed_s}
 
 
-class UnsignedSwarm(swarm.LocalSwarm):
-    program = (str(Path(__file__).parent / "unsigned_server.py"),)
-
-
 def without_receipts(generate: Callable[[], list[float]]) -> list[float]:
     """`generate` by a client that neither asks for receipts nor waits for them."""
 
@@ -132,7 +127,7 @@ def measure_chain(rounds: int, tokens: int, quant: str) -> dict[str, object]:
     options = {"blocks": ["0:10", "10:20", "20:30"], "quant": quant, "threads": 1}
     with (
         swarm.LocalSwarm("demo", **options) as signed,
-        UnsignedSwarm("demo", **options) as unsigned,
+        swarm.LocalSwarm("demo", **options, no_receipts=True) as unsigned,
         swarm.Client("demo", peers=signed.peers, audit="off") as with_client,
         swarm.Client("demo", peers=unsigned.peers, audit="off") as without_client,
     ):

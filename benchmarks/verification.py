@@ -31,7 +31,6 @@ from swarm.verify.audit.judgement import (
     Judgement,
     Verdict,
     accumulate,
-    exact_mismatch,
     ratios,
     rounding,
     score,
@@ -173,7 +172,7 @@ def look_at(
     for wire in WIRES:
         found = Outcome(variant.name, is_honest, (announced.start, announced.stop))
         for segment, y, same in zip(given, results, exact, strict=True):
-            found.differing.append(exact_mismatch(y.to(announced.dtype), same))
+            found.differing.append(differing_rows(y.to(announced.dtype), same))
             y = y.to(wire)
             tolerant = ratios(segment.x, y, segment.reference, segment.noise)
             spread = rounding(segment.reference, segment.noise, wire)
@@ -182,6 +181,12 @@ def look_at(
                 estimated = sketch_ratios(segment.x, sketches(segment.x, y, k), *segment[1:], wire)
                 found.judged.setdefault(f"sketch of {k}", []).append(score(estimated, spread, 0, BUILT_IN, "sketch"))
         yield found
+
+
+def differing_rows(y: Tensor, same: Tensor) -> int:
+    """How many rows [tokens, hidden_size] differ in any bit."""
+    integers = {2: torch.int16, 4: torch.int32}[y.element_size()]
+    return int((y.contiguous().view(integers) != same.contiguous().view(integers)).any(1).sum())
 
 
 def sketches(x: Tensor, y: Tensor, k: int) -> list[Sketch]:

@@ -7,6 +7,8 @@ import torch
 from hypothesis import HealthCheck, settings
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+import swarm
+import warm
 from swarm.home import client_identity
 from swarm.market.ledger.opening import open_ledger
 from swarm.model import Checkpoint, open_checkpoint
@@ -21,6 +23,14 @@ settings.load_profile("swarm")
 def _one_thread():
     """Tests run beside servers of their own, and torch's threads stall when they have to share a core."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_servers():
+    """Servers are forked from a process that has imported everything, see warm.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(swarm.LocalSwarm, "start_process", staticmethod(warm.start))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

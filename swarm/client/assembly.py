@@ -23,6 +23,7 @@ from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
 from swarm.peers.directory import Directory
+from swarm.peers.policy import PeerPolicy
 from swarm.peers.table import PeerTable
 from swarm.peers.terms import Terms
 from swarm.session.router import OpenSessions, Router
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from swarm.client.assembly_trust import Trust
 
 
-_MONEY, _TRUST = "swarm.client.assembly_money", "swarm.client.assembly_trust"
+_MONEY, _TRUST, _ATTESTED = "swarm.client.assembly_money", "swarm.client.assembly_trust", "swarm.verify.attested"
 
 
 @dataclass(frozen=True)
@@ -109,19 +110,15 @@ async def _join(
     trusting = import_module(_TRUST) if config.receipts else None
     directory = await Directory.join(addresses, client=True, secret=secret)
     sessions = OpenSessions()
-    view = PeerTable(
-        directory, checkpoint, terms,
-        await asyncio.to_thread(trusting.open_reputation) if trusting else None,
-        DigestCache(digests_folder()) if checkpoint.local else None,
-        make_certificate(secret) if secret else None,
-        config.attestation,
-        money.stakes if money else None,
-        sessions.by_peer,
-    )  # fmt: skip
+    reputation = await asyncio.to_thread(trusting.open_reputation) if trusting else None
+    digests = DigestCache(digests_folder()) if checkpoint.local else None
+    member = make_certificate(secret) if secret else None
+    policies = _policies(config, terms, money)
+    view = PeerTable(directory, checkpoint, policies, reputation, digests, member, sessions.by_peer)
     blocks = (local.start, local.stop) if local else (0, checkpoint.config.num_blocks)
     wire_bytes = DTYPES[config.wire_dtype or config.dtype or "float32"].itemsize
     router = Router(view, terms, checkpoint.config.hidden_size * wire_bytes, blocks, sessions)
-    trust: Trust | None = trusting.Trust(config, view, checkpoint, money) if trusting else None
+    trust: Trust | None = trusting.Trust(config, view, reputation, checkpoint, money) if trusting else None
     choose = None
     if money and config.auction:
         choose = money.auction(router, checkpoint, terms, blocks, config.limits.bidding_s)
@@ -136,6 +133,16 @@ def _local_blocks(config: ClientConfig, checkpoint: Checkpoint) -> LocalBlocks |
         return None
     kv_bytes = int(config.limits.local_kv_bytes)
     return LocalBlocks(checkpoint, *config.local_blocks, quant=config.quant, dtype=config.dtype, kv_bytes=kv_bytes)
+
+
+def _policies(config: ClientConfig, terms: Terms, money: "Money | None") -> list[PeerPolicy]:
+    """Which peers may be used, asked in this order."""
+    policies: list[PeerPolicy] = [terms]
+    if config.attestation:
+        policies.append(import_module(_ATTESTED).Attested(config.attestation))
+    if money:
+        policies.append(money.stakes)
+    return policies
 
 
 def _terms(config: ClientConfig, money: "Money | None") -> Terms:

@@ -7,15 +7,16 @@ from swarm.generate.delivery import Delivery
 from swarm.generate.draft import Draft
 from swarm.generate.options import GenerateOptions
 from swarm.home import client_identity, digests_folder, evidence_folder, receipts_file, standing_file, thresholds_folder
-from swarm.market.slasher import Slasher
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.peers.table import PeerTable
 from swarm.verify.audit.auditing import LOCAL, Auditing, AuditOptions
 from swarm.verify.audit.examiner import Examiner
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judges import LocalJudge, PeerJudges
 from swarm.verify.delivery import CheckedDelivery
 from swarm.verify.fraud.penalties import Penalties
+from swarm.verify.fraud.slashing import Slashing
 from swarm.verify.fraud.verifier import FraudVerifier
 from swarm.verify.receipts.store import ReceiptStore
 from swarm.verify.reputation.store import ReputationStore
@@ -32,18 +33,27 @@ def open_reputation() -> ReputationStore:
 class Trust:
     """Of one client. Lives in one event loop."""
 
-    def __init__(self, config: ClientConfig, view: PeerTable, checkpoint: Checkpoint, money: "Money | None"):
+    def __init__(
+        self,
+        config: ClientConfig,
+        view: PeerTable,
+        reputation: ReputationStore,
+        checkpoint: Checkpoint,
+        money: "Money | None",
+    ):
         """money: None: nobody is paid, and nothing is at stake."""
         self._money = money
         self.store = ReceiptStore(receipts_file())
-        slasher = money.slasher if money else Slasher(None)
-        judge, hearing = None, None
+        slashing = money.slasher if money else Slashing()
+        judge, verifier = None, None
         if checkpoint.local:
-            judge, of_strangers = (LocalJudge(checkpoint, thresholds_folder()) for _ in range(2))
+            judge, of_strangers = (LocalJudge(Expert(checkpoint, thresholds_folder())) for _ in range(2))
             digests = DigestCache(digests_folder())
-            hearing = FraudVerifier(view, checkpoint, of_strangers, digests, evidence_folder(), slasher)
-        peers = PeerJudges(view, checkpoint, config.limits, *([money.pay] if money else []))
-        self.penalties = Penalties(view, checkpoint, client_identity(), evidence_folder(), hearing, slasher)
+            verifier = FraudVerifier(view, checkpoint, of_strangers, digests, evidence_folder(), slashing)
+        peers = PeerJudges(view, checkpoint, config.limits, *((money.pay, money.stakes.of) if money else ()))
+        self.penalties = Penalties(
+            view, reputation, checkpoint, client_identity(), evidence_folder(), verifier, slashing
+        )
         examiner = Examiner(peers, judge, self.penalties, config.auditor == LOCAL)
         self.auditing = Auditing(examiner, self.penalties, AuditOptions(config.auditor, config.audit_rate))
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from swarm.client.background import wait
@@ -21,6 +21,7 @@ from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0
 _LOG = "stderr"  # in a server's home
+_AMOUNTS = ("price", "prefill_price", "stake")  # options
 
 
 class LocalServer:
@@ -75,6 +76,7 @@ class LocalSwarm:
     """
 
     program: Sequence[str] = ("-m", "swarm.server")  # what Python runs as a server
+    start_process: Callable[..., subprocess.Popen] = staticmethod(subprocess.Popen)  # a way of a subclass's own
 
     def __init__(
         self,
@@ -86,8 +88,9 @@ class LocalSwarm:
     ):
         """blocks: a range for each server, like "0:10", or "auto" for one that chooses for itself.
         secret: of a private swarm; by default SWARM_SECRET, if there is one.
-        options: given to every server as on its command line: dtype="float32", threads=1, kv_memory="256M". With
-            stake="0.5", each gets so many credits to stake: new ones if this user made the ledger, else from its own.
+        options: given to every server as on its command line: dtype="float32", threads=1, kv_memory="256M"; True for a
+            flag, as no_receipts=True. With stake="0.5", each gets so many credits to stake: new ones if this user made
+            the ledger, else from its own.
         """
         self.model, self._blocks, self._options = model, list(blocks), options
         self.servers: list[LocalServer] = []
@@ -147,11 +150,11 @@ class LocalSwarm:
             command += ["--blocks", blocks]
         options = {**self._options, **options}
         if home is None and "stake" in options:
-            _endow(folder, str(options["ledger"]), str(options["stake"]))
+            _endow(folder, str(options["ledger"]), _written("stake", options["stake"]))
         for name, value in options.items():
-            command += [f"--{name.replace('_', '-')}", str(value)]
+            command += [f"--{name.replace('_', '-')}", *(() if value is True else (_written(name, value),))]
         with open(folder / _LOG, "a") as log:
-            process = subprocess.Popen(
+            process = self.start_process(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -176,6 +179,11 @@ class LocalSwarm:
             raise
         self.servers += servers
         return servers
+
+
+def _written(name: str, value: object) -> str:
+    """An option's value as the command line takes it: what is an int here is nano-credits, and text is credits."""
+    return f"{value}n" if name in _AMOUNTS and isinstance(value, int) else str(value)
 
 
 def _endow(home: Path, where: str, stake: str) -> None:

@@ -123,7 +123,7 @@ class Router:
 
     def note_load(self, peer_id: str, load: pb.Load) -> None:
         """A peer that refused has said how busy it is."""
-        self.view.note_load(peer_id, load)
+        self.view.loads.note(peer_id, load)
 
     async def close(self) -> None:
         await self.view.close()
@@ -143,12 +143,12 @@ class Router:
         try:
             return best_chains(network, self.view.num_blocks, request, CHOICES)
         except NoRoute as error:
-            raise NoRoute(f"{error}{self.view.unstaked()}", error.uncovered) from error
+            raise NoRoute(f"{error}{self.view.hints()}", error.uncovered) from error
 
     async def _freshest(self, chains: Sequence[Chain], request: Request) -> Chain:
         """The best of `chains` by the load that their peers report now; those with a peer that says nothing last."""
         peers = {hop.peer.peer_id: hop.peer for chain in chains for hop in chain.hops}
-        answered = await self.view.ask_loads(peers.values())
+        answered = await self.view.loads.ask(peers.values())
         fresh = {peer_id: self.view.candidate(peer) for peer_id, peer in peers.items()}
 
         def cost(chain: Chain) -> tuple[int, float]:
@@ -179,14 +179,13 @@ class Router:
 
     def observe_steps(self, hops: Sequence[Hop], step_s: float) -> None:
         """See swarm.session.recovery.Spares."""
-        own, now_s = self.sessions.by_peer(), time.time()
+        now_s = time.time()
         peers = [self.view.candidate(hop.peer, slowed=False) for hop in hops]
         links = [peers[0].client, *map(link_between, peers, peers[1:]), peers[-1].client]
         claims = [
-            (hop.peer.peer_id, claimed_step_s(hop.peer, hop.stop - hop.start, self.view.load(hop.peer, own)))
-            for hop in hops
+            (hop.peer.peer_id, claimed_step_s(hop.peer, hop.stop - hop.start, self.view.load(hop.peer))) for hop in hops
         ]
         links_s = sum(link.one_way_s(self._token_bytes) for link in links)
         self.view.estimates.observe(claims, links_s, step_s, now_s)
         for peer_id, _ in claims:
-            self.view.book.observe_speed(peer_id, self.view.estimates.evidence(peer_id, now_s))
+            self.view.reputation.observe_speed(peer_id, self.view.estimates.evidence(peer_id, now_s))

@@ -29,6 +29,7 @@ from swarm.session.limits import ClientLimits
 from swarm.session.session import Session
 from swarm.verify.audit.case import Case, judge_case
 from swarm.verify.audit.examiner import Examiner
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.gathering import gather_case
 from swarm.verify.audit.judgement import Verdict
 from swarm.verify.audit.judges import LocalJudge, PeerJudges
@@ -89,16 +90,19 @@ class Swarm:
         self.peers = {peer.peer_id: peer for peer in listed(client)}
         self.first, self.middle, self.twin, self.last = (self.peers[peer_id] for peer_id in ids[:4])
         self.wrong = self.peers[cheater.peer_id]
-        self.judge = LocalJudge(client.parts.checkpoint, thresholds_folder())
+        self.judge = LocalJudge(Expert(client.parts.checkpoint, thresholds_folder()))
+        self.penalties: Penalties | None = None
         self.forget()
 
     def forget(self) -> None:
         """What was learnt of peers."""
 
         async def begin() -> Penalties:
-            return Penalties(self.view, self.client.parts.checkpoint, Identity(), evidence_folder(), None)
+            if self.penalties:
+                await self.penalties.close(0)
+            return Penalties(self.view, self.book, self.client.parts.checkpoint, Identity(), evidence_folder(), None)
 
-        self.view.book = self.book = ReputationStore()
+        self.book = ReputationStore()
         self.penalties = wait(begin())
 
     @property

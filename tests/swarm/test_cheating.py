@@ -11,16 +11,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import torch
 
 import swarm
 from helpers import wait_until
-from swarm.home import evidence_folder, standing_file
-from swarm.model.identity import block_digest, weights_root
+from swarm.home import digests_folder, evidence_folder, standing_file, thresholds_folder
+from swarm.model.digest_cache import DigestCache
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judgement import Verdict
-from swarm.verify.audit.reexecution import Reexecutor
-from swarm.verify.audit.thresholds import BUILT_IN
-from swarm.verify.fraud.evidence import Bundle, examine
+from swarm.verify.fraud.evidence import Bundle
+from swarm.verify.fraud.examination import examine
 from swarm.verify.reputation.standing import NEWCOMER_AUDIT_RATE, Event
 from swarm.verify.reputation.store import ReputationStore
 
@@ -101,7 +100,7 @@ def test_ordinary_use_catches_a_cheat_and_the_evidence_convicts_it_anywhere(
     """Alone: the only peer of its blocks that this client may use, with the model's files on the client's machine."""
     ends, _ = peer_ids(local)
     with swarm.Client("demo", local.peers, audit="local", trusted=[*ends, cheat]) as client:
-        assert client.parts.router.view.book.audit_rate(cheat) == NEWCOMER_AUDIT_RATE
+        assert client.parts.router.view.reputation.audit_rate(cheat) == NEWCOMER_AUDIT_RATE
         generations_until_caught(client, cheat)
         with pytest.raises(swarm.NoRoute, match="no peer serves blocks 2:4"):
             client.generate(PROMPT, **OPTIONS)
@@ -110,11 +109,9 @@ def test_ordinary_use_catches_a_cheat_and_the_evidence_convicts_it_anywhere(
 
     monkeypatch.setenv("SWARM_HOME", str(home / "elsewhere"))  # a machine that saw nothing of it
     bundle = Bundle.decode(data)
-    terms = bundle.case.terms
-    recompute = Reexecutor(demo_checkpoint, terms.start, terms.stop, "none", torch.bfloat16)
-    digests = [block_digest(demo_checkpoint, index) for index in range(terms.start, terms.stop)]
     assert bundle.case.peer_id == cheat
-    assert examine(bundle, weights_root(digests), recompute, BUILT_IN).verdict == Verdict.FAIL
+    expert = Expert(demo_checkpoint, thresholds_folder())
+    assert examine(bundle, expert, DigestCache(digests_folder())).judgement.verdict == Verdict.FAIL
 
 
 def test_fully_verified_text_is_the_honest_one_and_the_chain_goes_around_the_cheat(local, cheat, home):
@@ -136,7 +133,7 @@ def test_one_honest_replica_is_enough_for_a_client_that_can_decide_a_dispute(loc
     with swarm.Client("demo", local.peers, trusted=[*ends, cheat, middle[0]], audit_rate=1.0) as client:
         out = client.generate(PROMPT, **OPTIONS, through=chain(local, cheat))
         assert wait_until(lambda: judged(out, cheat) == [Verdict.FAIL], timeout_s=60)
-        book = client.parts.router.view.book
+        book = client.parts.router.view.reputation
         assert book.is_shunned(cheat) and not book.is_shunned(middle[0])
 
 
@@ -148,18 +145,18 @@ def test_a_panel_gives_a_proof_that_others_hear_of_and_believe_as_far_as_they_kn
     _, middle = peer_ids(local)
     with swarm.Client("demo", local.peers, audit_rate=1.0) as accuser:
         out = accuser.generate(PROMPT, **OPTIONS, through=chain(local, cheat))
-        assert wait_until(lambda: accuser.parts.router.view.book.is_convicted(cheat), timeout_s=60)
+        assert wait_until(lambda: accuser.parts.router.view.reputation.is_convicted(cheat), timeout_s=60)
         assert wait_until(lambda: judged(out, cheat) == [Verdict.FAIL], timeout_s=10)
         monkeypatch.setenv("SWARM_HOME", str(home / "acquainted"))
         with closing(ReputationStore(standing_file())) as book:
             for honest in middle:
                 book.observe(honest, Event.AUDIT_PASSED)
         with swarm.Client("demo", local.peers) as acquainted:
-            assert wait_until(lambda: acquainted.parts.router.view.book.is_convicted(cheat), timeout_s=60)
+            assert wait_until(lambda: acquainted.parts.router.view.reputation.is_convicted(cheat), timeout_s=60)
             assert cheat not in {peer.peer_id for peer in acquainted.parts.router.view.usable()}
         monkeypatch.setenv("SWARM_HOME", str(home / "stranger"))
         with swarm.Client("demo", local.peers) as stranger:
-            standing = stranger.parts.router.view.book.standing
+            standing = stranger.parts.router.view.reputation.standing
             assert wait_until(lambda: standing(cheat).is_suspect, timeout_s=60)
             assert not standing(cheat).is_shunned
             assert standing(cheat).audit_rate == 1.0  # whom somebody accuses is looked at every time

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import warm
 from helpers import wait_until
 from swarm.cli import receipts
-from swarm.cli.server import parse_announce
+from swarm.cli.support import parsing
 from swarm.errors import InvalidRequest
 
 
@@ -26,19 +27,17 @@ def home(tmp_path, monkeypatch):
 
 
 def run(*arguments: str, timeout_s: float = 90) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    return warm.run([sys.executable, "-m", *arguments], timeout=timeout_s)
 
 
 class ServerProcess:
     """`python -m swarm.server` until it is ready; stopped by Ctrl-C."""
 
     def __init__(self, *arguments: str):
-        self._process = subprocess.Popen(
+        self._process = warm.start(
             [sys.executable, "-m", "swarm.server", "--threads", "1", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
         self.output = ""
 
@@ -179,13 +178,13 @@ def test_a_bad_argument_gets_one_line_that_says_what_to_do(refusals, arguments):
     ],
 )
 def test_an_announced_address_is_a_host_and_perhaps_a_port(text, host, port):
-    assert parse_announce(text) == (host, port)
+    assert parsing.address(text) == (host, port)
 
 
 @pytest.mark.parametrize("text", ["", ":4000", "a:b", "a:", "a:0", "a:-1", "[a]:4000", "[::1", "1::2::3", "a b", "a/b"])
 def test_what_is_no_address_is_not_announced(text):
     with pytest.raises(InvalidRequest, match=re.escape(repr(text))):
-        parse_announce(text)
+        parsing.address(text)
 
 
 @pytest.mark.parametrize("option", ["--port", "--dht-port"])

@@ -263,7 +263,7 @@ def test_servers_announce_their_weights_and_say_them_block_by_block(local, origi
             status = wait(client.parts.router.view.connection_to(info).status(5.0))
             assert list(status.block_digests) == digests_of(folder)
             assert info.weights == weights_root(digests_of(folder))
-            assert len(info.quote) == 32
+            assert len(info.record_hash) == 32
 
 
 def test_a_peer_with_one_changed_weight_is_never_chosen_by_who_has_the_files(local, original):
@@ -326,7 +326,7 @@ def test_who_announces_weights_that_it_does_not_serve_is_found_out_when_a_sessio
     with swarm.Client(str(original), local.peers, trusted=[thief.peer_id]) as client:
         with pytest.raises(RevisionMismatch, match="not those that the client expects"):
             client.generate("Hello", max_new_tokens=1)
-        assert client.parts.router.view.book.standing(thief.peer_id).faults > 0
+        assert client.parts.router.view.reputation.standing(thief.peer_id).faults > 0
     with swarm.Client(str(original), local.peers) as client:
         assert client.generate("Hello", max_new_tokens=1).route[0].peer_id in honest(local)
 

@@ -41,6 +41,12 @@ def tiny_model(tmp_path_factory, demo_checkpoint) -> Path:
     return folder
 
 
+@pytest.fixture
+def _plain_processes(monkeypatch):
+    """Servers are started as users start them: what a fork shares with others would count as its own."""
+    monkeypatch.setattr(swarm.LocalSwarm, "start_process", staticmethod(subprocess.Popen))
+
+
 CLIENT = """
     import sys, torch, swarm
     torch.set_num_threads(1)
@@ -55,6 +61,7 @@ def client_peak_bytes(model: str, local: swarm.LocalSwarm) -> int:
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) * 1024
 
 
+@pytest.mark.usefixtures("_plain_processes")
 def test_peers_and_clients_hold_only_their_part(demo_checkpoint: Checkpoint, tiny_model: Path):
     with swarm.LocalSwarm(str(tiny_model), ["0:1"], dtype="float32", threads=1) as tiny:
         tiny_client = client_peak_bytes(str(tiny_model), tiny)

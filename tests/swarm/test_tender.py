@@ -12,22 +12,25 @@ import pytest
 
 import swarm
 from helpers import wait_until
+from ledgers import seen_by
 from swarm.client.background import wait
+from swarm.clock import now_ms
 from swarm.errors import InvalidRequest, NoRoute, PeerBusy
 from swarm.market.auction.auction import Auction, Award, clear
 from swarm.market.auction.auctioneer import Tenders, hold, reserve
-from swarm.market.auction.bidding import CALLS, CALLS_EACH, SKEW_MS, Bidding, refuse_tender
+from swarm.market.auction.bidding import CALLS, CALLS_EACH, SKEW_MS, Bidding
 from swarm.market.auction.offer import prove
 from swarm.market.auction.standing import MAX_AWARDS
 from swarm.market.auction.tender import Bid, Order, SignedBid, commitment_of
 from swarm.market.channel.payee_channels import PayeeChannels
-from swarm.market.channel.payment_store import PaymentStore, now_ms
+from swarm.market.channel.payment_store import PaymentStore
 from swarm.market.channel.payments import authorise
 from swarm.market.channel.receivable import Tab
 from swarm.market.ledger.ledger import Rules
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.pricing.policy import Demand
 from swarm.route.peer import PeerInfo
+from swarm.server.refusals import refuse_tender
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.formats.quotes import Price, Quote
@@ -262,7 +265,7 @@ class Counter:
         self.ledger = SqliteLedger(folder / "ledger.db", CLIENT, Rules(withdraw_delay_s=1000))
         self.ledger.mint(CLIENT.address, CREDIT)
         self.clock_s = 0.0
-        self.till = PayeeChannels(self.ledger.seen_by(SERVER), PaymentStore(folder / "payments.db"))
+        self.till = PayeeChannels(seen_by(self.ledger, SERVER), PaymentStore(folder / "payments.db"))
         self.till.posted(RECORD, Quote(self.ledger.id, "auction", BID, Price(25, 500)))
         self.till.bidding = self.bidding(BID)
         self.channel = self.ledger.open_channel(SERVER.address, CREDIT // 2)

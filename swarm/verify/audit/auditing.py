@@ -35,7 +35,7 @@ class Auditing:
 
     def __init__(self, examiner: Examiner, penalties: Penalties, options: AuditOptions):
         self._examiner, self._penalties, self._options = examiner, penalties, options
-        self._book = penalties.book
+        self._reputation = penalties.reputation
         self._nonce = os.urandom(32)
         self._running = TaskSet("an audit")
 
@@ -48,7 +48,7 @@ class Auditing:
         receipts = session.signed.receipts.all()
         generation.receipts += receipts
         for signed in receipts:
-            self._book.observe(signed.peer_id, Event.GOOD)
+            self._reputation.observe(signed.peer_id, Event.GOOD)
         self.note_faults(session, generation)
         is_on = self._options.by != OFF and len(self._running) < MAX_RUNNING
         chosen = self._choose(session, None) if is_on else []
@@ -94,7 +94,7 @@ class Auditing:
                 continue
             hop, wanted = session.signed.of(stream), rate
             if wanted is None:
-                wanted = self._book.audit_rate(hop.peer_id) if self._options.rate is None else self._options.rate
+                wanted = self._reputation.audit_rate(hop.peer_id) if self._options.rate is None else self._options.rate
             for segment in segments(hop.receipts[hop.considered :], final=True):
                 hop.considered += len(segment)
                 if is_chosen(self._nonce, segment, wanted):

@@ -9,11 +9,12 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from swarm.database import open_database, read_database
 from swarm.errors import SwarmError
 from swarm.verify.reputation.standing import STRANGER, Standing
 
 MAX_PEERS = 10_000  # remembered; of more, those that were dealt with longest ago are forgotten
-_LOCK_TIMEOUT_S = 5.0
+_BUSY_S = 5.0
 _OVERLAP_S = 60.0  # that is read again: others may have taken their time to write
 
 _SCHEMA = """
@@ -53,7 +54,7 @@ def read_proofs(path: Path) -> dict[str, tuple[str, bytes]]:
     if not path.exists():
         return {}
     try:
-        with closing(sqlite3.connect(path, _LOCK_TIMEOUT_S)) as database:
+        with closing(read_database(path, "convictions")) as database:
             rows = database.execute("SELECT peer_id, kind, proof FROM conviction ORDER BY written_s").fetchall()
     except sqlite3.Error as error:
         raise SwarmError(f"the convictions in {path} cannot be read: {error}") from error
@@ -64,12 +65,8 @@ class BookFile:
     """Used by one thread at a time. Every method raises sqlite3.Error for a file that is locked, full or broken."""
 
     def __init__(self, path: Path):
-        """Raises OSError as well."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, _LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")  # after a power cut the last moments may be missing
-        self._database.executescript(_SCHEMA)
+        """Raises SwarmError."""
+        self._database = open_database(path, "standing of peers", _SCHEMA, busy_s=_BUSY_S)
         self._read_s = 0.0
 
     def exchange(self, news: News) -> Pages:

@@ -3,35 +3,34 @@
 Nobody is kept on the line: an opening that finds no room is refused, its client asks again, and the server remembers
 for a while who asked. Room that appears goes to the first in line, by
 
-    rank = when it first asked - AGEING_S * log2(1 + bid)         (the smallest goes first)
+    rank = when it first asked - AGEING_S * log2(1 + priority fee)         (the smallest goes first)
 
-so that a second of waiting is worth as much as bidding twice as much. All age alike: an order once right stays right.
+so that a second of waiting is worth as much as offering twice the fee. All age alike: an order once right stays right.
 
-Nobody starves. A bid is at most MAX_BID, so nobody who first asks more than MAX_HEAD_START_S after a waiter ever goes
+Nobody starves. A fee is at most MAX_FEE, so nobody who first asks more than MAX_HEAD_START_S after a waiter ever goes
 before it. From then on only those go before it who are in the list already, at most PLACES - 1, and each of them leaves
 the list when it is let in. A waiter that keeps asking is therefore let in after at most MAX_HEAD_START_S, and then
-PLACES - 1 others. Batch sessions have no such right: any on-demand waiter goes before them.
+PLACES - 1 others. Background sessions have no such right: any on-demand waiter goes before them.
 
 What waits first has its room kept for it, however much it needs: an opening is let in only if those before it would fit
 beside it.
 """
 
-import ipaddress
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from swarm.wire.formats.quotes import MAX_PRICE
 
-MAX_BID = MAX_PRICE  # nano-credits per block-token; what is bid beyond counts as this
-AGEING_S = 1.0  # of waiting are worth as much as a bid twice as high
-MAX_HEAD_START_S = AGEING_S * math.log2(1 + MAX_BID)
+MAX_FEE = MAX_PRICE  # nano-credits per block-token; what is offered beyond counts as this
+AGEING_S = 1.0  # of waiting are worth as much as a fee twice as high
+MAX_HEAD_START_S = AGEING_S * math.log2(1 + MAX_FEE)
 FORGOTTEN_S = 3.0  # who has not asked again by then has gone elsewhere; clients ask every second or more often
 PLACES = 512  # in the line
-PLACES_EACH = 8  # of one holder: it may wait with several bids
-BATCH_RESERVE = 8  # batch sessions leave one part in so many free, so that not every on-demand session ends one of them
+PLACES_EACH = 8  # of one holder: it may wait with several fees
+RESERVE = 8  # background sessions leave one part in so many free, so that not every on-demand session ends one
 
 
 class Room(NamedTuple):
@@ -54,15 +53,15 @@ class Room(NamedTuple):
 class Ask:
     """An opening that wants room."""
 
-    holder: bytes | str  # its payment channel, else where it comes from, see `network_of`
+    holder: bytes | str  # its payment channel, else where it comes from, see swarm.wire.rate_limit
     pages: int
-    bid: int = 0  # nano-credits per block-token
-    batch: bool = False
+    priority_fee: int = 0  # nano-credits per block-token
+    background: bool = False
 
     @property
     def key(self) -> tuple[bytes | str, int, bool]:
         """One place in line each, however many sessions it wants."""
-        return self.holder, self.bid, self.batch
+        return self.holder, self.priority_fee, self.background
 
 
 @dataclass(frozen=True)
@@ -77,25 +76,12 @@ class Place:
     @property
     def rank(self) -> tuple[bool, float, int]:
         """The smallest goes first."""
-        return self.ask.batch, self.since - head_start_s(self.ask.bid), self.number
+        return self.ask.background, self.since - head_start_s(self.ask.priority_fee), self.number
 
 
-def head_start_s(bid: int) -> float:
-    """What a bid is worth, in seconds of waiting."""
-    return AGEING_S * math.log2(1 + min(bid, MAX_BID))
-
-
-def network_of(caller: str) -> str:
-    """Where a call comes from, out of gRPC's "ipv4:192.0.2.7:4711": an IPv4 address, or the 64 bits of an IPv6 one that
-    a network is given as a whole."""
-    kind, _, rest = caller.partition(":")
-    host = rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
-    if kind != "ipv6":
-        return host
-    try:
-        return str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
-    except ValueError:
-        return host
+def head_start_s(priority_fee: int) -> float:
+    """What a fee is worth, in seconds of waiting."""
+    return AGEING_S * math.log2(1 + min(priority_fee, MAX_FEE))
 
 
 class WaitingList:
@@ -150,29 +136,30 @@ class WaitingList:
             del self._places[key]
 
 
-def batch_reserve(total: Room) -> Room:
-    """What batch sessions leave free of `total`."""
-    return Room(total.pages // BATCH_RESERVE, total.sessions // BATCH_RESERVE)
+def background_reserve(total: Room) -> Room:
+    """What background sessions leave free of `total`."""
+    return Room(total.pages // RESERVE, total.sessions // RESERVE)
 
 
-class Occupant(Protocol):
-    """An open session."""
+T = TypeVar("T")
 
-    priority: int  # its bid
-    pages: list[int]
+
+class Occupant(NamedTuple, Generic[T]):
+    """An open background session."""
+
+    session: T
+    priority_fee: int
+    pages: int
     length: int  # positions that it has computed
 
 
-T = TypeVar("T", bound=Occupant)
-
-
-def who_gives_way(batch: Iterable[T], short: Room) -> list[T]:
-    """Which batch sessions to end so that `short` more becomes free: the lowest bids, and among those the ones that
-    lose least. None, if all of them together would not do."""
+def who_gives_way(occupants: Iterable[Occupant[T]], short: Room) -> list[T]:
+    """Which background sessions to end so that `short` more becomes free: the lowest fees, and among those the ones
+    that lose least. None, if all of them together would not do."""
     leaving: list[T] = []
-    for session in sorted(batch, key=lambda session: (session.priority, session.length)):
+    for one in sorted(occupants, key=lambda one: (one.priority_fee, one.length)):
         if short.pages <= 0 and short.sessions <= 0:
             break
-        leaving.append(session)
-        short = short.less(Room(len(session.pages), 1))
+        leaving.append(one.session)
+        short = short.less(Room(one.pages, 1))
     return leaving if short.pages <= 0 and short.sessions <= 0 else []
