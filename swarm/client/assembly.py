@@ -7,7 +7,7 @@ of it.
 import asyncio
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from transformers import PreTrainedTokenizerFast
 
@@ -18,6 +18,7 @@ from swarm.generate.delivery import Seams
 from swarm.generate.generator import Generator
 from swarm.generate.heads import HeadPool
 from swarm.generate.local_blocks import LocalBlocks
+from swarm.generate.text import Tokenizer
 from swarm.home import digests_folder, find_swarm
 from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
@@ -124,7 +125,8 @@ async def _join(
         choose = money.auction(router, checkpoint, terms, blocks, config.limits.bidding_s)
     seams = Seams(trust.deliver, choose) if trust else Seams()
     heads = HeadPool(checkpoint, config.head)
-    generator = Generator(checkpoint, tokenizer, router, heads, config.limits, config.wire_dtype, local, seams)
+    decoder = cast(Tokenizer, tokenizer)  # which says that it may return several texts: for several lists it does
+    generator = Generator(checkpoint, decoder, router, heads, config.limits, config.wire_dtype, local, seams)
     return Parts(checkpoint, tokenizer, router, heads, local, trust, money, generator)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swarm.client.batch_files import AnswerFile, Job
@@ -17,7 +17,7 @@ LOOK_S = 1.0  # between two looks at how it goes
 MAX_TRIES = 5  # of one prompt where there is no deadline
 PAUSES_S = (1.0, 30.0)  # before a prompt is tried again: the first, and the longest
 
-Fill = Callable[[Generation, GenerateOptions], Awaitable[None]]
+Fill = Callable[[Generation, GenerateOptions], Coroutine[object, object, None]]
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Prompts:
     def _apply_chat_template(self, messages: Sequence[Message]) -> list[int]:
         if not self._tokenizer.chat_template:
             raise InvalidRequest("this model has no chat template; give the prompt as text")
-        text = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        conversation = [dict(message) for message in messages]
+        text = self._tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids

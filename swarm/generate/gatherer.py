@@ -100,7 +100,7 @@ class Gatherer(Generic[Row, Result]):
     def _next_batch(self) -> list[_Waiting[Row, Result]]:
         """The first that waits, and all others that fit to it."""
         batch: list[_Waiting[Row, Result]] = []
-        left = []
+        left: list[_Waiting[Row, Result]] = []
         for one in self._waiting:
             if one.done.done():  # its caller has left
                 continue

@@ -110,7 +110,7 @@ class LocalWay:
     def __init__(self, computer: "_Computer", pages: list[int], session: Session):
         self._computer, self._pages, self._session = computer, pages, session
 
-    async def forward(self, position: int, hidden: torch.Tensor, want: int = pb.LAST) -> torch.Tensor:
+    async def forward(self, position: int, hidden: torch.Tensor, want: pb.Want = pb.LAST) -> torch.Tensor:
         """As Session.forward, for the whole model: from embeddings to the last block's output."""
         first, last = self._computer.first, self._computer.last
         if first:
@@ -189,10 +189,10 @@ class _Computer:
         cache = self._pool.tensors[:own] if blocks is self.first else self._pool.tensors[-own:]
         hidden = torch.cat([rows.hidden for rows in batch]).to(blocks.dtype)
         layout = blocks.layout([rows.segment for rows in batch], PAGE_TOKENS)
-        outputs = list(blocks.forward(hidden, layout, cache).split([rows.segment.count for rows in batch]))
+        outputs = blocks.forward(hidden, layout, cache)
         if _is_decoding(batch):
             self._decode_s.observe(time.perf_counter() - started)
-        return outputs
+        return list(torch.split(outputs, [rows.segment.count for rows in batch]))
 
     def close(self) -> None:
         self._gatherer.close()

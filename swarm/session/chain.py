@@ -138,7 +138,7 @@ class Chain:
         for stream in leaving:
             stream.close()
 
-    async def send(self, position: int, hidden: torch.Tensor, want: int, prompt: bool = False) -> None:
+    async def send(self, position: int, hidden: torch.Tensor, want: pb.Want, prompt: bool = False) -> None:
         """Send a step to the first hop. hidden: [tokens, hidden_size]. prompt: it is priced as prefill. Raises
         HopFailed."""
         rows, shadow = codec.to_rows(hidden, self.options.wire_dtype), self._shadow

@@ -149,10 +149,11 @@ class HopStream:
     async def _ask(self, message: "Question", timeout_s: float) -> "Answer":
         """Raises TimeoutError, or HopFailed if the hop fails meanwhile."""
         seq = message.seq = self._next_seq()
-        answer = self._asked[seq] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked[seq] = answer
         try:
             async with asyncio.timeout(timeout_s):
-                await self.tell(pb.ToServer(**{_KINDS[type(message)]: message}))
+                await self.tell(_to_server(message))
                 return await answer
         finally:
             self._asked.pop(seq, None)
@@ -210,7 +211,20 @@ class HopStream:
 Question = pb.Probe | pb.Reroute | pb.Seal | pb.Fetch | pb.Paid
 Answer = pb.Progress | pb.Rerouted | pb.Sealed | pb.Rows | pb.PaidUp
 Receive = Callable[[HopStream, pb.ToClient | HopFailed], Awaitable[None]]
-_KINDS = {pb.Probe: "probe", pb.Reroute: "reroute", pb.Seal: "seal", pb.Fetch: "fetch", pb.Paid: "paid"}
+
+
+def _to_server(message: Question) -> pb.ToServer:
+    match message:
+        case pb.Probe():
+            return pb.ToServer(probe=message)
+        case pb.Reroute():
+            return pb.ToServer(reroute=message)
+        case pb.Seal():
+            return pb.ToServer(seal=message)
+        case pb.Fetch():
+            return pb.ToServer(fetch=message)
+        case pb.Paid():
+            return pb.ToServer(paid=message)
 
 
 def is_recoverable(cause: SwarmError) -> bool:

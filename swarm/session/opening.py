@@ -89,8 +89,9 @@ class _Attempt:
         if isinstance(cause, PeerBusy):
             self._refusal = cause
             self._full.update(failure.peer_ids)
-            for peer_id in failure.peer_ids if failure.load else ():
-                self._router.note_load(peer_id, failure.load)
+            if failure.load:
+                for peer_id in failure.peer_ids:
+                    self._router.note_load(peer_id, failure.load)
         elif isinstance(cause, PeerUnreachable):
             for peer_id in failure.peer_ids:
                 self._router.report_failure(peer_id)

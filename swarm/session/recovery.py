@@ -92,7 +92,7 @@ class Recovery:
         """Put others in the place of hops `first` to `last`, and bring them up to position `answered`."""
         for stream in self._chain.streams[first : last + 1]:
             stream.close()  # a peer that is to take its own place again must have let go of the session
-            if not isinstance(stream.failure.cause, PeerBusy):
+            if not (stream.failure and isinstance(stream.failure.cause, PeerBusy)):
                 self._spares.report_failure(stream.hop.peer.peer_id)
         streams = await self._open_spares(first, last)
         self._chain.splice(first, last, streams)

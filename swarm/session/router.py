@@ -101,7 +101,8 @@ class Router:
         """See swarm.session.recovery.Spares."""
         request = replace(
             self._request(Wanted(replay_tokens, REPLACED_TOKENS, background), lost[0].start, lost[-1].stop),
-            before=before and self.view.candidate(before), after=after and self.view.candidate(after),
+            before=self.view.candidate(before) if before else None,
+            after=self.view.candidate(after) if after else None,
         )  # fmt: skip
         try:
             return self._find_alike(request, lost[0].peer, avoid)

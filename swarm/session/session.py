@@ -31,7 +31,7 @@ class _Call:
 
     position: int  # the first
     hidden: torch.Tensor  # [tokens, hidden_size]
-    want: int
+    want: pb.Want
     stop: int  # one past the last
     prompt: bool  # it is priced as prefill
     sent: int  # those below are on their way
@@ -118,7 +118,7 @@ class Session:
 
     # --- computing ---------------------------------------------------------------------------------------------------
 
-    async def forward(self, position: int, hidden: torch.Tensor, want: int = pb.LAST) -> torch.Tensor:
+    async def forward(self, position: int, hidden: torch.Tensor, want: pb.Want = pb.LAST) -> torch.Tensor:
         """Send hidden states through the chain.
 
         hidden: [tokens, hidden_size], the embeddings of positions `position`, `position` + 1, ...

@@ -73,8 +73,8 @@ async def hold(order: Order, asked: Mapping[bytes, PeerInfo], connect: Callable[
     """Ask these peers (by address) for bids, until the order's deadlines. Who is late, or cheats, only harms itself."""
     sealed, refusals = SealedBids(order), {}
 
-    async def ask(peer: bytes, until_ms: int, take: Callable[[bytes, pb.Tendered], None], **more: object) -> None:
-        request, timeout_s = pb.Tender(order=order.encode(), **more), max(until_ms - now_ms(), 0) / 1000
+    async def ask(peer: bytes, until_ms: int, take: Callable[[bytes, pb.Tendered], None], request: pb.Tender) -> None:
+        timeout_s = max(until_ms - now_ms(), 0) / 1000
         try:
             take(peer, await connect(asked[peer]).tender(request, timeout_s))
         except SwarmError as error:
@@ -92,11 +92,13 @@ async def hold(order: Order, asked: Mapping[bytes, PeerInfo], connect: Callable[
             raise InvalidRequest("a bid of another peer, or for blocks that it does not serve")
         sealed.reveal(signed, now_ms())
 
-    await asyncio.gather(*(ask(peer, order.commit_by_ms, commit) for peer in asked))
+    told = order.encode()
+    await asyncio.gather(*(ask(peer, order.commit_by_ms, commit, pb.Tender(order=told)) for peer in asked))
     await asyncio.sleep(max(order.commit_by_ms - now_ms(), 0) / 1000)
     shown = {one.peer: one.encode() for one in sealed.commitments}
     await asyncio.gather(*(
-        ask(peer, order.reveal_by_ms, reveal, commitment=own, commitments=shown.values()) for peer, own in shown.items()
+        ask(peer, order.reveal_by_ms, reveal, pb.Tender(order=told, commitment=own, commitments=shown.values()))
+        for peer, own in shown.items()
     ))  # fmt: skip
     return Tenders(order, asked, sealed.bids, refusals)
 

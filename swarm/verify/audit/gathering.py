@@ -56,10 +56,12 @@ async def fetch_rows(session: SignedSession, stream: HopStream, first: int, stop
             shape = count, options.hidden_size
             parts.append(codec.read_rows(answer.hidden, shape, options.wire_dtype))
         except InvalidRequest as error:
-            return _blame(session, stream, FaultKind.WITHHELD, str(error))
+            _blame(session, stream, FaultKind.WITHHELD, str(error))
+            return None
     rows = Rows.join(parts)
     if not _are_signed(rows, first, session.signed.of(stream).receipts):
-        return _blame(session, stream, FaultKind.WITHHELD, "its journal is not what it signed for")
+        _blame(session, stream, FaultKind.WITHHELD, "its journal is not what it signed for")
+        return None
     return rows
 
 
