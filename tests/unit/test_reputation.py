@@ -182,7 +182,7 @@ def test_a_file_that_is_locked_costs_no_observation(tmp_path):
     other.execute("BEGIN IMMEDIATE")
     book._file._database.execute("PRAGMA busy_timeout=10")
     book.observe("a", Event.FAULT)
-    book._exchange()
+    book.flush()
     assert book.standing("a").faults > 0.9
     other.execute("COMMIT")
     other.close()

@@ -50,7 +50,7 @@ class Pages:
 
 
 def read_proofs(path: Path) -> dict[str, tuple[str, bytes]]:
-    """What a book's convictions rest on: kind and proof, by peer id. Raises SwarmError if it cannot be read."""
+    """What the convictions in a file rest on: kind and proof, by peer id. Raises SwarmError if it cannot be read."""
     if not path.exists():
         return {}
     try:
@@ -61,7 +61,7 @@ def read_proofs(path: Path) -> dict[str, tuple[str, bytes]]:
     return {peer_id: (kind, proof) for peer_id, kind, proof in rows}
 
 
-class BookFile:
+class ReputationFile:
     """Used by one thread at a time. Every method raises sqlite3.Error for a file that is locked, full or broken."""
 
     def __init__(self, path: Path):
@@ -92,12 +92,18 @@ class BookFile:
             if peer_id not in standings:
                 standings[peer_id] = self._standing(peer_id)
             standings[peer_id] = change(standings[peer_id])
-        rows = [(peer_id, now_s, json.dumps(asdict(standing))) for peer_id, standing in standings.items()]
-        self._database.executemany("INSERT OR REPLACE INTO standing VALUES (?, ?, ?)", rows)
-        rows = [(peer_id, now_s, data) for peer_id, data in news.statistics.items()]
-        self._database.executemany("INSERT OR REPLACE INTO statistic VALUES (?, ?, ?)", rows)
-        rows = [(peer_id, now_s, kind, proof) for peer_id, (kind, proof) in news.convictions.items()]
-        self._database.executemany("INSERT OR IGNORE INTO conviction VALUES (?, ?, ?, ?)", rows)
+        self._database.executemany(
+            "INSERT OR REPLACE INTO standing VALUES (?, ?, ?)",
+            [(peer_id, now_s, json.dumps(asdict(standing))) for peer_id, standing in standings.items()],
+        )
+        self._database.executemany(
+            "INSERT OR REPLACE INTO statistic VALUES (?, ?, ?)",
+            [(peer_id, now_s, data) for peer_id, data in news.statistics.items()],
+        )
+        self._database.executemany(
+            "INSERT OR IGNORE INTO conviction VALUES (?, ?, ?, ?)",
+            [(peer_id, now_s, kind, proof) for peer_id, (kind, proof) in news.convictions.items()],
+        )
         for table in ("standing", "statistic"):
             self._database.execute(
                 f"DELETE FROM {table} WHERE peer_id IN "
@@ -109,9 +115,8 @@ class BookFile:
         return _parse(row[0]) if row else STRANGER
 
     def _read(self, since_s: float) -> Pages:
-        def rows(table: str, column: str) -> list[tuple]:
-            query = f"SELECT peer_id, {column} FROM {table} WHERE written_s >= ?"
-            return self._database.execute(query, [since_s]).fetchall()
+        def rows(table: str, column: str) -> sqlite3.Cursor:
+            return self._database.execute(f"SELECT peer_id, {column} FROM {table} WHERE written_s >= ?", [since_s])
 
         return Pages(
             {peer_id: _parse(text) for peer_id, text in rows("standing", "standing")},

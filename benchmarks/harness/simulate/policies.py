@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simulate.clients import View
+from harness.simulate.clients import View
 from swarm.route.route import Hop, Request, cost_chain, fewest_hops, uncovered
 from swarm.route.search.chains import SLACK, best_chains
 from swarm.route.search.network import Network
