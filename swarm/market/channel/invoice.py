@@ -27,6 +27,7 @@ class HopInvoice:
         self._replayed = 0  # positions that are owed with the first answer
         self.tokens = Tokens()  # that are paid for
         self.amount = 0  # nano-credits
+        self._is_booked = False
         self.receipt = NOTHING  # hash of the last
 
     def hear(self, opened: pb.Opened) -> None:
@@ -75,10 +76,11 @@ class HopInvoice:
         return self._wallet.sign(self.channel, self.receipt)
 
     def close(self) -> None:
-        """The session is over: nothing more will be owed."""
+        """The session is over: nothing more will be owed. May be called again."""
         self.channel.expected -= self._expected
         self._expected = 0
-        if self.amount:
+        if self.amount and not self._is_booked:
+            self._is_booked = True
             self._wallet.book(self)
 
     def _owe(self, tokens: Tokens) -> None:
