@@ -19,7 +19,7 @@ from swarm.wire import messages_pb2 as pb
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _TO_WIRE = {torch.float32: pb.FLOAT32, torch.bfloat16: pb.BFLOAT16, torch.float16: pb.FLOAT16}
-_FROM_WIRE = {int(wire): dtype for dtype, wire in _TO_WIRE.items()}
+_FROM_WIRE: dict[int, torch.dtype] = {wire: dtype for dtype, wire in _TO_WIRE.items()}
 _ITEM_BYTES = {wire: dtype.itemsize for wire, dtype in _FROM_WIRE.items()}
 
 
@@ -71,7 +71,9 @@ class Rows:
 
     def message(self) -> pb.Tensor:
         shape = (len(self.digests), self.columns)
-        return pb.Tensor(dtype=self.dtype, shape=shape, data=self.data, digest=tensor_digest(self.digests))
+        return pb.Tensor(
+            dtype=_TO_WIRE[torch_dtype(self.dtype)], shape=shape, data=self.data, digest=tensor_digest(self.digests)
+        )
 
     def tensor(self) -> torch.Tensor:
         """[rows, columns] in the dtype that travels, in memory of its own."""

@@ -77,7 +77,7 @@ class MemoryCall:
         info = self._peer.hop.peer
         terms = Terms(request.session_id, request.seq, address_of(info.peer_id), request.start, request.stop,
                       request.weights or NOTHING, info.format, "", request.wire_dtype, NOTHING)  # fmt: skip
-        self._request, self._signed = request, []
+        self._request, self._signed, self._given = request, [], 0
         self._writer = ReceiptWriter(self._peer.identity, terms, lambda signed: self._signed.append(signed.encode()))
         self._peer.opened.append(request)
         self._peer.calls[request.session_id] = self
@@ -95,8 +95,7 @@ class MemoryCall:
         self._writer.record(step.position, came, goes, step.prompt)
         if step.seal:
             self._writer.seal(step.receipts)
-        receipts = [*step.receipts, *self._signed]
-        self._signed.clear()
+        receipts, self._given = [*step.receipts, *self._signed[self._given :]], len(self._signed)
         visits = [*step.visits, pb.Visit(compute_us=10)]
         out = pb.Step(position=step.position, count=step.count, seq=step.seq, want=step.want, seal=step.seal,
                       prompt=step.prompt, visits=visits, receipts=receipts)  # fmt: skip
@@ -117,8 +116,7 @@ class MemoryCall:
 
     def _on_seal(self, seal: pb.Seal) -> None:
         self._writer.seal()
-        receipts, self._signed = self._signed, []
-        self._outbox.put_nowait(pb.ToClient(sealed=pb.Sealed(seq=seal.seq, receipts=receipts)))
+        self._outbox.put_nowait(pb.ToClient(sealed=pb.Sealed(seq=seal.seq, receipts=self._signed[seal.first :])))
 
     def _on_paid(self, paid: pb.Paid) -> None:
         self._peer.vouchers.append(paid.voucher)

@@ -54,7 +54,7 @@ def local() -> Iterator[Swarm]:
 def _swift(monkeypatch):
     """Clients look often for what is new."""
     monkeypatch.setattr("swarm.peers.table.REFRESH_S", 0.3)
-    monkeypatch.setattr("swarm.peers.table.ACCUSATIONS_EVERY_S", 0.3)
+    monkeypatch.setattr("swarm.verify.fraud.inbox.LOOK_EVERY_S", 0.3)
 
 
 @contextmanager

@@ -242,7 +242,7 @@ def test_an_arbiter_hears_of_evidence_computes_it_again_and_slashes_though_the_c
     market, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("swarm.peers.table.REFRESH_S", 0.3)
-    monkeypatch.setattr("swarm.peers.table.ACCUSATIONS_EVERY_S", 0.3)
+    monkeypatch.setattr("swarm.verify.fraud.inbox.LOOK_EVERY_S", 0.3)
     with market.server(stake="0.1") as cheat:
         with swarm.Client("demo", market.peers, ledger=str(market.folder), audit="off", allow_unstaked=True) as arbiter:
             arbiter.arbitrate()

@@ -251,7 +251,8 @@ def test_a_replacement_is_paid_for_what_is_replayed_to_it(market):
     whole = 10 * (8 * PRICE.prefill + 6 * PRICE.decode)
     assert paid[middle.peer_id] == paid[last.peer_id] == whole
     assert paid[first.peer_id] == 10 * (8 * PRICE.prefill + 2 * PRICE.decode)
-    assert paid[spare.peer_id] == 10 * (10 * PRICE.prefill + 4 * PRICE.decode)
+    # The position that was under way counts as replayed, and is answered all the same.
+    assert paid[spare.peer_id] == 10 * (11 * PRICE.prefill + 4 * PRICE.decode)
     assert market.bills() == sorted((address_of(peer_id), amount) for peer_id, amount in paid.items())
 
 

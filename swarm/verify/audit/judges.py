@@ -61,7 +61,7 @@ class PeerJudges:
 
     def __init__(
         self,
-        view: PeerTable,
+        table: PeerTable,
         checkpoint: Checkpoint,
         limits: ClientLimits,
         observe: Observe = lambda receipts, prompt_tokens: receipts,
@@ -69,14 +69,14 @@ class PeerJudges:
     ):
         """observe: all that watches over a session, made around its receipts. stake_of: what a peer has at stake,
         nano-credits."""
-        self._view, self._checkpoint, self._limits, self._observe = view, checkpoint, limits, observe
+        self._table, self._checkpoint, self._limits, self._observe = table, checkpoint, limits, observe
         self._stake_of = stake_of
 
     def for_work(self, accused: SignedReceipt) -> dict[str, PeerInfo]:
         """Those that promise the same bits, by peer id, without the one whose work it is."""
         terms = accused.receipt.terms
         try:
-            usable = self._view.usable({accused.peer_id})
+            usable = self._table.usable({accused.peer_id})
         except (NoRoute, RevisionMismatch):  # this client demands what none of the others has
             return {}
         return {
@@ -99,7 +99,7 @@ class PeerJudges:
         wire = codec.torch_dtype(terms.wire_dtype)
         signed = ReceiptObserver(seal_tokens=1)  # in the case's pieces, so that its receipts can be laid beside them
         observer = self._observe(signed, case.stop)
-        session = Session([hop], [self._view.connection_to(peer)], self._options(case, wire), observer=observer)
+        session = Session([hop], [self._table.connection_to(peer)], self._options(case, wire), observer=observer)
         try:
             await session.open()
             x = case.inputs.tensor()
@@ -123,5 +123,5 @@ class PeerJudges:
             max_tokens=case.stop,
             open_timeout_s=self._limits.open_timeout_s,
             step_timeout_s=self._limits.step_timeout_s,
-            weights=self._view.weights.root,
+            weights=self._table.weights.root,
         )
