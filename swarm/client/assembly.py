@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from swarm.client.background import wait
 from swarm.client.config import ClientConfig
@@ -45,7 +45,7 @@ class Parts:
     """What a client is made of."""
 
     checkpoint: Checkpoint
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerBase
     router: Router
     heads: HeadPool
     local: LocalBlocks | None  # the blocks that it computes itself

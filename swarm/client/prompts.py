@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from swarm.errors import InvalidRequest
 from swarm.generate.options import Message, Prompt
@@ -12,7 +12,7 @@ from swarm.model.ends import ModelEnds
 class Prompts:
     """By one model's tokenizer."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, ends: ModelEnds):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: ModelEnds):
         self._tokenizer, self._ends = tokenizer, ends
 
     def encode(self, prompt: Prompt) -> list[int]:

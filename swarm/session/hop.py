@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
+from google.protobuf.message import Message
 
 from swarm.errors import PeerBusy, PeerUnreachable, SwarmError, from_wire
 from swarm.results import HopTiming
@@ -53,18 +54,18 @@ class HopStream:
         self.answered = 0  # positions below this were answered through this hop
         self.round_trip_s = 0.0  # of opening, which is more than one way there and back
         self._receive, self._next_seq, self._on_close = receive, next_seq, on_close
-        self._stream: grpc.aio.StreamStreamCall[pb.ToServer, pb.ToClient] | None = None
+        self._stream: grpc.aio.StreamStreamCall[Message, pb.ToClient] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._asked: dict[int, asyncio.Future[Answer]] = {}  # by sequence number
 
     async def open(self, request: pb.Open, timeout_s: float) -> pb.Opened:
         """Open the session on this hop. Raises HopFailed if it refuses or does not answer."""
         started = time.monotonic()
-        self._stream = self.peer.session()
+        stream = self._stream = self.peer.session()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._stream.write(pb.ToServer(open=request))
-                answer = await self._stream.read()
+                await stream.write(pb.ToServer(open=request))
+                answer = await stream.read()
         except TimeoutError as error:
             raise self.failed(f"did not answer within {timeout_s:g} s") from error
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
