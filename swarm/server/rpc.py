@@ -6,7 +6,7 @@ server and its other sessions go on.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -158,12 +158,12 @@ class Handler:
 
     async def _converse(self, session: Session, context: SessionStream) -> None:
         """Read steps and write answers until either side ends the stream, or the client stops reading."""
-        ends = [
+        ends: list[Coroutine[object, object, object]] = [
             self._read_messages(session, context),
             self._write_answers(session.outbox, context),
             session.outbox.abandoned.wait(),
         ]
-        tasks = [asyncio.ensure_future(end) for end in ends]
+        tasks = [asyncio.create_task(end) for end in ends]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

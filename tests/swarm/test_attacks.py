@@ -100,9 +100,11 @@ class Swarm:
         async def begin() -> Penalties:
             if self.penalties:
                 await self.penalties.close(0)
-            return Penalties(self.view, self.book, self.client.parts.checkpoint, Identity(), evidence_folder(), None)
+            return Penalties(
+                self.view, self.reputation, self.client.parts.checkpoint, Identity(), evidence_folder(), None
+            )
 
-        self.book = ReputationStore()
+        self.reputation = ReputationStore()
         self.penalties = wait(begin())
 
     @property
@@ -213,7 +215,7 @@ def test_an_honest_chain_is_blamed_for_nothing_and_passes_audits(swarm_, run):
 def test_other_results_than_announced_fail_the_first_audit(swarm_, run, cheat):
     audit = audited(swarm_, cheat, swarm_.middle_chain)
     assert (audit.verdict, audit.judgement.method) == (Verdict.FAIL, "exact")
-    assert swarm_.book.is_shunned(swarm_.wrong.peer_id)
+    assert swarm_.reputation.is_shunned(swarm_.wrong.peer_id)
 
 
 def test_cached_answers_fail_the_first_audit(swarm_, run):
@@ -416,32 +418,34 @@ def disputed(
 def test_a_false_accuser_is_found_out_by_a_client_that_has_the_model(swarm_, run):
     audit = disputed(swarm_, "lie-as-auditor", swarm_.middle, [swarm_.wrong, swarm_.twin], True, swarm_.wrong)
     assert (audit.by, audit.verdict) == ("local", Verdict.PASS)
-    assert swarm_.book.is_convicted(swarm_.wrong.peer_id)  # the twin is the witness that others can read of
+    assert swarm_.reputation.is_convicted(swarm_.wrong.peer_id)  # the twin is the witness that others can read of
 
 
 def test_a_false_accuser_is_outvoted_by_a_panel(swarm_, run):
     audit = disputed(swarm_, "lie-as-auditor", swarm_.middle, [swarm_.wrong, swarm_.twin], False, swarm_.wrong)
     assert audit.verdict == Verdict.PASS
-    assert swarm_.book.is_shunned(swarm_.wrong.peer_id) and not swarm_.book.is_shunned(swarm_.middle.peer_id)
+    assert swarm_.reputation.is_shunned(swarm_.wrong.peer_id) and not swarm_.reputation.is_shunned(
+        swarm_.middle.peer_id
+    )
 
 
 def test_a_false_accuser_with_nobody_to_settle_it_makes_a_suspect_of_itself_too(swarm_, run):
     audit = disputed(swarm_, "lie-as-auditor", swarm_.middle, [swarm_.wrong], False, swarm_.wrong)
     assert audit.verdict == Verdict.SUSPECT
-    assert all(swarm_.book.standing(peer.peer_id).is_suspect for peer in (swarm_.wrong, swarm_.middle))
-    assert not any(swarm_.book.is_shunned(peer.peer_id) for peer in (swarm_.wrong, swarm_.middle))
+    assert all(swarm_.reputation.standing(peer.peer_id).is_suspect for peer in (swarm_.wrong, swarm_.middle))
+    assert not any(swarm_.reputation.is_shunned(peer.peer_id) for peer in (swarm_.wrong, swarm_.middle))
 
 
 @pytest.mark.parametrize("is_known", [False, True])
 def test_a_panel_convicts_for_good_only_where_the_client_knows_it(swarm_, run, is_known):
     if is_known:
         for peer in (swarm_.middle, swarm_.twin):
-            swarm_.book.observe(peer.peer_id, Event.AUDIT_PASSED)
+            swarm_.reputation.observe(peer.peer_id, Event.AUDIT_PASSED)
     panel = [swarm_.middle, swarm_.twin]
     audit = disputed(swarm_, "int4-as-bf16", swarm_.wrong, panel, False, swarm_.middle)
     assert audit.verdict == Verdict.FAIL
-    assert swarm_.book.is_shunned(swarm_.wrong.peer_id)
-    assert swarm_.book.is_convicted(swarm_.wrong.peer_id) == is_known
+    assert swarm_.reputation.is_shunned(swarm_.wrong.peer_id)
+    assert swarm_.reputation.is_convicted(swarm_.wrong.peer_id) == is_known
 
 
 def test_a_swarm_of_fresh_keys_convinces_nobody_of_its_accusation(swarm_, run):

@@ -133,8 +133,8 @@ def test_one_honest_replica_is_enough_for_a_client_that_can_decide_a_dispute(loc
     with swarm.Client("demo", local.peers, trusted=[*ends, cheat, middle[0]], audit_rate=1.0) as client:
         out = client.generate(PROMPT, **OPTIONS, through=chain(local, cheat))
         assert wait_until(lambda: judged(out, cheat) == [Verdict.FAIL], timeout_s=60)
-        book = client.parts.router.view.reputation
-        assert book.is_shunned(cheat) and not book.is_shunned(middle[0])
+        reputation = client.parts.router.view.reputation
+        assert reputation.is_shunned(cheat) and not reputation.is_shunned(middle[0])
 
 
 @pytest.mark.slow
@@ -148,9 +148,9 @@ def test_a_panel_gives_a_proof_that_others_hear_of_and_believe_as_far_as_they_kn
         assert wait_until(lambda: accuser.parts.router.view.reputation.is_convicted(cheat), timeout_s=60)
         assert wait_until(lambda: judged(out, cheat) == [Verdict.FAIL], timeout_s=10)
         monkeypatch.setenv("SWARM_HOME", str(home / "acquainted"))
-        with closing(ReputationStore(standing_file())) as book:
+        with closing(ReputationStore(standing_file())) as reputation:
             for honest in middle:
-                book.observe(honest, Event.AUDIT_PASSED)
+                reputation.observe(honest, Event.AUDIT_PASSED)
         with swarm.Client("demo", local.peers) as acquainted:
             assert wait_until(lambda: acquainted.parts.router.view.reputation.is_convicted(cheat), timeout_s=60)
             assert cheat not in {peer.peer_id for peer in acquainted.parts.router.view.usable()}

@@ -67,7 +67,7 @@ def client_at(home: Path, local: Swarm, **options: object) -> Iterator[swarm.Cli
         yield client
 
 
-def book_of(client: swarm.Client) -> ReputationStore:
+def reputation_of(client: swarm.Client) -> ReputationStore:
     return client.parts.router.view.reputation
 
 
@@ -89,7 +89,7 @@ class Witness:
             if lies:
                 client.parts.trust.auditing._examiner.local.judge = _lie
             client.generate("The capital of France is", max_new_tokens=40, ignore_eos=True)
-            assert wait_until(lambda: book_of(client).is_convicted(accused.peer_id), 60)
+            assert wait_until(lambda: reputation_of(client).is_convicted(accused.peer_id), 60)
             announcer = client.parts.trust.penalties._announcer
             assert wait_until(lambda: accused.peer_id in announcer._standing and not announcer._beginning, 60)
             self.peer_id, self.accused = client.parts.trust.penalties._identity.peer_id, accused.peer_id
@@ -130,7 +130,7 @@ def deaf(local, tmp_path_factory) -> Iterator[swarm.Client]:
 def test_a_client_that_never_met_a_cheat_hears_of_it_recomputes_its_work_and_shuns_it(local, witness, tmp_path):
     cheat = witness.accused
     with client_at(tmp_path, local, audit="off") as stranger:
-        assert wait_until(lambda: book_of(stranger).is_convicted(cheat), 60)
+        assert wait_until(lambda: reputation_of(stranger).is_convicted(cheat), 60)
         assert cheat not in usable(stranger)
         route = stranger.generate("The capital of France is", max_new_tokens=2).route
         assert cheat not in {hop.peer_id for hop in route}
@@ -140,9 +140,9 @@ def test_a_client_that_never_met_a_cheat_hears_of_it_recomputes_its_work_and_shu
 
 def test_evidence_of_honest_work_counts_against_who_announces_it_and_not_against_the_accused(local, liar, tmp_path):
     with client_at(tmp_path, local, audit="off") as client:
-        assert wait_until(lambda: not book_of(client).standing(liar.peer_id).is_credible, 60)
+        assert wait_until(lambda: not reputation_of(client).standing(liar.peer_id).is_credible, 60)
         assert liar.accused in usable(client)
-        assert not book_of(client).standing(liar.accused).is_suspect
+        assert not reputation_of(client).standing(liar.accused).is_suspect
     assert not list(tmp_path.glob(f"evidence/{liar.accused[-8:]}-*"))
 
 

@@ -19,8 +19,8 @@ from swarm.errors import InvalidRequest, NoRoute, PeerBusy
 from swarm.market.auction.auction import Auction, Award, clear
 from swarm.market.auction.auctioneer import Tenders, hold, reserve
 from swarm.market.auction.bidding import CALLS, CALLS_EACH, SKEW_MS, Bidding
+from swarm.market.auction.firm_bid import MAX_AWARDS
 from swarm.market.auction.offer import prove
-from swarm.market.auction.standing import MAX_AWARDS
 from swarm.market.auction.tender import Bid, Order, SignedBid, commitment_of
 from swarm.market.channel.payee_channels import PayeeChannels
 from swarm.market.channel.payment_store import PaymentStore

@@ -58,15 +58,7 @@ def add_serve_verb(verbs: Verbs) -> None:
         metavar="FILE",
         help="key of the issuer of a new ledger, who may mint and slash (default: this user's)",
     )
-    add(
-        "--withdraw-delay",
-        type=int,
-        metavar="S",
-        help="of a new ledger: that payees have to settle in, before "
-        "payers take back what is in a channel (default: a day)",
-    )
-    add("--unbonding", type=int, metavar="S", help="of a new ledger: until stake comes back (default: 7 days)")
-    add("--burn", type=parse_percent, metavar="PERCENT", help="of a new ledger: of every settlement (default: 0)")
+    _add_rules(parser)
     add(
         "--orders-per-minute",
         type=int,
@@ -93,6 +85,19 @@ def add_serve_verb(verbs: Verbs) -> None:
     add_json(parser, "print one JSON object per event")
     add("--exit-with-parent", action="store_true", help="stop when standard input closes")
     parser.set_defaults(command=_serve)
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--withdraw-delay",
+        type=int,
+        metavar="S",
+        help="of a new ledger: that payees have to settle in, before payers take back what is in a channel (default: "
+        "a day)",
+    )
+    add("--unbonding", type=int, metavar="S", help="of a new ledger: until stake comes back (default: 7 days)")
+    add("--burn", type=parse_percent, metavar="PERCENT", help="of a new ledger: of every settlement (default: 0)")
 
 
 def _serve(args: argparse.Namespace) -> None:

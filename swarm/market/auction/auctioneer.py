@@ -15,7 +15,6 @@ from swarm.market.auction.auction import Auction, clear
 from swarm.market.auction.offer import prove
 from swarm.market.auction.sealed import MAX_BIDS, SealedBids
 from swarm.market.auction.tender import SALT_BYTES, Commitment, Order, SignedBid
-from swarm.market.pricing.modes import PREFILL_SHARE
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.terms import Terms
 from swarm.route.peer import PeerInfo
@@ -24,7 +23,7 @@ from swarm.session.opening import Choose
 from swarm.session.router import Router
 from swarm.session.wanted import Wanted
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.formats.quotes import MAX_PRICE, Offer, Price
+from swarm.wire.formats.quotes import MAX_PRICE, PREFILL_SHARE, Offer, Price
 from swarm.wire.identity import address_of
 from swarm.wire.transport import Peer
 

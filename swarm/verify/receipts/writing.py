@@ -77,11 +77,11 @@ class ReceiptWriter:
             context=self._context,
             outputs=outputs_root,
             sketch=sketch_hash(projected),
-            upstream=self._upstream(before, len(outputs), inputs_root),
+            upstream=self.upstream(before, len(outputs), inputs_root),
             previous=self.last,
             time_ms=int(time.time() * 1000),
         )
-        signed = receipt.sign(self._identity)
+        signed = self.sign(receipt)
         self._signed.append((signed.encode(), projected))
         self.last = receipt.hash
         self._billed = self.tokens
@@ -99,7 +99,13 @@ class ReceiptWriter:
         """All receipts from number `index` on, and their sketches."""
         return [receipt for receipt, _ in self._signed[index:]], [sketch for _, sketch in self._signed[index:]]
 
-    def _upstream(self, before: Sequence[bytes], count: int, inputs_root: bytes) -> bytes:
+    def sign(self, receipt: Receipt) -> SignedReceipt:
+        """With this hop's key."""
+        return receipt.sign(self._identity)
+
+    def upstream(self, before: Sequence[bytes], count: int, inputs_root: bytes) -> bytes:
+        """Hash of the previous hop's receipt over the `count` rows that are signed for next, if it is among `before`
+        and says the same of them; else NOTHING."""
         for data in reversed(before[-_READ_BACK:]):
             try:
                 receipt = SignedReceipt.decode(data).receipt
