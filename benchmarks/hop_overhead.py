@@ -17,19 +17,16 @@ import base64
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
 import torch
 import uvloop
-from transformers import LlamaConfig, LlamaForCausalLM
 
 import swarm
 from harness.report import Report, make_parser, print_table
+from harness.tiny import tiny_model
 from swarm.client.background import wait
-from swarm.model.checkpoint import open_checkpoint
 from swarm.session.session import Session
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
@@ -40,19 +37,6 @@ CHAINS = {
     "demo": {1: ["0:30"], 2: ["0:15", "15:30"], 3: ["0:10", "10:20", "20:30"]},
     "tiny": {1: ["0:3"], 2: ["0:2", "2:3"], 3: ["0:1", "1:2", "2:3"]},
 }
-
-
-@contextmanager
-def tiny_model() -> Iterator[str]:
-    """A folder with a model of three blocks that have the demo's hidden size and little else."""
-    config = LlamaConfig(
-        vocab_size=49152, hidden_size=576, intermediate_size=32, num_hidden_layers=3, num_attention_heads=1,
-        num_key_value_heads=1, head_dim=16, max_position_embeddings=2048, tie_word_embeddings=True,
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        LlamaForCausalLM(config).save_pretrained(folder)
-        open_checkpoint("demo").load_tokenizer().save_pretrained(folder)
-        yield folder
 
 
 async def measure(client: swarm.Client, tokens: int, warm_up: int) -> list[tuple[float, float]]:
