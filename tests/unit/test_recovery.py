@@ -13,7 +13,6 @@ from swarm.peers.table import PeerTable
 from swarm.peers.terms import Terms
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
-from swarm.server.session.journals import Journals
 from swarm.server.session.next_hop import NextHop
 from swarm.session.chain import Chain, SessionOptions
 from swarm.session.hop import HopFailed, HopStream
@@ -21,6 +20,7 @@ from swarm.session.recovery import Recovery
 from swarm.session.router import Router
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.journal import Journals
 
 HIDDEN = 4
 OPTIONS = SessionOptions("m", "r", HIDDEN, torch.float32, 100, 1.0, 1.0, coverage_timeout_s=0.0)
