@@ -26,8 +26,7 @@ class Journal:
     """The rows of positions 0, 1, ... of one session, as they were on the wire. A row at a position already there
     replaces it and all that followed, as it does in the receiver's cache."""
 
-    def __init__(self, hidden_size: int, wire_dtype: int):
-        """wire_dtype: a pb.DType."""
+    def __init__(self, hidden_size: int, wire_dtype: pb.DType):
         self._hidden_size, self._wire_dtype = hidden_size, wire_dtype
         self._row_bytes = hidden_size * codec.torch_dtype(wire_dtype).itemsize
         self._data = bytearray()
@@ -66,11 +65,11 @@ class Journal:
         sequence number are for the caller to fill in."""
         stop = min(stop, self.length)
         for position in range(start, stop, REPLAY_TOKENS):
-            rows = self.rows(position, min(REPLAY_TOKENS, stop - position))
-            if rows is None:  # dropped meanwhile
-                return
+            count = min(REPLAY_TOKENS, stop - position)
+            if (rows := self.rows(position, count)) is None:
+                return  # dropped meanwhile: the receiver will miss it
             yield pb.Step(
-                position=position, count=len(rows), hidden=rows.message(), want=pb.NOTHING, replay=True, seal=True,
+                position=position, count=count, hidden=rows.message(), want=pb.NOTHING, replay=True, seal=True,
                 prompt=True,
             )  # fmt: skip
 
