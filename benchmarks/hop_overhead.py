@@ -41,7 +41,7 @@ CHAINS = {
 
 async def measure(client: swarm.Client, tokens: int, warm_up: int) -> list[tuple[float, float]]:
     """(seconds at the client, seconds inside blocks) of every token of one session."""
-    session: Session = await client._generator.open_session(1 + warm_up + tokens)
+    session: Session = await client.parts.generator.open_session(1 + warm_up + tokens)
     samples = []
     try:
         await session.forward(0, client._ends.embed([1]), pb.LAST)

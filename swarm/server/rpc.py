@@ -21,7 +21,6 @@ from swarm.server.observers import WorkObserver
 from swarm.server.scheduler.batching import BatchLimits
 from swarm.server.scheduler.scheduler import Scheduler
 from swarm.server.served import Served
-from swarm.server.session.journals import Journals
 from swarm.server.session.next_hop import NextHop
 from swarm.server.session.outbox import Outbox
 from swarm.server.session.reservation import Reservation, SessionKey
@@ -29,6 +28,7 @@ from swarm.server.session.session import Session
 from swarm.server.usage import Usage
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.failures import failure
+from swarm.wire.journal import Journals
 from swarm.wire.tls import Certificate
 from swarm.wire.transport import max_message_bytes
 

@@ -22,7 +22,7 @@ from swarm.model.kv_cache import PagePool
 from swarm.server.assembly import Parts
 from swarm.server.scheduler.runner import Runner
 from swarm.server.session.session import Session
-from swarm.server.session.work import Slice
+from swarm.server.session.steps import Slice
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import Rows, to_rows

@@ -24,7 +24,7 @@ from swarm.results import Audit
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.chain import SessionOptions
-from swarm.session.hop import HopFailed, is_recoverable
+from swarm.session.hop import HopFailed, HopStream, is_recoverable
 from swarm.session.limits import ClientLimits
 from swarm.session.session import Session
 from swarm.verify.audit.case import Case, judge_case
@@ -39,6 +39,7 @@ from swarm.verify.audit.thresholds import BUILT_IN
 from swarm.verify.fraud.penalties import Penalties
 from swarm.verify.fraud.proofs import AUDIT, Proof
 from swarm.verify.receipts.checking import MAX_FAULTS, Fault, FaultKind
+from swarm.verify.receipts.observer import SEAL_TOKENS, ReceiptObserver, SignedSession
 from swarm.verify.reputation.standing import Event
 from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import codec
@@ -46,6 +47,7 @@ from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.identity import Identity
 from swarm.wire.session_id import new_session_id
+from swarm.wire.transport import Peer
 
 CHEATING = str(Path(__file__).parents[1] / "support" / "cheating_server.py")
 PROMPT, TOKENS = 40, 40  # positions in one step and one by one: three chunks
@@ -67,17 +69,28 @@ class Cheater:
             self._file.unlink()
 
 
+class WatchedSession(Session):
+    """signed: by its hops."""
+
+    def __init__(self, hops: Sequence[Hop], peers: Sequence[Peer], options: SessionOptions, signed: ReceiptObserver):
+        super().__init__(hops, peers, options, observer=signed)
+        self.signed, self.receipts = SignedSession(self, signed), signed.receipts
+
+    def receipts_of(self, hop: HopStream) -> list[SignedReceipt]:
+        return self.signed.signed.of(hop).receipts
+
+
 class Swarm:
     """Honest servers `first`, `middle`, `twin`, `last`, and `cheater`, which may take the middle's or last's place."""
 
     def __init__(self, local: swarm.LocalSwarm, cheater: Cheater, client: swarm.Client, home: Path):
         ids = [server.peer_id for server in local.servers]
         self.local, self.client, self.cheater, self.home = local, client, cheater, home
-        self.view = client._router.view
+        self.view = client.parts.router.view
         self.peers = {peer.peer_id: peer for peer in listed(client)}
         self.first, self.middle, self.twin, self.last = (self.peers[peer_id] for peer_id in ids[:4])
         self.wrong = self.peers[cheater.peer_id]
-        self.judge = LocalJudge(Expert(client._checkpoint, thresholds_folder()))
+        self.judge = LocalJudge(Expert(client.parts.checkpoint, thresholds_folder()))
         self.penalties: Penalties | None = None
         self.forget()
 
@@ -87,7 +100,9 @@ class Swarm:
         async def begin() -> Penalties:
             if self.penalties:
                 await self.penalties.close(0)
-            return Penalties(self.view, self.reputation, self.client._checkpoint, Identity(), evidence_folder(), None)
+            return Penalties(
+                self.view, self.reputation, self.client.parts.checkpoint, Identity(), evidence_folder(), None
+            )
 
         self.reputation = ReputationStore()
         self.penalties = wait(begin())
@@ -101,16 +116,17 @@ class Swarm:
         return [Hop(self.first, 0, 1), Hop(self.wrong, 1, 3)]
 
     def options(self) -> SessionOptions:
-        checkpoint = self.client._checkpoint
+        checkpoint = self.client.parts.checkpoint
         return SessionOptions(
             model=checkpoint.name, revision=checkpoint.revision, hidden_size=checkpoint.config.hidden_size,
             wire_dtype=torch.bfloat16, max_tokens=PROMPT + TOKENS, open_timeout_s=10, step_timeout_s=10,
         )  # fmt: skip
 
-    def session(self, hops: Sequence[Hop]) -> Session:
-        return Session(hops, [self.view.connection_to(hop.peer) for hop in hops], self.options())
+    def session(self, hops: Sequence[Hop], seal_tokens: int = SEAL_TOKENS) -> "WatchedSession":
+        connections = [self.view.connection_to(hop.peer) for hop in hops]
+        return WatchedSession(hops, connections, self.options(), ReceiptObserver(seal_tokens=seal_tokens))
 
-    async def work(self, session: Session, seed: int = 0) -> torch.Tensor:
+    async def work(self, session: WatchedSession, seed: int = 0) -> torch.Tensor:
         """A prompt and some tokens; what came out."""
         torch.manual_seed(seed)
         hidden = torch.randn(PROMPT + TOKENS, self.client.config.hidden_size)
@@ -118,18 +134,18 @@ class Swarm:
         rows = [await session.forward(0, hidden[:PROMPT])]
         for position in range(PROMPT, PROMPT + TOKENS):
             rows.append(await session.forward(position, hidden[position : position + 1]))
-        await session.settle()
+        await session.finish()
         return torch.cat(rows)
 
     def examiner(self, prefers_local: bool = True) -> Examiner:
-        peers = PeerJudges(self.view, self.client._checkpoint, ClientLimits())
+        peers = PeerJudges(self.view, self.client.parts.checkpoint, ClientLimits())
         return Examiner(peers, self.judge, self.penalties, prefers_local)
 
-    async def audit(self, session: Session, index: int, examiner: Examiner | None = None) -> Audit:
+    async def audit(self, session: WatchedSession, index: int, examiner: Examiner | None = None) -> Audit:
         """All that one hop did."""
         stream = session.chain.streams[index]
         examiner = examiner or self.examiner()
-        return await examiner.examine(session, stream, stream.receipts.receipts, by_peers=True, by_us=True)
+        return await examiner.examine(session.signed, stream, session.receipts_of(stream), True, True)
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +168,11 @@ def run(swarm_) -> Iterator[Callable[[Coroutine], object]]:
     yield wait
 
 
-def faults(session: Session, peer: PeerInfo) -> set[FaultKind]:
+def faults(session: WatchedSession, peer: PeerInfo) -> set[FaultKind]:
     return {fault.kind for fault in session.receipts.faults if fault.peer_id == peer.peer_id}
 
 
-def all_faults(swarm_: Swarm, cheat: str, hops: Sequence[Hop]) -> tuple[Session, list[Fault]]:
+def all_faults(swarm_: Swarm, cheat: str, hops: Sequence[Hop]) -> tuple[WatchedSession, list[Fault]]:
     """Of a whole session during which the cheater did `cheat`."""
     session = swarm_.session(hops)
     with swarm_.cheater.does(cheat):
@@ -238,13 +254,13 @@ def test_an_auditor_with_other_kernels_is_not_fooled_either(swarm_, run, cheat, 
         await swarm_.work(session)
         stream = session.chain.streams[1]
         try:
-            return await gather_case(session.chain, stream, stream.receipts.receipts, sketches=True)
+            return await gather_case(session.signed, stream, session.receipts_of(stream), sketches=True)
         finally:
             session.close()
 
     with swarm_.cheater.does(cheat):
         case = wait(work())
-    judgement = judge_case(case, NoPromise(swarm_.client._checkpoint, 1, 3, "none", torch.bfloat16), BUILT_IN)
+    judgement = judge_case(case, NoPromise(swarm_.client.parts.checkpoint, 1, 3, "none", torch.bfloat16), BUILT_IN)
     assert judgement.method == "sketch"
     assert judgement.verdict >= least
 
@@ -365,7 +381,7 @@ def test_sketches_that_are_withheld_are_a_fault(swarm_, run):
         session = swarm_.session(swarm_.middle_chain)
         await swarm_.work(session)
         stream = session.chain.streams[1]
-        assert await gather_case(session.chain, stream, stream.receipts.receipts, sketches=True) is None
+        assert await gather_case(session.signed, stream, session.receipts_of(stream), sketches=True) is None
         session.close()
         return session
 
@@ -387,14 +403,16 @@ def disputed(
             for seed in range(20):  # the draw depends on what was signed
                 await swarm_.work(session, seed)
                 stream = session.chain.streams[1]
-                receipts = stream.receipts.receipts
+                receipts = session.receipts_of(stream)
                 for stop in range(1, len(receipts) + 1):
                     drawn = draw_panel(receipts[stop - 1].receipt.hash, dict.fromkeys(ids, 1.0), len(ids))
                     if drawn[0] == first.peer_id:
                         examiner = swarm_.examiner(prefers_local=False)
                         if not with_files:
                             examiner.local = None
-                        return await examiner.examine(session, stream, receipts[:stop], by_peers=True, by_us=True)
+                        return await examiner.examine(
+                            session.signed, stream, receipts[:stop], by_peers=True, by_us=True
+                        )
                 session.close()
                 session = swarm_.session(session.hops)
         finally:
@@ -455,7 +473,7 @@ def test_a_swarm_of_fresh_keys_convinces_nobody_of_its_accusation(swarm_, run):
         crowd.append(replace(honest.receipt, terms=terms, outputs=bytes(32)).sign(fresh))
     proof = Proof.of(AUDIT, [honest, *crowd])
     announcer = Identity().peer_id
-    conviction = Conviction(swarm_.client._checkpoint.name, honest.peer_id, announcer, AUDIT, proof.encode())
+    conviction = Conviction(swarm_.client.parts.checkpoint.name, honest.peer_id, announcer, AUDIT, proof.encode())
     assert wait(swarm_.penalties.check(conviction)) is None
     invented = replace(conviction, proof=proof.encode()[:-1] + b"?")
     assert wait(swarm_.penalties.check(invented)) is False
@@ -502,13 +520,13 @@ def test_what_a_client_got_is_only_acknowledged_between_hops(swarm_, run):
 
 def test_a_client_that_rewinds_for_ever_is_stopped(swarm_, run):
     async def work() -> int:
-        session = swarm_.session([Hop(swarm_.first, 0, 1)])
+        session = swarm_.session([Hop(swarm_.first, 0, 1)], seal_tokens=1)
         await session.open()
         count = 0
         try:
             row = torch.zeros(1, swarm_.client.config.hidden_size)
             while count < 20 * (PROMPT + TOKENS):
-                await session.forward(0, row, seal=True)
+                await session.forward(0, row)
                 count += 1
         except HopFailed as failure:
             assert "again and again" in str(failure)

@@ -21,6 +21,7 @@ from helpers import in_background, pages_in_use, statuses, wait_until
 from swarm.client.background import wait
 from swarm.session.hop import HopFailed
 from swarm.session.session import Session
+from swarm.session.wanted import Wanted
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.session_id import new_session_id
@@ -53,7 +54,7 @@ def run_session(client: swarm.Client, work, max_tokens: int = 100, unreachable_n
     successor, as if a firewall stood between them; the client itself still reaches all."""
 
     async def scenario():
-        session = await client._generator.open_session(max_tokens)
+        session = await client.parts.generator.open_session(max_tokens)
         if unreachable_next:
             session.close()
             hops = [
@@ -172,7 +173,7 @@ def test_a_client_uses_only_peers_on_its_terms(local):
 
 def test_a_client_knows_the_way_to_every_peer_and_compares_what_they_claim_with_what_it_sees(local):
     with swarm.Client("demo", local.peers) as client:
-        view, peer_ids = client._router.view, {server.peer_id for server in local.servers}
+        view, peer_ids = client.parts.router.view, {server.peer_id for server in local.servers}
         assert wait_until(lambda: set(view._pings.links()) >= peer_ids, timeout_s=10)
         client.generate(PROMPT, max_new_tokens=40, ignore_eos=True)
         now_s = time.time()
@@ -270,7 +271,7 @@ def open_request(client: swarm.Client, **changes: object) -> pb.ToServer:
     fields = {
         "session_id": new_session_id(),
         "model": "demo",
-        "revision": client._checkpoint.revision,
+        "revision": client.parts.checkpoint.revision,
         "start": 0,
         "stop": 10,
         "wire_dtype": pb.FLOAT32,
@@ -281,8 +282,8 @@ def open_request(client: swarm.Client, **changes: object) -> pb.ToServer:
 
 def first_answer(client: swarm.Client, request: pb.ToServer) -> pb.ToClient:
     async def scenario() -> pb.ToClient:
-        hops = await client._router.chain(1, 1)
-        stream = client._router.connection_to(hops[0].peer).session()
+        hops = await client.parts.router.chain(Wanted(1, 1))
+        stream = client.parts.router.connection_to(hops[0].peer).session()
         await stream.write(request)
         answer = await stream.read()
         stream.cancel()
@@ -293,8 +294,8 @@ def first_answer(client: swarm.Client, request: pb.ToServer) -> pb.ToClient:
 
 def test_steps_for_unknown_sessions_are_refused(client):
     async def scenario() -> pb.Failure:
-        hops = await client._router.chain(1, 1)
-        stream = client._router.connection_to(hops[1].peer).push()
+        hops = await client.parts.router.chain(Wanted(1, 1))
+        stream = client.parts.router.connection_to(hops[1].peer).push()
         await stream.write(pb.Bundle(steps=[pb.Step(session_id=b"x" * 16, count=1)]))
         failure = await stream.read()
         stream.cancel()
@@ -305,7 +306,7 @@ def test_steps_for_unknown_sessions_are_refused(client):
 
 def test_an_oversized_message_is_refused_before_it_is_read(client, expected):
     async def scenario() -> grpc.StatusCode:
-        hops = await client._router.chain(1, 1)
+        hops = await client.parts.router.chain(Wanted(1, 1))
         endpoint = hops[0].peer.endpoint
         peer = swarm.wire.transport.Peer(endpoint, 2**30)
         stream = peer.session()
@@ -373,7 +374,7 @@ def test_two_thousand_sessions_open_and_close_under_garbage_collection(client):
 
         async def many() -> None:
             for round_ in range(250):
-                sessions = await asyncio.gather(*(client._generator.open_session(40) for _ in range(8)))
+                sessions = await asyncio.gather(*(client.parts.generator.open_session(40) for _ in range(8)))
                 for session in sessions[round_ % 2 :]:
                     session.close()
                 if round_ % 2:  # the first is closed too, and left to the collector in a cycle of its own
