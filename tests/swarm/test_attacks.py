@@ -86,7 +86,7 @@ class Swarm:
     def __init__(self, local: swarm.LocalSwarm, cheater: Cheater, client: swarm.Client, home: Path):
         ids = [server.peer_id for server in local.servers]
         self.local, self.client, self.cheater, self.home = local, client, cheater, home
-        self.view = client.parts.router.view
+        self.table = client.parts.router.table
         self.peers = {peer.peer_id: peer for peer in listed(client)}
         self.first, self.middle, self.twin, self.last = (self.peers[peer_id] for peer_id in ids[:4])
         self.wrong = self.peers[cheater.peer_id]
@@ -101,7 +101,7 @@ class Swarm:
             if self.penalties:
                 await self.penalties.close(0)
             return Penalties(
-                self.view, self.reputation, self.client.parts.checkpoint, Identity(), evidence_folder(), None
+                self.table, self.reputation, self.client.parts.checkpoint, Identity(), evidence_folder(), None
             )
 
         self.reputation = ReputationStore()
@@ -123,7 +123,7 @@ class Swarm:
         )  # fmt: skip
 
     def session(self, hops: Sequence[Hop], seal_tokens: int = SEAL_TOKENS) -> "WatchedSession":
-        connections = [self.view.connection_to(hop.peer) for hop in hops]
+        connections = [self.table.connection_to(hop.peer) for hop in hops]
         return WatchedSession(hops, connections, self.options(), ReceiptObserver(seal_tokens=seal_tokens))
 
     async def work(self, session: WatchedSession, seed: int = 0) -> torch.Tensor:
@@ -138,7 +138,7 @@ class Swarm:
         return torch.cat(rows)
 
     def examiner(self, prefers_local: bool = True) -> Examiner:
-        peers = PeerJudges(self.view, self.client.parts.checkpoint, ClientLimits())
+        peers = PeerJudges(self.table, self.client.parts.checkpoint, ClientLimits())
         return Examiner(peers, self.judge, self.penalties, prefers_local)
 
     async def audit(self, session: WatchedSession, index: int, examiner: Examiner | None = None) -> Audit:
@@ -237,9 +237,17 @@ class NoPromise(Reexecutor):
     numerics_id = ""
 
 
-@pytest.mark.parametrize("cheat", ["int4-as-bf16", "skip-block", "short-window", "other-model", "echo"])
-def test_an_auditor_with_other_kernels_is_not_fooled_either(swarm_, run, cheat):
-    """By sketches of 16 numbers a token."""
+@pytest.mark.parametrize(
+    ("cheat", "least"),
+    [
+        # The demo's weights are int4 as they come: this one saves no more than the rounding of int8 activations, which
+        # is twice an honest peer's. More audits convict it, see test_suspicions_add_up_to_a_conviction.
+        ("int4-as-bf16", Verdict.SUSPECT),
+        *((cheat, Verdict.FAIL) for cheat in ("skip-block", "short-window", "other-model", "echo")),
+    ],
+)
+def test_an_auditor_with_other_kernels_is_not_fooled_either(swarm_, run, cheat, least):
+    """By sketches of a few numbers a token."""
 
     async def work() -> Case:
         session = swarm_.session(swarm_.middle_chain)
@@ -253,7 +261,8 @@ def test_an_auditor_with_other_kernels_is_not_fooled_either(swarm_, run, cheat):
     with swarm_.cheater.does(cheat):
         case = wait(work())
     judgement = judge_case(case, NoPromise(swarm_.client.parts.checkpoint, 1, 3, "none", torch.bfloat16), BUILT_IN)
-    assert (judgement.verdict, judgement.method) == (Verdict.FAIL, "sketch")
+    assert judgement.method == "sketch"
+    assert judgement.verdict >= least
 
 
 # --- something else signed than sent: detected at the end of the session at the latest, without recomputing anything -
@@ -479,7 +488,7 @@ async def raw_session(swarm_: Swarm, peer: PeerInfo, **fields: object) -> tuple[
     request = pb.Open(model=options.model, revision=options.revision, wire_dtype=pb.BFLOAT16, max_tokens=64, seq=1)
     for name, value in fields.items():
         setattr(request, name, value)
-    stream = swarm_.view.connection_to(peer).session()
+    stream = swarm_.table.connection_to(peer).session()
     await stream.write(pb.ToServer(open=request))
     return stream, await stream.read()
 
@@ -543,7 +552,7 @@ def test_a_client_that_asks_and_does_not_read_is_cut_off_and_disturbs_nobody(swa
         await swarm_.work(session)
         session.close()
         assert not session.receipts.faults
-        deadline, peer = time.monotonic() + 10, swarm_.view.connection_to(swarm_.first)
+        deadline, peer = time.monotonic() + 10, swarm_.table.connection_to(swarm_.first)
         while (left := (await peer.status(5.0)).load.sessions) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         stream.cancel()
