@@ -38,8 +38,7 @@ def main(arguments: list[str]) -> int:
     add(
         "--deadline",
         metavar="WHEN",
-        help="a duration like 2h or 1h30m, or a time like 2030-01-31T08:00; what is left "
-        "when it comes near runs on demand",
+        help="2h, 1h30m or 2030-01-31T08:00; what is left when it comes near runs on demand",
     )
     add("--concurrency", type=int, default=16, metavar="N", help="prompts at once (default: 16)")
     add("--chat", action="store_true", help="put the prompts through the model's chat template")

@@ -43,7 +43,7 @@ def add_model_name(parser: argparse._ActionsContainer, of: str = "") -> None:
 def add_members(parser: argparse._ActionsContainer, default: str = "SWARM_PEERS, or a swarm on this machine") -> None:
     """--peers and --secret-file: which swarm."""
     add = parser.add_argument
-    add("--peers", nargs="+", metavar="ADDR", help=f"addresses of swarm members (default: {default})")
+    add("--peers", nargs="+", metavar="ADDR", help=f"swarm members (default: {default})")
     add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
 
 

@@ -39,13 +39,12 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_payment_arguments(parser: argparse.ArgumentParser) -> None:
     add, amount = parser.add_argument_group(f"paying ({parsing.AMOUNTS})").add_argument, parsing.amount
-    without = "without, only peers that work for nothing are used"
-    add("--ledger", metavar="WHERE", help=f"{LEDGER} (default: SWARM_LEDGER; {without})")
+    add("--ledger", metavar="WHERE", help=f"{LEDGER} (default: SWARM_LEDGER, or nobody is paid)")
     add("--max-price", type=amount, metavar="AMOUNT", help="of a token through the whole model")
     add("--budget", type=amount, metavar="AMOUNT", help="spend no more than this in all")
     add("--auction", action="store_true", help="let peers bid, and pay what the runners-up ask")
-    fee = "on top of the price of a token through a block, for going first"
-    add("--priority-fee", type=parsing.price, default=0, metavar="AMOUNT", help=fee)
+    fee = "on top of a block-token's price, for going first"
+    add("--priority-fee", type=parsing.price, default=0, metavar="FEE", help=fee)
     add("--bid", type=parsing.price, action=Renamed, dest="priority_fee")
     add("--min-stake", type=amount, metavar="AMOUNT", help="that peers must have (default: what their prices call for)")
     add("--allow-unstaked", action="store_true", help="pay peers whatever they have at stake")
