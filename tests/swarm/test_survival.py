@@ -24,7 +24,7 @@ TOKENS = 64  # enough for a handover in the middle, also on a busy machine
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[swarm.LocalSwarm]:
-    with swarm.LocalSwarm("demo", [*RANGES, *RANGES], dtype="float32", threads=1, kv_memory="256M") as local:
+    with swarm.LocalSwarm("demo", [*RANGES, *RANGES], quant="int4", threads=1, kv_memory="256M") as local:
         yield local
 
 
