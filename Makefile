@@ -9,7 +9,7 @@ TESTS = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(RUN) -m pytest -n log
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-fast test-all test-processors lint types imports format \
-	bench trust survival llama-cpp proto contract clean help
+	bench house trust survival llama-cpp proto contract clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -57,7 +57,7 @@ format: $(VENV)/.ready-dev
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 
-bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
+bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/out
 	$(RUN) benchmarks/kernels.py
 	$(RUN) benchmarks/quality.py
 	$(RUN) benchmarks/hop_overhead.py
@@ -67,8 +67,12 @@ bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/wan.py
 	$(RUN) benchmarks/receipts.py
 	$(RUN) benchmarks/economy.py
-	$(RUN) benchmarks/gas.py --json
+	$(RUN) benchmarks/gas.py
 	$(RUN) benchmarks/payment.py --only overhead
+
+# Before is what benchmarks/results keeps of the commit named there, or with HOUSE='--against COMMIT' another.
+house: $(VENV)/.ready-dev  ## the token's path counted, and the code's shape, before and now: three minutes
+	$(RUN) benchmarks/house $(HOUSE)
 
 trust: $(VENV)/.ready-dev  ## what audits find and do not find (two hours), and 100,000 mutated messages
 	$(RUN) benchmarks/verification.py

@@ -33,8 +33,9 @@ from swarm.peers.terms import Terms
 from swarm.results import Generation
 from swarm.route.peer import PeerInfo
 from swarm.session.limits import ClientLimits
-from swarm.session.router import Router
+from swarm.session.router import OpenSessions, Router
 from swarm.verify.attestation import Verifier
+from swarm.verify.attested import Attested
 from swarm.verify.audit.auditing import AUDITORS, LOCAL, Auditing, AuditOptions
 from swarm.verify.audit.examiner import Examiner
 from swarm.verify.audit.judges import LocalJudge, PeerJudges
@@ -197,23 +198,28 @@ class Client:
         verifier: Verifier | None,
     ) -> Router:
         directory = await Directory.join(addresses, client=True, secret=secret)
-        book = await asyncio.to_thread(ReputationStore, standing_file())
+        self._reputation = await asyncio.to_thread(ReputationStore, standing_file())
         digests = DigestCache(digests_folder()) if self._checkpoint.local else None
         member = make_certificate(secret) if secret else None
-        view = PeerTable(directory, self._checkpoint, terms, book, digests, member, verifier, self._stakes)
+        policies = [terms, *([Attested(verifier)] if verifier else []), self._stakes]
+        sessions = OpenSessions()
+        view = PeerTable(directory, self._checkpoint, policies, self._reputation, digests, member, sessions.by_peer)
         wire_bytes = DTYPES[wire_dtype or terms.dtype or "float32"].itemsize
         blocks = (self._local.start, self._local.stop) if self._local else None
-        return Router(view, terms, self.config.hidden_size * wire_bytes, blocks)
+        return Router(view, terms, self.config.hidden_size * wire_bytes, blocks, sessions)
 
     async def _make_auditing(self, options: AuditOptions) -> Auditing:
         view, checkpoint = self._router.view, self._checkpoint
-        judge, hearing, slasher = None, None, Slasher(self._wallet.ledger if self._wallet else None)
+        self._slasher = Slasher(self._wallet.ledger if self._wallet else None)
+        judge, verifier = None, None
         if checkpoint.local:
             judge, of_strangers = (LocalJudge(checkpoint, thresholds_folder()) for _ in range(2))
             digests = DigestCache(digests_folder())
-            hearing = FraudVerifier(view, checkpoint, of_strangers, digests, evidence_folder(), slasher)
-        peers = PeerJudges(view, checkpoint, self._limits, self._wallet)
-        self._penalties = Penalties(view, checkpoint, client_identity(), evidence_folder(), hearing, slasher)
+            verifier = FraudVerifier(view, checkpoint, of_strangers, digests, evidence_folder(), self._slasher)
+        peers = PeerJudges(view, checkpoint, self._limits, self._wallet, self._stakes.of)
+        self._penalties = Penalties(
+            view, self._reputation, checkpoint, client_identity(), evidence_folder(), verifier, self._slasher
+        )
         examiner = Examiner(peers, judge, self._penalties, options.by == LOCAL)
         return Auditing(examiner, self._penalties, options)
 
@@ -317,7 +323,7 @@ class Client:
     def arbitrate(self) -> None:
         """From now on, slash the stake of peers that this client finds to have cheated, also after others said so.
         Raises LedgerRefusal if this user is not the arbiter of its ledger."""
-        self._penalties.slasher.arbitrate()
+        self._slasher.arbitrate()
 
     def _generations(self, prompt: Prompt | Sequence[Prompt]) -> list[Generation]:
         prompts = prompt if is_batch(prompt) else [prompt]

@@ -21,6 +21,7 @@ from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0
 _LOG = "stderr"  # in a server's home
+_AMOUNTS = ("price", "prefill_price", "stake")  # options
 
 
 class LocalServer:
@@ -148,9 +149,9 @@ class LocalSwarm:
             command += ["--blocks", blocks]
         options = {**self._options, **options}
         if home is None and "stake" in options:
-            _endow(folder, str(options["ledger"]), str(options["stake"]))
+            _endow(folder, str(options["ledger"]), _written("stake", options["stake"]))
         for name, value in options.items():
-            command += [f"--{name.replace('_', '-')}", str(value)]
+            command += [f"--{name.replace('_', '-')}", _written(name, value)]
         with open(folder / _LOG, "a") as log:
             process = self.start_process(
                 command,
@@ -177,6 +178,11 @@ class LocalSwarm:
             raise
         self.servers += servers
         return servers
+
+
+def _written(name: str, value: object) -> str:
+    """An option's value as the command line takes it: what is an int here is nano-credits, and text is credits."""
+    return f"{value}n" if name in _AMOUNTS and isinstance(value, int) else str(value)
 
 
 def _endow(home: Path, where: str, stake: str) -> None:

@@ -9,15 +9,17 @@ from swarm.market.charges import Charge, carry_out, require_arbiter, slash_proof
 from swarm.market.ledger.ledger import Ledger
 from swarm.verify.audit.case import Case
 from swarm.verify.fraud.proofs import EQUIVOCATION, Proof
+from swarm.verify.fraud.slashing import Slashing
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.identity import address_of
+from swarm.wire.tasks import TaskSet
 
 logger = logging.getLogger(__name__)
 
 MAX_KNOWN = 4096  # offences that are not brought up again
 
 
-class Slasher:
+class Slasher(Slashing):
     """Of one client. Anybody may bring two receipts that exclude each other before the ledger, and the first who does
     gets the reporter's share; all else is the arbiter's business. Lives in one event loop."""
 
@@ -25,7 +27,7 @@ class Slasher:
         """ledger: None: nothing is ever at stake."""
         self._ledger, self._is_arbiter = ledger, False
         self._known: dict[object, None] = {}  # what was brought up, oldest first
-        self._running: set[asyncio.Task] = set()
+        self._running = TaskSet("slashing")
 
     def arbitrate(self) -> None:
         """From now on, slash for all that convicts. Raises LedgerRefusal if that is not for this client's key to do."""
@@ -35,25 +37,24 @@ class Slasher:
         self._is_arbiter = True
 
     def of_proof(self, proof: Proof, announcer: str) -> None:
-        """`proof` is believed. announcer: peer id of who found it."""
-        if self._ledger is None:
+        ledger = self._ledger
+        if ledger is None:
             return
         key = proof.kind, proof.receipts[0].receipt.slot
         if proof.kind == EQUIVOCATION:
-            self._begin(key, lambda: self._ledger.slash_equivocation(*proof.receipts))
+            first, second = proof.receipts
+            self._begin(key, lambda: ledger.slash_equivocation(first, second))
         elif self._is_arbiter:
-            self._begin(key, lambda: slash_proof(self._ledger, proof, address_of(announcer)))
+            self._begin(key, lambda: slash_proof(ledger, proof, address_of(announcer)))
 
     def of_evidence(self, case: Case, accuser: str) -> None:
-        """This client's own computation convicts, beyond doubt. accuser: peer id."""
-        if self._is_arbiter:
+        ledger = self._ledger
+        if ledger is not None and self._is_arbiter:
             charge = Charge.of_work(case.receipts[-1], address_of(accuser))
-            self._begin(charge.offence, lambda: carry_out(self._ledger, charge))
+            self._begin(charge.offence, lambda: carry_out(ledger, charge))
 
     async def close(self, grace_s: float) -> None:
-        """Let end what is under way."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace_s)
+        await self._running.idle(grace_s)
 
     def _begin(self, key: object, slash: Callable[[], int]) -> None:
         if key in self._known:
@@ -61,9 +62,7 @@ class Slasher:
         self._known[key] = None
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
-        task = asyncio.create_task(self._slash(key, slash))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running.start(self._slash(key, slash))
 
     async def _slash(self, key: object, slash: Callable[[], int]) -> None:
         try:

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import InvalidRequest, NoRoute, SwarmError
 from swarm.market.ledger.ledger import Ledger
 from swarm.market.stake import quoted_stake
+from swarm.peers.policy import PeerPolicy
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.amounts import format_amount, parse_amount
 from swarm.wire.identity import address_of
@@ -20,7 +21,7 @@ PATIENCE_S = 2.0  # that a picture of the swarm waits for the ledger, when there
 _NAMED = 3  # peers in a message
 
 
-class Stakes:
+class Stakes(PeerPolicy):
     """Of the peers that are listed now. Only what is bonded counts: what is on its way back may be gone before it is
     known what its owner did. Lives in one event loop."""
 
@@ -32,7 +33,7 @@ class Stakes:
         self._known: dict[str, tuple[float, int]] = {}  # by peer id: when it was looked up, and what was there
         self._looking: asyncio.Task | None = None
 
-    async def look(self, peers: Iterable[PeerInfo]) -> None:
+    async def look(self, peers: Sequence[PeerInfo]) -> None:
         """Look up those of `peers` that are new or due, in the background; wait, but not for long, if one is new."""
         if self._ledger is None:
             return
@@ -58,12 +59,16 @@ class Stakes:
             return 0
         return quoted_stake(peer.asks, peer.stop - peer.start) if self._least is None else self._least
 
-    def suffice(self, peer: PeerInfo) -> bool:
+    def accept(self, peer: PeerInfo) -> bool:
+        """Whether it has enough."""
         return self.of(peer.peer_id) >= self.needed(peer)
 
-    def explain(self, peers: Sequence[PeerInfo]) -> str:
-        """To be put behind what went wrong: which of `peers` are not used for lack of stake, if any."""
-        lacking = [peer for peer in peers if not self.suffice(peer)]
+    def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
+        return NoRoute(f"no peer of {model!r} can be trusted with money{self.hint(peers)}")
+
+    def hint(self, peers: Sequence[PeerInfo]) -> str:
+        """Which of `peers` are not used for lack of stake, if any."""
+        lacking = [peer for peer in peers if not self.accept(peer)]
         if not lacking:
             return ""
         named = ", ".join(
@@ -78,7 +83,7 @@ class Stakes:
 
     def _is_due(self, peer: PeerInfo) -> bool:
         when, _ = self._known.get(peer.peer_id, (float("-inf"), 0))
-        return time.monotonic() - when > (LOOK_EVERY_S if self.suffice(peer) else LOOK_AGAIN_S)
+        return time.monotonic() - when > (LOOK_EVERY_S if self.accept(peer) else LOOK_AGAIN_S)
 
     async def _look_up(self, peer_ids: Sequence[str]) -> None:
         for peer_id in peer_ids:

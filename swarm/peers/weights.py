@@ -9,15 +9,16 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, RevisionMismatch, SwarmError
 from swarm.model.identity import weights_root
+from swarm.peers.policy import PeerPolicy
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.merkle import DIGEST_BYTES
 
 logger = logging.getLogger(__name__)
 
 
-class KnownWeights:
+class KnownWeights(PeerPolicy):
     """Digests of blocks (see swarm.model.identity), and the roots over ranges that follow from them."""
 
     def __init__(self, model: str):
@@ -71,9 +72,21 @@ class KnownWeights:
     def root(self, start: int, stop: int) -> bytes:
         """That a peer with the right weights has for blocks start to stop - 1; empty: not known."""
         if (start, stop) not in self._roots:
-            digests = [self._right(block) for block in range(start, stop)]
-            self._roots[start, stop] = b"" if None in digests else weights_root(digests)
+            known = [digest for block in range(start, stop) if (digest := self._right(block)) is not None]
+            self._roots[start, stop] = weights_root(known) if len(known) == stop - start else b""
         return self._roots[start, stop]
+
+    async def look(self, peers: Sequence[PeerInfo]) -> None:
+        self.keep_only(peers)
+
+    def accept(self, peer: PeerInfo) -> bool:
+        return not self.contradicts(peer)
+
+    def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
+        return RevisionMismatch(
+            f"all peers of {model!r} have other weights than they should, though they name revision "
+            f"{peers[0].revision} as well; compare what `python -m swarm identity` says of the files on both sides"
+        )
 
     def contradicts(self, peer: PeerInfo) -> bool:
         """Whether `peer` announces other weights than the right ones, as far as they are known, or two kinds."""

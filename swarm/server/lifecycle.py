@@ -110,6 +110,11 @@ class Server:
         await self._stack.aclose()
 
     @property
+    def staked(self) -> int:
+        """Nano-credits that it has at stake on its ledger."""
+        return self.billing.staked if self.billing else 0
+
+    @property
     def dht_port(self) -> int:
         """Of the directory's node; its addresses are /ip4/HOST/tcp/PORT/p2p/PEER_ID."""
         return int(self.addresses[0].split("/")[4])

@@ -23,16 +23,37 @@ CHOICES = 4  # good chains, of which the best and another are compared by fresh 
 REPLACED_TOKENS = 64  # that a replacement is expected to compute; how long the generation will last is not known
 
 
+class OpenSessions:
+    """Those of one client."""
+
+    def __init__(self) -> None:
+        self._sessions: WeakSet[Session] = WeakSet()
+
+    def add(self, session: Session) -> None:
+        self._sessions.add(session)
+
+    def by_peer(self) -> Counter[str]:
+        """How many of them each peer (id) serves: load that the directory does not know of yet."""
+        return Counter(hop.peer.peer_id for session in self._sessions if session.is_open for hop in session.hops)
+
+
 class Router:
     """Chooses from what its view knows. Lives in one event loop."""
 
-    def __init__(self, view: PeerTable, terms: Terms, token_bytes: int, blocks: tuple[int, int] | None = None):
-        """token_bytes: one token's activations on the wire. blocks: that a chain covers; None: the whole model."""
+    def __init__(
+        self,
+        view: PeerTable,
+        terms: Terms,
+        token_bytes: int,
+        blocks: tuple[int, int] | None = None,
+        sessions: "OpenSessions | None" = None,
+    ):
+        """token_bytes: one token's activations on the wire. blocks: that a chain covers; None: the whole model.
+        sessions: this client's, which `view` takes into account."""
         self._start, self._stop = blocks or (0, view.num_blocks)
         self.view, self._terms, self._token_bytes = view, terms, token_bytes
-        self._sessions: WeakSet[Session] = WeakSet()
+        self.sessions = sessions or OpenSessions()
         self._rng = random.Random()
-        view.own_sessions = self._own_sessions
 
     async def chain(
         self,
@@ -108,11 +129,11 @@ class Router:
 
     def note_load(self, peer_id: str, load: pb.Load) -> None:
         """A peer that refused has said how busy it is."""
-        self.view.note_load(peer_id, load)
+        self.view.loads.note(peer_id, load)
 
     def watch(self, session: Session) -> None:
         """Learn from how long the session's steps take, and count it as load on its peers while it is open."""
-        self._sessions.add(session)
+        self.sessions.add(session)
         session.on_steps = self._observe
 
     async def close(self) -> None:
@@ -136,12 +157,12 @@ class Router:
         try:
             return best_chains(network, self.view.num_blocks, request, CHOICES)
         except NoRoute as error:
-            raise NoRoute(f"{error}{self.view.unstaked()}") from error
+            raise NoRoute(f"{error}{self.view.hints()}") from error
 
     async def _freshest(self, chains: Sequence[Chain], request: Request) -> Chain:
         """The best of `chains` by the load that their peers report now; those with a peer that says nothing last."""
         peers = {hop.peer.peer_id: hop.peer for chain in chains for hop in chain.hops}
-        answered = await self.view.ask_loads(peers.values())
+        answered = await self.view.loads.ask(peers.values())
         fresh = {peer_id: self.view.candidate(peer) for peer_id, peer in peers.items()}
 
         def cost(chain: Chain) -> tuple[int, float]:
@@ -170,19 +191,15 @@ class Router:
         await self.view.refresh()
         await self.view.pardon()
 
-    def _own_sessions(self) -> Counter[str]:
-        return Counter(hop.peer.peer_id for session in self._sessions if session.is_open for hop in session.hops)
-
     def _observe(self, session: Session, step_s: float) -> None:
         """`step_s`: mean of some steps of one token around the session's chain."""
-        own, hops, now_s = self._own_sessions(), session.hops, time.time()
+        hops, now_s = session.hops, time.time()
         peers = [self.view.candidate(hop.peer, slowed=False) for hop in hops]
         links = [peers[0].client, *map(link_between, peers, peers[1:]), peers[-1].client]
         claims = [
-            (hop.peer.peer_id, claimed_step_s(hop.peer, hop.stop - hop.start, self.view.load(hop.peer, own)))
-            for hop in hops
+            (hop.peer.peer_id, claimed_step_s(hop.peer, hop.stop - hop.start, self.view.load(hop.peer))) for hop in hops
         ]
         links_s = sum(link.one_way_s(self._token_bytes) for link in links)
         self.view.estimates.observe(claims, links_s, step_s, now_s)
         for peer_id, _ in claims:
-            self.view.book.observe_speed(peer_id, self.view.estimates.evidence(peer_id, now_s))
+            self.view.reputation.observe_speed(peer_id, self.view.estimates.evidence(peer_id, now_s))

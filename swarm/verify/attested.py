@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from swarm.errors import NoRoute, SwarmError
+from swarm.peers.policy import PeerPolicy
 from swarm.route.peer import PeerInfo
 from swarm.verify.attestation import Verifier
 from swarm.wire.formats.facts import Facts
@@ -13,18 +15,15 @@ logger = logging.getLogger(__name__)
 _Claim = tuple[Facts, bytes]
 
 
-class Verdicts:
-    """What the verifier said of the peers that are listed now. Lives in one event loop."""
+class Attested(PeerPolicy):
+    """By what the verifier said of the peers that are listed now. Lives in one event loop."""
 
-    def __init__(self, verifier: Verifier | None):
-        """verifier: None: every peer will do."""
+    def __init__(self, verifier: Verifier):
         self._verifier = verifier
         self._known: dict[_Claim, bool] = {}
 
-    async def judge(self, peers: Iterable[PeerInfo]) -> None:
+    async def look(self, peers: Sequence[PeerInfo]) -> None:
         """Ask the verifier about those of `peers` that are new, or claim something new; forget all others."""
-        if self._verifier is None:
-            return
         claims = [_claim(peer) for peer in peers]
         fresh = [claim for claim in claims if claim not in self._known]
         if fresh:
@@ -33,10 +32,10 @@ class Verdicts:
 
     def accept(self, peer: PeerInfo) -> bool:
         """False for a peer that was not judged yet."""
-        return self._verifier is None or self._known.get(_claim(peer), False)
+        return self._known.get(_claim(peer), False)
 
-    def __str__(self) -> str:
-        return " with evidence that its verifier accepts" if self._verifier else ""
+    def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
+        return NoRoute(f"no peer serves {model!r} with evidence that its verifier accepts, as this client demands")
 
     def _verdicts(self, claims: Iterable[_Claim]) -> dict[_Claim, bool]:
         return {claim: self._verdict(*claim) for claim in claims}

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from ledgers import seen_by
 from swarm.errors import LedgerRefusal, PaymentRequired
 from swarm.market.billing import BillingOptions, post_stake
 from swarm.market.charges import Charge, carry_out, charge_of, offence_of, slash_proof
@@ -64,14 +65,14 @@ def ledger(clock):
     """The arbiter's, on which the cheat has put all that it has at stake."""
     ledger = SqliteLedger(None, ARBITER, clock=clock)
     ledger.mint(CHEAT.address, STAKE)
-    ledger.seen_by(CHEAT).bond(STAKE)
+    seen_by(ledger, CHEAT).bond(STAKE)
     yield ledger
     ledger.shut()
 
 
 def give_stake(ledger: SqliteLedger, who: Identity, amount: int) -> None:
     ledger.mint(who.address, amount)
-    ledger.seen_by(who).bond(amount)
+    seen_by(ledger, who).bond(amount)
 
 
 def slashed_by(ledger: SqliteLedger, proof: Proof, arbitrates: bool = False) -> Account:
@@ -93,25 +94,25 @@ def slashed_by(ledger: SqliteLedger, proof: Proof, arbitrates: bool = False) -> 
 
 
 def test_any_client_brings_an_equivocation_and_gets_half(ledger):
-    assert slashed_by(ledger.seen_by(FINDER), equivocation()) == Account()
+    assert slashed_by(seen_by(ledger, FINDER), equivocation()) == Account()
     assert ledger.account(FINDER.address).available == STAKE // 2
     assert ledger.supply().burned == STAKE // 2
 
 
 def test_who_is_late_with_an_equivocation_gets_nothing_and_it_does_no_harm(ledger):
-    slashed_by(ledger.seen_by(FINDER), equivocation())
-    slashed_by(ledger.seen_by(ONE), equivocation())
+    slashed_by(seen_by(ledger, FINDER), equivocation())
+    slashed_by(seen_by(ledger, ONE), equivocation())
     assert ledger.account(ONE.address) == Account()
 
 
 def test_a_client_that_is_not_the_arbiter_leaves_all_else_to_it(ledger):
     give_stake(ledger, ONE, STAKE)
     for proof in (panel(), contradiction()):
-        assert slashed_by(ledger.seen_by(FINDER), proof).staked == STAKE
+        assert slashed_by(seen_by(ledger, FINDER), proof).staked == STAKE
         with pytest.raises(LedgerRefusal, match="only this ledger's arbiter"):
-            slash_proof(ledger.seen_by(FINDER), proof, FINDER.address)
+            slash_proof(seen_by(ledger, FINDER), proof, FINDER.address)
     with pytest.raises(LedgerRefusal, match="only this ledger's arbiter"):
-        Slasher(ledger.seen_by(FINDER)).arbitrate()
+        Slasher(seen_by(ledger, FINDER)).arbitrate()
     with pytest.raises(LedgerRefusal, match="--ledger"):
         Slasher(None).arbitrate()
 
@@ -140,7 +141,7 @@ def test_the_word_of_peers_with_stake_takes_as_much_as_they_have_and_is_nobodys_
 
 def test_stake_that_witnesses_are_taking_back_does_not_count(ledger):
     give_stake(ledger, ONE, STAKE)
-    ledger.seen_by(ONE).unbond(STAKE)
+    seen_by(ledger, ONE).unbond(STAKE)
     with pytest.raises(LedgerRefusal, match="nothing at stake"):
         slash_proof(ledger, panel(), FINDER.address)
 
@@ -169,13 +170,13 @@ def test_an_offence_is_slashed_once_also_in_parts_and_after_more_was_staked(ledg
 
 
 def test_unbonding_is_no_escape_until_it_is_over(ledger, clock):
-    ledger.seen_by(CHEAT).unbond(STAKE)
+    seen_by(ledger, CHEAT).unbond(STAKE)
     clock.now_s += 7 * DAY_S - 1
-    assert ledger.seen_by(CHEAT).withdraw() == 0
+    assert seen_by(ledger, CHEAT).withdraw() == 0
     assert carry_out(ledger, Charge.of_work(receipt(CHEAT, WRONG, session=2), FINDER.address), 100) == 100
-    assert slashed_by(ledger.seen_by(FINDER), equivocation()) == Account()
+    assert slashed_by(seen_by(ledger, FINDER), equivocation()) == Account()
     clock.now_s += 1
-    assert ledger.seen_by(CHEAT).withdraw() == 0
+    assert seen_by(ledger, CHEAT).withdraw() == 0
     with pytest.raises(LedgerRefusal, match="nothing at stake"):
         carry_out(ledger, Charge.of_work(receipt(CHEAT, WRONG, session=1), FINDER.address))
 
@@ -193,7 +194,7 @@ def peer(who: Identity, blocks: int = 2, price: int = 100) -> PeerInfo:
 def looked(stakes: Stakes, peers: list[PeerInfo]) -> list[bool]:
     async def look() -> list[bool]:
         await stakes.look(peers)
-        return [stakes.suffice(one) for one in peers]
+        return [stakes.accept(one) for one in peers]
 
     return asyncio.run(look())
 
@@ -218,18 +219,18 @@ def test_stake_follows_price_and_blocks_and_free_work_needs_none(ledger):
 def test_stake_on_its_way_back_does_not_count(ledger):
     need = quoted_stake(peer(ONE).asks, 2)
     give_stake(ledger, ONE, need)
-    ledger.seen_by(ONE).unbond(1)
+    seen_by(ledger, ONE).unbond(1)
     stakes = Stakes(ledger)
     assert looked(stakes, [peer(ONE)]) == [False]
-    assert "1 peers are not used" in stakes.explain([peer(ONE)])
-    assert f"has 0.{need - 1:09} of 0.{need:09}".rstrip("0") in stakes.explain([peer(ONE)])
+    assert "1 peers are not used" in stakes.hint([peer(ONE)])
+    assert f"has 0.{need - 1:09} of 0.{need:09}".rstrip("0") in stakes.hint([peer(ONE)])
 
 
 # --- servers ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_server_stakes_what_is_missing_and_not_what_it_has_not(ledger):
-    server, options = ledger.seen_by(ONE), BillingOptions("BOOK", None, stake=300)
+    server, options = seen_by(ledger, ONE), BillingOptions("BOOK", None, stake=300)
     ledger.mint(ONE.address, 299)
     with pytest.raises(PaymentRequired, match=f"ledger transfer {ONE.peer_id} 0.000000001 --ledger BOOK"):
         post_stake(server, options, ONE.peer_id)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import swarm
 from helpers import wait_until
-from ledgers import KEYS, RULES, World, sqlite
+from ledgers import KEYS, RULES, World, revealed, sqlite
 from swarm.errors import InvalidRequest
 from swarm.home import client_identity
 from swarm.market.channel.acknowledgements import MAX_BLOCK_TOKENS, Acknowledgement, SignedAcknowledgement
@@ -190,7 +190,7 @@ def test_on_a_real_swarm_free_work_earns_points_and_points_go_first(tmp_path, mo
             assert out.payments == []
             assert wait_until(lambda: commits(issuer) == {small, large}, 30)
             assert Closer(issuer, plan).step().epoch == 0
-            assert wait_until(lambda: set(issuer.revealed(0)) == {small, large}, 30)
+            assert wait_until(lambda: set(revealed(issuer, 0)) == {small, large}, 30)
             span, _ = Epochs(issuer).read()
             tokens = len(out.prompt_token_ids) + 19
             assert {(one.server, one.block_tokens) for one in claimed(issuer, [span], span, plan.reveal_s)} == {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledgers import BACKENDS, KEYS, World, sqlite
+from ledgers import BACKENDS, KEYS, World, seen_by, sqlite
 from swarm.cli.ledger import verbs as command
 from swarm.errors import InvalidRequest, LedgerRefusal, PeerUnreachable
 from swarm.home import client_identity
@@ -217,7 +217,7 @@ def test_no_more_is_minted_than_was_burned_in_all_or_for_anybody(paid, burn_ppm,
     ledger = SqliteLedger(None, KEYS["issuer"], Rules(burn_ppm=burn_ppm))
     burned = dict.fromkeys((one.address for one in PEOPLE), 0)
     for client, server, amount in paid:
-        payer, payee = ledger.seen_by(PEOPLE[client]), PEOPLE[server].address
+        payer, payee = seen_by(ledger, PEOPLE[client]), PEOPLE[server].address
         ledger.mint(payer.address, amount)
         channel = payer.open_channel(payee, amount)
         ledger.settle([Voucher(ledger.id, channel.id, amount, NOTHING).sign(PEOPLE[client])])

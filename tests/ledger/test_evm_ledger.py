@@ -10,9 +10,10 @@ import vyper
 from eth_account import Account as Wallet
 from web3 import HTTPProvider, Web3
 
-from chains import alone, new_chain, shared_chain
+from harness.chains import alone, new_chain, shared_chain
 from helpers import wait_until
 from ledgers import KEYS, RULES, World, equivocation, evm
+from swarm.cli.ledger import verbs
 from swarm.errors import InvalidRequest, LedgerRefusal, PeerUnreachable
 from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.evm.artifact import load_contract
@@ -21,11 +22,10 @@ from swarm.market.evm.compile import compiled
 from swarm.market.evm.deploying import deploy
 from swarm.market.evm.evm_ledger import EvmLedger
 from swarm.market.evm.transaction import Transaction
-from swarm.market.ledger.ids import evm_ledger_id
 from swarm.market.ledger.ledger import Account
 from swarm.market.ledger.opening import open_ledger
 from swarm.wire.formats.amounts import CREDIT
-from swarm.wire.identity import Identity
+from swarm.wire.identity import Identity, keccak256
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1
 
@@ -107,6 +107,13 @@ def test_every_credit_is_a_gwei_that_the_contract_holds(world):
         world.alice.redeem(10 * CREDIT)
 
 
+def test_credits_are_redeemed_by_a_command(world, monkeypatch, capsys):
+    monkeypatch.setattr(verbs, "opened", lambda args: world.alice)
+    assert verbs.main(["redeem", "0.5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["available"] == 100 * CREDIT - CREDIT // 2
+    assert held(world) == 200 * CREDIT - CREDIT // 2
+
+
 @pytest.mark.parametrize("wei", [1, GWEI - 1, GWEI + 1])
 def test_what_is_no_whole_number_of_gwei_is_not_taken(world, wei):
     with pytest.raises(LedgerRefusal, match="gwei"):
@@ -139,7 +146,8 @@ def test_an_account_that_is_a_contract_does_not_redeem_while_it_redeems(world):
 
 
 def test_the_contracts_id_is_that_of_chain_and_address(world):
-    assert world.alice.id == evm_ledger_id(chain().eth.chain_id, contract(world.alice))
+    words = chain().eth.chain_id.to_bytes(32) + contract(world.alice).rjust(32, b"\0")
+    assert world.alice.id == keccak256(words)
 
 
 def test_a_voucher_for_one_contract_is_worth_nothing_in_another(world, tmp_path):

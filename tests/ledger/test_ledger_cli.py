@@ -47,6 +47,12 @@ def test_credits_are_made_given_and_counted(run):
     assert (hers["address"], hers["available"]) == (format_address(ALICE), 250)
 
 
+def test_what_nothing_backs_is_not_redeemed(run):
+    run("mint", "me", "1")
+    assert "only those of a ledger on a chain" in run("redeem", "1", status=1)
+    assert json.loads(run("balance", "--json"))["available"] == CREDIT
+
+
 def test_the_same_ledger_is_named_by_an_option_or_by_the_environment(run, home, monkeypatch):
     elsewhere = home / "elsewhere"
     run("mint", format_address(ALICE), "1", "--ledger", elsewhere)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import wait_until
-from ledgers import KEYS, RULES
+from ledgers import KEYS, RULES, seen_by
 from swarm.errors import InvalidRequest, LedgerRefusal, PeerBusy, PeerUnreachable, SwarmError
 from swarm.home import client_identity
 from swarm.market.channel.vouchers import Voucher
@@ -23,7 +23,7 @@ from swarm.market.ledger.audit import audit
 from swarm.market.ledger.backups import copy_ledger
 from swarm.market.ledger.ledger import Account
 from swarm.market.ledger.opening import open_ledger
-from swarm.market.ledger.orders import MAX_ORDER_BYTES, new_order
+from swarm.market.ledger.orders import MAX_ORDER_BYTES, Order, SignedOrder, new_order
 from swarm.market.ledger.remote import RemoteLedger
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.rewards.epochs import Epochs
@@ -73,14 +73,14 @@ def test_a_ledger_is_opened_by_its_address(book):
     with served(book) as address:
         alice = open_ledger(str(address), ALICE)
         alice.transfer(BOB.address, 10)
-        assert alice.seen_by(BOB).account() == Account(10)
+        assert seen_by(alice, BOB).account() == Account(10)
         assert (alice.id, alice.rules, alice.keeper) == (book.id, RULES, book.keeper)
 
 
 def test_an_order_that_somebody_else_signed_can_be_handed_in(book):
     with served(book) as address:
-        order = new_order(book.id, "transfer", BOB.address, 10).sign(ALICE).encode()
-        assert RemoteLedger(address, CAROL).submit(order).by == ALICE.address
+        order = new_order(book.id, "transfer", BOB.address, 10).sign(ALICE)
+        assert RemoteLedger(address, CAROL).submit(order).order.signer == ALICE.address
 
 
 def test_a_refusal_arrives_as_it_was(book):
@@ -110,7 +110,7 @@ def test_an_audit_finds_a_service_that_says_other_than_it_has_signed(book):
 def test_lists_are_read_to_their_end(book):
     with served(book) as address:
         alice = RemoteLedger(address, ALICE)
-        channels = [book.seen_by(ALICE).open_channel(BOB.address, 1) for _ in range(150)]
+        channels = [seen_by(book, ALICE).open_channel(BOB.address, 1) for _ in range(150)]
         assert alice.channels() == alice.channels(payee=BOB.address) == channels
         assert [entry.number for entry in alice.history()] == list(range(152))
 
@@ -218,7 +218,7 @@ def test_orders_are_as_long_as_is_written_and_no_longer(book):
         with pytest.raises(InvalidRequest, match="make several"):
             alice.reveal(1, bytes(MAX_ORDER_BYTES))
         with pytest.raises(PeerBusy):
-            alice.submit(bytes(2**20))
+            alice.submit(SignedOrder(Order(book.id, "reveal", (1, bytes(2**20)), bytes(16)), bytes(65), ALICE.address))
 
 
 # --- the process -----------------------------------------------------------------------------------------------------

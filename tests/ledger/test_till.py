@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledgers import seen_by
 from swarm.errors import InvalidRequest, LedgerRefusal, PaymentRequired, PeerBusy
 from swarm.market.channel.payee_channels import PayeeChannels
 from swarm.market.channel.payment_store import PaymentStore
@@ -64,7 +65,7 @@ def opening(channel: Channel | None, by: Identity = CLIENT, bid: int = 0) -> pb.
 def shop(tmp_path):
     ledger = SqliteLedger(tmp_path / "ledger.db", CLIENT, Rules(withdraw_delay_s=1000))
     ledger.mint(CLIENT.address, CREDIT)
-    server = ledger.seen_by(SERVER)
+    server = seen_by(ledger, SERVER)
     store = PaymentStore(tmp_path / "payments.db")
     till = PayeeChannels(server, store)
     till.posted(RECORD, Quote(ledger.id, price=PRICE))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
-from ledgers import KEYS, MovableClock, World
+from ledgers import KEYS, MovableClock, World, seen_by
 from swarm.market.ledger.ledger import Rules
 from swarm.market.ledger.sqlite import SqliteLedger
 
@@ -44,7 +44,7 @@ class FragileWorld(World):
 
         with patch("sqlite3.connect", fragile):
             ledger = SqliteLedger(self.file, KEYS["issuer"], self._rules, clock=self._clock)
-        self.issuer, self.alice, self.bob, self.carol = (ledger.seen_by(key) for key in KEYS.values())
+        self.issuer, self.alice, self.bob, self.carol = (seen_by(ledger, key) for key in KEYS.values())
         (self.connection,) = connections
 
     def shut(self) -> None:

@@ -113,6 +113,8 @@ class Pair:
         self.world = world
         self.model = Model(world.issuer.rules, world.is_backed)
         self.ids: list[bytes] = []  # of the channels
+        self._revealed: dict[tuple[int, bytes], bytes] = {}
+        self._next = 0  # number of the first entry that was not looked at for reveals
 
     def now(self) -> int:
         return self.world.issuer.now()
@@ -144,11 +146,20 @@ class Pair:
         pairs["number of channels"] = len(real), len(ideal)
         for number, both in enumerate(zip(real, ideal, strict=False)):
             pairs[f"channel {number}"] = tuple(map(_near, both))
-        for epoch in range(EPOCHS):
-            revealed = {KEYS[name].address: payload for (at, name), payload in model.revealed.items() if at == epoch}
-            pairs[f"epoch {epoch}"] = ledger.revealed(epoch), revealed
+        pairs["reveals"] = (
+            self._reveals(),
+            {(at, KEYS[name].address): data for (at, name), data in model.revealed.items()},
+        )
         negative = [name for name, one in accounts.items() if min(getattr(one, bucket) for bucket in BUCKETS) < 0]
         return [f"{name}: {real}, not {ideal}" for name, (real, ideal) in pairs.items() if real != ideal] + negative
+
+    def _reveals(self) -> dict[tuple[int, bytes], bytes]:
+        """Payloads by epoch and address."""
+        for entry in self.world.issuer.history(first=self._next):
+            self._next = entry.number + 1
+            if entry.kind == "reveal":
+                self._revealed[entry.details["epoch"], entry.by] = bytes.fromhex(entry.details["payload"])
+        return self._revealed
 
     def _channels(self) -> list[Channel]:
         return [
@@ -245,10 +256,10 @@ def _outcome(order: Callable[[], object]) -> object:
 
 
 def digest(world: World) -> bytes:
-    """Of all that is in a ledger; of one whose inside cannot be seen, of all that can be read."""
+    """Of all that is in a ledger; of one whose inside cannot be seen, of what it owes to whom."""
     if isinstance(world.issuer, SqliteLedger):
         with world.issuer.reading() as book:
             return hashlib.sha256(repr(list(book.dump())).encode()).digest()
     ledger = world.issuer
     read = [ledger.account(key.address) for key in KEYS.values()], ledger.supply(), ledger.channels()
-    return hashlib.sha256(repr((read, [ledger.revealed(epoch) for epoch in range(EPOCHS)])).encode()).digest()
+    return hashlib.sha256(repr(read).encode()).digest()

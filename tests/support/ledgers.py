@@ -6,14 +6,16 @@ A backend is a context manager, `backend(folder, rules) -> World`; who has anoth
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-from chains import advance, shared_chain
+from harness.chains import advance, shared_chain
 from swarm.market.channel.vouchers import SignedVoucher, Voucher
 from swarm.market.evm.deploying import deploy
 from swarm.market.evm.evm_ledger import EvmLedger
 from swarm.market.ledger.ledger import Channel, Ledger, Rules
+from swarm.market.ledger.ordered import OrderedLedger
 from swarm.market.ledger.remote import RemoteLedger
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.service.service import LedgerService, Limits, serve
@@ -100,6 +102,19 @@ def evm(folder: Path, rules: Rules) -> Iterator[World]:
 
 
 BACKENDS: dict[str, Backend] = {"sqlite": sqlite, "remote": remote, "evm": evm}
+
+
+def seen_by(ledger: OrderedLedger, identity: Identity) -> OrderedLedger:
+    """The same ledger, through the same file or connection, in the name of another account holder."""
+    view = copy(ledger)
+    OrderedLedger.__init__(view, identity)
+    return view
+
+
+def revealed(ledger: Ledger, epoch: int) -> dict[bytes, bytes]:
+    """Payloads by the address that revealed them."""
+    entries = [entry for entry in ledger.history() if entry.kind == "reveal" and entry.details["epoch"] == epoch]
+    return {entry.by: bytes.fromhex(entry.details["payload"]) for entry in entries}
 
 
 def equivocation(by: str = "bob", index: int = 0) -> tuple[SignedReceipt, SignedReceipt]:

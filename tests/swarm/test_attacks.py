@@ -77,15 +77,18 @@ class Swarm:
         self.first, self.middle, self.twin, self.last = (self.peers[peer_id] for peer_id in ids[:4])
         self.wrong = self.peers[cheater.peer_id]
         self.judge = LocalJudge(client._checkpoint, thresholds_folder())
+        self.penalties: Penalties | None = None
         self.forget()
 
     def forget(self) -> None:
         """What was learnt of peers."""
 
         async def begin() -> Penalties:
-            return Penalties(self.view, self.client._checkpoint, Identity(), evidence_folder(), None)
+            if self.penalties:
+                await self.penalties.close(0)
+            return Penalties(self.view, self.book, self.client._checkpoint, Identity(), evidence_folder(), None)
 
-        self.view.book = self.book = ReputationStore()
+        self.book = ReputationStore()
         self.penalties = wait(begin())
 
     @property

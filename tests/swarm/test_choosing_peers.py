@@ -17,7 +17,7 @@ from swarm.peers import record as records
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.route.peer import MAX_LINKS, PeerInfo
 from swarm.verify.attestation import attest, load_attester
-from swarm.verify.attested import Verdicts
+from swarm.verify.attested import Attested
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.facts import MAX_EVIDENCE_BYTES, Facts
 from swarm.wire.identity import Identity
@@ -167,16 +167,16 @@ def test_facts_differ_where_anything_that_evidence_should_cover_differs():
 
 def test_a_verifier_is_asked_once_of_each_claim_and_again_of_a_changed_one():
     asked = []
-    verdicts = Verdicts(lambda facts, evidence: bool(asked.append(facts)) or evidence == b"good")
+    attested = Attested(lambda facts, evidence: bool(asked.append(facts)) or evidence == b"good")
     record = full_record(Identity(), b"good")
     peer = PeerInfo.of(record)
-    assert not verdicts.accept(peer)
+    assert not attested.accept(peer)
     for _ in range(2):
-        wait(verdicts.judge([peer]))
-        assert verdicts.accept(peer)
+        wait(attested.look([peer]))
+        assert attested.accept(peer)
     record.attestation = b"bad"
-    wait(verdicts.judge([PeerInfo.of(record)]))
-    assert not verdicts.accept(PeerInfo.of(record))
+    wait(attested.look([PeerInfo.of(record)]))
+    assert not attested.accept(PeerInfo.of(record))
     assert len(asked) == 2
 
 

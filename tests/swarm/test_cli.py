@@ -14,7 +14,7 @@ import pytest
 import warm
 from helpers import wait_until
 from swarm.cli import receipts
-from swarm.cli.server import parse_announce
+from swarm.cli.support import parsing
 from swarm.errors import InvalidRequest
 
 
@@ -178,13 +178,13 @@ def test_a_bad_argument_gets_one_line_that_says_what_to_do(refusals, arguments):
     ],
 )
 def test_an_announced_address_is_a_host_and_perhaps_a_port(text, host, port):
-    assert parse_announce(text) == (host, port)
+    assert parsing.address(text) == (host, port)
 
 
 @pytest.mark.parametrize("text", ["", ":4000", "a:b", "a:", "a:0", "a:-1", "[a]:4000", "[::1", "1::2::3", "a b", "a/b"])
 def test_what_is_no_address_is_not_announced(text):
     with pytest.raises(InvalidRequest, match=re.escape(repr(text))):
-        parse_announce(text)
+        parsing.address(text)
 
 
 @pytest.mark.parametrize("option", ["--port", "--dht-port"])

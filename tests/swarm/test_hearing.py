@@ -68,7 +68,7 @@ def client_at(home: Path, local: Swarm, **options: object) -> Iterator[swarm.Cli
 
 
 def book_of(client: swarm.Client) -> ReputationStore:
-    return client._router.view.book
+    return client._router.view.reputation
 
 
 def usable(client: swarm.Client) -> set[str]:
@@ -90,10 +90,10 @@ class Witness:
                 client._auditing._examiner.local.judge = _lie
             client.generate("The capital of France is", max_new_tokens=40, ignore_eos=True)
             assert wait_until(lambda: book_of(client).is_convicted(accused.peer_id), 60)
-            accuser = client._auditing._penalties._accuser
-            assert wait_until(lambda: accused.peer_id in accuser._standing and not accuser._beginning, 60)
+            announcer = client._auditing._penalties._announcer
+            assert wait_until(lambda: accused.peer_id in announcer._standing and not announcer._beginning, 60)
             self.peer_id, self.accused = client._auditing._penalties._identity.peer_id, accused.peer_id
-            said = accuser._standing[accused.peer_id]
+            said = announcer._standing[accused.peer_id]
             self.holders, self.data = said.holders, said.file.read_bytes()
 
     def conviction(self, **changes: object) -> Conviction:
@@ -122,7 +122,7 @@ def deaf(local, tmp_path_factory) -> Iterator[swarm.Client]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FraudInbox, "consider", lambda self, accusations, peers: None)
         with client_at(tmp_path_factory.mktemp("deaf"), local, audit="off") as client:
-            client._router.view.inbox.consider = lambda accusations, peers: None
+            client._penalties.inbox.consider = lambda accusations, peers: None
             patch.undo()
             yield client
 
@@ -169,12 +169,12 @@ def test_who_computes_other_bits_convicts_gross_cheats_but_calls_nobody_a_liar(d
 
 
 def test_a_client_without_the_models_files_cannot_tell(deaf, witness, monkeypatch):
-    monkeypatch.setattr(deaf._auditing._penalties, "_hearing", None)
+    monkeypatch.setattr(deaf._auditing._penalties, "_verifier", None)
     assert check(deaf, witness.conviction()) is None
 
 
 def test_strangers_can_have_a_client_recompute_only_so_often(deaf, witness, monkeypatch):
-    monkeypatch.setattr(deaf._auditing._penalties._hearing, "_allowance", Allowance(1, 3600.0))
+    monkeypatch.setattr(deaf._auditing._penalties._verifier, "_allowance", Allowance(1, 3600.0))
     assert check(deaf, witness.conviction()) is True
     assert check(deaf, witness.conviction()) is None
 

@@ -325,7 +325,7 @@ def test_who_announces_weights_that_it_does_not_serve_is_found_out_when_a_sessio
     with swarm.Client(str(original), local.peers, trusted=[thief.peer_id]) as client:
         with pytest.raises(RevisionMismatch, match="not those that the client expects"):
             client.generate("Hello", max_new_tokens=1)
-        assert client._router.view.book.standing(thief.peer_id).faults > 0
+        assert client._router.view.reputation.standing(thief.peer_id).faults > 0
     with swarm.Client(str(original), local.peers) as client:
         assert client.generate("Hello", max_new_tokens=1).route[0].peer_id in honest(local)
 

@@ -12,6 +12,7 @@ import pytest
 
 import swarm
 from helpers import wait_until
+from ledgers import seen_by
 from swarm.client.background import wait
 from swarm.errors import InvalidRequest, NoRoute, PeerBusy
 from swarm.market.auction.auction import Auction, Award, clear
@@ -262,7 +263,7 @@ class Counter:
         self.ledger = SqliteLedger(folder / "ledger.db", CLIENT, Rules(withdraw_delay_s=1000))
         self.ledger.mint(CLIENT.address, CREDIT)
         self.clock_s = 0.0
-        self.till = PayeeChannels(self.ledger.seen_by(SERVER), PaymentStore(folder / "payments.db"))
+        self.till = PayeeChannels(seen_by(self.ledger, SERVER), PaymentStore(folder / "payments.db"))
         self.till.posted(RECORD, Quote(self.ledger.id, "auction", BID, Price(25, 500)))
         self.till.bidding = self.bidding(BID)
         self.channel = self.ledger.open_channel(SERVER.address, CREDIT // 2)

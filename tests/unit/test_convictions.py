@@ -26,6 +26,7 @@ from swarm.verify.fraud.inbox import MAX_PER_ACCUSED, FraudInbox
 from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
+from swarm.wire.tasks import TaskSet
 
 CHEAT, WITNESS = Identity(), Identity()
 HOLDER = pb.Endpoint(peer_id=WITNESS.peer_id, host="127.0.0.1", port=1234, certificate=b"certificate")
@@ -239,15 +240,15 @@ def judged(check: Callable[[Conviction], Awaitable[bool | None]], *said: Convict
     """What a client knows after it heard `said`, twice, all by the same witness."""
 
     async def scenario() -> ReputationStore:
-        inbox = FraudInbox(ReputationStore())
-        inbox.check_with(check)
+        reputation = ReputationStore()
+        inbox = FraudInbox(reputation, check)
         working = asyncio.create_task(inbox.work())
         for _ in range(2):
             accusations = {one.subkey: convictions.sign(one, WITNESS) for one in said}
             inbox.consider(accusations, {one.accused for one in said})
             await asyncio.sleep(0.05)
         working.cancel()
-        return inbox._book
+        return reputation
 
     return asyncio.run(scenario())
 
@@ -259,9 +260,9 @@ def test_a_proven_cheat_is_shunned_for_good_and_its_proof_is_checked_once():
         asked.append(said)
         return True
 
-    book = judged(check, conviction())
-    assert book.is_convicted(CHEAT.peer_id)
-    assert book.standing(WITNESS.peer_id).is_credible
+    reputation = judged(check, conviction())
+    assert reputation.is_convicted(CHEAT.peer_id)
+    assert reputation.standing(WITNESS.peer_id).is_credible
     assert len(asked) == 1
 
 
@@ -273,15 +274,15 @@ def test_a_false_accusation_counts_against_its_announcer_who_is_not_heard_again(
         return False
 
     others = [conviction(accused=Identity().peer_id) for _ in range(3)]
-    book = judged(check, conviction(), *others)
-    assert not book.is_shunned(CHEAT.peer_id)
-    assert not book.standing(CHEAT.peer_id).is_suspect
-    assert not book.standing(WITNESS.peer_id).is_credible
-    assert book.slowdown(WITNESS.peer_id) > book.slowdown(CHEAT.peer_id)
-    assert book.audit_rate(CHEAT.peer_id) == 0.2
+    reputation = judged(check, conviction(), *others)
+    assert not reputation.is_shunned(CHEAT.peer_id)
+    assert not reputation.standing(CHEAT.peer_id).is_suspect
+    assert not reputation.standing(WITNESS.peer_id).is_credible
+    assert reputation.slowdown(WITNESS.peer_id) > reputation.slowdown(CHEAT.peer_id)
+    assert reputation.audit_rate(CHEAT.peer_id) == 0.2
 
     async def again() -> int:
-        inbox = FraudInbox(book)
+        inbox = FraudInbox(reputation, cannot_tell)
         inbox.consider({conviction().subkey: signed(proof=b"another")}, {CHEAT.peer_id})
         return inbox._proofs.qsize()
 
@@ -298,17 +299,21 @@ async def cannot_be_fetched(said: Conviction) -> None:
 
 @pytest.mark.parametrize("check", [cannot_tell, cannot_be_fetched])
 def test_what_cannot_be_checked_makes_a_suspect_of_the_accused_and_nothing_worse(check):
-    book, stranger = judged(check, conviction()), ReputationStore()
-    assert book.standing(CHEAT.peer_id).is_suspect
-    assert not book.is_shunned(CHEAT.peer_id)
-    assert book.slowdown(CHEAT.peer_id) == pytest.approx(stranger.slowdown(CHEAT.peer_id))
-    assert book.audit_rate(CHEAT.peer_id) == 1.0
-    assert book.standing(WITNESS.peer_id).is_credible
+    reputation, stranger = judged(check, conviction()), ReputationStore()
+    assert reputation.standing(CHEAT.peer_id).is_suspect
+    assert not reputation.is_shunned(CHEAT.peer_id)
+    assert reputation.slowdown(CHEAT.peer_id) == pytest.approx(stranger.slowdown(CHEAT.peer_id))
+    assert reputation.audit_rate(CHEAT.peer_id) == 1.0
+    assert reputation.standing(WITNESS.peer_id).is_credible
 
 
 def test_a_flood_about_one_peer_leaves_room_for_what_is_said_of_another():
     async def scenario() -> list[str]:
-        inbox, victim, flood = FraudInbox(ReputationStore()), Identity().peer_id, [Identity() for _ in range(50)]
+        inbox, victim, flood = (
+            FraudInbox(ReputationStore(), cannot_tell),
+            Identity().peer_id,
+            [Identity() for _ in range(50)],
+        )
         accusations = {conviction(one, accused=victim).subkey: signed(one, accused=victim) for one in flood}
         inbox.consider(accusations | {conviction().subkey: signed()}, {victim, CHEAT.peer_id, "somebody else"})
         inbox.consider({"junk": b"junk", "a/b": b"junk"}, {"a"})
@@ -320,8 +325,8 @@ def test_a_flood_about_one_peer_leaves_room_for_what_is_said_of_another():
 
 
 def test_a_client_stops_using_a_peer_as_soon_as_a_proof_against_it_is_announced(monkeypatch, tmp_path):
-    """The client's own view of a real directory; only the check of the proof is the test's."""
-    monkeypatch.setattr("swarm.peers.table.ACCUSATIONS_EVERY_S", 0.1)
+    """The client's own table of a real directory; only the check of the proof is the test's."""
+    monkeypatch.setattr("swarm.verify.fraud.inbox.LOOK_EVERY_S", 0.1)
     monkeypatch.setattr("swarm.peers.table.REFRESH_S", 0.1)
     config = SimpleNamespace(num_blocks=10, hidden_size=4)
     checkpoint = SimpleNamespace(name="demo", revision="r", config=config)
@@ -344,20 +349,25 @@ def test_a_client_stops_using_a_peer_as_soon_as_a_proof_against_it_is_announced(
         first = await Directory.join()
         await first.publish(record, CHEAT)
         directory = await Directory.join(await first.addresses(), client=True)
-        view = PeerTable(directory, checkpoint, Terms(), ReputationStore(tmp_path / "book.sqlite"))
-        view._pings.round = cannot_tell  # nobody listens at that port
-        view.inbox.check_with(is_proof)
-        await view.refresh()
-        before = [peer.peer_id for peer in view.usable()]
+        reputation = ReputationStore(tmp_path / "book.sqlite")
+        inbox = FraudInbox(reputation, is_proof)
+        table = PeerTable(directory, checkpoint, [Terms()], reputation)
+        tasks = TaskSet("test")
+        tasks.start(inbox.work())
+        table._pings.round = cannot_tell  # nobody listens at that port
+        await table.refresh()
+        tasks.start(inbox.watch(table))
+        before = [peer.peer_id for peer in table.usable()]
         await first.accuse(conviction(), WITNESS)
         try:
             async with asyncio.timeout(20):
-                while not view.book.is_shunned(CHEAT.peer_id):
+                while not reputation.is_shunned(CHEAT.peer_id):
                     await asyncio.sleep(0.05)
             with pytest.raises(NoRoute) as refused:
-                view.usable()
+                table.usable()
         finally:
-            await view.close()
+            await tasks.close()
+            await table.close()
             await first.leave()
         return before, str(refused.value)
 

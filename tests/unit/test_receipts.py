@@ -16,7 +16,8 @@ from swarm.verify.receipts.store import ReceiptStore
 from swarm.verify.receipts.writing import MAX_CHUNK, ReceiptWriter
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import Rows, to_rows
-from swarm.wire.formats.receipts import MAX_WORD_BYTES, NOTHING, VERSION, Receipt, SignedReceipt, Terms, is_equivocation
+from swarm.wire.formats.receipts import NOTHING, VERSION, Receipt, SignedReceipt, Terms, is_equivocation
+from swarm.wire.formats.signed import MAX_TEXT_BYTES
 from swarm.wire.identity import Identity
 from swarm.wire.session_id import new_session_id
 
@@ -90,7 +91,7 @@ def test_rubbish_is_no_receipt(data):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"count": 0}, {"position": 2**32 - 1}, {"format": "x" * (MAX_WORD_BYTES + 1)}, {"format": "\x1b[2J"},
+    [{"count": 0}, {"position": 2**32 - 1}, {"format": "x" * (MAX_TEXT_BYTES + 1)}, {"format": "\x1b[2J"},
      {"numerics_id": "\u00e4"}, {"start": 1}],
 )  # fmt: skip
 def test_a_signed_receipt_that_makes_no_sense_is_refused(changes):

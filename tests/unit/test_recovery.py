@@ -195,9 +195,6 @@ def test_a_replacement_is_what_the_client_would_have_chosen_in_the_first_place(c
         async def peers(self, model: str) -> list[PeerInfo]:
             return [peer("other", **changes)]
 
-        async def accusations(self, model: str) -> dict[str, bytes]:
-            return {}
-
         async def leave(self) -> None:
             pass
 
@@ -205,7 +202,7 @@ def test_a_replacement_is_what_the_client_would_have_chosen_in_the_first_place(c
 
     async def scenario() -> None:
         terms = Terms("float32", "none")
-        view = PeerTable(FakeDirectory(), checkpoint, terms)
+        view = PeerTable(FakeDirectory(), checkpoint, [terms])
         try:
             await Router(view, terms, 4 * HIDDEN).replacement([Hop(peer("lost"), 0, 10)], None, None, 1, ())
         finally:

@@ -35,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_verb(verbs, "balance", _balance, "what an account owns", ADDRESS)
     add_verb(verbs, "mint", _mint, "make new credits (the issuer's; on a chain, pay for them)", _TO, _AMOUNT)
     add_verb(verbs, "transfer", _transfer, "give credits to somebody", _TO, _AMOUNT)
+    add_verb(verbs, "redeem", _redeem, "burn credits of a ledger on a chain, and get its currency for them", _AMOUNT)
     stake = verbs.add_parser("stake", help="put credits at stake, and take them back")
     stakes = stake.add_subparsers(required=True, metavar="VERB")
     add_verb(stakes, "bond", _bond, "stake credits", _AMOUNT)
@@ -76,6 +77,12 @@ def _mint(args: argparse.Namespace) -> None:
 def _transfer(args: argparse.Namespace) -> None:
     ledger = opened(args)
     ledger.transfer(address_in(args.to, ledger), parse_amount(args.amount))
+    _print_account(args, ledger, ledger.address)
+
+
+def _redeem(args: argparse.Namespace) -> None:
+    ledger = opened(args)
+    ledger.redeem(parse_amount(args.amount))
     _print_account(args, ledger, ledger.address)
 
 

@@ -10,62 +10,40 @@ of its own, under fresh keys, and reveal the one that suits it. Either lowers wh
 A peer that has seen the commitments sees which were not revealed.
 """
 
-import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Annotated
 
 from swarm.errors import InvalidRequest
 from swarm.wire.formats.amounts import MAX_AMOUNT
-from swarm.wire.formats.eip712 import Struct
 from swarm.wire.formats.quotes import LEDGER_ID_BYTES, MAX_PRICE, Price
-from swarm.wire.identity import SIGNATURE_BYTES, Identity, address_of, signer_of_hash
+from swarm.wire.formats.signed import Address, Bytes32, Flag, Format, Text, UInt32, UInt64, check_text
+from swarm.wire.identity import Identity
 
 VERSION = 1
 SALT_BYTES = 32
 MAX_BLOCKS, MAX_TOKENS = 2**12, 2**24
-MAX_WORD_BYTES = 128  # of a model's name, its revision, a numerics id
-
-_ORDER = Struct(
-    "Order",
-    ("bytes32", "ledger"), ("string", "model"), ("string", "revision"), ("string", "numerics"), ("uint32", "start"),
-    ("uint32", "stop"), ("uint32", "promptTokens"), ("uint32", "newTokens"), ("uint64", "maxPrefill"),
-    ("uint64", "maxDecode"), ("uint64", "stake"), ("uint8", "batch"), ("uint64", "commitByMs"),
-    ("uint64", "revealByMs"), ("uint64", "startByMs"), ("bytes32", "salt"),
-)  # fmt: skip
-_BID = Struct(
-    "Bid",
-    ("bytes32", "order"), ("bytes32", "ledger"), ("address", "peer"), ("uint32", "start"), ("uint32", "stop"),
-    ("uint64", "prefill"), ("uint64", "decode"), ("uint64", "expiresMs"), ("bytes32", "salt"),
-)  # fmt: skip
-_COMMITMENT = Struct("Commitment", ("bytes32", "order"), ("address", "peer"), ("bytes32", "bid"))
-# Canonical encodings: version and the members of fixed size, then an order's words with their lengths, or a signature.
-_ORDER_FIXED = struct.Struct(">B32sIIIIQQQ?QQQ32s")
-_BID_FIXED = struct.Struct(">B32s32s20sIIQQQ32s")
-_COMMITMENT_FIXED = struct.Struct(">B32s20s32s")
-MAX_ORDER_BYTES = _ORDER_FIXED.size + 3 * (1 + MAX_WORD_BYTES)
-BID_BYTES = _BID_FIXED.size + SIGNATURE_BYTES
-COMMITMENT_BYTES = _COMMITMENT_FIXED.size + SIGNATURE_BYTES
 
 
 @dataclass(frozen=True)
 class Order:
     """What a client wants computed, and what it gives for it at most. Raises InvalidRequest if it makes no sense."""
 
-    ledger: bytes  # id of the one it pays on, 32 bytes
-    model: str
-    revision: str
-    start: int  # first block that is wanted
-    stop: int  # one past the last
-    prompt_tokens: int
-    new_tokens: int
-    maximum: Price  # nano-credits per block-token, for each block of its own: the reserve price
-    commit_by_ms: int  # Unix time, by the client's clock
-    reveal_by_ms: int
-    start_by_ms: int  # the latest start: bids have to be good until then
-    salt: bytes  # 32 bytes, so that no two orders are the same
-    stake: int = 0  # nano-credits that each peer must have at stake
-    numerics: str = ""  # id of the numerics that are demanded; empty: any
-    batch: bool = False  # to be computed while nothing else waits
+    ledger: Bytes32  # id of the one it pays on
+    model: Text
+    revision: Text
+    numerics: Text = field(default="", kw_only=True)  # id of the numerics that are demanded; empty: any
+    start: UInt32  # first block that is wanted
+    stop: UInt32  # one past the last
+    prompt_tokens: UInt32
+    new_tokens: UInt32
+    maximum: Annotated[Price, "max_"]  # nano-credits per block-token, for each block of its own: the reserve price
+    stake: UInt64 = field(default=0, kw_only=True)  # nano-credits that each peer must have at stake
+    batch: Flag = field(default=False, kw_only=True)  # to be computed while nothing else waits
+    commit_by_ms: UInt64  # Unix time, by the client's clock
+    reveal_by_ms: UInt64
+    start_by_ms: UInt64  # the latest start: bids have to be good until then
+    salt: Bytes32  # so that no two orders are the same
 
     def __post_init__(self) -> None:
         if not (0 <= self.start < self.stop <= MAX_BLOCKS):
@@ -82,7 +60,7 @@ class Order:
         if len(self.ledger) != LEDGER_ID_BYTES or len(self.salt) != SALT_BYTES:
             raise InvalidRequest("an order names its ledger, and has a salt, in 32 bytes each")
         for word in (self.model, self.revision, self.numerics):
-            _check_word(word.encode())
+            check_text(word.encode(), "an order")
 
     @property
     def blocks(self) -> int:
@@ -99,52 +77,36 @@ class Order:
 
     @cached_property
     def hash(self) -> bytes:
-        return _ORDER.hash((
-            self.ledger, self.model, self.revision, self.numerics, self.start, self.stop, self.prompt_tokens,
-            self.new_tokens, *self.maximum, self.stake, int(self.batch), self.commit_by_ms, self.reveal_by_ms,
-            self.start_by_ms, self.salt,
-        ))  # fmt: skip
+        return ORDER.hash(self)
 
     def encode(self) -> bytes:
         """The canonical bytes: `decode` accepts these and no others for this order."""
-        fixed = _ORDER_FIXED.pack(
-            VERSION, self.ledger, self.start, self.stop, self.prompt_tokens, self.new_tokens, *self.maximum,
-            self.stake, self.batch, self.commit_by_ms, self.reveal_by_ms, self.start_by_ms, self.salt,
-        )  # fmt: skip
-        words = (word.encode() for word in (self.model, self.revision, self.numerics))
-        return fixed + b"".join(bytes([len(word)]) + word for word in words)
+        return ORDER.encode(self)
 
     @classmethod
     def decode(cls, data: bytes) -> "Order":
         """The order in `data`, which is untrusted. Raises InvalidRequest."""
-        if not _ORDER_FIXED.size < len(data) <= MAX_ORDER_BYTES:
-            raise InvalidRequest(f"an order has at most {MAX_ORDER_BYTES} bytes, and not {len(data)}")
-        (
-            _, ledger, start, stop, prompt, new, prefill, decode, stake, batch, commit_by_ms, reveal_by_ms, start_by_ms,
-            salt,
-        ) = _unpack(_ORDER_FIXED, data, "order")  # fmt: skip
-        model, revision, numerics = _words(data[_ORDER_FIXED.size :], 3)
-        order = cls(
-            ledger, model, revision, start, stop, prompt, new, Price(prefill, decode), commit_by_ms, reveal_by_ms,
-            start_by_ms, salt, stake, numerics, batch,
-        )  # fmt: skip
+        order, _ = ORDER.decode(data)
         if order.encode() != data:
             raise InvalidRequest("an order that is not in its canonical encoding")
         return order
+
+
+ORDER = Format(Order, "an order", version=VERSION, is_signed=False)
 
 
 @dataclass(frozen=True)
 class Bid:
     """What a peer would compute any part of blocks start:stop for. Raises InvalidRequest if it makes no sense."""
 
-    order: bytes  # its hash, 32 bytes
-    ledger: bytes  # id, 32 bytes
-    peer: bytes  # 20-byte address of the bidder
-    start: int
-    stop: int
+    order: Bytes32  # its hash
+    ledger: Bytes32  # id
+    peer: Address  # the bidder
+    start: UInt32
+    stop: UInt32
     price: Price
-    expires_ms: int  # Unix time until which it may be taken
-    salt: bytes  # 32 random bytes
+    expires_ms: UInt64  # Unix time until which it may be taken
+    salt: Bytes32  # random
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.stop <= MAX_BLOCKS:
@@ -155,14 +117,15 @@ class Bid:
     @cached_property
     def hash(self) -> bytes:
         """The 32 bytes that are signed, and committed to."""
-        return _BID.hash((
-            self.order, self.ledger, self.peer, self.start, self.stop, *self.price, self.expires_ms, self.salt
-        ))  # fmt: skip
+        return BID.hash(self)
 
     def sign(self, identity: Identity) -> "SignedBid":
         """Raises ValueError if the bid is another peer's."""
-        _check_own(identity, self.peer)
-        return SignedBid(self, identity.sign_hash(self.hash))
+        return SignedBid(self, BID.sign(self, identity))
+
+
+BID = Format(Bid, "a bid", version=VERSION, signer="peer")
+BID_BYTES = BID.max_bytes
 
 
 @dataclass(frozen=True)
@@ -173,80 +136,45 @@ class SignedBid:
     signature: bytes
 
     def encode(self) -> bytes:
-        b = self.bid
-        fixed = _BID_FIXED.pack(VERSION, b.order, b.ledger, b.peer, b.start, b.stop, *b.price, b.expires_ms, b.salt)
-        return fixed + self.signature
+        return BID.encode(self.bid, self.signature)
 
     @classmethod
     def decode(cls, data: bytes) -> "SignedBid":
         """The bid in `data`, which is untrusted. Raises InvalidRequest, also if another key than its peer's signed."""
-        _check_length(data, BID_BYTES, "bid")
-        _, order, ledger, peer, start, stop, prefill, decode, expires_ms, salt = _unpack(_BID_FIXED, data, "bid")
-        bid = Bid(order, ledger, peer, start, stop, Price(prefill, decode), expires_ms, salt)
-        return cls(bid, _signature(data, bid.hash, peer, "bid"))
+        bid, signature = BID.decode(data)
+        BID.signer(bid, signature)
+        return cls(bid, signature)
 
 
 @dataclass(frozen=True)
 class Commitment:
     """That a peer has bid, and what cannot be changed any more. Signed: made by `commitment_of` and `decode` only."""
 
-    order: bytes  # its hash
-    peer: bytes
-    bid: bytes  # its hash
-    signature: bytes
+    order: Bytes32  # its hash
+    peer: Address
+    bid: Bytes32  # its hash
+    signature: bytes = b""
+
+    @property
+    def hash(self) -> bytes:
+        """The 32 bytes that are signed."""
+        return COMMITMENT.hash(self)
 
     def encode(self) -> bytes:
-        return _COMMITMENT_FIXED.pack(VERSION, self.order, self.peer, self.bid) + self.signature
+        return COMMITMENT.encode(self, self.signature)
 
     @classmethod
     def decode(cls, data: bytes) -> "Commitment":
         """The commitment in `data`, which is untrusted. Raises InvalidRequest, like SignedBid.decode."""
-        _check_length(data, COMMITMENT_BYTES, "commitment")
-        _, order, peer, bid = _unpack(_COMMITMENT_FIXED, data, "commitment")
-        return cls(order, peer, bid, _signature(data, _COMMITMENT.hash((order, peer, bid)), peer, "commitment"))
+        unsigned, signature = COMMITMENT.decode(data)
+        COMMITMENT.signer(unsigned, signature)
+        return replace(unsigned, signature=signature)
+
+
+COMMITMENT = Format(Commitment, "a commitment", version=VERSION, signer="peer")
 
 
 def commitment_of(bid: Bid, identity: Identity) -> Commitment:
     """What its peer sends before it sends `bid`. Raises ValueError if the bid is another peer's."""
-    _check_own(identity, bid.peer)
-    signature = identity.sign_hash(_COMMITMENT.hash((bid.order, bid.peer, bid.hash)))
-    return Commitment(bid.order, bid.peer, bid.hash, signature)
-
-
-def _check_own(identity: Identity, peer: bytes) -> None:
-    if identity.address != peer:
-        raise ValueError("a bid is signed by the peer that it names")
-
-
-def _check_length(data: bytes, length: int, what: str) -> None:
-    if len(data) != length:
-        raise InvalidRequest(f"a {what} has {length} bytes, and not {len(data)}")
-
-
-def _unpack(fixed: struct.Struct, data: bytes, what: str) -> tuple:
-    if data[0] != VERSION:
-        raise InvalidRequest(f"a {what} of version {data[0]}; this software reads {VERSION}")
-    return fixed.unpack_from(data)
-
-
-def _signature(data: bytes, hash: bytes, peer: bytes, what: str) -> bytes:
-    signature = data[-SIGNATURE_BYTES:]
-    if address_of(signer_of_hash(hash, signature)) != peer:
-        raise InvalidRequest(f"a {what} that is not signed by the peer that it names")
-    return signature
-
-
-def _words(data: bytes, count: int) -> list[str]:
-    words = []
-    for _ in range(count):
-        length = data[0] if data else 0
-        words.append(_check_word(data[1 : 1 + length]))
-        data = data[1 + length :]
-    return words
-
-
-def _check_word(word: bytes) -> str:
-    """Printable ASCII: an order is shown to people, and must not write over their terminal."""
-    if len(word) > MAX_WORD_BYTES or not all(32 <= byte < 127 for byte in word):
-        raise InvalidRequest("an order with a model, revision or numerics id that is not short plain text")
-    return word.decode()
+    unsigned = Commitment(bid.order, bid.peer, bid.hash)
+    return replace(unsigned, signature=COMMITMENT.sign(unsigned, identity))

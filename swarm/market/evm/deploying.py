@@ -4,12 +4,12 @@ from web3 import Web3
 from web3.contract import Contract
 
 from swarm.errors import InvalidRequest
-from swarm.market.channel.vouchers import TYPE as VOUCHER
+from swarm.market.channel.vouchers import VOUCHER
 from swarm.market.evm.artifact import load_contract
 from swarm.market.evm.chain import Chain, Terms
 from swarm.market.ledger.ledger import Rules
 from swarm.wire.formats.eip712 import DOMAIN
-from swarm.wire.formats.receipts import TYPE as RECEIPT
+from swarm.wire.formats.receipts import RECEIPT
 from swarm.wire.identity import Identity
 
 # What an honest hop signs one receipt for and no other, see Receipt.slot.
@@ -19,8 +19,8 @@ Types = tuple[bytes | int, ...]
 
 def types() -> Types:
     """What the contract must know of the types that are signed here: `Types` in its source."""
-    places = (RECEIPT.members.index(member) for member in _SLOT)
-    return DOMAIN, VOUCHER.type_hash, RECEIPT.type_hash, len(RECEIPT.members), *places
+    members = [member.name for member in RECEIPT.type.members]
+    return DOMAIN, VOUCHER.type.type_hash, RECEIPT.type.type_hash, len(members), *map(members.index, _SLOT)
 
 
 def deploy(web3: Web3, identity: Identity, rules: Rules, arbiter: bytes, terms: Terms | None = None) -> bytes:

@@ -61,11 +61,11 @@ def _operation(event: Event) -> tuple[object, ...]:
 
 def _entry(events: Sequence[Event], parties: Parties, time_s: Callable[[int], int]) -> Entry:
     event = events[0]
-    postings = tuple(line for one in events for line in _postings(one, parties.rules) if line.amount)
+    lines = tuple(line for one in events for line in postings(one, parties.rules) if line.amount)
     number = event.block << _INDEX_BITS | event.index
     details = {"all": [_details(one) for one in events]} if event.name in _SEVERAL else _details(event)
     return Entry(
-        number, time_s(event.block) * 1000, kind_of(event.name), _by(event, parties), details, postings,
+        number, time_s(event.block) * 1000, kind_of(event.name), _by(event, parties), details, lines,
         event.transaction,
     )  # fmt: skip
 
@@ -83,7 +83,8 @@ def _details(event: Event) -> dict[str, object]:
     }
 
 
-def _postings(event: Event, rules: Rules) -> list[Posting]:
+def postings(event: Event, rules: Rules) -> list[Posting]:
+    """What it moved, in lines that add up to 0."""
     arguments = event.arguments
     if event.name == "Settle":
         worth = arguments["amount"]

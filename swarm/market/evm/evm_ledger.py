@@ -1,8 +1,7 @@
 """The ledger that is a contract on an EVM chain: one nano-credit is one gwei of the chain's currency."""
 
-import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from eth_abi.exceptions import EncodingError
 from web3 import Web3
@@ -12,12 +11,14 @@ from swarm.errors import InvalidRequest, LedgerRefusal
 from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.evm.chain import GWEI, Chain, Terms, answers
 from swarm.market.evm.deploying import contract_at, types
-from swarm.market.evm.entries import Parties, entries, first_block
+from swarm.market.evm.entries import Parties, entries, first_block, postings
 from swarm.market.evm.logs import SPAN, Event, Logs, Seen, Topics, word
-from swarm.market.ledger.ledger import Account, Channel, Entry, Ledger, Rules, Supply
+from swarm.market.ledger.ledger import Account, Channel, Entry, Ledger, Posting, Rules, Supply
+from swarm.market.ledger.orders import KINDS
 from swarm.wire.formats.amounts import check_amount
+from swarm.wire.formats.eip712 import Value
 from swarm.wire.formats.receipts import SignedReceipt
-from swarm.wire.identity import Identity
+from swarm.wire.identity import ADDRESS_BYTES, Identity
 
 MAX_VOUCHERS = 128  # in one transaction, as the contract has it
 MAX_PAYMENTS = 512
@@ -104,11 +105,6 @@ class EvmLedger(Ledger):
             questions.append(((self._logs.topic("Slash"),),))
         return questions
 
-    def revealed(self, epoch: int) -> dict[bytes, bytes]:
-        check_amount(epoch)
-        seen = self._all_seen((self._logs.topic("Reveal"),), None, (word(epoch),))
-        return {event.arguments["by"]: event.arguments["payload"] for event in seen}
-
     def _all_seen(self, *topics: tuple[bytes, ...] | None) -> list[Event]:
         with self._lock:
             seen = self._seen.setdefault(topics, Seen(self._logs, topics))
@@ -119,103 +115,58 @@ class EvmLedger(Ledger):
         with answers():
             return self._contract.functions[name](*arguments).call()
 
-    # --- money -------------------------------------------------------------------------------------------------------
+    # --- operations that are not as everywhere -----------------------------------------------------------------------
 
     def mint(self, to: bytes, amount: int) -> None:
         """Paid in from the account on the chain."""
-        self._order("mint", _checksummed(to), value=check_amount(amount))
+        self._send("mint", _checksummed(to), value=check_amount(amount))
 
     def redeem(self, amount: int) -> None:
-        """Burn credits, and get them paid out to the account on the chain."""
-        self._order("redeem", check_amount(amount))
-
-    def burn(self, amount: int) -> None:
-        self._order("burn", check_amount(amount))
-
-    def transfer(self, to: bytes, amount: int) -> None:
-        self._order("transfer", _checksummed(to), check_amount(amount))
-
-    # --- channels ----------------------------------------------------------------------------------------------------
-
-    def open_channel(self, payee: bytes, amount: int) -> Channel:
-        opened = self._order("open_channel", _checksummed(payee), check_amount(amount), os.urandom(32))
-        return Channel(opened[0].arguments["channel"], self.address, payee, amount)
-
-    def top_up(self, channel: bytes, amount: int) -> None:
-        self._order("top_up", channel, check_amount(amount))
-
-    def settle(self, vouchers: Sequence[SignedVoucher]) -> list[int]:
-        if not 0 < len(vouchers) <= MAX_VOUCHERS:
-            raise InvalidRequest(f"{len(vouchers)} vouchers to settle at once, which takes 1 to {MAX_VOUCHERS}")
-        for ledger in {signed.voucher.ledger for signed in vouchers} - {self.id}:
-            raise LedgerRefusal(f"a voucher for ledger {ledger.hex()}; this is {self.id.hex()}")
-        return [event.arguments["amount"] for event in self._order("settle", [_words(one) for one in vouchers])]
-
-    def release(self, channel: bytes) -> None:
-        self._order("release", channel)
-
-    def request_close(self, channel: bytes) -> None:
-        self._order("request_close", channel)
-
-    def close(self, channel: bytes) -> None:
-        self._order("close", channel)
-
-    # --- stake -------------------------------------------------------------------------------------------------------
-
-    def bond(self, amount: int) -> None:
-        self._order("bond", check_amount(amount))
-
-    def unbond(self, amount: int) -> None:
-        """At most eight parts of the stake unbond at a time."""
-        self._order("unbond", check_amount(amount))
+        self._send("redeem", check_amount(amount))
 
     def withdraw(self) -> int:
         """Nothing is sent, and no gas paid, if there is nothing to take."""
         with answers():
             is_ready = self._contract.functions.withdraw().call({"from": _checksummed(self.address)})
-        if not is_ready:
-            return 0
-        return sum(event.arguments["amount"] for event in self._order("withdraw"))
-
-    def slash_equivocation(self, first: SignedReceipt, second: SignedReceipt) -> int:
-        signatures = [*_halves(first.signature), *_halves(second.signature)]
-        return _slashed(self._order("slash_equivocation", first.receipt.words, second.receipt.words, signatures))
-
-    def slash(self, offender: bytes, amount: int, reporter: bytes, evidence: bytes) -> int:
-        parties = _checksummed(offender), check_amount(amount), _checksummed(reporter)
-        return _slashed(self._order("slash", *parties, evidence))
-
-    # --- epochs ------------------------------------------------------------------------------------------------------
-
-    def commit(self, epoch: int, digest: bytes) -> None:
-        self._order("commit", check_amount(epoch), digest)
+        return super().withdraw() if is_ready else 0
 
     def reveal(self, epoch: int, payload: bytes) -> None:
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise InvalidRequest(f"a payload of {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES}")
-        self._order("reveal", check_amount(epoch), payload)
-
-    def end_commits(self, epoch: int) -> None:
-        self._order("end_commits", check_amount(epoch))
+        super().reveal(epoch, payload)
 
     def emit(self, epoch: int, payments: Mapping[bytes, int]) -> None:
         """Paid in from the issuer's account on the chain."""
         if len(payments) > MAX_PAYMENTS:
             raise InvalidRequest(f"{len(payments)} payments in one epoch; at most {MAX_PAYMENTS}")
         lines = [(_checksummed(to), check_amount(amount)) for to, amount in payments.items()]
-        self._order("emit", check_amount(epoch), lines, value=sum(payments.values()))
+        self._send("emit", check_amount(epoch), lines, value=sum(payments.values()))
 
-    def _order(self, name: str, *arguments: object, value: int = 0) -> list[Event]:
-        """Send it; returns what it logged. value: nano-credits to pay in."""
+    # --- how it is ordered -------------------------------------------------------------------------------------------
+
+    def _settle(self, vouchers: Sequence[SignedVoucher]) -> list[Posting]:
+        if not 0 < len(vouchers) <= MAX_VOUCHERS:
+            raise InvalidRequest(f"{len(vouchers)} vouchers to settle at once, which takes 1 to {MAX_VOUCHERS}")
+        for ledger in {signed.voucher.ledger for signed in vouchers} - {self.id}:
+            raise LedgerRefusal(f"a voucher for ledger {ledger.hex()}; this is {self.id.hex()}")
+        return self._send("settle", [_words(one) for one in vouchers])
+
+    def _slash_equivocation(self, first: SignedReceipt, second: SignedReceipt) -> list[Posting]:
+        signatures = [*_halves(first.signature), *_halves(second.signature)]
+        return self._send("slash_equivocation", first.receipt.words, second.receipt.words, signatures)
+
+    def _order(self, kind: str, *values: Value) -> list[Posting]:
+        members = zip(KINDS[kind], values, strict=True)
+        return self._send(kind, *(_ARGUMENTS.get(type_, _as_is)(value) for (type_, _), value in members))
+
+    def _send(self, name: str, *arguments: object, value: int = 0) -> list[Posting]:
+        """Send it; returns what it moved. value: nano-credits to pay in."""
         try:
             data = Web3.to_bytes(hexstr=self._contract.encode_abi(name, args=arguments))
         except (Web3Exception, EncodingError) as error:
             raise InvalidRequest(f"{name} does not take these arguments: {error!s:.300}") from error
-        return self._logs.decode(self._chain.send(self._target, data, value * GWEI)["logs"])
-
-
-def _slashed(events: Sequence[Event]) -> int:
-    return sum(event.arguments["staked"] + event.arguments["unbonding"] for event in events)
+        events = self._logs.decode(self._chain.send(self._target, data, value * GWEI)["logs"])
+        return [line for event in events for line in postings(event, self.rules)]
 
 
 def _words(signed: SignedVoucher) -> tuple[bytes | int, ...]:
@@ -228,12 +179,20 @@ def _halves(signature: bytes) -> tuple[int, int]:
     return int.from_bytes(signature[:32]), signature[64] << _S_BITS | int.from_bytes(signature[32:64])
 
 
-def _checksummed(address: bytes) -> str:
+def _checksummed(address: object) -> str:
     """Raises InvalidRequest if it is no address."""
-    if len(address) != 20:
-        raise InvalidRequest(f"an address has 20 bytes, and not {len(address)}: {address.hex():.80}")
+    if not isinstance(address, bytes) or len(address) != ADDRESS_BYTES:
+        raise InvalidRequest(f"an address has {ADDRESS_BYTES} bytes, and is not {address!r:.80}")
     return Web3.to_checksum_address(address)
 
 
 def _bytes(address: str) -> bytes:
     return Web3.to_bytes(hexstr=address)
+
+
+def _as_is(value: Value) -> Value:
+    return value
+
+
+# How what an order holds becomes what the contract takes, by its type.
+_ARGUMENTS: Mapping[str, Callable[[Value], object]] = {"address": _checksummed, "uint64": check_amount}

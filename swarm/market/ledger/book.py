@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from swarm.errors import LedgerRefusal
+from swarm.errors import LedgerRefusal, SwarmError
 from swarm.market.ledger.orders import SignedOrder
 from swarm.market.ledger.records import Record
 from swarm.market.ledger.rules import Step, Terms, apply
@@ -73,11 +73,14 @@ class Book:
 
     def append(self, order: SignedOrder, time_ms: int, sign: Sign) -> Record:
         """Carry out `order` and write it down, in a transaction, at `time_ms` or at the time of the last entry,
-        whichever is later. Raises LedgerRefusal and InvalidRequest if the rules forbid it."""
+        whichever is later. Raises LedgerRefusal and InvalidRequest if the rules forbid it, SwarmError if they would
+        make or lose money."""
         last, last_ms, previous = self.head()
         self._check_new(order)
         time_ms = max(time_ms, last_ms)
-        step = self._step(order, time_ms // 1000, is_first=last < 0)
+        step = self._step(order, time_ms // 1000)
+        if total := sum(line.amount for line in step.postings):
+            raise SwarmError(f"the lines of a {order.order.kind} add up to {total}, and not to 0: please report this")
         unsigned = Record(last + 1, time_ms, order, tuple(step.postings), previous)
         record = Record(last + 1, time_ms, order, unsigned.postings, previous, sign(unsigned.hash))
         row = (record.number, time_ms, order.order.hash, record.hash, record.encode())
@@ -108,7 +111,7 @@ class Book:
         rows = self._database.execute(sql, {"first": first, "address": address, "limit": limit}).fetchall()
         return [Record.decode(data) for (data,) in rows]
 
-    def dump(self) -> Iterator[tuple[str, tuple]]:
+    def dump(self) -> Iterator[tuple[str, tuple[object, ...]]]:
         """All that is in it: table and row, in an order that depends on nothing else."""
         for table in ("entry", *TABLES):
             columns = ", ".join(name for _, name, *_ in self._database.execute(f"PRAGMA table_info({table})"))
@@ -120,7 +123,7 @@ class Book:
         if row:
             raise LedgerRefusal(f"this order was done before, as entry {row[0]}")
 
-    def _step(self, order: SignedOrder, now_s: int, is_first: bool) -> Step:
-        if is_first:
+    def _step(self, order: SignedOrder, now_s: int) -> Step:
+        if (terms := self.terms) is None:
             return Step(self.tables, Terms.of(order), order.signer, now_s, touched={order.signer})
-        return apply(self.tables, self.terms, order, now_s)
+        return apply(self.tables, terms, order, now_s)

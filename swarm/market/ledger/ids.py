@@ -11,11 +11,6 @@ def ledger_id(issuer: bytes, nonce: bytes) -> bytes:
     return keccak256(_LEDGER + issuer + nonce)
 
 
-def evm_ledger_id(chain: int, contract: bytes) -> bytes:
-    """Of a contract on an EVM chain: both as words, as the contract itself computes it. contract: its address."""
-    return keccak256(chain.to_bytes(32) + contract.rjust(32, b"\0"))
-
-
 def channel_id(ledger: bytes, payer: bytes, payee: bytes, salt: bytes) -> bytes:
     """ledger: its id; payer, payee: addresses; salt: 32 bytes."""
     return keccak256(ledger + payer + payee + salt)

@@ -5,11 +5,15 @@ are whole nano-credits. After every operation the sum of all accounts is what wa
 operation that is refused changes nothing.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from swarm.errors import LedgerRefusal
 from swarm.market.channel.vouchers import SignedVoucher
+from swarm.market.ledger.ids import channel_id
+from swarm.wire.formats.eip712 import Value
 from swarm.wire.formats.receipts import SignedReceipt
 
 DAY_S = 86_400
@@ -137,89 +141,109 @@ class Ledger(ABC):
     def history(self, address: bytes | None = None, first: int = 0) -> Iterator[Entry]:
         """Entries from number `first` on, all or those that touch `address`."""
 
-    @abstractmethod
-    def revealed(self, epoch: int) -> dict[bytes, bytes]:
-        """What was revealed for `epoch`, by address."""
-
     # --- money -------------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def mint(self, to: bytes, amount: int) -> None:
         """New credits. The issuer only, on a chain anybody who pays for them in its currency."""
+        self._order("mint", to, amount)
 
-    @abstractmethod
-    def burn(self, amount: int) -> None: ...
+    def redeem(self, amount: int) -> None:
+        """Burn credits, and get them paid out in a chain's currency. Refused where none backs them."""
+        raise LedgerRefusal("nothing backs this ledger's credits; only those of a ledger on a chain can be redeemed")
 
-    @abstractmethod
-    def transfer(self, to: bytes, amount: int) -> None: ...
+    def burn(self, amount: int) -> None:
+        self._order("burn", amount)
+
+    def transfer(self, to: bytes, amount: int) -> None:
+        self._order("transfer", to, amount)
 
     # --- channels ----------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def open_channel(self, payee: bytes, amount: int) -> Channel:
         """Put `amount` into escrow for `payee`."""
+        salt = os.urandom(32)
+        self._order("open_channel", payee, amount, salt)
+        return Channel(channel_id(self.id, self.address, payee, salt), self.address, payee, amount)
 
-    @abstractmethod
     def top_up(self, channel: bytes, amount: int) -> None:
         """The payer's; more escrow, and a wish to close is taken back."""
+        self._order("top_up", channel, amount)
 
-    @abstractmethod
     def settle(self, vouchers: Sequence[SignedVoucher]) -> list[int]:
         """Pay what each voucher exceeds what its channel has paid so far; returns how much each was worth. All or
         nothing: refused if one of them is stale, over the deposit, for another ledger or an unknown or closed channel,
         not signed by its payer, or if nothing is left to pay on one. Anybody may, in the payee's favour."""
+        # What a voucher is worth leaves the escrow in one line, in the order of the vouchers.
+        return [-line.amount for line in self._settle(vouchers) if line.bucket == "escrowed"]
 
-    @abstractmethod
     def release(self, channel: bytes) -> None:
         """The payee's: close it, and give the payer the rest at once."""
+        self._order("release", channel)
 
-    @abstractmethod
     def request_close(self, channel: bytes) -> None:
         """The payer's: the rest is its own again after the delay, in which the payee may settle."""
+        self._order("request_close", channel)
 
-    @abstractmethod
     def close(self, channel: bytes) -> None:
         """The payer's, once the delay is over: take the rest."""
+        self._order("close", channel)
 
     # --- stake -------------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def bond(self, amount: int) -> None:
         """Stake it."""
+        self._order("bond", amount)
 
-    @abstractmethod
     def unbond(self, amount: int) -> None:
-        """Begin to take stake back."""
+        """Begin to take stake back. On a chain, at most eight parts of it unbond at a time."""
+        self._order("unbond", amount)
 
-    @abstractmethod
     def withdraw(self) -> int:
         """Take back what has been unbonding long enough; returns how much, which may be 0."""
+        return _gone(self._order("withdraw"))
 
-    @abstractmethod
     def slash_equivocation(self, first: SignedReceipt, second: SignedReceipt) -> int:
         """Two different receipts that one peer signed for the same work: all its stake, bonded and unbonding, is gone.
         Anybody may, once for each offence (its slot), and gets the reporter's share. Returns how much was slashed.
         Refused if it is no equivocation, or the signer has no stake."""
+        return _gone(self._slash_equivocation(first, second))
 
-    @abstractmethod
     def slash(self, offender: bytes, amount: int, reporter: bytes, evidence: bytes) -> int:
         """The arbiter's verdict. Takes up to `amount`, first of what is bonded, then of what is unbonding; once for
         each `evidence` (32 bytes, its digest). Returns how much was slashed."""
+        return _gone(self._order("slash", offender, amount, reporter, evidence))
 
     # --- epochs ------------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def commit(self, epoch: int, digest: bytes) -> None:
         """Fix what will be revealed: keccak256 of the payload. Once for each epoch and address."""
+        self._order("commit", epoch, digest)
 
-    @abstractmethod
     def reveal(self, epoch: int, payload: bytes) -> None:
         """Publish what was committed to. Refused before the commitments of the epoch are closed by `end_commits`."""
+        self._order("reveal", epoch, payload)
 
-    @abstractmethod
     def end_commits(self, epoch: int) -> None:
         """The issuer's: from now on nobody may commit for `epoch`, or an earlier one, and all may reveal."""
+        self._order("end_commits", epoch)
 
     @abstractmethod
     def emit(self, epoch: int, payments: Mapping[bytes, int]) -> None:
         """The issuer's: mint an epoch's rewards. Once for each epoch."""
+
+    # --- how it is ordered -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _order(self, kind: str, *values: Value) -> Sequence[Posting]:
+        """Have it done; returns what it moved. values: the arguments, as swarm.market.ledger.orders has them."""
+
+    @abstractmethod
+    def _settle(self, vouchers: Sequence[SignedVoucher]) -> Sequence[Posting]: ...
+
+    @abstractmethod
+    def _slash_equivocation(self, first: SignedReceipt, second: SignedReceipt) -> Sequence[Posting]: ...
+
+
+def _gone(postings: Sequence[Posting]) -> int:
+    """What left accounts."""
+    return -sum(line.amount for line in postings if line.amount < 0)

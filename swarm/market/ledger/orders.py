@@ -14,10 +14,10 @@ from itertools import pairwise
 from swarm.errors import InvalidRequest
 from swarm.market.channel.vouchers import VOUCHER_BYTES, SignedVoucher
 from swarm.wire.formats.amounts import check_amount
-from swarm.wire.formats.eip712 import Struct
+from swarm.wire.formats.eip712 import Struct, Value
+from swarm.wire.formats.signed import Layout
 from swarm.wire.identity import ADDRESS_BYTES, SIGNATURE_BYTES, Identity, address_of, signer_of_hash
 
-Value = int | bytes
 VERSION = 1
 SALT_BYTES = 16
 MAX_ORDER_BYTES = 128 * 1024
@@ -49,12 +49,16 @@ KINDS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "emit": (_EPOCH, ("bytes", "payments")),
 }  # fmt: skip
 _NAMES = list(KINDS)
-_TYPES = {
-    kind: Struct(kind.title().replace("_", ""), ("bytes32", "ledger"), *members, ("bytes16", "salt"))
-    for kind, members in KINDS.items()
+_LAYOUTS = {
+    kind: Layout(
+        "an order",
+        Struct(kind.title().replace("_", ""), ("bytes32", "ledger"), *members, ("bytes16", "salt")),
+        head=bytes([VERSION, code]),
+        first=("ledger", "salt"),
+    )
+    for code, (kind, members) in enumerate(KINDS.items())
 }
-_HEADER = struct.Struct(">BB32s16s")  # version, kind, ledger, salt; then the arguments, then the signature
-_LENGTHS = {"address": ADDRESS_BYTES, "bytes32": 32, "uint64": 8}
+_LENGTHS = {"address": ADDRESS_BYTES, "bytes32": 32}
 _PAYMENT = struct.Struct(">20sQ")
 
 
@@ -74,7 +78,7 @@ class Order:
     @cached_property
     def hash(self) -> bytes:
         """The 32 bytes that are signed, by which a ledger knows an order again."""
-        return _TYPES[self.kind].hash((self.ledger, *self.values, self.salt))
+        return _LAYOUTS[self.kind].type.hash((self.ledger, *self.values, self.salt))
 
     @property
     def arguments(self) -> dict[str, Value]:
@@ -99,20 +103,17 @@ class SignedOrder:
     def encode(self) -> bytes:
         """The canonical bytes: `decode` accepts these and no others for this order."""
         order = self.order
-        header = _HEADER.pack(VERSION, _NAMES.index(order.kind), order.ledger, order.salt)
-        values = zip(KINDS[order.kind], order.values, strict=True)
-        return header + b"".join(_pack(kind, value) for (kind, _), value in values) + self.signature
+        return _LAYOUTS[order.kind].pack((order.ledger, *order.values, order.salt)) + self.signature
 
     @classmethod
     def decode(cls, data: bytes) -> "SignedOrder":
         """The order in `data`, which is untrusted. Raises InvalidRequest if it is malformed."""
         _check_length(len(data))
-        version, code, ledger, salt = _HEADER.unpack_from(data)
+        version, code = data[:2]
         if version != VERSION or code >= len(_NAMES):
             raise InvalidRequest(f"an order of version {version} and kind {code}; this software does not know it")
-        kind = _NAMES[code]
-        values, end = _unpack(kind, data)
-        order, signature = Order(ledger, kind, values, salt), data[end:]
+        (ledger, *values, salt), signature = _LAYOUTS[_NAMES[code]].unpack(data)
+        order = Order(ledger, _NAMES[code], tuple(values), salt)
         return cls(order, signature, address_of(signer_of_hash(order.hash, signature)))
 
 
@@ -164,25 +165,5 @@ def _check(kind: str, name: str, value: Value) -> None:
 
 
 def _check_length(length: int) -> None:
-    if not _HEADER.size + SIGNATURE_BYTES <= length <= MAX_ORDER_BYTES:
+    if not 2 + SIGNATURE_BYTES <= length <= MAX_ORDER_BYTES:
         raise InvalidRequest(f"an order of {length} bytes; at most {MAX_ORDER_BYTES}, so make several of it")
-
-
-def _pack(kind: str, value: Value) -> bytes:
-    if kind == "uint64":
-        return value.to_bytes(8)
-    return value if kind in _LENGTHS else len(value).to_bytes(4) + value
-
-
-def _unpack(kind: str, data: bytes) -> tuple[tuple[Value, ...], int]:
-    """The arguments, and where they end. What is missing there, the signature's length will tell."""
-    values, at = [], _HEADER.size
-    for member, _ in KINDS[kind]:
-        length = _LENGTHS.get(member)
-        if length is None:
-            length, at = int.from_bytes(data[at : at + 4]), at + 4
-        part, at = data[at : at + length], at + length
-        values.append(int.from_bytes(part) if member == "uint64" else part)
-    if len(data) - at != SIGNATURE_BYTES:
-        raise InvalidRequest("an order whose parts do not fill its length")
-    return tuple(values), at

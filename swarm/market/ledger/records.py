@@ -87,11 +87,12 @@ def _unpack_postings(data: bytes) -> tuple[Posting, ...]:
 
 
 def _details(order: Order, signer: bytes) -> dict[str, object]:
-    details = {name: value.hex() if isinstance(value, bytes) else value for name, value in order.arguments.items()}
-    if order.kind == "open_channel":
-        payee, _, salt = order.values
-        details["channel"] = channel_id(order.ledger, signer, payee, salt).hex()
-    if order.kind == "settle":
-        (data,) = order.values
-        details["vouchers"] = [data[at : at + VOUCHER_BYTES].hex() for at in range(0, len(data), VOUCHER_BYTES)]
+    details: dict[str, object] = {
+        name: value.hex() if isinstance(value, bytes) else value for name, value in order.arguments.items()
+    }
+    match order.kind, order.values:
+        case "open_channel", (bytes(payee), _, bytes(salt)):
+            details["channel"] = channel_id(order.ledger, signer, payee, salt).hex()
+        case "settle", (bytes(data),):
+            details["vouchers"] = [data[at : at + VOUCHER_BYTES].hex() for at in range(0, len(data), VOUCHER_BYTES)]
     return details

@@ -12,8 +12,9 @@ import grpc
 from google.protobuf.message import Message
 
 from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable, from_wire
-from swarm.market.ledger.ledger import Account, Channel, Entry, Supply
+from swarm.market.ledger.ledger import Account, Channel, Supply
 from swarm.market.ledger.ordered import OrderedLedger
+from swarm.market.ledger.orders import SignedOrder
 from swarm.market.ledger.records import Record
 from swarm.market.ledger.rules import Terms
 from swarm.market.service import ledger_pb2 as pb
@@ -37,13 +38,6 @@ class RemoteLedger(OrderedLedger):
         }
         self._lock, self._head = Lock(), (-1, b"")  # number and hash of the latest entry that was seen
         self._set_terms(self._first())
-
-    def seen_by(self, identity: Identity) -> "RemoteLedger":
-        """The same ledger, through the same connection, in the name of another account holder."""
-        view = object.__new__(RemoteLedger)
-        view.__dict__.update(self.__dict__)
-        OrderedLedger.__init__(view, identity)
-        return view
 
     def shut(self) -> None:
         """Close the connection."""
@@ -75,16 +69,6 @@ class RemoteLedger(OrderedLedger):
             found += map(_channel, page)
         return found
 
-    def revealed(self, epoch: int) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = {}
-        after = b""
-        while page := self._call("Revealed", pb.RevealedQuery(epoch=epoch, after=after)).reveals:
-            found |= {reveal.address: reveal.payload for reveal in page}
-            if page[-1].address <= after:
-                raise InvalidRequest(f"the ledger at {self.where} repeats what was revealed")
-            after = page[-1].address
-        return found
-
     def records(self, address: bytes | None = None, first: int = 0) -> Iterator[Record]:
         while page := self._call("Entries", pb.EntriesQuery(address=address, first=first)).entries:
             for data in page:
@@ -96,13 +80,13 @@ class RemoteLedger(OrderedLedger):
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def submit(self, order: bytes) -> Entry:
-        entries = self._call("Submit", pb.Order(order=order)).entries
+    def submit(self, order: SignedOrder) -> Record:
+        entries = self._call("Submit", pb.Order(order=order.encode())).entries
         record = self._checked(entries[0] if entries else b"")
-        if record.order.encode() != order:
+        if record.order != order:
             raise InvalidRequest(f"the ledger at {self.where} answers with another order than it was given")
         self._saw(record, self._head)
-        return record.entry
+        return record
 
     def _state(self) -> pb.State:
         before = self._head

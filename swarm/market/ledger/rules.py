@@ -36,10 +36,19 @@ class Terms:
     def of(cls, genesis: SignedOrder) -> "Terms":
         """Raises LedgerRefusal if the order does not make a ledger."""
         order = genesis.order
-        if order.kind != "genesis":
-            raise LedgerRefusal(f"a ledger that begins with {order.kind}")
-        nonce, arbiter, keeper, *figures = order.values
-        rules = Rules(*figures)
+        match order.kind, order.values:
+            case "genesis", (
+                bytes(nonce),
+                bytes(arbiter),
+                bytes(keeper),
+                int(delay),
+                int(unbonding),
+                int(reporter),
+                int(burn),
+            ):
+                rules = Rules(delay, unbonding, reporter, burn)
+            case _:
+                raise LedgerRefusal(f"a ledger that begins with {order.kind}")
         if order.ledger != ledger_id(genesis.signer, nonce):
             raise LedgerRefusal("a ledger's id that does not follow from its issuer")
         if max(rules.reporter_ppm, rules.burn_ppm) > PER_MILLION:
@@ -86,7 +95,8 @@ class Step:
     def open_channel(self, id: bytes) -> Channel:
         """The channel with this id, which is still open."""
         channel = self.tables.channel(id)
-        _need(channel is not None, f"no channel {id.hex()}")
+        if channel is None:
+            raise LedgerRefusal(f"no channel {id.hex()}")
         _need(not channel.is_closed, f"channel {id.hex()} is closed")
         self.touched |= {channel.payer, channel.payee}
         return channel
@@ -242,7 +252,8 @@ def _commit(step: Step, epoch: int, digest: bytes) -> None:
 def _reveal(step: Step, epoch: int, payload: bytes) -> None:
     _need(epoch <= step.tables.last_ended(), f"the commitments of epoch {epoch} are still open")
     committed = step.tables.committed(epoch, step.by)
-    _need(committed is not None, f"{format_address(step.by)} has not committed in epoch {epoch}")
+    if committed is None:
+        raise LedgerRefusal(f"{format_address(step.by)} has not committed in epoch {epoch}")
     digest, payload_before = committed
     _need(payload_before is None, f"{format_address(step.by)} has revealed in epoch {epoch}")
     _need(keccak256(payload) == digest, f"this is not what {format_address(step.by)} committed to in epoch {epoch}")

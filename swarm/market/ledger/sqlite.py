@@ -16,7 +16,7 @@ from threading import RLock
 from swarm.errors import PeerUnreachable, SwarmError
 from swarm.market.ledger.book import Book
 from swarm.market.ledger.ids import format_address, ledger_id
-from swarm.market.ledger.ledger import Account, Channel, Entry, Rules, Supply
+from swarm.market.ledger.ledger import Account, Channel, Rules, Supply
 from swarm.market.ledger.ordered import OrderedLedger
 from swarm.market.ledger.orders import SignedOrder, new_order
 from swarm.market.ledger.records import Record
@@ -55,13 +55,6 @@ class SqliteLedger(OrderedLedger):
             self._keeper = self._found(rules or Rules(), arbiter)
         self._set_terms()
 
-    def seen_by(self, identity: Identity) -> "SqliteLedger":
-        """The same ledger in the name of another account holder: for a ledger in memory, the only way to share it."""
-        view = object.__new__(SqliteLedger)
-        view.__dict__.update(self.__dict__)
-        OrderedLedger.__init__(view, identity)
-        return view
-
     def shut(self) -> None:
         """Let go of the file."""
         with self._lock:
@@ -94,10 +87,6 @@ class SqliteLedger(OrderedLedger):
         with self.reading() as book:
             return book.tables.unbonding(self.address if address is None else address)
 
-    def revealed(self, epoch: int) -> dict[bytes, bytes]:
-        with self.reading() as book:
-            return book.tables.revealed(epoch)
-
     def records(self, address: bytes | None = None, first: int = 0) -> Iterator[Record]:
         while page := self.page(address, first, _PAGE):
             yield from page
@@ -110,11 +99,7 @@ class SqliteLedger(OrderedLedger):
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def submit(self, order: bytes) -> Entry:
-        return self.submit_order(SignedOrder.decode(order)).entry
-
-    def submit_order(self, order: SignedOrder) -> Record:
-        """Carry out `order`; returns the entry as the keeper signed it."""
+    def submit(self, order: SignedOrder) -> Record:
         with self.reading() as book, book.transaction():
             return book.append(order, self._time_ms(), self._keeper.sign_hash)
 

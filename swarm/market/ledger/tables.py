@@ -163,11 +163,6 @@ class Tables:
         sql = "UPDATE commitment SET payload = ? WHERE epoch = ? AND address = ?"
         self._database.execute(sql, (payload, epoch, address))
 
-    def revealed(self, epoch: int, after: bytes = b"", limit: int = -1) -> dict[bytes, bytes]:
-        """By address, from the next to `after` on; limit: how many, -1: all."""
-        sql = "SELECT address, payload FROM commitment WHERE epoch = ? AND address > ? AND payload IS NOT NULL"
-        return dict(self._database.execute(f"{sql} ORDER BY address LIMIT ?", (epoch, after, limit)))
-
     def touch(self, address: bytes, number: int) -> None:
         self._database.execute("INSERT OR IGNORE INTO touched VALUES (?, ?)", (address, number))
 

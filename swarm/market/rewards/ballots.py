@@ -70,7 +70,7 @@ def scores_of(measured: Mapping[bytes, float]) -> dict[bytes, int]:
 def counted(epoch: int, revealed: Mapping[bytes, bytes]) -> dict[bytes, Mapping[bytes, int]]:
     """The scores of an epoch, by validator, for `Epoch.weights`. What is malformed, or another's, is left out.
 
-    revealed: payloads by the address that revealed them, as from `Ledger.revealed`.
+    revealed: payloads by the address that revealed them, as from `epochs.revealed`.
     """
     scores: dict[bytes, Mapping[bytes, int]] = {}
     for validator, payload in revealed.items():

@@ -105,25 +105,3 @@ class Channels(_message.Message):
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     channels: _containers.RepeatedCompositeFieldContainer[Channel]
     def __init__(self, channels: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ...) -> None: ...
-
-class RevealedQuery(_message.Message):
-    __slots__ = ("epoch", "after")
-    EPOCH_FIELD_NUMBER: _ClassVar[int]
-    AFTER_FIELD_NUMBER: _ClassVar[int]
-    epoch: int
-    after: bytes
-    def __init__(self, epoch: _Optional[int] = ..., after: _Optional[bytes] = ...) -> None: ...
-
-class Reveal(_message.Message):
-    __slots__ = ("address", "payload")
-    ADDRESS_FIELD_NUMBER: _ClassVar[int]
-    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
-    address: bytes
-    payload: bytes
-    def __init__(self, address: _Optional[bytes] = ..., payload: _Optional[bytes] = ...) -> None: ...
-
-class Revealed(_message.Message):
-    __slots__ = ("reveals",)
-    REVEALS_FIELD_NUMBER: _ClassVar[int]
-    reveals: _containers.RepeatedCompositeFieldContainer[Reveal]
-    def __init__(self, reveals: _Optional[_Iterable[_Union[Reveal, _Mapping]]] = ...) -> None: ...

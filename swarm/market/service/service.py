@@ -73,7 +73,7 @@ class LedgerService:
                 raise PeerBusy(f"more calls from {user} than this ledger allows; try again in a minute")
 
     def _submit(self, query: pb.Order) -> pb.Entries:
-        return pb.Entries(entries=[self._ledger.submit_order(SignedOrder.decode(query.order)).encode()])
+        return pb.Entries(entries=[self._ledger.submit(SignedOrder.decode(query.order)).encode()])
 
     def _entries(self, query: pb.EntriesQuery) -> pb.Entries:
         address = _optional(query.address)
@@ -108,11 +108,6 @@ class LedgerService:
             pb.Channel(id=one.id, payer=one.payer, payee=one.payee, deposit=one.deposit, paid=one.paid,
                        closes_at=one.closes_at, is_closed=one.is_closed) for one in found
         ])  # fmt: skip
-
-    def _revealed(self, query: pb.RevealedQuery) -> pb.Revealed:
-        with self._ledger.reading() as book:
-            found = book.tables.revealed(_number(query.epoch), query.after, _PAGE // 8)
-        return pb.Revealed(reveals=[pb.Reveal(address=address, payload=data) for address, data in found.items()])
 
 
 def serve(service: LedgerService, host: str, port: int, certificate: Certificate) -> tuple[grpc.Server, int]:

@@ -25,7 +25,6 @@ METHODS = {
     "State": (pb.StateQuery, pb.State),
     "Account": (pb.AccountQuery, pb.Account),
     "Channels": (pb.ChannelsQuery, pb.Channels),
-    "Revealed": (pb.RevealedQuery, pb.Revealed),
 }
 MAX_REQUEST_BYTES = 256 * 1024
 MAX_ANSWER_BYTES = 4 * 1024 * 1024

@@ -39,7 +39,7 @@ class Auditing:
 
     def __init__(self, examiner: Examiner, penalties: Penalties, options: AuditOptions):
         self._examiner, self._penalties, self._options = examiner, penalties, options
-        self._book = penalties.book
+        self._reputation = penalties.reputation
         self._nonce = os.urandom(32)
         self._running: set[asyncio.Task] = set()
 
@@ -51,7 +51,7 @@ class Auditing:
         await session.settle()
         generation.receipts += session.receipts.all()
         for signed in session.receipts.all():
-            self._book.observe(signed.peer_id, Event.GOOD)
+            self._reputation.observe(signed.peer_id, Event.GOOD)
         self.note_faults(session, generation)
         is_on = self._options.by != "off" and len(self._running) < MAX_RUNNING
         chosen = self._choose(session, None) if is_on else []
@@ -99,7 +99,7 @@ class Auditing:
                 continue
             hop, wanted = stream.receipts, rate
             if wanted is None:
-                wanted = self._book.audit_rate(hop.peer_id) if self._options.rate is None else self._options.rate
+                wanted = self._reputation.audit_rate(hop.peer_id) if self._options.rate is None else self._options.rate
             for segment in segments(hop.receipts[hop.considered :], final=True):
                 hop.considered += len(segment)
                 if is_chosen(self._nonce, segment, wanted):

@@ -33,7 +33,7 @@ class Examiner:
         """local: None if the model's files are not on this machine. prefers_local: before other peers."""
         self._judges, self.local, self._penalties = judges, local, penalties
         self._prefers_local = prefers_local
-        self._book = penalties.book
+        self._reputation = penalties.reputation
 
     async def examine(
         self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], by_peers: bool, by_us: bool
@@ -82,9 +82,9 @@ class Examiner:
 
     def _accumulated(self, case: Case, judgement: Judgement) -> Judgement:
         """`judgement`, or a conviction if this peer was a little off too often."""
-        state = Accumulated.decode(self._book.statistic(case.peer_id))
+        state = Accumulated.decode(self._reputation.statistic(case.peer_id))
         state = accumulate(state, judgement, self.local.thresholds(case.terms))
-        self._book.keep_statistic(case.peer_id, state.encode())
+        self._reputation.keep_statistic(case.peer_id, state.encode())
         if state.convicts and judgement.verdict == Verdict.SUSPECT:
             return replace(judgement, verdict=Verdict.FAIL, reason=f"{judgement.reason}; {state}")
         return judgement
@@ -126,14 +126,14 @@ class Examiner:
             judgement = await self._judge_case(session, stream, case, sensitive=False)
             liar = auditor_id if judgement.verdict == Verdict.PASS else case.peer_id
             if liar == auditor_id:
-                self._book.observe(liar, Event.AUDIT_FAILED)
+                self._reputation.observe(liar, Event.AUDIT_FAILED)
             await self._settle(case, differing[0], others, liar)
             return LOCAL, judgement
         settled = await self._settle(case, differing[0], others)
         if settled is None and self.local:
             return LOCAL, await self._judge_here(session, stream, case.segment, sensitive=False)
         if settled is None:
-            self._book.observe(auditor_id, Event.AUDIT_SUSPECT)  # it may as well be the auditor
+            self._reputation.observe(auditor_id, Event.AUDIT_SUSPECT)  # it may as well be the auditor
             settled = Verdict.SUSPECT, "another peer gets other bits, and nobody else is there to settle it"
         wrong = sum(theirs.count for theirs, _ in differing)
         return auditor_id, Judgement(settled[0], "exact", float(wrong), settled[1])
@@ -160,7 +160,7 @@ class Examiner:
             if proof.accused == liar or (liar is None and self._penalties.believes(proof)):
                 self._penalties.convict(proof)
             elif liar is None and proof.accused != accused.peer_id:
-                self._book.observe(proof.accused, Event.AUDIT_FAILED)
+                self._reputation.observe(proof.accused, Event.AUDIT_FAILED)
         if not found:
             return None
         if accused.peer_id in {proof.accused for proof in found}:
@@ -174,6 +174,6 @@ class Examiner:
             logger.info("peer %s did not recompute: %s", peer.peer_id, failure)
             return None
         if not all(proofs.is_same_work(ours, theirs) for ours, theirs in zip(own, case.receipts, strict=True)):
-            self._book.observe(peer.peer_id, Event.FAULT)  # it announced these numerics
+            self._reputation.observe(peer.peer_id, Event.FAULT)  # it announced these numerics
             return None
         return own

@@ -1,7 +1,7 @@
 """Who recomputes a hop's work: this client, if it has the model's files, or another peer that serves those blocks."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,8 +87,17 @@ class LocalJudge:
 class PeerJudges:
     """Other peers, each asked by an ordinary session of one hop, whose receipts are its signed result."""
 
-    def __init__(self, view: PeerTable, checkpoint: Checkpoint, limits: ClientLimits, wallet: Wallet | None = None):
+    def __init__(
+        self,
+        view: PeerTable,
+        checkpoint: Checkpoint,
+        limits: ClientLimits,
+        wallet: Wallet | None = None,
+        stake_of: Callable[[str], int] = lambda peer_id: 0,
+    ):
+        """stake_of: what a peer has at stake, nano-credits."""
         self._view, self._checkpoint, self._limits, self._wallet = view, checkpoint, limits, wallet
+        self._stake_of = stake_of
 
     def for_work(self, accused: SignedReceipt) -> dict[str, PeerInfo]:
         """Those that promise the same bits, by peer id, without the one whose work it is."""
@@ -108,7 +117,7 @@ class PeerJudges:
     def weights(self, peer_ids: Iterable[str]) -> dict[str, float]:
         """With which they are drawn to judge others: what they have at stake. Those that have nothing are drawn last,
         and alike where nobody has: fresh keys are for free."""
-        return {peer_id: float(self._view.stakes.of(peer_id) or 1) for peer_id in peer_ids}
+        return {peer_id: float(self._stake_of(peer_id) or 1) for peer_id in peer_ids}
 
     async def recompute(self, peer: PeerInfo, case: Case) -> Sequence[SignedReceipt]:
         """The receipts of `peer` for the same work, one for each of the case's. Raises HopFailed, InvalidRequest."""

@@ -11,11 +11,13 @@ from swarm.errors import SwarmError
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.convictions import Bundle, Conviction
 from swarm.peers.directory import CONVICTION_LIFE_S
+from swarm.peers.reputation import Reputation
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
 from swarm.verify.fraud.proofs import AUDIT, Proof
-from swarm.wire import blobs as blobs
+from swarm.wire import blobs
 from swarm.wire.identity import Identity
+from swarm.wire.tasks import TaskSet
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +38,13 @@ class _Accusation:
 class FraudAnnouncer:
     """Of one client. Lives in one event loop."""
 
-    def __init__(self, view: PeerTable, checkpoint: Checkpoint, identity: Identity):
+    def __init__(self, table: PeerTable, reputation: Reputation, checkpoint: Checkpoint, identity: Identity):
         """identity: the announcer's, which has signed the evidence as well."""
-        self._view, self._checkpoint, self._identity = view, checkpoint, identity
+        self._table, self._reputation = table, reputation
+        self._checkpoint, self._identity = checkpoint, identity
         self._standing: dict[str, _Accusation] = {}  # by the accused: the directory takes one of each
         self._speaking = asyncio.Lock()  # one piece of evidence at a time is in memory
-        self._beginning: set[asyncio.Task] = set()
-        self._repeating: asyncio.Task | None = None
+        self._beginning, self._repeating = TaskSet("announcing"), TaskSet("announcing again")
 
     def accuse(self, accused: str, file: Path) -> None:
         """Tell everybody, in the background, that the evidence in `file` convicts `accused`; once it is said, more
@@ -60,18 +62,14 @@ class FraudAnnouncer:
         if len(self._standing) == MAX_STANDING:
             del self._standing[next(iter(self._standing))]  # the oldest: most have heard of it
         self._standing[accusation.accused] = accusation
-        task = asyncio.create_task(self._say(accusation))
-        self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
-        if self._repeating is None:
-            self._repeating = asyncio.create_task(self._repeat())
+        self._beginning.start(self._say(accusation))
+        if not self._repeating:
+            self._repeating.start(self._repeat())
 
     async def close(self, grace_s: float) -> None:
         """Let what has not been said once be said."""
-        if self._beginning:
-            await asyncio.wait(self._beginning, timeout=grace_s)
-        for task in (*self._beginning, *([self._repeating] if self._repeating else [])):
-            task.cancel()
+        await self._beginning.close(grace_s)
+        await self._repeating.close()
 
     async def _repeat(self) -> None:
         while True:
@@ -82,31 +80,39 @@ class FraudAnnouncer:
     async def _say(self, accusation: _Accusation) -> None:
         """Announce it, with its proof or with one of those that keep its evidence now."""
         if accusation.proof:
-            await self._announce(accusation.accused, accusation.proof.kind, proof=accusation.proof.encode())
-            return
+            proof = accusation.proof
+            await self._announce(self._conviction(accusation.accused, proof.kind, proof=proof.encode()))
+        elif accusation.file and (bundle := await self._deposited(accusation, accusation.file)):
+            await self._announce(self._conviction(accusation.accused, AUDIT, bundle=bundle))
+
+    async def _deposited(self, accusation: _Accusation, file: Path) -> Bundle | None:
+        """Its evidence, where others can fetch it; None if nobody keeps it."""
         async with self._speaking:
             try:
-                data = await asyncio.to_thread(accusation.file.read_bytes)
+                data = await asyncio.to_thread(file.read_bytes)
             except OSError as error:
                 logger.warning("peer %s is not accused: its evidence cannot be read: %s", accusation.accused, error)
-                return
+                return None
             digest = await asyncio.to_thread(lambda: hashlib.sha256(data).digest())
             await self._find_holders(accusation, data, digest)
         if not accusation.holders:
             logger.warning("nobody keeps the evidence against peer %s; it is not announced", accusation.accused)
-            return
+            return None
         holder = accusation.holders.pop(0)
         accusation.holders.append(holder)
-        await self._announce(accusation.accused, AUDIT, bundle=Bundle(digest, len(data), holder.endpoint))
+        return Bundle(digest, len(data), holder.endpoint)
 
-    async def _announce(self, accused: str, kind: str, **evidence: bytes | Bundle) -> None:
-        conviction = Conviction(self._checkpoint.name, accused, self._identity.peer_id, kind, **evidence)
-        await self._view.announce(conviction, self._identity)
+    def _conviction(self, accused: str, kind: str, proof: bytes = b"", bundle: Bundle | None = None) -> Conviction:
+        return Conviction(self._checkpoint.name, accused, self._identity.peer_id, kind, proof, bundle)
+
+    async def _announce(self, conviction: Conviction) -> None:
+        if not await self._table.directory.accuse(conviction, self._identity):
+            logger.warning("the conviction of peer %s could not be announced", conviction.accused)
 
     async def _find_holders(self, accusation: _Accusation, data: bytes, digest: bytes) -> None:
         """Who keeps it already says so at once."""
         before, accusation.holders = [holder.peer_id for holder in accusation.holders], []
-        asked = [peer for peer in self._view.listed() if self._may_hold(peer, accusation.accused)]
+        asked = [peer for peer in self._table.listed() if self._may_hold(peer, accusation.accused)]
         random.shuffle(asked)
         asked.sort(key=lambda peer: before.index(peer.peer_id) if peer.peer_id in before else len(before))
         for peer in asked[:TRIED]:
@@ -119,11 +125,11 @@ class FraudAnnouncer:
         """It need not be one of those that this client would compute on."""
         if peer.peer_id == accused or peer.revision != self._checkpoint.revision:
             return False
-        return not self._view.is_failed(peer.peer_id) and not self._view.book.is_shunned(peer.peer_id)
+        return not self._table.is_failed(peer.peer_id) and not self._reputation.is_shunned(peer.peer_id)
 
     async def _deposit(self, peer: PeerInfo, data: bytes, digest: bytes) -> bool:
         try:
-            await blobs.deposit(self._view.connection_to(peer), data, digest)
+            await blobs.deposit(self._table.connection_to(peer), data, digest)
         except SwarmError as error:
             logger.info("peer %s does not keep evidence: %s", peer.peer_id, error)
             return False

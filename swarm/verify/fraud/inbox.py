@@ -13,11 +13,13 @@ from contextlib import suppress
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.peers import convictions
 from swarm.peers.convictions import Conviction
+from swarm.peers.table import REFRESH_S, PeerTable
 from swarm.verify.reputation.standing import Event
 from swarm.verify.reputation.store import ReputationStore
 
 logger = logging.getLogger(__name__)
 
+LOOK_EVERY_S = 15.0
 MAX_WAITING = 16  # accusations that are to be checked, of those with a proof and of those with evidence
 MAX_PER_ACCUSED = 4  # of them: a flood about one peer does not keep out what is said of others
 MAX_PER_LOOK = 64  # whose signatures are verified, at 40 us each
@@ -31,11 +33,10 @@ Check = Callable[[Conviction], Awaitable[bool | None]]
 
 
 class FraudInbox:
-    """What one client has still to check. Lives in one event loop; `work` does it."""
+    """What one client has still to check. Lives in one event loop; `watch` fills it, `work` empties it."""
 
-    def __init__(self, book: ReputationStore):
-        self._book = book
-        self._check: asyncio.Future[Check] = asyncio.get_running_loop().create_future()
+    def __init__(self, reputation: ReputationStore, check: Check):
+        self._reputation, self._check = reputation, check
         self._seen: dict[bytes, float] = {}  # until when (time.monotonic()), in the order in which they came
         self._proofs, self._evidence = _Line(), _Line()  # checked in a millisecond, and in minutes
 
@@ -45,14 +46,14 @@ class FraudInbox:
         named = [(convictions.parties(subkey), value) for subkey, value in accusations.items()]
         relevant = [(names, value) for names, value in named if names and self._is_news(*names, peers)]
         random.shuffle(relevant)
-        relevant.sort(key=lambda item: self._book.slowdown(item[0][1]))  # who has proven itself is heard first
+        relevant.sort(key=lambda item: self._reputation.slowdown(item[0][1]))  # who has proven itself is heard first
         for _, value in relevant[:MAX_PER_LOOK]:
             self._put_down(value)
 
     def _is_news(self, accused: str, announcer: str, peers: Collection[str]) -> bool:
-        if accused not in peers or self._book.is_convicted(accused):
+        if accused not in peers or self._reputation.is_convicted(accused):
             return False
-        return self._book.standing(announcer).is_credible
+        return self._reputation.standing(announcer).is_credible
 
     def _put_down(self, value: bytes) -> None:
         try:
@@ -68,17 +69,17 @@ class FraudInbox:
             del self._seen[next(iter(self._seen))]
         line.put_nowait(conviction)
 
-    def check_with(self, check: Check) -> None:
-        """From now on, or instead of an earlier one."""
-        if self._check.done():
-            self._check = asyncio.get_running_loop().create_future()
-        self._check.set_result(check)
-
     async def work(self) -> None:
-        """Check what is put down, for ever, once there is something to check it with: at most one proof and one piece
-        of evidence at a time."""
-        await self._check
+        """Check what is put down, for ever: at most one proof and one piece of evidence at a time."""
         await asyncio.gather(self._work(self._proofs), self._work(self._evidence))
+
+    async def watch(self, table: PeerTable) -> None:
+        """Put down what the directory spreads about the peers of `table`, for ever."""
+        while True:
+            await table.refresh(REFRESH_S)
+            accusations = await table.directory.accusations(table.model)
+            self.consider(accusations, {peer.peer_id for peer in table.listed()})
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _work(self, line: "_Line") -> None:
         while True:
@@ -88,24 +89,25 @@ class FraudInbox:
         accused, announcer, proven = conviction.accused, conviction.announcer, None
         with suppress(SwarmError, TimeoutError):
             async with asyncio.timeout(CHECK_TIMEOUT_S):
-                proven = await self._check.result()(conviction)
+                proven = await self._check(conviction)
         if proven:
             logger.warning("peer %s is proven to have cheated (%s) and is not used again", accused, conviction.kind)
-            self._book.convict(accused, conviction.kind, conviction.proof or conviction.bundle.digest)
+            evidence = conviction.bundle.digest if conviction.bundle else conviction.proof
+            self._reputation.convict(accused, conviction.kind, evidence)
         elif proven is False:
             logger.info("peer %s accuses %s falsely", announcer, accused)
-            self._book.observe(announcer, Event.FALSE_ACCUSATION)
+            self._reputation.observe(announcer, Event.FALSE_ACCUSATION)
         else:
             self._seen[_key(conviction)] = time.monotonic() + RETRY_S
             logger.info("peer %s accuses %s of something that cannot be checked here", announcer, accused)
-            if not self._book.standing(accused).is_suspect:
-                self._book.observe(accused, Event.ACCUSED)
+            if not self._reputation.standing(accused).is_suspect:
+                self._reputation.observe(accused, Event.ACCUSED)
 
 
 class _Line(asyncio.Queue[Conviction]):
     """Accusations that wait to be checked, not too many about one peer."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(MAX_WAITING)
         self._accused: Counter[str] = Counter()
 

@@ -10,7 +10,6 @@ import logging
 from pathlib import Path
 
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch
-from swarm.market.slasher import Slasher
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import weights_root
@@ -20,6 +19,7 @@ from swarm.route.peer import PeerInfo
 from swarm.verify.audit.judgement import Judgement, Verdict
 from swarm.verify.audit.judges import LocalJudge
 from swarm.verify.fraud.evidence import Bundle, write_evidence
+from swarm.verify.fraud.slashing import Slashing
 from swarm.wire import blobs as blobs
 from swarm.wire.blobs import MAX_PARCEL_BYTES
 from swarm.wire.rate_limit import Allowance
@@ -39,11 +39,11 @@ class FraudVerifier:
         judge: LocalJudge,
         digests: DigestCache,
         folder: Path,
-        slasher: Slasher,
+        slashing: Slashing,
     ):
         """judge: for nothing else, so that this client's own audits need not wait for strangers'. digests: of the
         model's weights. folder: for evidence that convicts."""
-        self._slasher = slasher
+        self._slashing = slashing
         self._view, self._checkpoint, self._judge = view, checkpoint, judge
         self._digests, self._folder = digests, folder
         self._allowance = Allowance(EXAMINATIONS, PERIOD_S)
@@ -72,7 +72,7 @@ class FraudVerifier:
         if judgement.verdict == Verdict.FAIL:
             await asyncio.to_thread(write_evidence, self._folder, bundle, data)
             if judgement.convicts(self._judge.thresholds(bundle.case.terms), bundle.revision):
-                self._slasher.of_evidence(bundle.case, bundle.accuser)
+                self._slashing.of_evidence(bundle.case, bundle.accuser)
             return True
         return False if self._clears(bundle, judgement) else None
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from swarm.peers.reputation import Reputation
 from swarm.verify.reputation.file import MAX_PEERS, BookFile, Change, News, read_proofs
 from swarm.verify.reputation.standing import STRANGER, Event, Standing
 
@@ -20,7 +21,7 @@ WRITE_EVERY_S = 1.0
 MAX_UNWRITTEN = 10_000  # observations kept while the file cannot be written
 
 
-class ReputationStore:
+class ReputationStore(Reputation):
     """Any thread may use it. Close it, or the observations of the last second may be lost."""
 
     def __init__(self, path: Path | None = None, now: Callable[[], float] = time.time):
@@ -45,8 +46,13 @@ class ReputationStore:
         now_s = self._now()
         self._change(peer_id, lambda standing: standing.after(event, now_s))
 
+    def crashed(self, peer_id: str) -> None:
+        self.observe(peer_id, Event.CRASH)
+
+    def faulted(self, peer_id: str) -> None:
+        self.observe(peer_id, Event.FAULT)
+
     def observe_speed(self, peer_id: str, log: float) -> None:
-        """By all that was measured, it takes exp(`log`) times as long as it announces."""
         now_s = self._now()
         self._change(peer_id, lambda standing: standing.after_speed(log, now_s))
 
@@ -89,8 +95,10 @@ class ReputationStore:
         """Share of its segments that should be audited."""
         return self.standing(peer_id).audit_rate
 
+    def lag(self, peer_id: str) -> float:
+        return self.standing(peer_id).lag
+
     def slowdown(self, peer_id: str) -> float:
-        """How many times slower than it is it should look to the search for a chain; at least 1."""
         return self.standing(peer_id).slowdown
 
     def proofs(self) -> dict[str, tuple[str, bytes]]:
@@ -103,7 +111,6 @@ class ReputationStore:
         return peer_id in self._convictions
 
     def is_shunned(self, peer_id: str) -> bool:
-        """Whether it is not to be used at all."""
         return self.is_convicted(peer_id) or self.standing(peer_id).is_shunned
 
     # --- the file ----------------------------------------------------------------------------------------------------

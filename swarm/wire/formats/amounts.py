@@ -38,7 +38,7 @@ def format_amount(amount: int) -> str:
     return f"{sign}{whole}" + (f".{nano:09}".rstrip("0") if nano else "")
 
 
-def check_amount(amount: int) -> int:
+def check_amount(amount: object) -> int:
     """`amount`, if it is one: a whole number of nano-credits from 0 to MAX_AMOUNT. Raises InvalidRequest."""
     if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= MAX_AMOUNT:
         raise InvalidRequest(f"an amount is a whole number of nano-credits from 0 to {MAX_AMOUNT}, not {amount!r:.40}")

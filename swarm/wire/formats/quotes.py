@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from swarm.errors import InvalidRequest
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.formats.signed import UInt64
 
 LEDGER_ID_BYTES = 32
 CREDIT_TOKENS = 64  # of unpaid work after which a server waits for its client's voucher
@@ -17,8 +18,8 @@ MODES = ("fixed", "market", "auction", "rewards", "contribution")
 class Price(NamedTuple):
     """Nano-credits per block-token, which is one token through one block."""
 
-    prefill: int = 0  # of a prompt, or of what is computed again for a peer that replaces another
-    decode: int = 0  # generated one by one
+    prefill: UInt64 = 0  # of a prompt, or of what is computed again for a peer that replaces another
+    decode: UInt64 = 0  # generated one by one
 
     def due(self, blocks: int, prefill_tokens: int, decode_tokens: int) -> int:
         """Nano-credits for so much work."""

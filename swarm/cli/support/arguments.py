@@ -1,0 +1,38 @@
+"""Arguments that several verbs have, each declared once. Imports nothing heavy: some verbs are to start at once."""
+
+import argparse
+from pathlib import Path
+
+from swarm.errors import InvalidRequest
+
+LEDGER = "a folder, HOST:PORT/FINGERPRINT or evm:FILE.json"
+
+
+def add_model(parser: argparse._ActionsContainer, of: str = "") -> None:
+    """--model and --revision. of: what for, such as "of evidence: "."""
+    add_model_name(parser, of)
+    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a Hugging Face repository")
+
+
+def add_model_name(parser: argparse._ActionsContainer, of: str = "") -> None:
+    """--model alone, where its files are not needed."""
+    known = "Hugging Face repository, folder of safetensors, .gguf file, or 'demo'"
+    parser.add_argument("--model", default="demo", help=f"{of}{known}")
+
+
+def add_members(parser: argparse._ActionsContainer, default: str = "SWARM_PEERS, or a swarm on this machine") -> None:
+    """--peers and --secret-file: which swarm."""
+    add = parser.add_argument
+    add("--peers", nargs="+", metavar="ADDR", help=f"addresses of swarm members (default: {default})")
+    add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
+
+
+def add_json(parser: argparse._ActionsContainer, what: str = "print one JSON object") -> None:
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def check_positive(**values: float | None) -> None:
+    """Of arguments by their names; None: not given. Raises InvalidRequest."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise InvalidRequest(f"--{name.replace('_', '-')} must be positive, not {value}")

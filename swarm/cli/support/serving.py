@@ -1,0 +1,121 @@
+"""What a contributor reads of a server's life."""
+
+import os
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from swarm.cli.support.events import Events
+from swarm.market.stake import quoted_stake
+from swarm.route.peer import PeerInfo
+from swarm.server import life
+from swarm.server.lifecycle import ServerConfig
+from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.quotes import Quote
+from swarm.wire.transport import join_address
+
+
+class Narrator:
+    """Tells all that happens to one server."""
+
+    def __init__(self, config: ServerConfig, events: Events):
+        self._config, self._events = config, events
+        self._bar: tqdm[NoReturn] | None = None  # of the load that is going on
+        self.is_serving = False  # there may be sessions, which are to be drained
+
+    def tell(self, event: life.Event) -> None:
+        """For swarm.server.life.run."""
+        match event:
+            case life.Starting():
+                self.is_serving = False
+            case life.Loading(done, total):
+                self._show_progress(done, total)
+            case life.Ready():
+                self.is_serving = True
+                self._tell_ready(event)
+            case life.Moving((start, stop)):
+                text = f"Blocks {start}:{stop} help the swarm more: moving there."
+                self._events.tell("moving", text, blocks=[start, stop])
+            case life.Draining():
+                text = "leaving: open sessions may finish; press Ctrl-C again to stop at once"
+                self._events.tell("draining", text)
+            case life.Stopped():
+                self._events.tell("stopped", "left the swarm")
+
+    def _show_progress(self, done: int, total: int) -> None:
+        """A bar, if it takes longer than a second."""
+        silent = self._events.as_json
+        bar = self._bar or tqdm(total=total, desc="loading blocks", unit="block", delay=1, disable=silent, leave=False)
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+        self._bar = bar if done < total else None
+
+    def _tell_ready(self, ready: life.Ready) -> None:
+        record, config = ready.record, self._config
+        lines = [
+            f"Serving blocks {record.start}:{record.stop} of {record.num_blocks} of {config.model} ({_format(record)}) "
+            f"at {join_address(record.endpoint.host, record.endpoint.port)}, room for {ready.room_tokens:,} tokens.",
+            f"Peer {record.peer_id}",
+            *([_asked(record.asks)] if config.billing else []),
+            "",
+            *self._invitation(ready),
+            "On this machine --peers may be left out. Ctrl-C leaves the swarm.",
+            *_warnings(ready),
+        ]
+        self._events.tell(
+            "ready",
+            "\n".join(lines),
+            pid=os.getpid(),
+            peer_id=record.peer_id,
+            blocks=[record.start, record.stop],
+            dtype=record.dtype,
+            quant=record.quant,
+            numerics_id=record.numerics_id,
+            host=record.endpoint.host,
+            port=record.endpoint.port,
+            addresses=ready.addresses,
+        )
+
+    def _invitation(self, ready: life.Ready) -> list[str]:
+        """How others join, and use it."""
+        config, record = self._config, ready.record
+        host = f"/{record.endpoint.host}/"
+        address = next((address for address in ready.addresses if host in address), ready.addresses[0])
+        secret = " --secret-file FILE" if config.secret else ""
+        paid = f" --ledger {config.billing.ledger}" if config.billing else ""
+        ranges = [f"{start}:{stop}" for start, stop in ready.gaps]
+        lines = ["Another peer that has the secret joins with:" if secret else "Another peer joins with:"]
+        for blocks in ranges or [f"0:{record.num_blocks}"]:
+            where = f"--model {config.model} --blocks {blocks} --peers {address}"
+            lines.append(f"  python -m swarm.server {where}{secret}{paid}")
+        if ranges:
+            return [*lines, f"Blocks {', '.join(ranges)} are not served by anyone yet."]
+        use = f"--model {config.model} --peers {address}{secret}{paid}"
+        lines += ["", "All blocks are served. Try:"]
+        return [*lines, f'  python -m swarm generate "The capital of France is" {use}']
+
+
+def _warnings(ready: life.Ready) -> list[str]:
+    """Of what keeps clients away."""
+    record, lines = ready.record, []
+    if ready.is_split:
+        lines.append("Warning: other peers serve another revision of this model; chains cannot mix revisions.")
+    if ready.staked < (needed := quoted_stake(record.asks, record.stop - record.start)):
+        wanted = f"{format_amount(needed)} credits at stake for these prices and blocks"
+        has = format_amount(ready.staked)
+        lines.append(f"Warning: clients look for {wanted}; it has {has}. Most will not use it: see --stake.")
+    return lines
+
+
+def _asked(quote: Quote) -> str:
+    """What is asked, in words."""
+    price = quote.price
+    return (
+        f"Asks {format_amount(price.decode)} credits for a token through a block, {format_amount(price.prefill)} for "
+        f"one of a prompt ({quote.mode}), on ledger {quote.ledger.hex()[:16]}."
+    )
+
+
+def _format(record: PeerInfo) -> str:
+    return record.dtype if record.quant == "none" else f"{record.quant}, {record.dtype} activations"

@@ -1,0 +1,128 @@
+"""The life of a server: it starts, serves, moves to other blocks where those help more, and says goodbye.
+
+For every program that is to be a peer; the command line only prints what happens here.
+"""
+
+import asyncio
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from swarm.model.kv_cache import PAGE_TOKENS
+from swarm.route.peer import PeerInfo
+from swarm.route.route import missing_blocks
+from swarm.server.lifecycle import Server, ServerConfig
+from swarm.server.placing import Assignment
+
+
+@dataclass(frozen=True)
+class Starting:
+    """It takes part in the directory next, and loads blocks."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Blocks loaded so far, and in all."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """It serves, and others know it."""
+
+    record: PeerInfo  # what it says of itself in the directory
+    addresses: tuple[str, ...]  # through which others join the swarm, see Directory.join
+    room_tokens: int  # that its cache holds, of all sessions together
+    staked: int  # nano-credits that it has at stake
+    gaps: tuple[tuple[int, int], ...]  # blocks that nobody serves yet
+    is_split: bool  # others serve another revision of the model
+
+
+@dataclass(frozen=True)
+class Moving:
+    """Other blocks help the swarm more: it drains, and starts again with those."""
+
+    blocks: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Draining:
+    """It was asked to stop: open sessions may finish."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """It has left the swarm."""
+
+
+Event = Starting | Loading | Ready | Moving | Draining | Stopped
+
+
+async def run(config: ServerConfig, stop: asyncio.Event, tell: Callable[[Event], None]) -> None:
+    """Be a peer until `stop` is set, and then leave. Raises what the server fails with, such as SwarmError.
+
+    tell: called in the event loop with all that happens, in this order.
+    """
+    draining = asyncio.create_task(_tell_of_stop(stop, tell))
+    try:
+        while not stop.is_set():
+            try:
+                config = await _serve_once(config, stop, tell)
+            finally:
+                gc.unfreeze()
+                gc.collect()  # the blocks, before others are loaded
+    finally:
+        draining.cancel()
+    tell(Stopped())
+
+
+async def _serve_once(config: ServerConfig, stop: asyncio.Event, tell: Callable[[Event], None]) -> ServerConfig:
+    """Until it is to stop, or to serve other blocks; returns with which config it goes on."""
+    loop = asyncio.get_running_loop()
+
+    def progress(done: int, total: int) -> None:  # in the thread that loads
+        loop.call_soon_threadsafe(tell, Loading(done, total))
+
+    tell(Starting())
+    async with Server(config, progress) as server:
+        gc.freeze()  # what is loaded by now stays: no need to walk through it again in the middle of a token
+        tell(await _ready(server))
+        assignment = await _stop_or_move(server, stop)
+        if assignment:
+            tell(Moving((assignment.start, assignment.stop)))
+    return replace(config, assigned=assignment, dht_port=server.dht_port)  # where others know it
+
+
+async def _tell_of_stop(stop: asyncio.Event, tell: Callable[[Event], None]) -> None:
+    await stop.wait()
+    tell(Draining())
+
+
+async def _ready(server: Server) -> Ready:
+    record = server.announcement.record
+    peers = await server.directory.peers(record.model)
+    return Ready(
+        record=record,
+        addresses=tuple(server.addresses),
+        room_tokens=record.load.total_pages * PAGE_TOKENS,
+        staked=server.staked,
+        gaps=tuple(missing_blocks(peers, record.num_blocks)),
+        is_split=any(peer.revision != record.revision for peer in peers),
+    )
+
+
+async def _stop_or_move(server: Server, stop: asyncio.Event) -> Assignment | None:
+    """Serve until `stop`, or until the server should take other blocks: those. Raises what the server fails with."""
+    failure, stopped = asyncio.create_task(server.failed()), asyncio.create_task(stop.wait())
+    moves = asyncio.create_task(server.moves())
+    tasks = {failure, stopped, moves}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if failure.done():
+            failure.result()
+        return moves.result() if moves.done() and not stopped.done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
