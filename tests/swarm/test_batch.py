@@ -29,7 +29,7 @@ TOKENS = 6
 @pytest.fixture(scope="module")
 def local():
     """Two servers in a row, with room for one session."""
-    with swarm.LocalSwarm("demo", ["0:15", "15:30"], dtype="float32", threads=1, max_sessions=1) as servers:
+    with swarm.LocalSwarm("demo", ["0:15", "15:30"], quant="int4", threads=1, max_sessions=1) as servers:
         yield servers
 
 

@@ -33,7 +33,7 @@ PROMPT = "The capital of France is"
 
 @pytest.fixture(scope="module")
 def local() -> swarm.LocalSwarm:
-    with swarm.LocalSwarm("demo", ["0:10", "10:20", "20:30"], dtype="float32", threads=1) as local:
+    with swarm.LocalSwarm("demo", ["0:10", "10:20", "20:30"], quant="int4", dtype="float32", threads=1) as local:
         yield local
 
 
@@ -365,14 +365,15 @@ def test_pages_of_a_client_that_vanishes_come_back_within_5_s(local, client, how
             other.kill()
 
 
-def test_two_thousand_sessions_open_and_close_under_garbage_collection(client):
+@pytest.mark.parametrize("rounds", [50, pytest.param(250, marks=pytest.mark.slow)])
+def test_hundreds_of_sessions_open_and_close_under_garbage_collection(client, rounds):
     """Nothing may wait for the event loop from inside a finaliser, and no page may be lost."""
     thresholds = gc.get_threshold()
     gc.set_threshold(50, 2, 2)
     try:
 
         async def many() -> None:
-            for round_ in range(250):
+            for round_ in range(rounds):
                 sessions = await asyncio.gather(*(client._generator.open_session(40) for _ in range(8)))
                 for session in sessions[round_ % 2 :]:
                     session.close()
@@ -411,7 +412,7 @@ def test_a_server_that_stops_says_goodbye_and_finishes_its_sessions(local, clien
 
 
 def test_a_full_server_says_busy_and_waiting_clients_get_their_turn(tmp_path):
-    with swarm.LocalSwarm("demo", ["0:30"], threads=1, max_sessions=2, dtype="float32") as local:
+    with swarm.LocalSwarm("demo", ["0:30"], quant="int4", threads=1, max_sessions=2) as local:
         with swarm.Client("demo", local.peers) as client:
             outs = client.generate([PROMPT] * 6, max_new_tokens=4)
             assert len({tuple(out.token_ids) for out in outs}) == 1

@@ -34,7 +34,7 @@ def local():
         path = f"{Path(__file__).parents[1] / 'support'}:{os.environ.get('PYTHONPATH', '')}"
         patch.setenv("PYTHONPATH", path)  # where the servers find the plug-in
         with swarm.LocalSwarm(
-            "demo", ["0:15", "15:30"], dtype="float32", threads=1, attestation="fake_quotes:attest"
+            "demo", ["0:15", "15:30"], quant="int4", threads=1, attestation="fake_quotes:attest"
         ) as local:
             yield local
 

@@ -110,7 +110,7 @@ def test_the_end_of_a_stream_passes_after_its_bytes(network, echo):
 
 def test_peers_are_reached_at_the_address_that_they_announce(network):
     """Two servers behind links, by whose ports alone they are known."""
-    with swarm.LocalSwarm("demo", [], threads=1, dtype="float32") as local:
+    with swarm.LocalSwarm("demo", [], threads=1, quant="int4") as local:
         links = start_behind_links(local, network, ["0:15", "15:30"])
         with swarm.Client("demo", local.peers) as client:
             out = client.generate("The capital of France is", max_new_tokens=4)

@@ -25,7 +25,7 @@ PRICE, PREFILL = 1000, 50
 @pytest.fixture(scope="module")
 def paid(book):
     folder, _ = book
-    options = {"dtype": "float32", "threads": 1, "ledger": folder, "price": PRICE, "stake": "1", "settle_every": 0.5}
+    options = {"quant": "int4", "threads": 1, "ledger": folder, "price": PRICE, "stake": "1", "settle_every": 0.5}
     with swarm.LocalSwarm("demo", BLOCKS, **options) as local:
         yield local
 
@@ -167,7 +167,7 @@ def test_a_client_that_forgot_its_vouchers_goes_on_from_the_servers(paid, book):
 
 def test_a_server_that_is_killed_loses_no_voucher_and_its_replacement_is_paid_for_what_it_repeats(book):
     folder, ledger = book
-    options = {"dtype": "float32", "threads": 1, "ledger": folder, "price": PRICE, "stake": "1", "settle_every": 0.5}
+    options = {"quant": "int4", "threads": 1, "ledger": folder, "price": PRICE, "stake": "1", "settle_every": 0.5}
     with swarm.LocalSwarm("demo", [*BLOCKS, "10:20"], **options) as local:
         with swarm.Client("demo", local.peers, ledger=str(folder)) as client:
             stream = client.stream(PROMPT, max_new_tokens=60, ignore_eos=True)

@@ -38,7 +38,7 @@ SECRET, OTHER = Secret.generate(), Secret.generate()
 
 @pytest.fixture(scope="module")
 def local():
-    with swarm.LocalSwarm("demo", ["0:15", "15:30"], secret=SECRET, dtype="float32", threads=1) as local:
+    with swarm.LocalSwarm("demo", ["0:15", "15:30"], secret=SECRET, quant="int4", threads=1) as local:
         yield local
 
 

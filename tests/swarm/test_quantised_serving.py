@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import swarm
+import warm
 from helpers import statuses
 from swarm.generate.heads import head_format
 from swarm.model import BlockRange, Checkpoint, ModelEnds
@@ -99,15 +100,15 @@ def test_the_head_follows_the_chain(local):
 
 @pytest.mark.parametrize("quants", [("bnb-nf4", "nf4"), ("int4-g64", "none")])
 def test_every_format_serves_and_formats_mix(quants):
-    with swarm.LocalSwarm("demo", ["0:15"], quant=quants[0], dtype="bfloat16", threads=1) as local:
-        local.start("15:30", quant=quants[1])
+    with swarm.LocalSwarm("demo", ["0:4"], quant=quants[0], dtype="bfloat16", threads=1) as local:
+        local.start("4:30", quant=quants[1])
         with swarm.Client("demo", local.peers) as client:
             assert client.generate("The capital of France is", max_new_tokens=1).text == " Paris"
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones():
     command = [sys.executable, "-m", "swarm.server", "--quant", "int3"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = warm.run(command, timeout=60)
     assert result.returncode == 2
     assert all(name in result.stderr for name in FORMATS)
 

@@ -413,7 +413,7 @@ RESERVE = Price(150, 3000)
 @pytest.fixture(scope="module")
 def bidders(book):
     """Two that compete for the first half of the model, and a monopolist of the second."""
-    options = {"dtype": "float32", "threads": 1, "ledger": book[0], "pricing": "auction", "settle_every": 0.5}
+    options = {"quant": "int4", "threads": 1, "ledger": book[0], "pricing": "auction", "settle_every": 0.5}
     options["stake"] = "1"
     with swarm.LocalSwarm("demo", [], **options, max_sessions=1) as local, ThreadPoolExecutor() as side_by_side:
         asks = [("0:15", 1000), ("0:15", 1500), ("15:30", 2000)]

@@ -38,8 +38,9 @@ def prompts(demo_tokenizer):
 def test_blocks_are_what_gguf_dequantises_with_rows_put_back(demo_checkpoint):
     config, tensors = demo_checkpoint.config, {t.name: t for t in gguf.GGUFReader(demo_file()).tensors}
 
-    def dequantised(name):
-        return torch.from_numpy(gguf.quants.dequantize(tensors[name].data, tensors[name].tensor_type).copy())
+    def dequantised(name, rows=None):
+        data = tensors[name].data[:rows]
+        return torch.from_numpy(gguf.quants.dequantize(data, tensors[name].tensor_type).copy())
 
     def unpermuted(name, heads):
         weight = dequantised(name)
@@ -54,7 +55,8 @@ def test_blocks_are_what_gguf_dequantises_with_rows_put_back(demo_checkpoint):
         assert torch.equal(block["gate_up"], torch.cat((gate, up)))
         for name, stem in {"o": "attn_output", "down": "ffn_down", "attn_norm": "attn_norm"}.items():
             assert torch.equal(block[name], dequantised(f"blk.{index}.{stem}.weight"))
-    assert torch.equal(demo_checkpoint.load_embedding(torch.float32), dequantised("token_embd.weight"))
+    rows = dequantised("token_embd.weight", 4000)
+    assert torch.equal(demo_checkpoint.load_embedding(torch.float32)[:4000], rows)
 
 
 @pytest.mark.slow
@@ -69,10 +71,10 @@ def test_transformers_reads_the_same_model_from_the_file(reference_model, prompt
 
 def test_greedy_tokens_in_ranges_are_those_of_transformers_alone_and_batched(demo_checkpoint, reference_model, prompts):
     paged = PagedModel(demo_checkpoint, cuts=[7, 20], page_size=16, pages_per_session=4, sessions=8)
-    expected = [reference_greedy(reference_model, ids, 16) for ids in prompts]
-    assert paged.greedy(prompts, 16) == expected
+    expected = [reference_greedy(reference_model, ids, 8) for ids in prompts]
+    assert paged.greedy(prompts, 8) == expected
     for ids, tokens in zip(prompts[:2], expected, strict=False):
-        assert paged.greedy([ids], 16) == [tokens]
+        assert paged.greedy([ids], 8) == [tokens]
 
 
 def test_logits_agree_closely_with_transformers(demo_checkpoint, reference_model, prompts):
