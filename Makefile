@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+CPP = $(wildcard kernels/swarm_kernels/cpu/*.h kernels/swarm_kernels/cpu/*.cpp)
 # Tests run in as many processes as there are processors, each with swarms of its own. Their bytecode is kept: to read
 # it takes seconds less than to make it.
 TESTS = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --maxprocesses 8 \
@@ -49,6 +50,8 @@ mutations: $(VENV)/.ready-dev  ## forty changes of the code, drawn by chance, an
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check --quiet
+	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
+	$(RUN) -m swarm_kernels.cpu.lint
 
 types: $(VENV)/.ready-dev  ## the type checker, over swarm and kernels
 	$(RUN) -m mypy
@@ -59,8 +62,9 @@ imports: $(VENV)/.ready-dev  ## who may import whom
 format: $(VENV)/.ready-dev
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
+	$(VENV)/bin/clang-format -i $(CPP)
 
-bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/out
+bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/kernels.py
 	$(RUN) benchmarks/quality.py
 	$(RUN) benchmarks/hop_overhead.py
@@ -70,12 +74,8 @@ bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/out
 	$(RUN) benchmarks/wan.py
 	$(RUN) benchmarks/receipts.py
 	$(RUN) benchmarks/economy.py
-	$(RUN) benchmarks/gas.py
+	$(RUN) benchmarks/gas.py --json
 	$(RUN) benchmarks/payment.py --only overhead
-
-# Before is what benchmarks/results keeps of the commit named there, or with HOUSE='--against COMMIT' another.
-house: $(VENV)/.ready-dev  ## the token's path counted, and the code's shape, before and now: three minutes
-	$(RUN) benchmarks/house $(HOUSE)
 
 trust: $(VENV)/.ready-dev  ## what audits find and do not find (two hours), and 100,000 mutated messages
 	$(RUN) benchmarks/verification.py

@@ -5,28 +5,36 @@ Honest samples of each kind are mutated, read as the library reads them, and wha
     python benchmarks/fuzz_trust.py [--rounds 100000] [--seed 0]
 """
 
+import argparse
+import asyncio
 import gc
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import psutil
 import torch
 from google.protobuf.message import DecodeError, Message
 
-from harness.report import Report, make_parser, print_table
+from common import machine, print_table, save_json
 from swarm.errors import InvalidRequest
 from swarm.peers import convictions
 from swarm.peers.convictions import Conviction
+from swarm.server.admission.line import Ask, Place
+from swarm.server.links import Links
 from swarm.server.session.journals import Journals
+from swarm.server.session.outbox import Outbox
+from swarm.server.session.reservation import Reservation
 from swarm.server.session.session import Session
-from swarm.server.session.work_log import WorkLog
+from swarm.server.session.work import Slice
 from swarm.verify.audit.case import Case
 from swarm.verify.fraud.evidence import Bundle
 from swarm.verify.fraud.proofs import AUDIT, EQUIVOCATION, Proof
 from swarm.verify.receipts.checking import ChainReceipts
+from swarm.verify.receipts.work import SignedSession
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import to_rows
@@ -184,28 +192,24 @@ def read_to_client(data: bytes, world: World) -> None:
 
 
 def _open_session(world: World) -> Session:
-    session = Session(pb.Open(session_id=world.session, stop=1, wire_dtype=pb.FLOAT32, max_tokens=64), [0], WIDTH)
+    request = pb.Open(session_id=world.session, stop=1, wire_dtype=pb.FLOAT32, max_tokens=64)
     writer = ReceiptWriter(world.peers[0], world.terms(world.peers[0]), lambda signed: None)
-    session.log = WorkLog(Journals(WIDTH, 2**20), pb.FLOAT32, writer)
-    return session
+    outbox, links = Outbox(), Links(2**20, lambda link, step: None, lambda link, refusal: None)
+    signed = SignedSession(writer, lambda *opening: True, outbox)
+    reservation = Reservation.of(request, [0], Place(Ask("client", 1), 0.0, 0.0, 0))
+    return Session(request, reservation, signed, outbox, Journals(WIDTH, 2**20), links)
 
 
 def _serve(session: Session, message: pb.ToServer, world: World) -> None:
-    kind = message.WhichOneof("kind")
-    if kind == "seal":
-        session.seal(message.seal)
-    elif kind == "fetch":
-        session.fetch(message.fetch)
-    elif kind == "step":
-        session.accept(message.step)
-        work = session.queue[-1]
-        session.log.record(work.position, work.rows, work.rows)
-        session.log.seal(work.receipts)
-        for data in work.receipts:
-            try:
-                read_receipt(data, world)
-            except InvalidRequest:
-                continue
+    if message.WhichOneof("kind") != "step":
+        asyncio.run(session.answer(message, pb.Load))
+        return
+    session.accept(message.step)
+    work = session.steps.waiting[-1]
+    session.computed(Slice.next(session, work.remaining), work.hidden, pb.Visit())
+    for data in work.receipts:
+        with suppress(InvalidRequest):
+            read_receipt(data, world)
 
 
 # --- fuzzing ---------------------------------------------------------------------------------------------------------
@@ -267,11 +271,10 @@ def _one(target: Target, data: bytes, outcome: Outcome) -> None:
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    report = Report(args)
     torch.set_num_threads(1)
     outcomes, growth = fuzz(args.rounds, args.seed)
     rows = [
@@ -290,7 +293,10 @@ def main() -> None:
     for outcome in outcomes.values():
         for line in [*outcome.crashes[:3], *outcome.wrong[:3]]:
             print(line[:400])
-    report.save("fuzz_trust", {"total": dict(total), "kinds": rows, "growth_bytes": growth})
+    save_json(
+        "fuzz_trust",
+        {"machine": machine(), "seed": args.seed, "total": dict(total), "kinds": rows, "growth_bytes": growth},
+    )
     if total["wrong"] or total["crashes"] or growth > MAX_GROWTH_BYTES:
         raise SystemExit("something is wrong: see above")
 

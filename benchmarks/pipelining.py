@@ -10,6 +10,7 @@ The bound is the best of any number m of micro-batches of equal size: sessions /
 batch's compute at each stop, m batches at one hop).
 """
 
+import argparse
 import asyncio
 import statistics
 import threading
@@ -19,11 +20,17 @@ from collections.abc import Callable, Sequence
 import torch
 import uvloop
 
-from harness.report import Report, make_parser, print_table
+from common import machine, print_table, save_json
+from swarm.server.admission.line import Ask, Place
+from swarm.server.links import Links
+from swarm.server.observers import SessionObserver
 from swarm.server.scheduler.batching import BatchLimits
-from swarm.server.scheduler.runner import Slice
 from swarm.server.scheduler.scheduler import Scheduler
+from swarm.server.session.journals import Journals
+from swarm.server.session.outbox import Outbox
+from swarm.server.session.reservation import Reservation
 from swarm.server.session.session import Session
+from swarm.server.session.work import Slice
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 
@@ -59,6 +66,23 @@ class SleepingRunner:
         pass
 
 
+class PassOn(SessionObserver):
+    """Tells the next hop of what one session has computed."""
+
+    def __init__(self, session: bytes, send: Callable[[bytes, int], None]):
+        self._session, self._send = session, send
+
+    def computed(self, item: Slice, outputs: codec.Rows) -> None:
+        self._send(self._session, item.position)
+
+
+def open_session(number: bytes, send: Callable[[bytes, int], None]) -> Session:
+    request = pb.Open(session_id=number, wire_dtype=pb.FLOAT32, max_tokens=4000)
+    reservation = Reservation.of(request, list(range(250)), Place(Ask(number, 250), 0.0, 0.0, 0))
+    links = Links(2**20, lambda link, step: None, lambda link, refusal: None)
+    return Session(request, reservation, PassOn(number, send), Outbox(), Journals(HIDDEN, 0), links)
+
+
 class Hop:
     """A scheduler in a thread of its own. send: called with the session and position of every row computed."""
 
@@ -70,11 +94,10 @@ class Hop:
         self._ready.wait()
 
     async def _serve(self) -> None:
-        self._scheduler = Scheduler(self.runner, self._deliver, lambda session: None, BatchLimits())
+        self._scheduler = Scheduler(self.runner, lambda session: None, BatchLimits())
         self._sessions = {}
         for number in self._ids:
-            request = pb.Open(session_id=number, wire_dtype=pb.FLOAT32, max_tokens=4000)
-            self._sessions[number] = Session(request, list(range(250)), HIDDEN)
+            self._sessions[number] = open_session(number, self._send)
             self._scheduler.add(self._sessions[number])
         self._stop = asyncio.Event()
         self._ready.set()
@@ -86,9 +109,6 @@ class Hop:
         step = pb.Step(session_id=session, position=position, count=1, want=pb.LAST, hidden=ROW)
         self._sessions[session].accept(step)
         self._scheduler.wake()
-
-    def _deliver(self, item: Slice, output: torch.Tensor, queue_s: float, compute_s: float, tokens: int) -> None:
-        self._send(item.session.id, item.position)
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self._stop.set)
@@ -170,12 +190,11 @@ def bound(costs: Costs, round_trip_s: float, sessions: int) -> float:
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=40)
     parser.add_argument("--round-trips-ms", type=float, nargs="+", default=[0.0, 100.0])
     args = parser.parse_args()
-    report = Report(args)
     rows = []
     for name, costs in MODELS.items():
         for round_trip_ms in args.round_trips_ms:
@@ -184,7 +203,7 @@ def main() -> None:
             rows.append({"blocks of": name, "round trip ms": round_trip_ms, **figures, "bound": best,
                          "of bound": figures["tokens/s"] / best})  # fmt: skip
     print_table(rows)
-    report.save("pipelining", {"sessions": args.sessions, "rows": rows})
+    save_json("pipelining", {"machine": machine(), "sessions": args.sessions, "rows": rows})
 
 
 if __name__ == "__main__":

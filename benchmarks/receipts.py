@@ -8,16 +8,16 @@ The third compares two swarms of real processes, side by side, one generation of
 whose servers sign nothing and whose client asks for nothing.
 """
 
+import argparse
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 import swarm
-from harness.report import Report, make_parser, print_table, prompt_tokens
+from common import machine, print_table, prompt_tokens, save_json
 from swarm.session.session import Session
 from swarm.verify.receipts.checking import ChainReceipts
 from swarm.verify.receipts.writing import ReceiptWriter
@@ -108,10 +108,6 @@ def measure_client(tokens: int, hidden_size: int) -> dict[str, object]:
     return {"hops": HOPS, "us a token": elapsed_s / tokens * 1e6, "tokens/s a core": tokens / elapsed_s}
 
 
-class UnsignedSwarm(swarm.LocalSwarm):
-    program = (str(Path(__file__).parent / "harness" / "unsigned_server.py"),)
-
-
 def without_receipts(generate: Callable[[], list[float]]) -> list[float]:
     """`generate` by a client that neither asks for receipts nor waits for them."""
 
@@ -131,7 +127,7 @@ def measure_chain(rounds: int, tokens: int, quant: str) -> dict[str, object]:
     options = {"blocks": ["0:10", "10:20", "20:30"], "quant": quant, "threads": 1}
     with (
         swarm.LocalSwarm("demo", **options) as signed,
-        UnsignedSwarm("demo", **options) as unsigned,
+        swarm.LocalSwarm("demo", **options, no_receipts=True) as unsigned,
         swarm.Client("demo", peers=signed.peers, audit="off") as with_client,
         swarm.Client("demo", peers=unsigned.peers, audit="off") as without_client,
     ):
@@ -159,22 +155,22 @@ def measure_chain(rounds: int, tokens: int, quant: str) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40, help="of both swarms (default: 40)")
     parser.add_argument("--tokens", type=int, default=128, help="in a generation (default: 128)")
     parser.add_argument("--quick", action="store_true", help="a few rounds only")
     args = parser.parse_args()
-    report = Report(args)
     torch.set_num_threads(1)
     rounds = 4 if args.quick else args.rounds
-    result = {}
+    result = {"machine": machine()}
     result["hop"] = [measure_hop(32 * CHUNK, hidden_size) for hidden_size in (576, 4096, 8192)]
     print_table(result["hop"])
     result["client"] = measure_client(64 * CHUNK, 576)
     print_table([result["client"]])
     result["chain"] = [measure_chain(rounds, args.tokens, quant) for quant in ("int4", "none")]
     print_table(result["chain"])
-    report.save("receipts", result)
+    if not args.quick:
+        save_json("receipts", result)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ of its own, generate from prompts of various lengths whose tokens are known befo
   no client has notably more asyncio tasks than at the start, nor more sockets than servers could account for
   neither clients nor servers that were there all along have grown by more than a few MiB a minute, second half
 
-The exit status is 1 if a check failed.
+Writes tables, JSON and a plot to benchmarks/results. The exit status is 1 if a check failed.
 """
 
+import argparse
 import random
 import sys
 import threading
@@ -27,9 +28,9 @@ import psutil
 import torch
 from matplotlib.figure import Figure
 
-from harness.replicas import Replicas, replicated_swarm
-from harness.report import Report, make_parser, print_table, prompt_tokens
-from harness.soak_client import CASES, ClientProcess, client_processes, wait_for_all
+from common import RESULTS, machine, print_table, prompt_tokens, save_json
+from replicas import Replicas, replicated_swarm
+from soak_client import CASES, ClientProcess, client_processes, wait_for_all
 from swarm.client.local_swarm import LocalServer
 
 CLIENTS = 4
@@ -198,7 +199,7 @@ def complaints(soak: Soak, clients: Sequence[dict], servers: Sequence[dict], min
     return found
 
 
-def plot(soak: Soak, title: str) -> Figure:
+def plot(soak: Soak, title: str) -> None:
     figure = Figure(figsize=(10, 9), layout="constrained")
     speed, replicas, memory, files = figure.subplots(4, 1, sharex=True)
     outs = sorted((out["t"], out["tokens"]) for client in soak.clients for out in client.generations())
@@ -230,15 +231,16 @@ def plot(soak: Soak, title: str) -> Figure:
     for axes in (speed, replicas, memory, files):
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=10)
-    return figure
+    path = RESULTS / "soak.png"
+    figure.savefig(path, dpi=150)
+    print(f"saved {path}")
 
 
 def main() -> int:
-    parser = make_parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    report = Report(args)
     torch.set_num_threads(1)
     with replicated_swarm(2) as (replicas, observer):
         expected = [
@@ -255,9 +257,11 @@ def main() -> int:
     print_table(client_rows)
     print_table(server_rows)
     found = complaints(soak, client_rows, server_rows, args.minutes)
-    report.save(
+    about = machine()
+    save_json(
         "soak",
         {
+            "machine": about,
             "minutes": args.minutes,
             "complaints": found,
             "clients": client_rows,
@@ -266,7 +270,7 @@ def main() -> int:
             "samples": soak.samples,
         },
     )
-    report.draw(plot(soak, f"{CLIENTS} clients, SmolLM2-135M float32, {report.where}"), "soak")
+    plot(soak, f"{CLIENTS} clients, SmolLM2-135M float32, {about['cores']} cores: {about['processor']}")
     errors = [out["error"] for client in soak.clients for out in client.generations() if out["error"]]
     for line in [*found, *errors]:
         print(line, file=sys.stderr)

@@ -8,10 +8,12 @@ of its chain. Its tokens must be those of an undisturbed run. The pause is the l
 an ordinary step included; for what happens before the first token, the time to it beyond an undisturbed one's. Servers
 are started between trials only, so that they do not take processor time from the one that is measured.
 
-Writes JSON and a plot after each scenario; figures of scenarios that are not run stay there. The exit status is 1 if
-any generation failed or any token differed.
+Writes a table, JSON and a plot to benchmarks/results, after each scenario; the figures of scenarios that are not run
+stay there. The exit status is 1 if any generation failed or any token differed.
 """
 
+import argparse
+import json
 import random
 import statistics
 import sys
@@ -24,9 +26,9 @@ import torch
 from matplotlib.figure import Figure
 
 import swarm
-from harness.disturbances import BEFORE_FIRST_TOKEN, NEW_TOKENS, SCENARIOS, Trial
-from harness.replicas import Replicas, replicated_swarm
-from harness.report import Report, make_parser, print_table, prompt_tokens
+from common import RESULTS, machine, print_table, prompt_tokens, save_json
+from disturbances import BEFORE_FIRST_TOKEN, NEW_TOKENS, SCENARIOS, Trial
+from replicas import Replicas, replicated_swarm
 
 PROMPTS = 4  # of either length
 TRIAL_LIMIT_S = 150.0
@@ -156,9 +158,10 @@ def describe_steps(steps_s: Sequence[float]) -> dict[str, float]:
     }
 
 
-def save(report: Report, results: dict[str, list[Outcome]], calm: Undisturbed) -> None:
+def save(results: dict[str, list[Outcome]], calm: Undisturbed) -> None:
     """Beside what was saved before of other scenarios."""
-    before = {"rows": [], "undisturbed steps": {}, "trials": {}} | report.earlier("survival")
+    path = RESULTS / "survival.json"
+    before = json.loads(path.read_text()) if path.exists() else {"rows": [], "undisturbed steps": {}, "trials": {}}
     rows = {row["scenario"]: row for row in before["rows"]} | {
         name: summarise(name, outcomes) for name, outcomes in results.items()
     }
@@ -166,20 +169,21 @@ def save(report: Report, results: dict[str, list[Outcome]], calm: Undisturbed) -
     steps = before["undisturbed steps"] | {
         f"prompt of {length}": describe_steps(steps) for length, steps in calm.steps_s.items()
     }
-    known = [name for name in SCENARIOS if name in rows]
-    report.save(
+    about, known = machine(), [name for name in SCENARIOS if name in rows]
+    save_json(
         "survival",
         {
+            "machine": about,
             "rows": [rows[name] for name in known],
             "undisturbed steps": steps,
             "trials": {name: trials[name] for name in known},
         },
     )
     pauses = {name: [TRIAL_LIMIT_S if one["error"] else one["pause_s"] for one in trials[name]] for name in known}
-    report.draw(plot(pauses, calm, f"SmolLM2-135M float32, three hops on loopback, {report.where}"), "survival")
+    plot(pauses, calm, f"SmolLM2-135M float32, three hops on loopback, {about['cores']} cores: {about['processor']}")
 
 
-def plot(pauses_s: dict[str, list[float]], calm: Undisturbed, title: str) -> Figure:
+def plot(pauses_s: dict[str, list[float]], calm: Undisturbed, title: str) -> None:
     """The share of trials that paused for no longer than so long; failed ones lie at the right edge."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
@@ -195,16 +199,17 @@ def plot(pauses_s: dict[str, list[float]], calm: Undisturbed, title: str) -> Fig
     axes.legend(frameon=False, fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=10)
-    return figure
+    path = RESULTS / "survival.png"
+    figure.savefig(path, dpi=150)
+    print(f"saved {path}")
 
 
 def main() -> int:
-    parser = make_parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=100, help="of each scenario")
     parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--replicas", type=int, default=4, help="servers for each range, at full strength")
     args = parser.parse_args()
-    report = Report(args)
     torch.set_num_threads(1)
     calm, results = Undisturbed(), {}
     with replicated_swarm(args.replicas) as (replicas, client):
@@ -213,7 +218,7 @@ def main() -> int:
         for name in args.scenario:
             results[name] = run_scenario(name, args.trials, replicas, client, calm)
             print_table([summarise(name, results[name])])
-            save(report, results, calm)
+            save(results, calm)
     print_table([summarise(name, outcomes) for name, outcomes in results.items()])
     print_table(
         [

@@ -21,6 +21,7 @@ from swarm.errors import (
     RevisionMismatch,
     SwarmError,
 )
+from swarm.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from swarm.client.client import Client
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-__version__ = "0.1.0"
 __all__ = [
     "AddressInUse",
     "Client",

@@ -31,7 +31,8 @@ def main() -> int:
     if verb not in _VERBS:
         print(f"error: unknown verb {verb!r}; the verbs are {', '.join(_VERBS)}", file=sys.stderr)
         return 2
-    return import_module(_VERBS[verb][0]).main(arguments)
+    status: int = import_module(_VERBS[verb][0]).main(arguments)
+    return status
 
 
 if __name__ == "__main__":

@@ -1,4 +1,23 @@
-"""How processes on one machine find each other without being told an address: files under SWARM_HOME."""
+"""What is kept under SWARM_HOME, and how processes on one machine find each other there without being told an address.
+
+client.key            this user's key as a client: it signs accusations, and pays
+identities/N.key      keys of servers, each with a lock that tells whether a process uses it
+nodes/PID.json        addresses of the swarm nodes that run on this machine
+receipts/             receipts: this user's as a client (client.db), and those that a server signed (PEER_ID.db)
+payments/             hop invoices and vouchers, likewise
+channels/             locks that keep two clients of this user off the same payment channel
+commitments/          what was committed to in a ledger and is not revealed yet, see swarm.market.rewards.committing
+ledger/               this machine's own ledger, see swarm.market.ledger.opening
+standing.sqlite       what clients know of peers, see swarm.verify.reputation.store
+evidence/             evidence that clients hold against peers, see swarm.verify.fraud.evidence
+shelf/                evidence that servers keep for others: nameless files, gone with them
+thresholds/           calibrations of audits, see swarm.verify.audit.calibration
+digests/              digests of weights, see swarm.model.digest_cache
+triton_tiles.json     tile sizes that suit this machine's GPU, see swarm_kernels.triton.tiles
+
+What an older version has written is read as it is: no file here has moved, and no format has changed but by what each
+module can tell apart.
+"""
 
 import fcntl
 import json
@@ -18,62 +37,54 @@ MAX_IDENTITIES = 64
 
 
 def swarm_home() -> Path:
-    """Where this user's swarm keeps its keys and addresses: SWARM_HOME, by default ~/.cache/swarm."""
+    """SWARM_HOME, by default ~/.cache/swarm."""
     return Path(os.environ.get("SWARM_HOME") or Path.home() / ".cache" / "swarm")
 
 
 def receipts_file(server: str = "") -> Path:
-    """Where receipts are kept: this user's as a client, or those that the server with this peer id signed."""
+    """server: peer id of the one that signed them; by default, this user's as a client."""
     return swarm_home() / "receipts" / f"{server or 'client'}.db"
 
 
 def payments_file(server: str = "") -> Path:
-    """Where bills and vouchers are kept, like receipts_file."""
+    """Like `receipts_file`."""
     return swarm_home() / "payments" / f"{server or 'client'}.db"
 
 
 def channels_folder() -> Path:
-    """Where clients keep other processes of this user off the payment channels that they use."""
     return swarm_home() / "channels"
 
 
 def client_identity() -> Identity:
-    """This user's key as a client: it signs accusations, and pays."""
+    """This user's as a client; made when it is first wanted."""
     return Identity.load_or_create(swarm_home() / "client.key")
 
 
 def commitments_folder() -> Path:
-    """Where is kept what was committed to in a ledger, and is not revealed yet, see swarm.market.rewards.committing."""
     return swarm_home() / "commitments"
 
 
 def evidence_folder() -> Path:
-    """Where clients put evidence against peers, see swarm.verify.fraud.evidence."""
     return swarm_home() / "evidence"
 
 
 def stored_evidence_folder() -> Path:
-    """Where servers keep evidence for others, see swarm.verify.fraud.evidence_store: nameless files, gone with them."""
     return swarm_home() / "shelf"
 
 
 def ledger_folder() -> Path:
-    """Where this machine's own ledger is kept, see swarm.market.ledger.opening."""
     return swarm_home() / "ledger"
 
 
 def thresholds_folder() -> Path:
-    """Where calibrations of audits are kept, see swarm.verify.audit.calibration."""
     return swarm_home() / "thresholds"
 
 
 def digests_folder() -> Path:
-    """Where digests of weights are kept, see swarm.model.digest_cache."""
     return swarm_home() / "digests"
 
 
 def standing_file() -> Path:
-    """Where clients keep what they know of peers, see swarm.verify.reputation.store."""
     return swarm_home() / "standing.sqlite"
 
 

@@ -24,7 +24,7 @@ class Segment:
     before `start` must have been appended by earlier steps; whatever was cached from `start` on is overwritten.
     """
 
-    pages: Sequence[int] | Tensor
+    pages: Sequence[int] | np.ndarray | Tensor
     start: int
     count: int
 

@@ -1,7 +1,6 @@
 """`python -m swarm.auditor`: look at what a swarm's peers really compute, for as long as this runs."""
 
 import argparse
-import json
 import math
 import os
 import signal
@@ -9,14 +8,15 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from swarm.auditor.auditor import NOBODY, Auditor, Round, Tally, verdict_of
 from swarm.auditor.validator import Validator
-from swarm.cli.support.common import audit_as_json, print_table, run
+from swarm.cli.support.arguments import add_json, add_members, add_model
+from swarm.cli.support.events import Events
+from swarm.cli.support.generations import audit_as_json
+from swarm.cli.support.terminal import print_table, run
 from swarm.client.client import Client
 from swarm.errors import InvalidRequest
 from swarm.home import client_identity, commitments_folder, standing_file
@@ -32,7 +32,7 @@ _STYLES = {"PASS": "green", "SUSPECT": "yellow", "FAIL": "bold red", NOBODY: "di
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return run(_audit, make_parser().parse_args(arguments))
+    return run(make_parser(), arguments, _audit)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -42,11 +42,9 @@ def make_parser() -> argparse.ArgumentParser:
         "each of the peers in turn, and have what they computed computed again. Peers that cheat are written down with "
         "the evidence, and announced if it is proof. Until Ctrl-C.",
     )
+    add_model(parser)
+    add_members(parser)
     add = parser.add_argument
-    add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
-    add("--revision", help="branch, tag or commit of a Hugging Face repository")
-    add("--peers", nargs="+", metavar="ADDR", help="swarm members (default: SWARM_PEERS, or a swarm on this machine)")
-    add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
     add(
         "--audit",
         choices=(LOCAL, PEERS),
@@ -77,11 +75,39 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="S",
         help="with --validator: how long the ledger's epochs last (default: a day)",
     )
-    add("--json", action="store_true", help="print one JSON object a line")
+    add_json(parser, "print one JSON object a line")
     return parser
 
 
 def _audit(args: argparse.Namespace) -> None:
+    _check(args)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops a service wants its summary as well
+    report = Report(Events(args.json))
+    with ExitStack() as stack:
+        ledger = _ledger(args, stack) if args.validator else None
+        client = stack.enter_context(_client(args))
+        if args.arbiter:
+            client.arbitrate()
+        validator = Validator(ledger, commitments_folder(), args.epoch, client.usable_peers) if ledger else None
+
+        def on_round(one: Round) -> None:
+            report.round(one)
+            if validator:
+                validator.note(one)
+
+        auditor = Auditor(client, attend=validator.attend if validator else None)
+        try:
+            auditor.run(args.every, args.rounds, args.budget, on_round)
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+        if validator:
+            validator.attend()  # with what the last round has shown
+    convicted = read_proofs(standing_file())
+    report.summary(auditor.tally, [peer_id for peer_id in auditor.tally.verdicts if peer_id in convicted])
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises InvalidRequest."""
     for name, value in (("--every", args.every), ("--epoch", args.epoch)):
         if not (math.isfinite(value) and value >= 0):
             raise InvalidRequest(f"{name} must be a number of seconds, not {value}")
@@ -90,38 +116,19 @@ def _audit(args: argparse.Namespace) -> None:
     for name, value, least in (("--rounds", args.rounds, 1), ("--budget", args.budget, 2)):
         if value is not None and value < least:
             raise InvalidRequest(f"{name} must be at least {least}, not {value}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops a service wants its summary as well
-    output = JsonOutput() if args.json else TextOutput()
-    with ExitStack() as stack:
-        ledger = _ledger(args, stack) if args.validator else None
-        client = stack.enter_context(Client(
-            args.model,
-            args.peers,
-            revision=args.revision,
-            secret=args.secret_file and read_secret(args.secret_file),
-            audit=args.audit,
-            audit_rate=args.audit_rate,
-            ledger=args.ledger,
-            allow_unstaked=True,  # who takes its stake back is not to escape by that
-        ))  # fmt: skip
-        if args.arbiter:
-            client.arbitrate()
-        validator = ledger and Validator(ledger, commitments_folder(), args.epoch, client.usable_peers)
 
-        def on_round(one: Round) -> None:
-            output.round(one)
-            if validator:
-                validator.note(one)
 
-        auditor = Auditor(client, attend=validator and validator.attend)
-        try:
-            auditor.run(args.every, args.rounds, args.budget, on_round)
-        except KeyboardInterrupt:
-            print(file=sys.stderr)
-        if validator:
-            validator.attend()  # with what the last round has shown
-    convicted = read_proofs(standing_file())
-    output.summary(auditor.tally, [peer_id for peer_id in auditor.tally.verdicts if peer_id in convicted])
+def _client(args: argparse.Namespace) -> Client:
+    return Client(
+        args.model,
+        args.peers,
+        revision=args.revision,
+        secret=args.secret_file and read_secret(args.secret_file),
+        audit=args.audit,
+        audit_rate=args.audit_rate,
+        ledger=args.ledger,
+        allow_unstaked=True,  # who takes its stake back is not to escape by that
+    )
 
 
 def _ledger(args: argparse.Namespace, stack: ExitStack) -> Ledger:
@@ -137,61 +144,53 @@ def _ledger(args: argparse.Namespace, stack: ExitStack) -> Ledger:
     return ledger
 
 
-class TextOutput:
-    """A line an audit, and a table at the end."""
+class Report:
+    """What is told of an auditor's work: a line, or a JSON object, for each audit and all that went wrong; and a
+    summary at the end."""
 
-    def __init__(self):
-        self._console = Console(highlight=False, soft_wrap=True)
+    def __init__(self, events: Events):
+        self._events = events
 
     def round(self, one: Round) -> None:
+        """What became of it."""
         for audit in one.generation.audits if one.generation else ():
             start, stop = audit.blocks
             place = f"{audit.peer_id[-8:]}  {f'{start}:{stop}':8} {audit.position}:{audit.position + audit.count}"
             reason = audit.judgement.reason if audit.judgement else "nobody could compute it again"
-            self._line(verdict_of(audit), f"{place:32} by {audit.by[-8:]:8}  {reason}")
+            text = f"{place:32} by {audit.by[-8:]:8}  {reason}"
+            self._tell("audit", verdict_of(audit), text, **audit_as_json(audit))
         for fault in one.generation.faults if one.generation else ():
-            self._line("FAULT", str(fault))
+            fields = {"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}
+            self._tell("fault", "FAULT", str(fault), **fields)
         if one.error:
-            self._line("ERROR", str(one.error))
+            self._tell("error", "ERROR", str(one.error), code=type(one.error).__name__, message=str(one.error))
 
-    def _line(self, what: str, text: str) -> None:
+    def _tell(self, name: str, what: str, text: str, **fields: object) -> None:
         line = Text.assemble(time.strftime("%H:%M:%S  "), (f"{what:8}", _STYLES.get(what, "red")), f" {text}")
-        self._console.print(line)
+        self._events.tell(name, line, time_s=round(time.time(), 3), **fields)
 
     def summary(self, tally: Tally, convicted: Sequence[str]) -> None:
-        rows = [
-            (peer_id, *(str(counts[name]) for name in _STYLES), str(tally.faults[peer_id]),
-             "convicted" if peer_id in convicted else "")
-            for peer_id, counts in tally.verdicts.items()
-        ]  # fmt: skip
-        if rows:
-            print_table(("peer", *(name.lower() for name in _STYLES), "faults", ""), rows)
+        """convicted: those of the visited peers against which there is proof."""
+        if tally.verdicts and not self._events.as_json:
+            _print_tally(tally, convicted)
         verdicts = ", ".join(f"{tally.total(name)} {name.lower()}" for name in _STYLES)
-        print(
+        text = (
             f"{tally.rounds} rounds, {tally.errors} of them failed; {len(tally.verdicts)} peers visited, "
             f"{tally.tokens} tokens; {verdicts}; {len(convicted)} convicted."
         )
-
-
-class JsonOutput:
-    """Objects for scripts: {"event": "audit" | "fault" | "error" | "summary", ...}."""
-
-    def round(self, one: Round) -> None:
-        for audit in one.generation.audits if one.generation else ():
-            self._event("audit", **audit_as_json(audit))
-        for fault in one.generation.faults if one.generation else ():
-            self._event("fault", peer_id=fault.peer_id, kind=fault.kind.name.lower(), detail=fault.detail)
-        if one.error:
-            self._event("error", code=type(one.error).__name__, message=str(one.error))
-
-    def summary(self, tally: Tally, convicted: Sequence[str]) -> None:
-        self._event(
-            "summary", rounds=tally.rounds, errors=tally.errors, tokens=tally.tokens, peers=tally.verdicts,
-            faults=tally.faults, convicted=convicted,
+        self._events.tell(
+            "summary", text, time_s=round(time.time(), 3), rounds=tally.rounds, errors=tally.errors,
+            tokens=tally.tokens, peers=tally.verdicts, faults=tally.faults, convicted=convicted,
         )  # fmt: skip
 
-    def _event(self, name: str, **fields: object) -> None:
-        print(json.dumps({"event": name, "time_s": round(time.time(), 3), **fields}), flush=True)
+
+def _print_tally(tally: Tally, convicted: Sequence[str]) -> None:
+    rows = [
+        (peer_id, *(str(counts[name]) for name in _STYLES), str(tally.faults[peer_id]),
+         "convicted" if peer_id in convicted else "")
+        for peer_id, counts in tally.verdicts.items()
+    ]  # fmt: skip
+    print_table(("peer", *(name.lower() for name in _STYLES), "faults", ""), rows)
 
 
 if __name__ == "__main__":

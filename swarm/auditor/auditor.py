@@ -107,14 +107,14 @@ class Auditor:
         stream = self._client.stream(
             prompt, max_new_tokens=count, temperature=self._canaries.temperature(), through=chain
         )
-        error = None
+        failure: SwarmError | None = None
         try:
             for _ in stream:
                 pass
-        except SwarmError as failure:
-            error = failure
+        except SwarmError as error:
+            failure = error
         self._client.wait_for_audits()
-        return Round(stream.generation, error)
+        return Round(stream.generation, failure)
 
     def _draw(self, budget: int | None) -> tuple[list[int], int]:
         """A prompt's tokens, and how many new ones to ask for."""

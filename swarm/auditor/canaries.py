@@ -89,5 +89,5 @@ class Canaries:
 
     def _description(self) -> str:
         """What a package says of itself."""
-        metadata = self._rng.choice(self._packages).metadata
-        return str(metadata.get("Description") or metadata.get_payload() or "")
+        metadata = self._rng.choice(self._packages).metadata.json  # with the text below the headers, if it is there
+        return str(metadata.get("description", ""))

@@ -5,7 +5,7 @@ come from the client and its outputs go back to it, in the middle of the model.
 """
 
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 
 from swarm.errors import NoRoute
@@ -20,7 +20,7 @@ class Visits:
     def __init__(self, rng: random.Random):
         """rng: breaks ties, so it should be unpredictable."""
         self._rng = rng
-        self.counts: Counter[str] = Counter()
+        self.counts: defaultdict[str, float] = defaultdict(float)  # by peer id
 
     def plan(self, peers: Sequence[PeerInfo], num_blocks: int) -> list[Hop]:
         """A chain on which the peer that was looked at least computes all of its blocks, and others that were looked

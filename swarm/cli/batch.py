@@ -8,10 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
-from swarm.cli.support.common import add_client_arguments, generate_options, make_client, run
+from swarm.cli.support.arguments import add_json
+from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
+from swarm.cli.support.terminal import run
 from swarm.client.batch import Batch, Plan, Progress
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
 from swarm.errors import InvalidRequest, SwarmError
@@ -41,9 +44,9 @@ def main(arguments: list[str]) -> int:
     add("--concurrency", type=int, default=16, metavar="N", help="prompts at once (default: 16)")
     add("--chat", action="store_true", help="put the prompts through the model's chat template")
     add("--ignore-eos", action="store_true", help="go on after the model's end token")
-    add("--json", action="store_true", help="print one JSON object at the end")
+    add_json(parser, "print one JSON object at the end")
     add_client_arguments(parser)
-    return run(_batch, parser.parse_args(arguments))
+    return run(parser, arguments, _batch)
 
 
 def parse_deadline(text: str, now: float) -> float:
@@ -93,7 +96,7 @@ def _as_chat(job: Job) -> Job:
     return Job(job.id, [{"role": "user", "content": job.prompt}], job.max_new_tokens)
 
 
-def _show(bar: tqdm, progress: Progress, before: int) -> None:
+def _show(bar: "tqdm[NoReturn]", progress: Progress, before: int) -> None:
     bar.set_postfix_str(f"{progress.tokens_per_s(time.time()):.1f} tokens/s, {format_amount(progress.cost)} credits, "
                         f"{'on demand' if progress.hurried else 'batch'}", refresh=False)  # fmt: skip
     bar.update(before + progress.done - bar.n)

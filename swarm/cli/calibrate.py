@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from swarm.cli.support.common import run
+from swarm.cli.support.arguments import add_model
+from swarm.cli.support.terminal import run
 from swarm.home import thresholds_folder
 from swarm.model import Checkpoint, open_checkpoint
 from swarm.verify.audit.calibration import HOPS, Measured, choose, measure, provenance, save_thresholds, summarise
@@ -28,16 +29,15 @@ def main(arguments: list[str]) -> int:
         description="Measure by how much honest peers differ from an audit's recomputation, and cheats from them, and "
         "keep the limits between both for audits of this model in this format. It takes a few minutes and no network.",
     )
+    add_model(parser)
     add = parser.add_argument
-    add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
-    add("--revision", help="branch, tag or commit of a Hugging Face repository")
     formats = [quant for quant in QUANTS if quant not in BNB_FORMATS]
     add("--quant", choices=formats, default="none", help="format of weights (default: none)")
     add("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="of activations (default: bfloat16)")
     add("--tokens", type=int, default=2048, metavar="N", help=f"of text, in segments of {SEGMENT} (default: 2048)")
     add("--out", type=Path, metavar="FILE", help="also write limits and measurements there, as JSON")
     add("--json", action="store_true", help="print that JSON instead of a table")
-    return run(_calibrate, parser.parse_args(arguments))
+    return run(parser, arguments, _calibrate)
 
 
 def _calibrate(args: argparse.Namespace) -> None:
@@ -67,18 +67,18 @@ def _measure(checkpoint: Checkpoint, quant: str, dtype: torch.dtype, segments: i
     return measured
 
 
-def _print(rows: list[dict[str, object]], thresholds: Thresholds, path: Path) -> None:
+def _print(rows: list[dict[str, str | float]], thresholds: Thresholds, path: Path) -> None:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, title=_TITLE)
     for name in ("peer", "windows", "segments", "outliers", "suspect", "fail"):
         table.add_column(name, justify="left" if name == "peer" else "right", no_wrap=True)
     for row in sorted(rows, key=lambda row: not row["honest"]):
         table.add_row(
-            row["variant"],
+            str(row["variant"]),
             f"{_number(row['least'])}-{_number(row['most'])}",
             f"{_number(row['segment least'])}-{_number(row['segment most'])}",
             str(row["outliers"]),
-            f"{row['suspect %']:.0f}%",
-            f"{row['fail %']:.0f}%",
+            f"{float(row['suspect %']):.0f}%",
+            f"{float(row['fail %']):.0f}%",
             style="green" if row["honest"] else "red",
         )
     console = Console()
@@ -91,5 +91,6 @@ def _print(rows: list[dict[str, object]], thresholds: Thresholds, path: Path) ->
     )
 
 
-def _number(value: float) -> str:
+def _number(value: str | float) -> str:
+    value = float(value)
     return f"{value:.2f}" if value < 10 else f"{value:.0f}"

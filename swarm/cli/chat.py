@@ -2,7 +2,8 @@
 
 import argparse
 
-from swarm.cli.support.common import add_client_arguments, generate_options, make_client, run
+from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
+from swarm.cli.support.terminal import run
 
 
 def main(arguments: list[str]) -> int:
@@ -13,7 +14,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--system", metavar="TEXT", help="system message")
     add_client_arguments(parser)
-    return run(_chat, parser.parse_args(arguments))
+    return run(parser, arguments, _chat)
 
 
 def _chat(args: argparse.Namespace) -> None:

@@ -6,7 +6,8 @@ import time
 
 from swarm.cli.ledger.bill import own_payments, print_payments
 from swarm.cli.ledger.book import verdict
-from swarm.cli.support.common import describe, run
+from swarm.cli.support.generations import describe
+from swarm.cli.support.terminal import run
 from swarm.client.client import Client
 from swarm.client.local_swarm import LocalSwarm
 from swarm.home import client_identity
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--blocks", nargs="+", default=["0:10", "10:20", "20:30"], metavar="START:STOP")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--max-new-tokens", type=int, default=48, metavar="N")
-    return run(_demo, parser.parse_args(arguments))
+    return run(parser, arguments, _demo)
 
 
 def _demo(args: argparse.Namespace) -> None:

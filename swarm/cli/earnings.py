@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from swarm.cli.ledger.accounts import where
+from swarm.cli.support.arguments import LEDGER, add_json
 from swarm.cli.support.terminal import print_table, run
 from swarm.errors import InvalidRequest
 from swarm.home import client_identity, payments_file
 from swarm.market.channel.payment_store import PaymentStore
-from swarm.market.ledger.ledger import Ledger
+from swarm.market.ledger.ledger import Ledger, Posting
 from swarm.market.ledger.opening import open_ledger
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.identity import address_of
@@ -47,11 +48,11 @@ def main(arguments: list[str]) -> int:
         description="What the servers of this machine have computed, and what they were paid for it on a ledger.",
     )
     add = parser.add_argument
-    add("--ledger", metavar="WHERE", help="where they are paid (default: SWARM_LEDGER, or this machine's own)")
+    add("--ledger", metavar="WHERE", help=f"{LEDGER} (default: SWARM_LEDGER, or this machine's own)")
     add("--server", default="", metavar="PEER_ID", help="only this one; the end of its id will do")
     add("--since", type=float, metavar="HOURS", help="count the work of the last hours only (default: all)")
-    add("--json", action="store_true", help="print one JSON object per server, amounts in nano-credits")
-    return run(_earnings, parser.parse_args(arguments))
+    add_json(parser, "print one JSON object per server, amounts in nano-credits")
+    return run(parser, arguments, _earnings)
 
 
 def _earnings(args: argparse.Namespace) -> None:
@@ -97,7 +98,7 @@ def earnings_of(path: Path, ledger: Ledger, since_s: float = 0.0) -> Earnings:
     )
 
 
-def _slashes(ledger: Ledger, address: bytes) -> Iterator:
+def _slashes(ledger: Ledger, address: bytes) -> Iterator[Posting]:
     for entry in ledger.history(address):
         if entry.kind.startswith("slash"):
             yield from (

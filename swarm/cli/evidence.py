@@ -7,18 +7,21 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 
-from swarm.cli.support.common import print_table, run
+from swarm.cli.support.arguments import add_json, add_model, check_positive
+from swarm.cli.support.terminal import print_table, run
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import digests_folder, evidence_folder, standing_file, thresholds_folder
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.verify.audit.accumulated import ALARM
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judgement import Verdict
 from swarm.verify.fraud.evidence import Bundle
-from swarm.verify.fraud.examination import Expert, Finding, Sentence, read_bundle, sentence
+from swarm.verify.fraud.examination import Finding, Sentence, examine, read_bundle, sentence
 from swarm.verify.fraud.proofs import AUDIT, MAX_PROOF_BYTES, Proof
 from swarm.verify.reputation.file import read_proofs
 
@@ -35,10 +38,9 @@ def main(arguments: list[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listing = verbs.add_parser("list", help="evidence and proofs that are kept on this machine")
     examining = verbs.add_parser("examine", help="check files of evidence, and compute again what they are about")
+    add_model(examining)
     add = examining.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="of several about one peer, the suspicions add up")
-    add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
-    add("--revision", help="branch, tag or commit of a Hugging Face repository")
     add("--threads", type=int, default=torch.get_num_threads(), metavar="N", help="(default: %(default)s)")
     proving = verbs.add_parser("proof", help="check a proof by signatures alone, which takes no model")
     proving.add_argument("file", type=Path, metavar="FILE")
@@ -46,51 +48,74 @@ def main(arguments: list[str]) -> int:
     saving.add_argument("peer", metavar="PEER_ID", help="the end of its id will do")
     saving.add_argument("-o", "--out", type=Path, required=True, metavar="FILE")
     for verb in (listing, examining, proving):
-        verb.add_argument("--json", action="store_true", help="print one JSON object")
-    args = parser.parse_args(arguments)
-    return run({"list": _list, "examine": _examine, "proof": _proof, "save": _save}[args.verb], args)
+        add_json(verb)
+    for verb, command in ((listing, _list), (examining, _examine), (proving, _proof), (saving, _save)):
+        verb.set_defaults(command=command)
+    return run(parser, arguments)
 
 
 # --- what is kept here ---------------------------------------------------------------------------------------------
 
 
+class _Claims(TypedDict):
+    """What evidence says it is about, as JSON has it."""
+
+    accused: str
+    accuser: str
+    model: str
+    revision: str
+    blocks: tuple[int, int]
+    positions: tuple[int, int]
+    format: str
+    numerics: str
+    weights: str
+    session: str
+    time_ms: int
+
+
 def _list(args: argparse.Namespace) -> None:
-    files = [_look_into(path) for path in sorted(evidence_folder().glob("*.evidence"))]
+    files = {str(path): _look_into(path) for path in sorted(evidence_folder().glob("*.evidence"))}
     proofs = [{"accused": accused, "kind": kind} for accused, (kind, _) in read_proofs(standing_file()).items()]
     if args.json:
-        print(json.dumps({"files": files, "proofs": proofs}))
+        found = [{"file": file, **_listed(one)} for file, one in files.items()]
+        print(json.dumps({"files": found, "proofs": proofs}))
         return
     if not files and not proofs:
         print(f"No evidence in {evidence_folder()}, and nobody convicted.")
     if files:
-        print_table(("file", "accused", "about", "model", "computed"), map(_in_words, files))
+        rows = [_in_words(file, one) for file, one in files.items()]
+        print_table(("file", "accused", "about", "model", "computed"), rows)
     if proofs:
         print_table(("convicted", "of"), [(one["accused"], one["kind"]) for one in proofs])
 
 
-def _in_words(one: dict[str, object]) -> tuple[str, ...]:
-    if one["error"]:
-        return one["file"], "", one["error"], "", ""
-    return one["file"], one["accused"][-8:], _about(one), repr(one["model"])[:60], _local(one["time_ms"])
+def _listed(one: _Claims | SwarmError) -> dict[str, object]:
+    return {"error": str(one)} if isinstance(one, SwarmError) else {"error": "", **one}
 
 
-def _look_into(path: Path) -> dict[str, object]:
-    """What a file says it is about, nothing of it computed again."""
+def _in_words(file: str, one: _Claims | SwarmError) -> tuple[str, ...]:
+    if isinstance(one, SwarmError):
+        return file, "", str(one), "", ""
+    return file, one["accused"][-8:], _about(one), repr(one["model"])[:60], _local(one["time_ms"])
+
+
+def _look_into(path: Path) -> _Claims | SwarmError:
+    """What a file says it is about, nothing of it computed again; or why it cannot be read."""
     try:
-        return {"file": str(path), "error": "", **_claims(read_bundle(path))}
+        return _claims(read_bundle(path))
     except SwarmError as error:
-        return {"file": str(path), "error": str(error)}
+        return error
 
 
-def _claims(bundle: Bundle) -> dict[str, object]:
+def _claims(bundle: Bundle) -> _Claims:
     case = bundle.case
     return {
         "accused": case.peer_id,
         "accuser": bundle.accuser,
         "model": bundle.model,
         "revision": bundle.revision,
-        "blocks": [case.terms.start, case.terms.stop],
-        "positions": [case.first, case.stop],
+        "blocks": (case.terms.start, case.terms.stop),
+        "positions": (case.first, case.stop),
         "format": case.terms.format,
         "numerics": case.terms.numerics_id,
         "weights": case.terms.weights.hex(),
@@ -99,7 +124,7 @@ def _claims(bundle: Bundle) -> dict[str, object]:
     }
 
 
-def _about(claims: dict[str, object]) -> str:
+def _about(claims: _Claims) -> str:
     (start, stop), (first, last) = claims["blocks"], claims["positions"]
     return f"blocks {start}:{stop}, positions {first}:{last}"
 
@@ -149,18 +174,15 @@ def _examine(args: argparse.Namespace) -> int:
 
 def make_expert(args: argparse.Namespace) -> Expert:
     """By --model, --revision and --threads. Raises ModelError, InvalidRequest."""
-    if args.threads < 1:
-        raise InvalidRequest(f"--threads must be positive, not {args.threads}")
+    check_positive(threads=args.threads)
     torch.set_num_threads(args.threads)
-    return Expert(
-        open_checkpoint(args.model, args.revision), DigestCache(digests_folder()), thresholds_folder(), args.threads
-    )
+    return Expert(open_checkpoint(args.model, args.revision), thresholds_folder(), args.threads)
 
 
 def examine_file(expert: Expert, path: Path) -> Finding:
     """Raises SwarmError that names the file."""
     try:
-        return expert.examine(read_bundle(path))
+        return examine(read_bundle(path), expert, DigestCache(digests_folder()))
     except SwarmError as error:
         raise type(error)(f"{path}: {error}") from error
 

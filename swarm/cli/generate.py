@@ -5,7 +5,10 @@ import json
 import sys
 from dataclasses import asdict
 
-from swarm.cli.support.common import add_client_arguments, audit_as_json, describe, generate_options, make_client, run
+from swarm.cli.support.arguments import add_json
+from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
+from swarm.cli.support.generations import audit_as_json, describe
+from swarm.cli.support.terminal import run
 from swarm.results import Generation
 
 
@@ -18,9 +21,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("prompt", help="text to continue; - reads it from standard input")
     parser.add_argument("--chat", action="store_true", help="put the prompt through the model's chat template")
     parser.add_argument("--ignore-eos", action="store_true", help="go on after the model's end token")
-    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    add_json(parser, "print one JSON object at the end")
     add_client_arguments(parser)
-    return run(_generate, parser.parse_args(arguments))
+    return run(parser, arguments, _generate)
 
 
 def _generate(args: argparse.Namespace) -> None:

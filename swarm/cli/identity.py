@@ -3,7 +3,8 @@
 import argparse
 import json
 
-from swarm.cli.support.common import run
+from swarm.cli.support.arguments import add_json, add_model
+from swarm.cli.support.terminal import run
 from swarm.errors import RevisionMismatch
 from swarm.home import digests_folder
 from swarm.model.blocks import check_block_range, parse_block_range
@@ -20,9 +21,8 @@ def main(arguments: list[str]) -> int:
         description="Print one line per block of a model, MODEL@DIGEST/BLOCK/QUANT/DTYPE, and the root over all: two "
         "sides that print the same hold the same weights, byte for byte. Servers announce the root of their blocks.",
     )
+    add_model(parser)
     add = parser.add_argument
-    add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
-    add("--revision", help="branch, tag or commit of a Hugging Face repository")
     add("--blocks", metavar="START:STOP", help="STOP excluded (default: all)")
     add("--quant", default="none", choices=QUANTS, help="to name in the lines (default: none)")
     add("--dtype", default="float32", choices=DTYPES, help="to name in the lines (default: float32)")
@@ -33,8 +33,8 @@ def main(arguments: list[str]) -> int:
         default=[],
         help="print nothing, but compare these lines, from another machine, with the files here",
     )
-    add("--json", action="store_true", help="print one JSON object")
-    return run(_identity, parser.parse_args(arguments))
+    add_json(parser)
+    return run(parser, arguments, _identity)
 
 
 def _identity(args: argparse.Namespace) -> None:

@@ -8,12 +8,14 @@ from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import TypedDict
 
-from swarm.cli.support.common import print_table, run
+from swarm.cli.support.arguments import add_json, check_positive
+from swarm.cli.support.terminal import print_table, run
 from swarm.errors import InvalidRequest
 from swarm.home import receipts_file
-from swarm.verify.receipts import export
-from swarm.verify.receipts.export import Opening, Report, lines, load_receipts, save_receipts
+from swarm.verify.receipts.export import lines, load_receipts, save_receipts
+from swarm.verify.receipts.report import Opening, Report, check
 from swarm.verify.receipts.store import ReceiptStore, StoredSession
 
 _SHOWN = 20  # sessions of a list
@@ -37,16 +39,18 @@ def main(arguments: list[str]) -> int:
         help="not of this user's clients, but of "
         "all servers on this machine, or of this one; the end of its id will do",
     )
-    listing.add_argument("--json", action="store_true", help="print one JSON object per session")
+    add_json(listing, "print one JSON object per session")
+    listing.set_defaults(command=_list)
     writing = verbs.add_parser("export", help="write a session's receipts to a file, one JSON object a line")
     writing.add_argument("session", nargs="?", metavar="SESSION", help="first digits of its id (default: the last one)")
     writing.add_argument("-o", "--out", required=True, metavar="FILE", help="- is standard output")
     writing.add_argument("--server", metavar="PEER_ID", help="out of what this server on this machine has signed")
     checking = verbs.add_parser("verify", help="check a file of receipts; the exit status is 0 only if all of it holds")
     checking.add_argument("file", metavar="FILE")
-    checking.add_argument("--json", action="store_true", help="print one JSON object")
-    args = parser.parse_args(arguments)
-    return run({"list": _list, "export": _export, "verify": _verify}[args.verb], args)
+    writing.set_defaults(command=_export)
+    add_json(checking)
+    checking.set_defaults(command=_verify)
+    return run(parser, arguments)
 
 
 # --- what is kept here ---------------------------------------------------------------------------------------------
@@ -67,8 +71,7 @@ def _stores(server: str | None) -> list[Path]:
 
 
 def _list(args: argparse.Namespace) -> None:
-    if args.limit < 1:
-        raise InvalidRequest(f"--limit must be positive, not {args.limit}")
+    check_positive(limit=args.limit)
     rows = [row for path in _stores(args.server) for row in _sessions(path, args.limit)]
     rows.sort(key=lambda row: row["session"], reverse=True)  # ids begin with the time
     if args.json:
@@ -77,13 +80,28 @@ def _list(args: argparse.Namespace) -> None:
     print_table(("session", "begun", "receipts", "peers", "server"), map(_in_words, rows[: args.limit]))
 
 
-def _in_words(row: dict[str, object]) -> tuple[str, ...]:
+class _Peer(TypedDict):
+    peer_id: str
+    blocks: tuple[int, int]
+
+
+class _Row(TypedDict):
+    """One session, as JSON has it."""
+
+    session: str
+    begun_s: float
+    receipts: int
+    peers: list[_Peer]
+    server: str
+
+
+def _in_words(row: _Row) -> tuple[str, ...]:
     begun = datetime.fromtimestamp(row["begun_s"]).isoformat(" ", "seconds")
     hops = "  ".join(f"{hop['blocks'][0]}:{hop['blocks'][1]} {hop['peer_id'][-8:]}" for hop in row["peers"])
     return row["session"], begun, str(row["receipts"]), hops, row["server"][-8:]
 
 
-def _sessions(path: Path, limit: int) -> Iterator[dict[str, object]]:
+def _sessions(path: Path, limit: int) -> Iterator[_Row]:
     with closing(ReceiptStore(path)) as store:
         for kept in store.sessions()[:limit]:
             hops = dict.fromkeys((signed.peer_id, signed.blocks) for signed in store.openings(kept.session))
@@ -120,7 +138,7 @@ def _last(sessions: Sequence[StoredSession], path: Path) -> bytes:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    report = export.check(load_receipts(args.file))
+    report = check(load_receipts(args.file))
     if args.json:
         print(json.dumps(_as_json(report)))
     else:

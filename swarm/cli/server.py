@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from swarm.market.ledger.ledger import DAY_S
 from swarm.market.pricing.modes import DEFAULT_DECODE, PREFILL_SHARE, make_pricing
 from swarm.model.blocks import parse_block_range
 from swarm.server import life
+from swarm.server.assembly import Parts
 from swarm.server.lifecycle import SERVED_DTYPES, ServerConfig
 from swarm.verify.attestation import load_attester
 from swarm.wire.formats.quotes import MODES
@@ -208,7 +210,8 @@ async def serve_until_signal(config: ServerConfig, events: Events, exit_with_par
     await life.run(config, stop, narrator.tell)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
+    """parts: other ones than the ordinary server's, for a program of one's own."""
     arguments = sys.argv[1:] if arguments is None else arguments
     events = Events("--json" in arguments)  # before they are parsed: what is wrong with them is told in the same way
     try:
@@ -216,7 +219,8 @@ def main(arguments: list[str] | None = None) -> int:
         logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
         if args.threads:
             torch.set_num_threads(args.threads)
-        uvloop.run(serve_until_signal(make_config(args), events, args.exit_with_parent))
+        config = replace(make_config(args), parts=parts or Parts())
+        uvloop.run(serve_until_signal(config, events, args.exit_with_parent))
     except SwarmError as error:
         events.error(error)
         return 1

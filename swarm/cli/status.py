@@ -9,15 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import uvloop
 from rich.console import Console
 from rich.live import Live
 
-from swarm.cli.support.common import run
+from swarm.cli.support.arguments import add_json, add_members, add_model_name, check_positive
 from swarm.cli.support.picture import Picture, serve_command
-from swarm.errors import InvalidRequest
+from swarm.cli.support.terminal import run
 from swarm.home import find_swarm
 from swarm.model.checkpoint import model_name
 from swarm.peers.directory import Directory
@@ -35,19 +34,17 @@ def main(arguments: list[str]) -> int:
         description="Show who serves which blocks of a model, how busy and how fast. In a terminal the view is live "
         "until Ctrl-C; elsewhere it is printed once. The model's files are not needed.",
     )
+    add_model_name(parser)
+    add_members(parser)
     add = parser.add_argument
-    add("--model", default="demo", help="Hugging Face repository, folder of safetensors, .gguf file, or 'demo'")
-    add("--peers", nargs="+", metavar="ADDR", help="swarm members (default: SWARM_PEERS, or a swarm on this machine)")
-    add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
     add("--once", action="store_true", help="print once and end")
-    add("--json", action="store_true", help="print a JSON object; with --interval, one per look")
+    add_json(parser, "print a JSON object; with --interval, one per look")
     add("--interval", type=float, metavar="S", help=f"seconds between two looks (default: {INTERVAL_S:.0f})")
-    return run(_status, parser.parse_args(arguments))
+    return run(parser, arguments, _status)
 
 
 def _status(args: argparse.Namespace) -> None:
-    if args.interval is not None and not args.interval > 0:
-        raise InvalidRequest(f"--interval must be positive, not {args.interval}")
+    check_positive(interval=args.interval)
     console = Console()
     repeats = not args.once and (args.interval is not None if args.json else console.is_terminal)
     try:

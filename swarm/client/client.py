@@ -38,6 +38,7 @@ from swarm.verify.attestation import Verifier
 from swarm.verify.attested import Attested
 from swarm.verify.audit.auditing import AUDITORS, LOCAL, Auditing, AuditOptions
 from swarm.verify.audit.examiner import Examiner
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judges import LocalJudge, PeerJudges
 from swarm.verify.fraud.penalties import Penalties
 from swarm.verify.fraud.verifier import FraudVerifier
@@ -213,7 +214,7 @@ class Client:
         self._slasher = Slasher(self._wallet.ledger if self._wallet else None)
         judge, verifier = None, None
         if checkpoint.local:
-            judge, of_strangers = (LocalJudge(checkpoint, thresholds_folder()) for _ in range(2))
+            judge, of_strangers = (LocalJudge(Expert(checkpoint, thresholds_folder())) for _ in range(2))
             digests = DigestCache(digests_folder())
             verifier = FraudVerifier(view, checkpoint, of_strangers, digests, evidence_folder(), self._slasher)
         peers = PeerJudges(view, checkpoint, self._limits, self._wallet, self._stakes.of)

@@ -88,8 +88,9 @@ class LocalSwarm:
     ):
         """blocks: a range for each server, like "0:10", or "auto" for one that chooses for itself.
         secret: of a private swarm; by default SWARM_SECRET, if there is one.
-        options: given to every server as on its command line: dtype="float32", threads=1, kv_memory="256M". With
-            stake="0.5", each gets so many credits to stake: new ones if this user made the ledger, else from its own.
+        options: given to every server as on its command line: dtype="float32", threads=1, kv_memory="256M"; True for a
+            flag, as no_receipts=True. With stake="0.5", each gets so many credits to stake: new ones if this user made
+            the ledger, else from its own.
         """
         self.model, self._blocks, self._options = model, list(blocks), options
         self.servers: list[LocalServer] = []
@@ -151,7 +152,7 @@ class LocalSwarm:
         if home is None and "stake" in options:
             _endow(folder, str(options["ledger"]), _written("stake", options["stake"]))
         for name, value in options.items():
-            command += [f"--{name.replace('_', '-')}", _written(name, value)]
+            command += [f"--{name.replace('_', '-')}", *(() if value is True else (_written(name, value),))]
         with open(folder / _LOG, "a") as log:
             process = self.start_process(
                 command,

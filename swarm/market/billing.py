@@ -62,11 +62,11 @@ class Asking:
             raise InvalidRequest("this peer makes no bids; what it asks is in the directory")
         return self._pricing.bid(order, peer, start, stop, self._demand)
 
-    async def follow(self, demand: Callable[[], Demand]) -> None:
-        """Until cancelled."""
+    async def follow(self, used_share: Callable[[], float]) -> None:
+        """Until cancelled. used_share: how busy the server is, from 0 to 1."""
         while True:
             await asyncio.sleep(PERIOD_S)
-            self._demand = demand()
+            self._demand = Demand(used_share())
             self._pricing = self._pricing.observe(self._demand)
 
 
@@ -113,10 +113,10 @@ class Billing:
         """The directory has a record with this quote now."""
         self.channels.posted(record_hash, quote)
 
-    def work(self, demand: Callable[[], Demand]) -> list[Work]:
-        """All that goes on until it is cancelled."""
+    def work(self, used_share: Callable[[], float]) -> list[Work]:
+        """All that goes on until it is cancelled. used_share: how busy the server is, from 0 to 1."""
         claiming = [self._claim()] if self._claim else []
-        return [self.channels.run(), self._asking.follow(demand), *claiming]
+        return [self.channels.run(), self._asking.follow(used_share), *claiming]
 
     async def close(self) -> None:
         """Get paid for what is not settled yet, if the ledger answers; else it is settled next time."""

@@ -31,7 +31,7 @@ class Stakes(PeerPolicy):
         peers are chosen."""
         self._ledger, self._least, self._allow_unstaked = ledger, least, allow_unstaked
         self._known: dict[str, tuple[float, int]] = {}  # by peer id: when it was looked up, and what was there
-        self._looking: asyncio.Task | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def look(self, peers: Sequence[PeerInfo]) -> None:
         """Look up those of `peers` that are new or due, in the background; wait, but not for long, if one is new."""
@@ -41,7 +41,7 @@ class Stakes(PeerPolicy):
         self._known = {peer_id: known for peer_id, known in self._known.items() if peer_id in listed}
         if self._looking is None or self._looking.done():
             due = [peer.peer_id for peer in listed.values() if self._is_due(peer)]
-            self._looking = asyncio.create_task(self._look_up(due)) if due else None
+            self._looking = asyncio.create_task(self._look_up(self._ledger, due)) if due else None
         if self._looking and not listed.keys() <= self._known.keys():
             await asyncio.wait([self._looking], timeout=PATIENCE_S)
 
@@ -85,10 +85,10 @@ class Stakes(PeerPolicy):
         when, _ = self._known.get(peer.peer_id, (float("-inf"), 0))
         return time.monotonic() - when > (LOOK_EVERY_S if self.accept(peer) else LOOK_AGAIN_S)
 
-    async def _look_up(self, peer_ids: Sequence[str]) -> None:
+    async def _look_up(self, ledger: Ledger, peer_ids: Sequence[str]) -> None:
         for peer_id in peer_ids:
             try:
-                account = await asyncio.to_thread(self._ledger.account, address_of(peer_id))
+                account = await asyncio.to_thread(ledger.account, address_of(peer_id))
             except SwarmError as error:  # what was known before still counts
                 logger.warning("the ledger does not say what peers have at stake: %s", error)
                 return

@@ -12,7 +12,7 @@ MAX_PER_MODEL = 256  # convictions: 1 MiB at most, which still travels in one me
 MAX_PER_ANNOUNCER = 8  # for one model
 
 
-class BoundedStorage(DHTLocalStorage):
+class BoundedStorage(DHTLocalStorage):  # type: ignore[misc]  # hivemind has no annotations
     """Holds at most so many convictions. Where there is no more room, one drawn at random gives way: who comes first
     cannot keep others out, and who is pushed out comes again."""
 
@@ -27,10 +27,11 @@ class BoundedStorage(DHTLocalStorage):
     def store_subkey(self, key: DHTID, subkey: Subkey, value: BinaryDHTValue, expiration_time: DHTExpiration) -> bool:
         """See DHTLocalStorage; also False if there is no room for another one by the same announcer."""
         names, held = parties(subkey), self.get(key)
-        is_conviction = names is not None and held is not None and isinstance(held.value, DictionaryDHTValue)
-        if is_conviction and not _has_room(held.value, subkey, names[1]):
-            return False
-        return super().store_subkey(key, subkey, value, expiration_time)
+        if names and held is not None and isinstance(held.value, DictionaryDHTValue):
+            _, announcer = names
+            if not _has_room(held.value, subkey, announcer):
+                return False
+        return bool(super().store_subkey(key, subkey, value, expiration_time))
 
 
 def _has_room(held: DictionaryDHTValue, subkey: str, announcer: str) -> bool:

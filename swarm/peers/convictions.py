@@ -2,7 +2,8 @@
 
 The directory holds them under a key per model, each under the names of the accused and of the announcer, signed by the
 latter and short-lived: who still stands by it repeats it. A node of the directory checks the form and the signature
-only. Whether the proof holds is for whoever reads it to find out (see swarm.verify.fraud.inbox).
+only, also one that itself verifies nothing; what it stores for others is opaque to it. Whether the proof holds is for
+whoever reads it to find out (see swarm.verify.fraud.inbox).
 """
 
 import re

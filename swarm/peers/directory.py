@@ -56,7 +56,7 @@ class Rejections:
     last_reason: str = ""
 
 
-class _RecordValidator(RecordValidatorBase):
+class _RecordValidator(RecordValidatorBase):  # type: ignore[misc]  # hivemind has no annotations
     """Admits to the DHT only records that verify, under the key of their model and the subkey of their peer, and
     convictions likewise."""
 
@@ -79,12 +79,13 @@ class _RecordValidator(RecordValidatorBase):
         subkey, value = _unpack(record.subkey), _unpack(record.value)
         if not isinstance(value, bytes) or not isinstance(subkey, str):
             raise InvalidRequest("a directory entry that is not a peer record")
+        entry: Conviction | PeerInfo
         if convictions.parties(subkey):
-            entry = convictions.verify(value)
-            name, key = entry.subkey, convictions.dht_key(entry.model)
+            entry = said = convictions.verify(value)
+            name, key = said.subkey, convictions.dht_key(said.model)
         else:
-            entry = records.verify(value)
-            name, key = entry.peer_id, _dht_key(entry.model)
+            entry = info = records.verify(value)
+            name, key = info.peer_id, _dht_key(info.model)
         if subkey != name:
             raise InvalidRequest("a directory record under another peer's name")
         if record.key != DHTID.generate(source=key).to_bytes():
@@ -203,12 +204,13 @@ class Directory:
         directory took it. Call again before `life_s` is over. Raises InvalidRequest if it is too large."""
         issued_ms, expires_ms = self._times_ms(life_s)
         conviction = replace(conviction, issued_ms=issued_ms, expires_ms=expires_ms)
-        return await self._node.store(
+        stored: bool = await self._node.store(
             key=convictions.dht_key(conviction.model),
             subkey=conviction.subkey,
             value=convictions.sign(conviction, identity),
             expiration_time=expires_ms / 1000,
         )
+        return stored
 
     async def accusations(self, model: str) -> dict[str, bytes]:
         """What is announced about peers of `model`: signed convictions by subkey, none of them checked but for their

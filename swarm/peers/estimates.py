@@ -43,7 +43,7 @@ class _Evidence:
     noted_s: float = 0.0
 
     def at(self, now_s: float) -> float:
-        return self.log * 0.5 ** (max(now_s - self.noted_s, 0.0) / HALF_LIFE_S)
+        return self.log * math.exp2(-max(now_s - self.noted_s, 0.0) / HALF_LIFE_S)
 
 
 class Estimates:

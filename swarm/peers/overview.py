@@ -6,14 +6,17 @@ together bounds what the whole swarm does, and the block where they do least giv
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeVar
 
 from swarm.route.costs import BATCHES, Link
 from swarm.route.peer import PeerInfo
 from swarm.route.route import missing_blocks
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import join_address
+
+Figure = TypeVar("Figure", int, float)
 
 
 class State(StrEnum):
@@ -121,7 +124,7 @@ def make_overview(
         replicas=tuple(_per_block(num_blocks, ((info.blocks, 1) for info in usable))),
         capacity_tokens_per_s=tuple(capacity),
         gaps=tuple(gaps),
-        sessions=_narrowest(num_blocks, [(peer.blocks, peer.sessions) for peer in answering]) or 0,
+        sessions=_narrowest(num_blocks, [(peer.blocks, peer.sessions or 0) for peer in answering]) or 0,
         tokens_per_s=_narrowest(num_blocks, rates),
         expected_tokens_per_s=expected if expected or gaps else None,
         peers=tuple(peers),
@@ -146,16 +149,16 @@ def _state(info: PeerInfo, answers: Mapping[str, Answer], majority: tuple[str, i
     return State.MOVING if info.state == pb.MOVING else State.ONLINE
 
 
-def _per_block(num_blocks: int, parts: Iterable[tuple[tuple[int, int], float]]) -> list[float]:
+def _per_block(num_blocks: int, parts: Iterable[tuple[tuple[int, int], Figure]]) -> list[Figure]:
     """For each block the sum of the figures in `parts` (blocks, figure) whose blocks contain it."""
-    sums = [0] * num_blocks
+    sums: list[Figure] = [0] * num_blocks
     for (start, stop), figure in parts:
         for block in range(start, min(stop, num_blocks)):
             sums[block] += figure
     return sums
 
 
-def _narrowest(num_blocks: int, parts: Sequence[tuple[tuple[int, int], float]]) -> float | None:
+def _narrowest(num_blocks: int, parts: Sequence[tuple[tuple[int, int], Figure]]) -> Figure | None:
     """The least of the sums over those blocks that are in any of `parts`; None if there are none."""
     counts = _per_block(num_blocks, ((blocks, 1) for blocks, _ in parts))
     sums = _per_block(num_blocks, parts)
@@ -183,7 +186,7 @@ def _view(
     now_s: float,
 ) -> PeerView:
     costs = info.costs
-    return PeerView(
+    announced = PeerView(
         peer_id=info.peer_id,
         address=join_address(info.endpoint.host, info.endpoint.port) if info.endpoint.host else "",
         blocks=info.blocks,
@@ -196,27 +199,26 @@ def _view(
         capacity_tokens_per_s=_capacity(info),
         links=costs.links,
         next_hop=_next_hop(info, usable),
-        **_answered(answers.get(info.peer_id), before.get(info.peer_id)),
     )
+    answer = answers.get(info.peer_id)
+    return announced if answer is None else _with_answer(announced, answer, before.get(info.peer_id))
 
 
-def _answered(answer: Answer | None, before: Answer | None) -> dict[str, object]:
-    """The fields of a PeerView that come from the peer's answer."""
-    if answer is None:
-        return {}
+def _with_answer(view: PeerView, answer: Answer, before: Answer | None) -> PeerView:
     status, load = answer.status, answer.status.load
-    return {
-        "software": status.record.software,
-        "round_trip_s": answer.round_trip_s,
-        "sessions": load.sessions,
-        "decoding": load.decoding,
-        "queued_tokens": load.queued_tokens,
-        "free_pages": load.free_pages,
-        "total_pages": load.total_pages,
-        "tokens_served": status.tokens_served,
-        "tokens_per_s": _rate(answer, before),
-        "records_rejected": status.records_rejected,
-    }
+    return replace(
+        view,
+        software=status.record.software,
+        round_trip_s=answer.round_trip_s,
+        sessions=load.sessions,
+        decoding=load.decoding,
+        queued_tokens=load.queued_tokens,
+        free_pages=load.free_pages,
+        total_pages=load.total_pages,
+        tokens_served=status.tokens_served,
+        tokens_per_s=_rate(answer, before),
+        records_rejected=status.records_rejected,
+    )
 
 
 def _rate(answer: Answer, before: Answer | None) -> float | None:

@@ -87,7 +87,7 @@ class _AddressBook:
             self._known.pop(next(iter(self._known)))
 
 
-class PrivateP2P(P2P):
+class PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no annotations
     """libp2p for the members of one private swarm: all handlers, and all calls to others, are sealed."""
 
     _seal: _Seal
@@ -100,7 +100,7 @@ class PrivateP2P(P2P):
         cls, initial_peers: Sequence[str] | None = None, *, secret: Secret, **options: object
     ) -> "PrivateP2P":
         """As P2P.create, but never a server of libp2p's own routing."""
-        p2p = await super().create(initial_peers, **options | {"dht_mode": "client"})
+        p2p: PrivateP2P = await super().create(initial_peers, **options | {"dht_mode": "client"})
         p2p._seal, p2p._book, p2p._reached = _Seal(secret), _AddressBook(), set()
         listening = not options.get("no_listen")
         own = [Multiaddr(address).to_bytes() for address in p2p._visible_maddrs] if listening else []
@@ -163,7 +163,8 @@ class PrivateP2P(P2P):
 
 def _pack(message: Message, addresses: dict[bytes, list[bytes]]) -> bytes:
     """`message`, with addresses of nodes that the receiver may want to call."""
-    return msgpack.packb([message.SerializeToString(), addresses])
+    packed: bytes = msgpack.packb([message.SerializeToString(), addresses])
+    return packed
 
 
 def _unpack(data: bytes) -> tuple[bytes, dict[bytes, list[bytes]]]:

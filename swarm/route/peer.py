@@ -34,13 +34,13 @@ class PeerInfo:
     pinned: bool = True  # its contributor chose the blocks: they do not move
     max_blocks: int = 0  # as many as it has memory for; 0: not said
     weights: bytes = b""  # root of the digests of the blocks that it serves (see model/identity.py); empty: not said
-    quote: bytes = b""  # SHA-256 of the record as it was signed
+    record_hash: bytes = b""  # SHA-256 of the record as it was signed
     asks: Quote = FREE_QUOTE  # the quote that this names: what it wants for its work
     facts: Facts | None = None  # what `attestation` is to be about
     attestation: bytes = b""  # for the client's verifier to judge; nothing of it is checked here
 
     @classmethod
-    def of(cls, record: pb.PeerRecord, quote: bytes = b"") -> "PeerInfo":
+    def of(cls, record: pb.PeerRecord, record_hash: bytes = b"") -> "PeerInfo":
         """What `record` says. Raises InvalidRequest if its costs are no figures, or its quote no quote."""
         return cls(
             peer_id=record.peer_id,
@@ -61,7 +61,7 @@ class PeerInfo:
             pinned=record.pinned,
             max_blocks=record.max_blocks or record.stop - record.start,
             weights=record.weights,
-            quote=quote,
+            record_hash=record_hash,
             asks=Quote.of(record.quote),
             facts=Facts.of(record),
             attestation=record.attestation,

@@ -7,11 +7,11 @@ order in which it is said; nobody else writes a field.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import swarm
 from swarm.peers.directory import Directory
 from swarm.peers.record import VERSION, costs_message
 from swarm.route.costs import PeerCosts
 from swarm.route.peer import PeerInfo
+from swarm.version import __version__
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.facts import Facts
 from swarm.wire.formats.quotes import Quote
@@ -127,6 +127,6 @@ def first_record(peer_id: str, model: str, revision: str, num_blocks: int, dtype
         revision=revision,
         num_blocks=num_blocks,
         dtype=dtype,
-        software=f"swarm-inference {swarm.__version__}",
+        software=f"swarm-inference {__version__}",
         pinned=pinned,
     )

@@ -5,22 +5,14 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from swarm.errors import InvalidRequest
-from swarm.home import (
-    announced,
-    claimed_identity,
-    digests_folder,
-    known_addresses,
-    receipts_file,
-    stored_evidence_folder,
-)
-from swarm.market.auction.bidding import refuse_tender
-from swarm.market.billing import Billing, BillingOptions
+from swarm.home import announced, claimed_identity, digests_folder, known_addresses
 from swarm.model.blocks import BlockRange, check_block_range
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
@@ -29,14 +21,13 @@ from swarm.model.identity import weights_root
 from swarm.model.kv_cache import PagePool
 from swarm.peers.directory import RECORD_LIFE_S, Directory
 from swarm.server.announcement import Announcement, Figures, first_record
+from swarm.server.assembly import Parts, attest, make_handler, open_billing, surround
 from swarm.server.meter import Meter, measure
 from swarm.server.neighbours import Neighbours
 from swarm.server.placing import MEMORY_SHARE, Assignment, Placing, affordable_blocks, free_bytes, measure_speed
-from swarm.server.rpc import Handler, Limits
-from swarm.server.scheduler.runner import Runner
-from swarm.verify.attestation import Attester, attest
-from swarm.verify.fraud.evidence_store import EvidenceStore
-from swarm.verify.receipts.store import ReceiptStore
+from swarm.server.rpc import Limits
+from swarm.server.served import Served
+from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
 from swarm.wire.formats.quotes import Quote
 from swarm.wire.secret import Secret
@@ -44,7 +35,11 @@ from swarm.wire.tls import make_certificate
 from swarm.wire.transport import announced_host, check_port_free, max_message_bytes, serve
 from swarm_kernels import QUANTS
 
-DUN_EVERY_S = 1.0  # how often it is looked for sessions that have not paid
+if TYPE_CHECKING:
+    from swarm.market.billing import Billing, BillingOptions
+    from swarm.verify.attestation import Attester
+
+ATTEND_EVERY_S = 1.0  # how often it is looked for sessions that are not to go on
 SERVED_DTYPES = ("float32", "bfloat16")
 
 
@@ -67,8 +62,8 @@ class ServerConfig:
     port: int = 0
     dht_port: int = 0
     identity: Path | None = None
-    attester: Attester | None = None  # gives evidence of what runs here
-    billing: BillingOptions | None = None  # None: it works for nothing
+    attester: "Attester | None" = None  # gives evidence of what runs here
+    billing: "BillingOptions | None" = None  # None: it works for nothing
     receipts: bool = True  # signs for what it computes; else clients that want receipts go elsewhere
     assigned: Assignment | None = None  # where `blocks` is None: what this server has moved to
     memory_bytes: int | None = None  # for blocks and cache; None: most of what is free
@@ -79,6 +74,7 @@ class ServerConfig:
     idle_timeout_s: float = 120.0
     drain_timeout_s: float = 30.0
     record_life_s: float = RECORD_LIFE_S
+    parts: Parts = field(default_factory=Parts)  # what it computes and signs with
 
 
 class Server:
@@ -134,7 +130,7 @@ class Server:
             check_block_range(*config.blocks, model)
         members = config.peers or known_addresses(config.secret)
         await self._join(members)
-        await self._open_billing()
+        self.billing = await open_billing(config.billing, self.identity, lambda: self.announcement.record, self._stack)
         device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         start, stop = await self._choose_blocks(device, alone=not members)
         began = time.monotonic()
@@ -146,20 +142,12 @@ class Server:
         )
         self.certificate = make_certificate(config.secret)
         self._member = self.certificate if config.secret else None  # what other servers want to see
-        self.handler = Handler(
-            self.announcement,
-            model.hidden_size,
-            Runner(blocks, pool),
-            pool,
-            limits,
-            digests,
-            self.identity,
-            self._open_store(),
-            lambda: self.directory.rejections.count,
-            self._member,
-            self.billing.channels if self.billing else None,
-        )
-        self.handler.scheduler.on_batch = self.meter.observe_batch
+        served = Served(self.announcement.record, model.hidden_size, digests)
+        self._around = surround(served, self.identity, self.billing, config.receipts, config.parts.writer, self._stack)
+        self.handler = make_handler(
+            served, blocks, pool, limits, self._around, config.parts,
+            self._describe, self.meter.observe_batch, self._member,
+        )  # fmt: skip
         await self._serve(model)
 
     async def _join(self, members: Sequence[str]) -> None:
@@ -207,15 +195,8 @@ class Server:
         )
         return blocks, DigestCache(digests_folder()).digests(self.checkpoint, start, stop)
 
-    def _open_store(self) -> ReceiptStore:
-        store = ReceiptStore(receipts_file(self.identity.peer_id))
-        self._stack.callback(store.close)
-        return store
-
-    async def _open_billing(self) -> None:
-        if self.config.billing:
-            self.billing = await Billing.open(self.config.billing, self.identity, lambda: self.announcement.record)
-            self._stack.push_async_callback(self.billing.close)
+    def _describe(self) -> pb.Status:
+        return pb.Status(record=self.announcement.message(), records_rejected=self.directory.rejections.count)
 
     async def _choose_blocks(self, device: torch.device, alone: bool) -> tuple[int, int]:
         """Those asked for, or those that help the swarm most, as many as there is memory for."""
@@ -244,8 +225,7 @@ class Server:
     async def _serve(self, model: ModelConfig) -> None:
         """Open the port, start computing, and tell the directory: in this order, so that nobody comes too early."""
         config, handler, certificate = self.config, self.handler, self.certificate
-        evidence = EvidenceStore(self.announcement.record, stored_evidence_folder())
-        bidding = self.billing.bidding if self.billing else None
+        around = self._around
         grpc_server, port = await serve(
             config.host,
             config.port,
@@ -254,9 +234,9 @@ class Server:
             session=handler.session,
             push=handler.push,
             status=handler.status,
-            deposit=evidence.deposit,
-            withdraw=evidence.withdraw,
-            tender=bidding.tender if bidding else refuse_tender,
+            deposit=around.deposit,
+            withdraw=around.withdraw,
+            tender=around.tender,
         )
         host = config.announce or announced_host(config.host)
         facts = self.announcement.listening(host, config.announce_port or port, certificate.certificate_der)
@@ -268,10 +248,10 @@ class Server:
         max_bytes = max_message_bytes(model.hidden_size)
         self.neighbours = Neighbours(self.directory, self.announcement, max_bytes, self._member)
         self._stack.push_async_callback(self.neighbours.close)
-        self._tasks = [asyncio.create_task(handler.scheduler.run()), asyncio.create_task(self._heartbeat())]
+        work = [handler.scheduler.run(), self._heartbeat(), self._attend()]
         if self.billing:
-            work = *self.billing.work(handler.demand), self._dun()
-            self._tasks += map(asyncio.create_task, work)
+            work += self.billing.work(handler.used_share)
+        self._tasks = [asyncio.create_task(one) for one in work]
         self._stack.callback(self._cancel_tasks)
         self._is_serving = True
         await self.announcement.online()
@@ -289,10 +269,10 @@ class Server:
         if self.billing:
             self.billing.posted(record_hash, quote)
 
-    async def _dun(self) -> None:
+    async def _attend(self) -> None:
         while True:
-            await asyncio.sleep(DUN_EVERY_S)
-            await self.handler.dun()
+            await asyncio.sleep(ATTEND_EVERY_S)
+            await self.handler.attend()
 
     async def _heartbeat(self) -> None:
         """Refresh the record before it expires, and tidy up."""

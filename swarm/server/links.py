@@ -36,17 +36,31 @@ class Link:
         refused: "Refused",
     ):
         self.endpoint = endpoint
-        self.sessions = 0  # that use this link
-        self.idle_since = time.monotonic()
         self.broken = False
         self.bytes_pushed = 0
         self._undelivered, self._refused = undelivered, refused
+        self._sessions = 0  # that use this link
+        self._idle_since = time.monotonic()
         self._waiting: deque[pb.Step] = deque()
         self._wake = asyncio.Event()
         self._max_bundle_bytes = max_bytes - 4096  # the message's own few bytes, generously
         self._peer = Peer(endpoint, max_bytes, member)
         self._stream = self._peer.push()
         self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
+
+    def join(self) -> None:
+        """One session more."""
+        self._sessions += 1
+
+    def leave(self) -> None:
+        """One session less."""
+        self._sessions -= 1
+        self._idle_since = time.monotonic()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no session uses it, nor has lately."""
+        return not self._sessions and (self.broken or time.monotonic() - self._idle_since > IDLE_LINK_S)
 
     async def connected(self) -> bool:
         """Whether the successor is there: waits until the stream stands, at most DIAL_TIMEOUT_S."""
@@ -90,7 +104,7 @@ class Link:
 
     async def _read(self) -> None:
         try:
-            while (failure := await self._stream.read()) is not grpc.aio.EOF:
+            while isinstance(failure := await self._stream.read(), pb.Failure):  # else the stream's end
                 self._refused(self, failure)
         except grpc.RpcError as error:
             self._break(str(unreachable(self._peer, error)))
@@ -140,25 +154,22 @@ class Links:
                 return None
             link = Link(endpoint, self._max_bytes, self._member, self._undelivered, self._refused)
             self._links.append(link)
-        link.sessions += 1
+        link.join()
         connected = False
         try:
             connected = await link.connected()
         finally:  # also when the session ends while we dial
             if not connected:
-                self.release(link)
+                link.leave()
         return link if connected else None
 
     def release(self, link: Link) -> None:
         """One session less."""
-        link.sessions -= 1
-        link.idle_since = time.monotonic()
+        link.leave()
 
     async def sweep(self) -> None:
         """Close the links that no session uses and that are broken or have been idle for a while."""
-        now = time.monotonic()
-        unused = [link for link in self._links if link.sessions == 0]
-        await self._close([link for link in unused if link.broken or now - link.idle_since > IDLE_LINK_S])
+        await self._close([link for link in self._links if link.is_idle])
 
     async def close(self) -> None:
         await self._close(list(self._links))

@@ -11,7 +11,7 @@ from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.route.batch_times import BatchTimes, correction
 from swarm.route.costs import BATCHES, PeerCosts
 from swarm.route.means import RunningMean
-from swarm.server.scheduler.runner import Slice
+from swarm.server.session.work import Slice
 from swarm_kernels import Segment
 
 BUDGET_S = 0.25  # for measuring at the start; on slow blocks a few steps more
@@ -93,7 +93,7 @@ class Meter:
     def observe_batch(self, batch: Sequence[Slice], started: float, compute_s: float) -> None:
         """The scheduler computed `batch` in `compute_s` seconds, from `started` on (time.perf_counter())."""
         waits_s = [started - item.work.arrived for item in batch if len(item.work.hidden) == 1]
-        ranges = {(item.session.start, item.session.stop) for item in batch}
+        ranges = {(item.session.reservation.start, item.session.reservation.stop) for item in batch}
         start, stop = ranges.pop()
         self.observe(
             decode_sessions=len(waits_s),

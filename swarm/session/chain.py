@@ -154,7 +154,7 @@ class Chain:
             wire_dtype=codec.wire_dtype(self.options.wire_dtype),
             max_tokens=self.options.max_tokens,
             weights=self.options.weights(hop.start, hop.stop),
-            quote=hop.peer.quote,
+            quote=hop.peer.record_hash,
             seq=self.next_seq(),  # what is still on its way to the hop that this one replaces is older
         )
         if self.options.bid or self.options.batch:

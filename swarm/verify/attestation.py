@@ -28,7 +28,7 @@ def load_attester(name: str) -> Attester:
     """The function that "module:function" names. Raises InvalidRequest if there is none."""
     module, _, function = name.partition(":")
     try:
-        found = getattr(import_module(module), function)
+        found: Attester = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidRequest(f"no attestation plug-in {name!r}; write module:function ({error})") from error
     if not callable(found):

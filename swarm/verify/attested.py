@@ -12,7 +12,7 @@ from swarm.wire.formats.facts import Facts
 
 logger = logging.getLogger(__name__)
 
-_Claim = tuple[Facts, bytes]
+_Claim = tuple[Facts | None, bytes]
 
 
 class Attested(PeerPolicy):
@@ -40,11 +40,11 @@ class Attested(PeerPolicy):
     def _verdicts(self, claims: Iterable[_Claim]) -> dict[_Claim, bool]:
         return {claim: self._verdict(*claim) for claim in claims}
 
-    def _verdict(self, facts: Facts, evidence: bytes) -> bool:
+    def _verdict(self, facts: Facts | None, evidence: bytes) -> bool:
         try:
-            return self._verifier(facts, evidence) is True
+            return facts is not None and self._verifier(facts, evidence) is True
         except Exception as error:  # somebody else's code, on a stranger's bytes: no reason to trust the stranger
-            logger.warning("the attestation verifier failed on peer %s: %r", facts.peer_id[-8:], error)
+            logger.warning("the attestation verifier failed on peer %s: %r", facts and facts.peer_id[-8:], error)
             return False
 
 

@@ -56,7 +56,7 @@ class Rows:
     def __getitem__(self, rows: slice) -> "Rows":
         """Consecutive rows of these."""
         start, stop, _ = rows.indices(len(self))
-        row_bytes = self.columns * torch_dtype(self.dtype).itemsize
+        row_bytes = self.columns * _FROM_WIRE[self.dtype].itemsize
         return Rows(self.dtype, self.columns, self.data[start * row_bytes : stop * row_bytes], self.digests[start:stop])
 
     @classmethod
@@ -74,7 +74,7 @@ class Rows:
 
     def tensor(self) -> torch.Tensor:
         """[rows, columns] in the dtype that travels, in memory of its own."""
-        flat = torch.frombuffer(bytearray(self.data), dtype=torch_dtype(self.dtype))  # torch wants to be able to write
+        flat = torch.frombuffer(bytearray(self.data), dtype=_FROM_WIRE[self.dtype])  # torch wants to be able to write
         return flat.view(len(self.digests), self.columns)
 
 

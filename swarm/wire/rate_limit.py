@@ -1,5 +1,6 @@
-"""How often something costly may be done at the bidding of strangers."""
+"""How often something costly may be done at the bidding of strangers, and which of them count as one."""
 
+import ipaddress
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,3 +21,16 @@ class Allowance:
             return False
         self._spent.append(now_s)
         return True
+
+
+def network_of(caller: str) -> str:
+    """Where a call comes from, out of gRPC's "ipv4:192.0.2.7:4711": an IPv4 address, or the 64 bits of an IPv6 one that
+    a network is given as a whole."""
+    kind, _, rest = caller.partition(":")
+    host = rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
+    if kind != "ipv6":
+        return host
+    try:
+        return str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return host

@@ -1,5 +1,6 @@
 """The fused CPU kernels agree with float64, and give a token the same bits in whatever company it is computed."""
 
+import ctypes
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -302,12 +303,23 @@ def test_without_a_working_compiler_torch_computes_and_says_so_once(empty_cache,
 
 
 def test_kernels_are_built_once_and_kept(empty_cache, monkeypatch, caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         first = build.build(build.choose_level())
         build.build.cache_clear()
         monkeypatch.setenv("CXX", "false")
         assert build.build(build.choose_level()) == first
-    assert [record.getMessage() for record in caplog.records].count(caplog.records[0].getMessage()) == 1
+    announced, built = [record.getMessage() for record in caplog.records]  # and not one warning of the compiler's
+    assert "building the CPU kernels, once" in announced and str(first) in built
+
+
+def test_structures_of_another_size_than_the_kernels_have_are_refused(monkeypatch):
+    class Longer(library.StepView):
+        _fields_ = [("more", ctypes.c_int64)]
+
+    monkeypatch.setattr(library, "StepView", Longer)
+    library.library.cache_clear()
+    with pytest.raises(TypeError, match=r"Longer has \d+ bytes, and its structure in blocks.cpp \d+"):
+        library.library()
 
 
 def test_what_the_variable_asks_for_is_taken_or_refused(monkeypatch):

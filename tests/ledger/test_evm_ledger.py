@@ -10,7 +10,7 @@ import vyper
 from eth_account import Account as Wallet
 from web3 import HTTPProvider, Web3
 
-from harness.chains import alone, new_chain, shared_chain
+from chains import alone, new_chain, shared_chain
 from helpers import wait_until
 from ledgers import KEYS, RULES, World, equivocation, evm
 from swarm.cli.ledger import verbs

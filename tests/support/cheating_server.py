@@ -1,4 +1,4 @@
-"""The ordinary server, with its own code patched so that it cheats: what tests of verification are run against.
+"""The ordinary server with parts that cheat: what tests of verification are run against.
 
 `CHEAT_FILE` names a file that holds the name of a cheat, one of CHEATS; while there is none, the server is honest. So
 one process can cheat in one way after the other. Nothing of this can be switched on in the server itself.
@@ -6,7 +6,7 @@ one process can cheat in one way after the other. Nothing of this can be switche
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,11 +18,10 @@ from swarm.cli.server import main
 from swarm.errors import SwarmError
 from swarm.model.blocks import BlockRange
 from swarm.model.checkpoint import open_checkpoint
-from swarm.server import lifecycle
-from swarm.server import rpc as handler
-from swarm.server.scheduler.runner import Runner, Slice
+from swarm.server.assembly import Parts
+from swarm.server.scheduler.runner import Runner
 from swarm.server.session.session import Session
-from swarm.server.session.work_log import WorkLog
+from swarm.server.session.work import Slice
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import Rows, to_rows
@@ -56,7 +55,7 @@ def spoiled(rows: Rows) -> Rows:
 
 def looks_like_an_audit(session: Session, num_blocks: int) -> bool:
     """A chain of one hop, or the last one's, that does not end where the model does."""
-    return session.next_hop is None and session.stop != num_blocks
+    return session.next_hop is None and session.reservation.stop != num_blocks
 
 
 # --- what is computed ------------------------------------------------------------------------------------------------
@@ -182,20 +181,11 @@ class CheatingWriter(ReceiptWriter):
 # --- what is sent and handed out -------------------------------------------------------------------------------------
 
 
-class CheatingLog(WorkLog):
-    """Keeps something else than what was sent."""
-
-    def fetch(self, position: int, count: int) -> Rows | None:
-        rows = super().fetch(position, count)
-        if cheat() == "withhold-journal":
-            return None
-        return spoiled(rows) if rows and cheat() == "swap-journal" else rows
-
-
 class CheatingSession(Session):
-    """Sends something else than what it signed for, or leaves when it is asked."""
+    """Sends something else than what it signed for, hands out something else than it sent, or leaves when it is
+    asked."""
 
-    def send_on(self, step: pb.Step) -> None:
+    def send_on(self, step: pb.Step) -> bool:
         swaps = {"swap-digest", "late-and-swapped"}
         if cheat() == "first-token" and step.want == pb.LAST and step.position == 0:
             swaps.add("first-token")
@@ -204,22 +194,19 @@ class CheatingSession(Session):
             step.hidden.CopyFrom(spoiled(rows).message())
         elif step.HasField("hidden") and cheat() == "bad-digest":
             step.hidden.digest = bytes(32)
-        super().send_on(step)
+        return super().send_on(step)
 
-    def seal(self, request: pb.Seal) -> None:
-        self._leave_if_asked()
-        super().seal(request)
+    def rows(self, position: int, count: int) -> Rows | None:
+        rows = super().rows(position, count)
+        if cheat() == "withhold-journal":
+            return None
+        return spoiled(rows) if rows and cheat() == "swap-journal" else rows
 
-    def fetch(self, request: pb.Fetch) -> None:
-        self._leave_if_asked()
-        super().fetch(request)
-
-    def _leave_if_asked(self) -> None:
-        if cheat() == "hang-up":
+    async def answer(self, message: pb.ToServer, load: Callable[[], pb.Load]) -> None:
+        if cheat() == "hang-up" and message.WhichOneof("kind") in ("seal", "fetch"):
             raise SwarmError("good bye")
+        await super().answer(message, load)
 
 
 if __name__ == "__main__":
-    lifecycle.Runner = CheatingRunner
-    handler.ReceiptWriter, handler.WorkLog, handler.Session = CheatingWriter, CheatingLog, CheatingSession
-    sys.exit(main())
+    sys.exit(main(parts=Parts(CheatingRunner, CheatingSession, CheatingWriter)))

@@ -29,6 +29,7 @@ from swarm.session.limits import ClientLimits
 from swarm.session.session import Session
 from swarm.verify.audit.case import Case, judge_case
 from swarm.verify.audit.examiner import Examiner
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.gathering import gather_case
 from swarm.verify.audit.judgement import Verdict
 from swarm.verify.audit.judges import LocalJudge, PeerJudges
@@ -76,7 +77,7 @@ class Swarm:
         self.peers = {peer.peer_id: peer for peer in listed(client)}
         self.first, self.middle, self.twin, self.last = (self.peers[peer_id] for peer_id in ids[:4])
         self.wrong = self.peers[cheater.peer_id]
-        self.judge = LocalJudge(client._checkpoint, thresholds_folder())
+        self.judge = LocalJudge(Expert(client._checkpoint, thresholds_folder()))
         self.penalties: Penalties | None = None
         self.forget()
 

@@ -11,16 +11,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import torch
 
 import swarm
 from helpers import wait_until
-from swarm.home import evidence_folder, standing_file
-from swarm.model.identity import block_digest, weights_root
+from swarm.home import digests_folder, evidence_folder, standing_file, thresholds_folder
+from swarm.model.digest_cache import DigestCache
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judgement import Verdict
-from swarm.verify.audit.reexecution import Reexecutor
-from swarm.verify.audit.thresholds import BUILT_IN
-from swarm.verify.fraud.evidence import Bundle, examine
+from swarm.verify.fraud.evidence import Bundle
+from swarm.verify.fraud.examination import examine
 from swarm.verify.reputation.standing import NEWCOMER_AUDIT_RATE, Event
 from swarm.verify.reputation.store import ReputationStore
 
@@ -110,11 +109,9 @@ def test_ordinary_use_catches_a_cheat_and_the_evidence_convicts_it_anywhere(
 
     monkeypatch.setenv("SWARM_HOME", str(home / "elsewhere"))  # a machine that saw nothing of it
     bundle = Bundle.decode(data)
-    terms = bundle.case.terms
-    recompute = Reexecutor(demo_checkpoint, terms.start, terms.stop, "none", torch.bfloat16)
-    digests = [block_digest(demo_checkpoint, index) for index in range(terms.start, terms.stop)]
     assert bundle.case.peer_id == cheat
-    assert examine(bundle, weights_root(digests), recompute, BUILT_IN).verdict == Verdict.FAIL
+    expert = Expert(demo_checkpoint, thresholds_folder())
+    assert examine(bundle, expert, DigestCache(digests_folder())).judgement.verdict == Verdict.FAIL
 
 
 def test_fully_verified_text_is_the_honest_one_and_the_chain_goes_around_the_cheat(local, cheat, home):

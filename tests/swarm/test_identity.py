@@ -262,7 +262,7 @@ def test_servers_announce_their_weights_and_say_them_block_by_block(local, origi
             status = wait(client._router.view.connection_to(info).status(5.0))
             assert list(status.block_digests) == digests_of(folder)
             assert info.weights == weights_root(digests_of(folder))
-            assert len(info.quote) == 32
+            assert len(info.record_hash) == 32
 
 
 def test_a_peer_with_one_changed_weight_is_never_chosen_by_who_has_the_files(local, original):

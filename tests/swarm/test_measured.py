@@ -120,12 +120,19 @@ class Instant:
 
 def test_the_scheduler_reports_its_batches_and_how_long_they_waited(meter):
     async def scenario(sessions):
-        scheduler = Scheduler(Instant(), lambda *delivered: None, lambda session: None, BatchLimits())
-        scheduler.on_batch = meter.observe_batch
+        done = asyncio.Event()
+
+        def report(*batch: object) -> None:
+            meter.observe_batch(*batch)
+            done.set()
+
+        scheduler = Scheduler(Instant(), lambda session: None, BatchLimits(), report)
         for session in sessions:
-            session.queue[0].arrived = time.perf_counter() - 1.0
             scheduler.add(session)
-        await scheduler._compute(await scheduler._next_batch())
+        scheduler.wake()
+        working = asyncio.create_task(scheduler.run())
+        await done.wait()
+        working.cancel()
         scheduler.close()
 
     asyncio.run(scenario(waiting(1, 1)))  # two sessions on blocks 0:2

@@ -14,21 +14,23 @@ import swarm
 from helpers import wait_until
 from ledgers import seen_by
 from swarm.client.background import wait
+from swarm.clock import now_ms
 from swarm.errors import InvalidRequest, NoRoute, PeerBusy
 from swarm.market.auction.auction import Auction, Award, clear
 from swarm.market.auction.auctioneer import Tenders, hold, reserve
-from swarm.market.auction.bidding import CALLS, CALLS_EACH, SKEW_MS, Bidding, refuse_tender
+from swarm.market.auction.bidding import CALLS, CALLS_EACH, SKEW_MS, Bidding
 from swarm.market.auction.offer import prove
 from swarm.market.auction.standing import MAX_AWARDS
 from swarm.market.auction.tender import Bid, Order, SignedBid, commitment_of
 from swarm.market.channel.payee_channels import PayeeChannels
-from swarm.market.channel.payment_store import PaymentStore, now_ms
+from swarm.market.channel.payment_store import PaymentStore
 from swarm.market.channel.payments import authorise
 from swarm.market.channel.receivable import Tab
 from swarm.market.ledger.ledger import Rules
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.pricing.policy import Demand
 from swarm.route.peer import PeerInfo
+from swarm.server.refusals import refuse_tender
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.formats.quotes import Price, Quote

@@ -2,38 +2,37 @@
 
 import asyncio
 import os
-import time
-from dataclasses import dataclass
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.errors import PeerBusy
+from swarm.errors import InvalidRequest, PeerBusy
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
-from swarm.server.admission.gate import BATCH_PATIENCE_S, Gate
-from swarm.server.admission.waiting import (
+from swarm.server.admission.door import PATIENCE_S, Door
+from swarm.server.admission.line import (
     AGEING_S,
     FORGOTTEN_S,
-    MAX_BID,
+    MAX_FEE,
     MAX_HEAD_START_S,
     PLACES,
     PLACES_EACH,
     Ask,
+    Occupant,
     Room,
     WaitingList,
-    batch_reserve,
-    network_of,
+    background_reserve,
     who_gives_way,
 )
 from swarm.server.session.session import Session
-from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.rate_limit import network_of
+from waiting_sessions import Clock, make_step, open_session
 
 
-def ask(holder: str, bid: int = 0, pages: int = 1, batch: bool = False) -> Ask:
-    return Ask(holder, pages, bid, batch)
+def ask(holder: str, fee: int = 0, pages: int = 1, background: bool = False) -> Ask:
+    return Ask(holder, pages, fee, background)
 
 
 class Server:
@@ -59,10 +58,10 @@ def test_while_there_is_room_everybody_is_let_in_and_nobody_is_remembered():
     assert len(server.line) == 1
 
 
-def test_room_goes_to_the_higher_bid_though_it_came_later_and_then_to_who_waited_longer():
+def test_room_goes_to_the_higher_fee_though_it_came_later_and_then_to_who_waited_longer():
     server = Server(pages=0)
-    for name, bid, now in (("poor", 0, 0.0), ("rich", 1000, 1.0), ("as poor", 0, 1.5)):
-        assert not server.opens(ask(name, bid), now)
+    for name, fee, now in (("poor", 0, 0.0), ("rich", 1000, 1.0), ("as poor", 0, 1.5)):
+        assert not server.opens(ask(name, fee), now)
     server.closes(1)
     assert not server.opens(ask("as poor"), 2.0)
     assert not server.opens(ask("poor"), 2.0)
@@ -72,11 +71,11 @@ def test_room_goes_to_the_higher_bid_though_it_came_later_and_then_to_who_waited
     assert server.opens(ask("poor"), 2.5)
 
 
-def test_every_second_of_waiting_is_worth_a_bid_twice_as_high():
-    for bid in (1, 1000, MAX_BID // 4):
+def test_every_second_of_waiting_is_worth_a_fee_twice_as_high():
+    for fee in (1, 1000, MAX_FEE // 4):
         for waited_s, first in ((0.9, "higher"), (1.1, "lower")):
             line = WaitingList()
-            lower, higher = ask("lower", bid), ask("higher", 2 * bid + 1)
+            lower, higher = ask("lower", fee), ask("higher", 2 * fee + 1)
             line.claim(lower, 0.0)
             line.claim(higher, waited_s * AGEING_S)
             claims = {"lower": line.claim(lower, 2.0), "higher": line.claim(higher, 2.0)}
@@ -114,11 +113,11 @@ def test_who_was_let_in_for_nothing_gets_its_place_back():
     assert line.claim(ask("first"), 2.2) == Room(1, 1)
 
 
-def test_batch_sessions_go_last_whatever_they_bid():
+def test_background_sessions_go_last_whatever_they_pay():
     line = WaitingList()
-    line.claim(ask("batch", MAX_BID, batch=True), 0.0)
+    line.claim(ask("background", MAX_FEE, background=True), 0.0)
     assert line.claim(ask("on demand"), 2.0) == Room(1, 1)
-    assert line.claim(ask("batch", MAX_BID, batch=True), 2.0) == Room(2, 2)
+    assert line.claim(ask("background", MAX_FEE, background=True), 2.0) == Room(2, 2)
 
 
 def test_a_flood_of_openings_neither_fills_memory_nor_pushes_an_honest_waiter_out():
@@ -134,16 +133,16 @@ def test_a_flood_of_openings_neither_fills_memory_nor_pushes_an_honest_waiter_ou
         assert line.claim(ask(f"address {number}"), 0.3).sessions == PLACES + 1  # behind all, and without a place
     assert len(line) == PLACES
     assert line.claim(ask("last"), 0.35).sessions == PLACES
-    assert line.claim(ask("honest", 3), 0.3).sessions == honest.sessions + PLACES_EACH  # those that do bid more
-    assert line.claim(ask("late", 1), 0.4).sessions < PLACES  # a bid gets a place among them
+    assert line.claim(ask("honest", 3), 0.3).sessions == honest.sessions + PLACES_EACH  # those that do pay more
+    assert line.claim(ask("late", 1), 0.4).sessions < PLACES  # a fee gets a place among them
 
 
-@given(st.lists(st.tuples(st.floats(0.5, 2 * MAX_HEAD_START_S), st.integers(0, 2 * MAX_BID)), max_size=40))
+@given(st.lists(st.tuples(st.floats(0.5, 2 * MAX_HEAD_START_S), st.integers(0, 2 * MAX_FEE)), max_size=40))
 def test_nobody_starves(others):
-    """A waiter without a bid, and others that come later, with any bid: once MAX_HEAD_START_S have passed nobody comes
+    """A waiter without a fee, and others that come later, with any fee: once MAX_HEAD_START_S have passed nobody comes
     before it any more, and those that are before it by then are let in one after another."""
     line, came = WaitingList(), {"waiter": (0.0, ask("waiter"))}
-    came |= {str(number): (when, ask(str(number), bid)) for number, (when, bid) in enumerate(others)}
+    came |= {str(number): (when, ask(str(number), fee)) for number, (when, fee) in enumerate(others)}
     for now in range(0, int(2 * MAX_HEAD_START_S) + 3, 2):  # the server stays full, and all keep asking
         for when, wanted in came.values():
             if when <= now:
@@ -157,24 +156,17 @@ def test_nobody_starves(others):
     assert line.claim(ask("waiter"), float(now)) == Room(1, 1)
 
 
-@dataclass(frozen=True)
-class Batch:
-    priority: int
-    pages: list[int]
-    length: int
-
-
-def test_the_batch_session_that_pays_and_loses_least_gives_way_and_no_more_than_need_to():
-    paid, new, old = Batch(5, [0, 1], 3), Batch(0, [2, 3], 10), Batch(0, [4, 5], 500)
-    assert who_gives_way([paid, old, new], Room(1, 0)) == [new]
-    assert who_gives_way([paid, old, new], Room(3, 1)) == [new, old]
+def test_the_background_session_that_pays_and_loses_least_gives_way_and_no_more_than_need_to():
+    paid, new, old = Occupant("paid", 5, 2, 3), Occupant("new", 0, 2, 10), Occupant("old", 0, 2, 500)
+    assert who_gives_way([paid, old, new], Room(1, 0)) == ["new"]
+    assert who_gives_way([paid, old, new], Room(3, 1)) == ["new", "old"]
     assert who_gives_way([paid, old, new], Room(7, 1)) == []  # in vain
     assert who_gives_way([paid, old, new], Room(0, 0)) == []
 
 
-def test_batch_sessions_leave_some_room():
-    assert batch_reserve(Room(100, 16)) == Room(12, 2)
-    assert batch_reserve(Room(4, 1)) == Room(0, 0)
+def test_background_sessions_leave_some_room():
+    assert background_reserve(Room(100, 16)) == Room(12, 2)
+    assert background_reserve(Room(4, 1)) == Room(0, 0)
 
 
 @pytest.mark.parametrize(
@@ -191,63 +183,61 @@ def test_callers_of_one_network_are_one(caller, network):
     assert network_of(caller) == network
 
 
-# --- the gate of a server --------------------------------------------------------------------------------------------
+# --- the door of a server --------------------------------------------------------------------------------------------
 
 
-class Gated:
-    """A gate, the pages behind it and the sessions that it let in."""
+class Guarded:
+    """A door, the pages behind it and the sessions that it let in."""
 
-    def __init__(self, config, pages: int, sessions: int, accounts: bool = False):
+    def __init__(self, config, pages: int, sessions: int):
         page_bytes = 2 * PAGE_TOKENS * config.num_kv_heads * config.head_dim * 4
         self.pool = PagePool(config, 1, torch.float32, pages * page_bytes, torch.device("cpu"))
         self.sessions: dict = {}
-        self.gate = Gate(self.pool, sessions, self.sessions, accounts)
+        self.clock = Clock()
+        self.door = Door(self.pool, sessions, self.sessions, self.clock)
 
     def opens(self, pages: int = 1, caller: str = "ipv4:192.0.2.1:1", **payment: object) -> Session:
         request = pb.Open(session_id=os.urandom(16), stop=2, wire_dtype=pb.FLOAT32, max_tokens=pages * PAGE_TOKENS)
         for name, value in payment.items():
             setattr(request.payment, name, value)
-        place = self.gate.enter(request, caller)
-        session = Session(request, self.pool.allocate(request.max_tokens), hidden_size=8)
-        session.place, session.priority = place, place.ask.bid
-        self.sessions[session.key] = session
+        place = self.door.enter(request, caller)
+        session = open_session(request, self.pool.allocate(request.max_tokens), place, self.clock)
+        self.sessions[session.reservation.key] = session
         return session
 
     def closes(self, session: Session) -> None:
-        del self.sessions[session.key]
-        self.pool.free(session.pages)
-        self.gate.left(session)
+        del self.sessions[session.reservation.key]
+        self.pool.free(session.reservation.pages)
+        self.door.left(session)
 
 
 @pytest.fixture
-def gated(demo_checkpoint):
-    return lambda *room, **options: Gated(demo_checkpoint.config, *room, **options)
+def guarded(demo_checkpoint):
+    return lambda *room: Guarded(demo_checkpoint.config, *room)
 
 
-def use(session: Session) -> None:
-    hidden = codec.encode(torch.ones(1, 8), torch.float32)
-    session.accept(pb.Step(position=0, count=1, hidden=hidden, want=pb.LAST))
+def ended(*sessions: Session) -> list[bool]:
+    return [session.outbox.ended for session in sessions]
 
 
-def test_where_accounts_are_kept_a_bid_without_a_channel_counts_for_nothing(gated):
-    early, bids = {"caller": "ipv4:192.0.2.2:1"}, {"caller": "ipv4:192.0.2.9:1", "bid": 1000}
-    for accounts, first, second in ((False, bids, early), (True, early, bids)):
-        server = gated(4, 1, accounts=accounts)
-        held = server.opens()
-        use(held)
-        for request in (early, bids):
-            with pytest.raises(PeerBusy):
-                server.opens(**request)
-        server.closes(held)
-        with pytest.raises(PeerBusy, match="go first"):
-            server.opens(**second)
-        assert server.opens(**first).priority == (0 if accounts else 1000)
+def test_room_that_is_left_goes_to_the_higher_fee_though_it_asked_later(guarded):
+    early, paying = {"caller": "ipv4:192.0.2.2:1"}, {"caller": "ipv4:192.0.2.9:1", "bid": 1000}
+    server = guarded(4, 1)
+    held = server.opens()
+    held.accept(make_step(0, 1))
+    for request in (early, paying):
+        with pytest.raises(PeerBusy):
+            server.opens(**request)
+    server.closes(held)
+    with pytest.raises(PeerBusy, match="go first"):
+        server.opens(**early)
+    assert server.opens(**paying).reservation.priority_fee == 1000
 
 
-def test_an_on_demand_session_ends_as_many_batch_sessions_as_it_needs_and_no_more(gated):
+def test_an_on_demand_session_ends_as_many_background_sessions_as_it_needs_and_no_more(guarded):
     async def scenario() -> tuple[list[bool], list[bool]]:
-        server = gated(16, 16)
-        batch = [server.opens(4, batch=True, bid=bid) for bid in (3, 0, 2)]  # two pages stay free of others
+        server = guarded(16, 16)
+        background = [server.opens(4, batch=True, bid=fee) for fee in (3, 0, 2)]  # two pages stay free of others
         with pytest.raises(PeerBusy, match="no idle room"):
             server.opens(4, batch=True, caller="ipv4:192.0.2.3:1")
         server.opens(4)
@@ -255,34 +245,47 @@ def test_an_on_demand_session_ends_as_many_batch_sessions_as_it_needs_and_no_mor
             server.opens(3)
         with pytest.raises(PeerBusy):
             server.opens(3)  # again, while the other is on its way out
-        ended = [session.ended for session in batch]
-        for session in batch:
-            if session.ended:
+        first = ended(*background)
+        for session in background:
+            if session.outbox.ended:
                 server.closes(session)
         server.opens(3)
-        return ended, [session.ended for session in batch]
+        return first, ended(*background)
 
     assert asyncio.run(scenario()) == ([False, True, False], [False, True, False])
 
 
-def test_a_batch_session_that_gets_no_turn_is_sent_elsewhere(gated):
+def test_a_background_session_that_gets_no_turn_is_sent_elsewhere(guarded):
     async def scenario() -> tuple[list[bool], str]:
-        server = gated(4, 4)
+        server = guarded(4, 4)
         on_demand, starved, idle = server.opens(), server.opens(batch=True), server.opens(batch=True)
         for session in (on_demand, starved):
-            use(session)
-        server.gate.sweep()
-        assert not starved.ended
-        for session in (on_demand, starved, idle):
-            session.served = session.last_active = time.monotonic() - BATCH_PATIENCE_S - 1
-        server.gate.sweep()
-        return [session.ended for session in (on_demand, starved, idle)], starved.outbox.get_nowait().failure.code
+            session.accept(make_step(0, 1))
+        server.door.sweep()
+        assert not starved.outbox.ended
+        server.clock.now_s += PATIENCE_S + 1
+        server.door.sweep()
+        told = await starved.outbox.next()
+        return ended(on_demand, starved, idle), told.failure.code
 
     assert asyncio.run(scenario()) == ([False, True, False], "PeerBusy")
 
 
-def test_a_session_that_never_fits_is_refused_and_not_waited_for(gated):
-    server = gated(4, 4)
+def test_a_session_that_never_fits_is_refused_and_not_waited_for(guarded):
+    server = guarded(4, 4)
     with pytest.raises(PeerBusy, match="5 pages needed, 4 of 4 free"):
         server.opens(5)
     server.opens(4)
+
+
+def test_a_session_that_is_open_is_not_opened_again_and_none_once_the_door_is_closed(guarded):
+    server = guarded(4, 4)
+    request = pb.Open(session_id=os.urandom(16), stop=2, wire_dtype=pb.FLOAT32, max_tokens=PAGE_TOKENS)
+    place = server.door.enter(request, "")
+    session = open_session(request, server.pool.allocate(1), place, server.clock)
+    server.sessions[session.reservation.key] = session
+    with pytest.raises(InvalidRequest, match="open here already"):
+        server.door.enter(request, "")
+    server.door.close()
+    with pytest.raises(PeerBusy, match="leaving"):
+        server.opens()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.verify.receipts import export
 from swarm.verify.receipts.checking import FaultKind
-from swarm.verify.receipts.export import MAX_LINE_BYTES, check, lines, load_receipts, save_receipts
+from swarm.verify.receipts.export import MAX_LINE_BYTES, lines, load_receipts, save_receipts
+from swarm.verify.receipts.report import check
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import codec
 from swarm.wire.formats.receipts import NOTHING, SignedReceipt, Terms

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import msgpack
@@ -12,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import InvalidRequest
+from swarm.model.digest_cache import DigestCache
+from swarm.model.identity import block_digest, weights_root
 from swarm.verify.audit.case import Case
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judgement import Verdict
 from swarm.verify.audit.reexecution import Reexecutor
-from swarm.verify.audit.thresholds import BUILT_IN
-from swarm.verify.fraud.evidence import Bundle, examine
+from swarm.verify.fraud.evidence import Bundle
+from swarm.verify.fraud.examination import examine
 from swarm.verify.fraud.proofs import AUDIT, CONTRADICTION, EQUIVOCATION, PANEL, Proof, outvoted
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import messages_pb2 as pb
@@ -186,15 +189,24 @@ def honest(demo_checkpoint, recompute) -> tuple[Rows, Rows]:
     return to_rows(x, torch.float32), to_rows(recompute.exact(x), torch.float32)
 
 
+@pytest.fixture(scope="module")
+def examined(demo_checkpoint, tmp_path_factory) -> Callable[[Bundle], Verdict]:
+    """By whoever has the model's files."""
+    folder = tmp_path_factory.mktemp("examined")
+    expert, digests = Expert(demo_checkpoint, folder / "thresholds"), DigestCache(folder / "digests")
+    return lambda bundle: examine(bundle, expert, digests).judgement.verdict
+
+
 def evidence(demo_checkpoint, x: Rows, y: Rows, chunks: Sequence[int], first: int, numerics_id: str) -> Bundle:
-    receipts = write(IDENTITIES[0], x.tensor(), y.tensor(), chunks, numerics_id=numerics_id)
+    weights = weights_root([block_digest(demo_checkpoint, 0)])
+    receipts = write(IDENTITIES[0], x.tensor(), y.tensor(), chunks, numerics_id=numerics_id, weights=weights)
     return Bundle(Case(tuple(receipts), first, x, y[first:]), demo_checkpoint.name, demo_checkpoint.revision)
 
 
 @pytest.mark.parametrize("same_numerics", [True, False])
 @pytest.mark.parametrize(("chunks", "first"), [([12], 0), ([4, 8], 4), ([1, 2, 9], 1)])
 def test_evidence_convicts_a_cheat_and_no_honest_peer_wherever_it_is_read(
-    demo_checkpoint, recompute, honest, same_numerics, chunks, first
+    demo_checkpoint, recompute, honest, examined, same_numerics, chunks, first
 ):
     x, y = honest
     numerics = recompute.numerics_id if same_numerics else ""
@@ -202,7 +214,7 @@ def test_evidence_convicts_a_cheat_and_no_honest_peer_wherever_it_is_read(
         made = evidence(demo_checkpoint, x, outputs, chunks, first, numerics)
         read = Bundle.decode(made.encode(IDENTITIES[1]))
         assert (read.digest, read.accuser) == (made.digest, IDENTITIES[1].peer_id)
-        assert examine(read, NOTHING, recompute, BUILT_IN).verdict == verdict
+        assert examined(read) == verdict
 
 
 def test_evidence_holds_nothing_that_the_accused_did_not_sign(demo_checkpoint, honest):
@@ -224,11 +236,11 @@ def test_no_byte_of_evidence_can_be_changed(data, demo_checkpoint, honest):
         Bundle.decode(bytes(encoded))
 
 
-def test_evidence_about_rows_of_another_model_is_refused_before_it_is_computed(demo_checkpoint, recompute):
+def test_evidence_about_rows_of_another_model_is_refused_before_it_is_computed(demo_checkpoint, examined):
     x = work()
     bundle = evidence(demo_checkpoint, to_rows(x, torch.float32), to_rows(x, torch.float32), [4], 0, "")
-    with pytest.raises(InvalidRequest, match="rows of 4 numbers"):
-        examine(Bundle.decode(bundle.encode(IDENTITIES[0])), NOTHING, recompute, BUILT_IN)
+    with pytest.raises(InvalidRequest, match="4 numbers a token"):
+        examined(Bundle.decode(bundle.encode(IDENTITIES[0])))
 
 
 def test_evidence_that_claims_more_rows_than_it_has_is_refused_before_they_are_hashed():

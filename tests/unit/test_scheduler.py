@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import InvalidRequest
-from swarm.server.admission.waiting import MAX_BID
-from swarm.server.scheduler.batching import MAX_BID_S, BatchLimits, choose_batch, hold_s, in_turn, yield_s
+from swarm.server.admission.line import MAX_FEE
+from swarm.server.scheduler.batching import MAX_FEE_S, BatchLimits, choose_batch, hold_s, in_turn, yield_s
 from swarm.server.scheduler.pipelining import DecodeTimes, micro_batches, rows_to_take, rows_to_top_up
-from swarm.server.session.session import MAX_FAULTS, OUTBOX_MESSAGES, Session
+from swarm.server.session.outbox import MAX_FAULTS, OUTBOX_MESSAGES, Outbox
+from swarm.server.session.session import Session
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import MAX_STEP_TOKENS
-from waiting_sessions import make_session, make_step, waiting
+from waiting_sessions import Clock, compute, make_session, make_step, unread, waiting
 
 LIMITS = BatchLimits(decode_rows=4, prefill_alone=64, prefill_beside_decode=16)
 
@@ -38,7 +39,7 @@ def test_a_prompt_alone_gets_large_chunks_and_beside_tokens_small_ones():
 
 def test_a_prompt_stays_out_of_the_way_of_a_session_between_two_tokens():
     decoding, prompt = waiting(1, 200)
-    decoding.queue.clear()  # computed; the next token is on its way
+    compute(decoding)  # the next token is on its way
     assert [item.count for item in choose_batch([decoding, prompt], LIMITS, time.monotonic())] == [16]
     assert [item.count for item in choose_batch([decoding, prompt], LIMITS, time.monotonic() + 60)] == [64]
 
@@ -54,78 +55,72 @@ def test_a_batch_keeps_its_limits_and_is_empty_only_when_nothing_waits(counts):
     assert prefill <= (LIMITS.prefill_beside_decode if 1 in counts else LIMITS.prefill_alone)
 
 
-def bidding(*bids: int, served: float = 0.0) -> list[Session]:
+def paying(*fees: int, clock: Clock | None = None) -> list[Session]:
     """Sessions that wait for a token, all served at the same time."""
-    sessions = waiting(*[1 for _ in bids])
-    for session, bid in zip(sessions, bids, strict=True):
-        session.priority, session.served = bid, served
-    return sessions
+    return [session for fee in fees for session in waiting(1, fee=fee, clock=clock or Clock())]
 
 
 def chosen(batch: list) -> list[Session]:
     return [item.session for item in batch]
 
 
-def test_where_not_all_fit_the_higher_bids_go_first_and_equal_ones_as_before():
-    sessions = bidding(0, 5, 0, 5, 9, 0)
+def test_where_not_all_fit_the_higher_fees_go_first_and_equal_ones_as_before():
+    sessions = paying(0, 5, 0, 5, 9, 0)
     first, second, third, fourth, fifth, _ = sessions
-    assert chosen(choose_batch(sessions, LIMITS, time.monotonic())) == [fifth, second, fourth, first]
+    assert chosen(choose_batch(sessions, LIMITS, 0.0)) == [fifth, second, fourth, first]
     assert in_turn(sessions, 5) == [fifth, second, fourth, first, third]
 
 
-def test_where_all_fit_bids_change_nothing():
-    sessions = bidding(0, 5, 0, 9)
-    assert chosen(choose_batch(sessions, LIMITS, time.monotonic())) == sessions
+def test_where_all_fit_fees_change_nothing():
+    sessions = paying(0, 5, 0, 9)
+    assert chosen(choose_batch(sessions, LIMITS, 0.0)) == sessions
 
 
-def test_the_prompt_that_bids_more_is_first_in_its_batch():
-    cheap, dear = waiting(50, 50)
-    dear.priority, dear.served = 7, cheap.served
-    batch = choose_batch([cheap, dear], LIMITS, time.monotonic())
+def test_the_prompt_that_pays_more_is_first_in_its_batch():
+    clock = Clock()
+    (cheap,), (dear,) = waiting(50, clock=clock), waiting(50, fee=7, clock=clock)
+    batch = choose_batch([cheap, dear], LIMITS, 0.0)
     assert [(item.session, item.count) for item in batch] == [(dear, 50), (cheap, 14)]
 
 
-@given(st.lists(st.integers(0, MAX_BID), min_size=2, max_size=12), st.floats(0.001, 0.4))
-def test_a_session_without_a_bid_is_passed_over_for_no_longer_than_its_docstring_says(bids, batch_s):
+@given(st.lists(st.integers(0, MAX_FEE), min_size=2, max_size=12), st.floats(0.001, 0.4))
+def test_a_session_without_a_fee_is_passed_over_for_no_longer_than_its_docstring_says(fees, batch_s):
     """The others always have a token waiting, and a batch takes one of them."""
-    sessions, now = bidding(0, *bids), 0.0
+    clock = Clock()
+    sessions = paying(0, *fees, clock=clock)
     while (session := in_turn(sessions, 1)[0]) is not sessions[0]:
-        now += batch_s
-        session.served = now
-        assert now <= MAX_BID_S + batch_s * (len(bids) + 1)
+        clock.now_s += batch_s
+        session.pace.answered()
+        assert clock.now_s <= MAX_FEE_S + batch_s * (len(fees) + 1)
 
 
-def test_batch_sessions_are_computed_only_while_no_other_waits():
-    batch, prompt, token = waiting(1, 200, 1)
-    batch.batch = True
+def test_background_sessions_are_computed_only_while_no_other_waits():
+    (background,), (prompt, token) = waiting(1, background=True), waiting(200, 1)
     now = time.monotonic()
-    assert chosen(choose_batch([batch, prompt], LIMITS, now)) == [prompt]
-    assert chosen(choose_batch([batch, token], LIMITS, now)) == [token]
-    token.queue.clear()
-    assert chosen(choose_batch([batch, token], LIMITS, now)) == [batch]
+    assert chosen(choose_batch([background, prompt], LIMITS, now)) == [prompt]
+    assert chosen(choose_batch([background, token], LIMITS, now)) == [token]
+    compute(token)
+    assert chosen(choose_batch([background, token], LIMITS, now)) == [background]
 
 
-def test_tokens_of_batch_sessions_join_where_they_cost_nothing_but_their_prompts_do_not():
-    batch, prompt, token, another = waiting(1, 200, 1, 1)
-    for session in (batch, prompt, another):
-        session.batch = True
+def test_tokens_of_background_sessions_join_where_they_cost_nothing_but_their_prompts_do_not():
+    (background, prompt, another), (token,) = waiting(1, 200, 1, background=True), waiting(1)
     limits = replace(LIMITS, top_up=1)
-    assert chosen(choose_batch([batch, prompt, another, token], limits, time.monotonic())) == [token, batch]
+    batch = choose_batch([background, prompt, another, token], limits, time.monotonic())
+    assert chosen(batch) == [token, background]
 
 
-def test_a_batch_sessions_prompt_comes_in_small_chunks_where_an_on_demand_session_is_open():
-    prompt, other = waiting(200, 20)
-    prompt.batch = True
-    other.queue.clear()
+def test_a_background_sessions_prompt_comes_in_small_chunks_where_an_on_demand_session_is_open():
+    (prompt,), (other,) = waiting(200, background=True), waiting(20)
+    compute(other)
     now = time.monotonic()
     assert [item.count for item in choose_batch([prompt], LIMITS, now)] == [64]
     assert [item.count for item in choose_batch([prompt, other], LIMITS, now)] == [16]
 
 
-def test_a_batch_session_that_decodes_does_not_slow_an_on_demand_prompt_down():
-    batch, prompt = waiting(1, 200)
-    batch.batch = True
-    assert [item.count for item in choose_batch([batch, prompt], LIMITS, time.monotonic())] == [64]
+def test_a_background_session_that_decodes_does_not_slow_an_on_demand_prompt_down():
+    (background,), (prompt,) = waiting(1, background=True), waiting(200)
+    assert [item.count for item in choose_batch([background, prompt], LIMITS, time.monotonic())] == [64]
 
 
 def test_a_decode_batch_is_topped_up_only_as_far_as_that_costs_nearly_nothing():
@@ -145,12 +140,10 @@ def test_a_decode_batch_is_topped_up_only_as_far_as_that_costs_nearly_nothing():
 def test_slices_of_a_step_cover_it_once_in_order():
     (session,) = waiting(200)
     covered = []
-    while session.queue:
+    while session.steps.waiting:
         (item,) = choose_batch([session], LIMITS, time.monotonic())
         covered += range(item.position, item.position + item.count)
-        item.work.done += item.count
-        if item.final:
-            session.queue.popleft()
+        session.steps.advance(item.count)
     assert covered == list(range(200))
 
 
@@ -180,7 +173,7 @@ def test_a_bad_step_is_refused_and_changes_nothing(step, complaint):
     session = make_session(max_tokens=100)
     with pytest.raises(InvalidRequest, match=complaint):
         session.accept(step)
-    assert not session.queue
+    assert not session.steps.waiting
     session.accept(make_step(0, 100))
 
 
@@ -191,71 +184,79 @@ def test_a_step_takes_the_place_of_what_it_rewinds_and_a_flood_of_them_takes_no_
         session.accept(make_step(0, 40))
         session.accept(make_step(40, 40))
         session.accept(make_step(80, 20))
-        assert sum(work.remaining for work in session.queue) <= 60 + 100
-    assert [(work.position, work.remaining) for work in session.queue] == [(0, 60), (0, 40), (40, 40), (80, 20)]
+        assert session.steps.waiting_tokens <= 60 + 100
+    assert [(work.position, work.remaining) for work in session.steps.waiting] == [(0, 60), (0, 40), (40, 40), (80, 20)]
 
 
 def test_a_session_that_goes_wrong_too_often_is_closed():
-    session = make_session()
+    outbox = Outbox()
     for _ in range(MAX_FAULTS):
-        session.fail(InvalidRequest("bad"))
-    messages = [session.outbox.get_nowait() for _ in range(session.outbox.qsize())]
-    assert [bool(message) for message in messages] == [True] * MAX_FAULTS + [False]
+        outbox.fail(InvalidRequest("bad"))
+    assert [bool(message) for message in unread(outbox)] == [True] * MAX_FAULTS + [False]
+
+
+def test_a_session_is_ended_once():
+    outbox = Outbox()
+    for _ in range(2):
+        outbox.end(InvalidRequest("enough"))
+    assert [bool(message) for message in unread(outbox)] == [True, False]
 
 
 def test_a_client_that_does_not_read_is_taken_for_gone():
-    session = make_session()
+    outbox = Outbox()
     for _ in range(OUTBOX_MESSAGES):
-        session.send_on(pb.Step())
-    assert not session.overflowed.is_set()
-    session.send_on(pb.Step())
-    assert session.overflowed.is_set()
+        outbox.relay(pb.Step())
+    assert not outbox.abandoned.is_set()
+    outbox.relay(pb.Step())
+    assert outbox.abandoned.is_set()
 
 
-def decoding_session(away_s: float, arrived: bool) -> Session:
-    """A session in mid-generation, whose tokens take `away_s` to come round the chain."""
-    session = make_session()
+def decoding_session(away_s: float, arrived_s: float = -1.0, background: bool = False) -> Session:
+    """A session in mid-generation, whose tokens take `away_s` to come round the chain. Its last output left at 0; the
+    next token is there since `arrived_s`, or on its way."""
+    clock = Clock()
+    clock.now_s = -away_s
+    session = make_session(clock=clock, background=background)
     session.accept(make_step(0, 1))
-    session.queue.clear()
-    session.answered()
-    session.away_s = away_s
-    if arrived:
-        session.accept(make_step(1, 1))
+    compute(session)
+    session.pace.answered()
+    clock.now_s = 0.0
+    session.accept(make_step(1, 1))
+    compute(session)
+    session.pace.answered()
+    if arrived_s >= 0:
+        clock.now_s = arrived_s
+        session.accept(make_step(2, 1))
     return session
 
 
 def test_a_batch_waits_for_tokens_that_are_due_soon_but_not_for_late_ones():
-    now = time.monotonic()
-    here, soon, late = decoding_session(0.01, True), decoding_session(0.01, False), decoding_session(5.0, False)
-    batch = choose_batch([here], LIMITS, now)
-    assert hold_s([here], batch, 0.1, now) == 0
-    assert 0 < hold_s([here, soon], batch, 0.1, now) <= 0.05
-    assert 0 < hold_s([here, soon, late], batch, 0.1, now) <= 0.05
-    assert hold_s([here, late], batch, 0.1, now) == 0
-    assert hold_s([here, soon], batch, 0.1, now + 1.0) == 0  # it has waited long enough, or the other is not coming
-    prompt = waiting(50)
-    assert hold_s([*prompt, soon], choose_batch(prompt, LIMITS, now), 0.1, now) == 0
+    here, soon, late = decoding_session(0.01, 0.0), decoding_session(0.01), decoding_session(5.0)
+    batch = choose_batch([here], LIMITS, 0.0)
+    assert hold_s([here], batch, 0.1, 0.0) == 0
+    assert 0 < hold_s([here, soon], batch, 0.1, 0.0) <= 0.05
+    assert 0 < hold_s([here, soon, late], batch, 0.1, 0.0) <= 0.05
+    assert hold_s([here, late], batch, 0.1, 0.0) == 0
+    assert hold_s([here, soon], batch, 0.1, 1.0) == 0  # it has waited long enough, or the other is not coming
+    prompt = waiting(50, clock=Clock())
+    assert hold_s([*prompt, soon], choose_batch(prompt, LIMITS, 0.0), 0.1, 0.0) == 0
 
 
 def test_a_batch_waits_for_its_companions_however_far_they_have_travelled():
     """After a long way the margin of a token's due time is longer than any hold; it must not send the first alone."""
-    now = time.monotonic()
-    here, companion = decoding_session(0.4, True), decoding_session(0.4, False)
-    arrival = now + 0.4
-    here.last_active = arrival
-    assert 0 < hold_s([here, companion], choose_batch([here], LIMITS, arrival), 0.1, arrival) <= 0.075 + 1e-6
-    assert hold_s([here, companion], choose_batch([here], LIMITS, arrival), 0.1, arrival, enough=1) == 0
+    here, companion = decoding_session(0.4, 0.4), decoding_session(0.4)
+    assert 0 < hold_s([here, companion], choose_batch([here], LIMITS, 0.4), 0.1, 0.4) <= 0.075 + 1e-6
+    assert hold_s([here, companion], choose_batch([here], LIMITS, 0.4), 0.1, 0.4, enough=1) == 0
 
 
-def test_batch_work_that_would_keep_an_expected_token_waiting_waits_for_it():
-    (batch,) = waiting(1)
-    batch.batch = True
-    other, now = decoding_session(0.2, False), time.monotonic()  # its token comes in 200 ms, or in 250 at the latest
-    work = choose_batch([batch, other], LIMITS, now)
-    assert yield_s([other], work, 0.1, now) == 0
-    assert 0 < yield_s([other], work, 0.24, now) <= 0.25
-    assert yield_s([other], work, 0.24, now + 1.0) == 0  # it has not come
-    assert yield_s([], work, 0.24, now) == 0
+def test_background_work_that_would_keep_an_expected_token_waiting_waits_for_it():
+    (background,) = waiting(1, background=True)
+    other = decoding_session(0.2)  # its token comes in 200 ms, or in 250 at the latest
+    work = choose_batch([background, other], LIMITS, 0.0)
+    assert yield_s([other], work, 0.1, 0.0) == 0
+    assert 0 < yield_s([other], work, 0.24, 0.0) <= 0.25
+    assert yield_s([other], work, 0.24, 1.0) == 0  # it has not come
+    assert yield_s([], work, 0.24, 0.0) == 0
 
 
 def settle(sessions: int, batch_s, round_s: float) -> int:

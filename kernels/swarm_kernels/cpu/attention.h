@@ -89,8 +89,8 @@ inline void weigh_head(const float* weights, int64_t ld, const Cache* value, int
 }
 
 template <class Cache>
-inline void weigh_heads(const float* weights, int64_t ld, int64_t queries, const Cache* value, int64_t stride, int count,
-                        float* out, int64_t head_dim) {
+inline void weigh_heads(const float* weights, int64_t ld, int64_t queries, const Cache* value, int64_t stride,
+                        int count, float* out, int64_t head_dim) {
     for (; queries >= 4; queries -= 4, weights += 4 * ld, out += 4 * head_dim)
         weigh_head<4>(weights, ld, value, stride, count, out, head_dim);
     switch (queries) {
@@ -116,12 +116,13 @@ inline void softmax(float* scores, int first, int last) {
     for (int at = 0; at < last; at += kLanes) store(scores + at, load(scores + at) * inverse);
 }
 
-// Asks for the 16 positions after those at `heads`, into the second-level cache. Past the end of a page this guesses that
-// the next one follows it in memory.
+// Asks for the 16 positions after those at `heads`, into the second-level cache. Past the end of a page this guesses
+// that the next one follows it in memory.
 template <class Cache>
 inline void prefetch_next(const Cache* heads, int64_t stride) {
     const char* next = reinterpret_cast<const char*>(heads + kLanes * stride);
-    for (int64_t byte = 0; byte < kLanes * stride * int64_t(sizeof(Cache)); byte += kLine) _mm_prefetch(next + byte, _MM_HINT_T1);
+    for (int64_t byte = 0; byte < kLanes * stride * int64_t(sizeof(Cache)); byte += kLine)
+        _mm_prefetch(next + byte, _MM_HINT_T1);
 }
 
 // Softmax attention of one row's query heads at `position` over everything up to there, for the KV heads kv_first to

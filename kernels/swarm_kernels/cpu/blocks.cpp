@@ -1,6 +1,7 @@
 // A range of decoder blocks in one call, and a single product for the head. Plain C interface, mirrored in library.py.
 #include <cstdlib>
 #include <memory>
+#include <type_traits>
 
 #include "attention.h"
 
@@ -10,10 +11,10 @@ enum Element : int32_t { kFloat32, kBfloat16 };
 enum Activation : int32_t { kSilu, kGeluTanh, kRelu };
 
 struct Block {
-    Matrix qkv, o, gate_up, down;  // rows of qkv: queries, keys, values; of gate_up: gate, up
+    Matrix qkv, o, gate_up, down;                         // rows of qkv: queries, keys, values; of gate_up: gate, up
     const float *attn_norm, *mlp_norm, *q_norm, *k_norm;  // the last two may be null
-    void *keys, *values;  // pools of the range's cache type
-    int64_t window;       // 0: none
+    void *keys, *values;                                  // pools of the range's cache type
+    int64_t window;                                       // 0: none
 };
 
 struct Range {
@@ -27,10 +28,10 @@ struct Step {
     int64_t rows;
     int32_t element;  // of input and output
     const void* input;
-    void* output;               // both [rows, hidden]
-    const int64_t* positions;   // [rows]
+    void* output;                 // both [rows, hidden]
+    const int64_t* positions;     // [rows]
     const int64_t* const* pages;  // [rows], the block table of each row's session
-    const float *cos, *sin;     // [positions, head_dim / 2]
+    const float *cos, *sin;       // [positions, head_dim / 2]
 };
 
 // Memory that grows and stays, one a calling thread: allocating it anew would fault in its pages at every step.
@@ -75,7 +76,11 @@ inline float* one_row(int64_t columns) {
 Activations take_activations(int format, int64_t rows, int64_t columns) {
     const int64_t groups = columns / group_size(format);
     if (format == kBf16) return {columns, groups, scratch.take<uint16_t>(rows * columns), nullptr, nullptr, nullptr};
-    return {columns, groups, nullptr, scratch.take<int8_t>(rows * columns), scratch.take<float>(rows * groups),
+    return {columns,
+            groups,
+            nullptr,
+            scratch.take<int8_t>(rows * columns),
+            scratch.take<float>(rows * groups),
             scratch.take<int32_t>(rows * groups)};
 }
 
@@ -98,8 +103,8 @@ struct Forward {
     const Range& range;
     const Step& step;
     Stages& stages;
-    float *hidden, *wide, *attended;  // [rows, hidden], [rows, the widest product], [rows, heads * head_dim]
-    Activations narrow, heads, inner;   // of hidden, heads * head_dim and intermediate columns
+    float *hidden, *wide, *attended;   // [rows, hidden], [rows, the widest product], [rows, heads * head_dim]
+    Activations narrow, heads, inner;  // of hidden, heads * head_dim and intermediate columns
     int64_t wide_columns;
 
     void run(int first, int last) {
@@ -213,7 +218,8 @@ void forward(const Range& range, int first, int last, const Step& step, int thre
         inner = take_activations(format, rows, range.intermediate);
     });
     in_parallel(threads, kStagesPerBlock * (last - first) + 2, [&](Stages& stages) {
-        Forward<format, Cache>{range, step, stages, hidden, wide, attended, narrow, heads, inner, wide_columns}.run(first, last);
+        Forward<format, Cache>{range, step, stages, hidden, wide, attended, narrow, heads, inner, wide_columns}.run(
+            first, last);
     });
 }
 
@@ -255,7 +261,8 @@ struct ForwardInstance {
 
 template <int format>
 struct LinearInstance {
-    static void call(const Matrix& w, const float* norm, float eps, const float* x, float* y, int64_t rows, int threads) {
+    static void call(const Matrix& w, const float* norm, float eps, const float* x, float* y, int64_t rows,
+                     int threads) {
         linear<format>(w, norm, eps, x, y, rows, threads);
     }
 };
@@ -270,8 +277,8 @@ void pack_line(uint8_t* line, const uint8_t* codes, int64_t in, int64_t column, 
 }
 
 // The lines before a slab's codes: scales, and minimums after the scales of their group.
-void pack_header(int32_t format, uint8_t* lines, const uint8_t* scale, const uint8_t* minimum, int64_t row0, int64_t groups,
-                 int64_t group) {
+void pack_header(int32_t format, uint8_t* lines, const uint8_t* scale, const uint8_t* minimum, int64_t row0,
+                 int64_t groups, int64_t group) {
     for (int g = 0; g < kSlab / group_size(format); g++)
         for (int row = 0; row < kLanes; row++) {
             const int64_t at = (row0 + row) * groups + group + g;
@@ -290,7 +297,17 @@ void pack_header(int32_t format, uint8_t* lines, const uint8_t* scale, const uin
 
 using namespace swarm;
 
+// What library.py has to find when it lays out the same structures.
+static_assert(std::is_standard_layout_v<Block> && std::is_standard_layout_v<Range> && std::is_standard_layout_v<Step>);
+static_assert(sizeof(void*) == 8 && sizeof(float) == 4);
+
 extern "C" {
+
+// The sizes in bytes of Matrix, Block, Range and Step.
+void swarm_sizes(int64_t sizes[4]) {
+    const int64_t own[] = {sizeof(Matrix), sizeof(Block), sizeof(Range), sizeof(Step)};
+    std::copy(own, own + 4, sizes);
+}
 
 // Blocks first..last - 1 of the range on step.input. Appends to the pools.
 void swarm_forward(const Range* range, int32_t first, int32_t last, const Step* step, int32_t threads) {
@@ -305,8 +322,8 @@ void swarm_linear(int32_t format, const Matrix* w, const float* norm, float eps,
 
 int64_t swarm_packed_bytes(int32_t format, int64_t out, int64_t in) { return out / kLanes * block_bytes(format, in); }
 
-// Blocks first..last - 1 of a matrix in the order of products.h. codes [out, in] bytes, for bf16 [out, in] of two bytes;
-// scale, minimum [out, groups] fp16, scale of nf4 fp32; those that a format does not have are null.
+// Blocks first..last - 1 of a matrix in the order of products.h. codes [out, in] bytes, for bf16 [out, in] of two
+// bytes; scale, minimum [out, groups] fp16, scale of nf4 fp32; those that a format does not have are null.
 void swarm_pack(int32_t format, const uint8_t* codes, const uint8_t* scale, const uint8_t* minimum, int64_t in,
                 int64_t first, int64_t last, uint8_t* packed) {
     const int64_t groups = in / group_size(format);
@@ -317,7 +334,8 @@ void swarm_pack(int32_t format, const uint8_t* codes, const uint8_t* scale, cons
         for (int64_t column = 0; column < in; column += kSlab) {
             if (format == kBf16) {
                 for (int64_t k = column; k < column + kSlab; k += 2, line += kLine)
-                    for (int row = 0; row < kLanes; row++) std::memcpy(line + 4 * row, codes + ((row0 + row) * in + k) * 2, 4);
+                    for (int row = 0; row < kLanes; row++)
+                        std::memcpy(line + 4 * row, codes + ((row0 + row) * in + k) * 2, 4);
                 continue;
             }
             pack_header(format, line, scale, minimum, row0, groups, column / group_size(format));

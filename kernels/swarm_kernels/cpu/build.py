@@ -17,7 +17,8 @@ _FOLDER = Path(__file__).parent
 _COMPILERS = ("c++", "g++", "clang++")
 _TIMEOUT_S = 300
 # -ffp-contract=off: the compiler must not fuse what the source does not, or bits would depend on its version.
-_FLAGS = ("-std=c++17", "-O2", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-w")
+_FLAGS = ("-std=c++17", "-O2", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC", "-pthread")
+_WARNINGS = ("-Wall", "-Wextra")
 
 # Processor features (names of /proc/cpuinfo, and of the compiler's -m flags) that each build needs, best first.
 LEVELS = {
@@ -76,25 +77,39 @@ def _cache_folder() -> Path:
 
 
 def _compile(level: str, path: Path) -> None:
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
-    if compiler is None:
-        raise Unavailable(f"there is no C++ compiler ({', '.join(_COMPILERS)})")
+    compiler = find_compiler()
     logger.warning("building the CPU kernels, once: this takes about ten seconds")
     started = time.monotonic()
-    features = [f"-m{feature.replace('_', '')}" for feature in LEVELS[level]]
     # Into a file of its own, then renamed: several servers may start at once.
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
-        command = [compiler, *_FLAGS, *features, str(_FOLDER / "blocks.cpp"), "-o", str(built)]
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise Unavailable(f"{compiler} could not build them: {error}") from error
-        if result.returncode:
-            reason = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr[:200])
-            raise Unavailable(f"{compiler} could not build them: {reason}")
+        run_compiler(compiler, level, "-o", str(built))
         os.replace(built, path)
     logger.info("built %s in %.1f s", path, time.monotonic() - started)
+
+
+def find_compiler() -> str:
+    """CXX, else the first that is here. Raises Unavailable."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
+    if compiler is None:
+        raise Unavailable(f"there is no C++ compiler ({', '.join(_COMPILERS)})")
+    return compiler
+
+
+def run_compiler(compiler: str, level: str, *options: str) -> None:
+    """The kernels of `level`, compiled with more options. Logs warnings; raises Unavailable for errors."""
+    features = [f"-m{feature.replace('_', '')}" for feature in LEVELS[level]]
+    command = [compiler, *_FLAGS, *_WARNINGS, *features, str(_FOLDER / "blocks.cpp"), *options]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{compiler} could not build them: {error}") from error
+    lines = result.stderr.splitlines()
+    if result.returncode:
+        reason = next((line for line in lines if "error" in line), result.stderr[:200])
+        raise Unavailable(f"{compiler} could not build them: {reason}")
+    for line in lines:
+        logger.info("%s: %s", compiler, line)
 
 
 def processor_features() -> frozenset[str]:

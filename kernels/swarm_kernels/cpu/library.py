@@ -54,6 +54,7 @@ class StepView(ctypes.Structure):
 def library() -> ctypes.CDLL:
     """The kernels for this processor. Raises Unavailable, also on every later call."""
     loaded = ctypes.CDLL(str(build(choose_level())))
+    _check_sizes(loaded)
     loaded.swarm_forward.argtypes = [POINTER(RangeView), c_int32, c_int32, POINTER(StepView), c_int32]
     loaded.swarm_linear.argtypes = [
         c_int32,
@@ -69,6 +70,16 @@ def library() -> ctypes.CDLL:
     loaded.swarm_packed_bytes.restype = c_int64
     loaded.swarm_pack.argtypes = [c_int32, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p]
     return loaded
+
+
+def _check_sizes(loaded: ctypes.CDLL) -> None:
+    """Raises TypeError if blocks.cpp has other structures than this file: then it would read anything."""
+    mirrored = (MatrixView, BlockView, RangeView, StepView)
+    sizes = (c_int64 * len(mirrored))()
+    loaded.swarm_sizes(sizes)
+    for view, size in zip(mirrored, sizes, strict=True):
+        if ctypes.sizeof(view) != size:
+            raise TypeError(f"{view.__name__} has {ctypes.sizeof(view)} bytes, and its structure in blocks.cpp {size}")
 
 
 @cache

@@ -10,8 +10,9 @@
 //   int4-g64  1 line (16 scales, 16 minimums, fp16), 8 lines as above
 //   nf4       1 line of 16 scales (fp32), 8 lines as above
 //
-// For the quantised formats x is quantised too, to int8 in the same groups: sums within a group are exact integers, sums
-// over groups are taken from left to right. No result depends on the other rows, or on how rows are cut into tiles.
+// For the quantised formats x is quantised too, to int8 in the same groups: sums within a group are exact integers,
+// sums over groups are taken from left to right. No result depends on the other rows, or on how rows are cut into
+// tiles.
 #pragma once
 #include <algorithm>
 #include <cstring>
@@ -90,7 +91,8 @@ inline int32_t two_values(const Activations& x, int64_t row, int64_t column) {
 }
 
 // 127 * NF4_LEVELS, rounded, with 128 added.
-alignas(16) constexpr uint8_t kNf4Codes[16] = {1, 40, 61, 78, 92, 105, 116, 128, 138, 148, 159, 171, 184, 199, 220, 255};
+alignas(16) constexpr uint8_t kNf4Codes[16] = {1,   40,  61,  78,  92,  105, 116, 128,
+                                               138, 148, 159, 171, 184, 199, 220, 255};
 
 // One slab of one block times `rows` rows of x, added to y.
 template <int format, int rows>
@@ -114,14 +116,16 @@ inline void multiply_slab(const uint8_t* slab, const Activations& x, int64_t row
             IntVec dot[rows];
 #pragma GCC unroll 8
             for (int r = 0; r < rows; r++)
-                dot[r] = format == kInt8 || format == kNf4 ? start_biased(x.sum[(row + r) * x.groups + at]) : broadcast(int32_t(0));
+                dot[r] = format == kInt8 || format == kNf4 ? start_biased(x.sum[(row + r) * x.groups + at])
+                                                           : broadcast(int32_t(0));
 #pragma GCC unroll 16
             for (int i = 0; i < code_lines / groups; i++) {
                 const int line = g * (code_lines / groups) + i;
                 Bytes weights = load_bytes(codes + line * kLine);
                 if constexpr (format == kInt8) {
 #pragma GCC unroll 8
-                    for (int r = 0; r < rows; r++) dot[r] = dot_biased(dot[r], weights, four_codes(x, row + r, column + 4 * line));
+                    for (int r = 0; r < rows; r++)
+                        dot[r] = dot_biased(dot[r], weights, four_codes(x, row + r, column + 4 * line));
                 } else {
                     Bytes low = low_nibbles(weights), high = high_nibbles(weights);
                     if constexpr (format == kNf4) {
@@ -139,7 +143,8 @@ inline void multiply_slab(const uint8_t* slab, const Activations& x, int64_t row
             }
             Vec scale, minimum;
             if constexpr (format == kInt8) scale = load_half(slab + g * 32);
-            else if constexpr (format == kNf4) scale = load(reinterpret_cast<const float*>(slab)) * broadcast(1.0f / 127.0f);
+            else if constexpr (format == kNf4)
+                scale = load(reinterpret_cast<const float*>(slab)) * broadcast(1.0f / 127.0f);
             else scale = load_half(slab + g * 64), minimum = load_half(slab + g * 64 + 32);
 #pragma GCC unroll 8
             for (int r = 0; r < rows; r++) {
@@ -194,7 +199,8 @@ void multiply_blocks(const Matrix& w, const Activations& x, int64_t rows, int64_
 template <int format>
 void multiply(Stages& stages, const Matrix& w, const Activations& x, int64_t rows, Output out) {
     const int blocks = int(w.out / kLanes);
-    stages.each(blocks, stages.grain(blocks), [&](int first, int last) { multiply_blocks<format>(w, x, rows, first, last, out); });
+    stages.each(blocks, stages.grain(blocks),
+                [&](int first, int last) { multiply_blocks<format>(w, x, rows, first, last, out); });
 }
 
 // y = x / rms(x) * weight (Zhang & Sennrich, 2019).

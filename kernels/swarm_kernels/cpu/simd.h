@@ -1,7 +1,16 @@
 // Sixteen lanes at a time: one register with AVX-512, two with AVX2. Every sum has one fixed order, so that the same
 // build gives the same bits whatever surrounds a call. The build passes -ffp-contract=off: only `fma` fuses.
 #pragma once
+
+#if defined(__GNUC__) && !defined(__clang__)  // GCC 12 warns of its own header, see its bug 105593
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
 
 #include <cstdint>
 
@@ -21,7 +30,9 @@ inline Vec load(const uint16_t* bf16) {
     __m256i narrow = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bf16));
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16))};
 }
-inline Vec load_half(const uint8_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+inline Vec load_half(const uint8_t* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
 inline void store(float* p, Vec x) { _mm512_storeu_ps(p, x.v); }
 inline void store(uint16_t* bf16, Vec x) {  // rounds to nearest even and keeps NaN, as torch does
     __m512i bits = _mm512_castps_si512(x.v);
@@ -55,17 +66,23 @@ inline IntVec broadcast(int32_t x) { return {_mm512_set1_epi32(x)}; }
 inline IntVec operator+(IntVec a, IntVec b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline Vec to_float(IntVec x) { return {_mm512_cvtepi32_ps(x.v)}; }
 inline IntVec to_int(Vec x) { return {_mm512_cvtps_epi32(x.v)}; }  // to nearest even
-inline void store_bytes(int8_t* p, IntVec x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.v)); }
+inline void store_bytes(int8_t* p, IntVec x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.v));
+}
 inline int32_t sum(IntVec x) { return _mm512_reduce_add_epi32(x.v); }  // exact in any order
 
 inline Bytes load_bytes(const uint8_t* p) { return {_mm512_load_si512(p)}; }
 inline Bytes low_nibbles(Bytes x) { return {_mm512_and_si512(x.v, _mm512_set1_epi8(15))}; }
 inline Bytes high_nibbles(Bytes x) { return {_mm512_and_si512(_mm512_srli_epi16(x.v, 4), _mm512_set1_epi8(15))}; }
-inline Bytes table16(const uint8_t* p) { return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}; }
+inline Bytes table16(const uint8_t* p) {
+    return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
 inline Bytes lookup(Bytes table, Bytes index) { return {_mm512_shuffle_epi8(table.v, index.v)}; }
 
 // acc += weights of 4 columns (0..15, one row a lane) times the same 4 signed activations `x` for every row.
-inline IntVec dot_nibbles(IntVec acc, Bytes weights, int32_t x) { return {_mm512_dpbusd_epi32(acc.v, weights.v, _mm512_set1_epi32(x))}; }
+inline IntVec dot_nibbles(IntVec acc, Bytes weights, int32_t x) {
+    return {_mm512_dpbusd_epi32(acc.v, weights.v, _mm512_set1_epi32(x))};
+}
 // The same for signed weights, which are stored with 128 added: the start takes that off again.
 inline IntVec start_biased(int32_t activation_sum) { return broadcast(-128 * activation_sum); }
 inline IntVec dot_biased(IntVec acc, Bytes weights, int32_t x) { return dot_nibbles(acc, weights, x); }
@@ -88,14 +105,16 @@ inline Vec dot_bf16(Vec acc, Bytes weights, int32_t x) {
 inline Vec sums(const Vec (&x)[kLanes]) {
     __m512 pairs[8], quads[4], lanes[2];
     for (int i = 0; i < 8; i++)
-        pairs[i] = _mm512_add_ps(_mm512_unpacklo_ps(x[2 * i].v, x[2 * i + 1].v), _mm512_unpackhi_ps(x[2 * i].v, x[2 * i + 1].v));
+        pairs[i] = _mm512_add_ps(_mm512_unpacklo_ps(x[2 * i].v, x[2 * i + 1].v),
+                                 _mm512_unpackhi_ps(x[2 * i].v, x[2 * i + 1].v));
     for (int i = 0; i < 4; i++)
         quads[i] = _mm512_add_ps(_mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0x44),
                                  _mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0xee));
     for (int i = 0; i < 2; i++)
         lanes[i] = _mm512_add_ps(_mm512_shuffle_f32x4(quads[2 * i], quads[2 * i + 1], 0x88),
                                  _mm512_shuffle_f32x4(quads[2 * i], quads[2 * i + 1], 0xdd));
-    return {_mm512_add_ps(_mm512_shuffle_f32x4(lanes[0], lanes[1], 0x88), _mm512_shuffle_f32x4(lanes[0], lanes[1], 0xdd))};
+    return {
+        _mm512_add_ps(_mm512_shuffle_f32x4(lanes[0], lanes[1], 0x88), _mm512_shuffle_f32x4(lanes[0], lanes[1], 0xdd))};
 }
 
 #else  // AVX2, FMA and F16C
@@ -143,7 +162,8 @@ inline Vec nearest(Vec x) {
     return {_mm256_round_ps(x.a, mode), _mm256_round_ps(x.b, mode)};
 }
 inline __m256 power_of_two(__m256 exponent) {  // a whole number in -126..127
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(exponent), _mm256_set1_epi32(127)), 23));
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(exponent), _mm256_set1_epi32(127)), 23));
 }
 inline Vec times_power_of_two(Vec x, Vec exponent) {
     return {_mm256_mul_ps(x.a, power_of_two(exponent.a)), _mm256_mul_ps(x.b, power_of_two(exponent.b))};
@@ -210,8 +230,10 @@ inline IntVec dot_biased(IntVec acc, Bytes w, int32_t x) {
 }
 inline __m256 dot_bf16_half(__m256 acc, __m256i weights, __m256i pair) {
     const __m256i upper = _mm256_set1_epi32(int(0xffff0000));
-    acc = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_slli_epi32(weights, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)), acc);
-    return _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_and_si256(weights, upper)), _mm256_castsi256_ps(_mm256_and_si256(pair, upper)), acc);
+    acc = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_slli_epi32(weights, 16)),
+                          _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)), acc);
+    return _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_and_si256(weights, upper)),
+                           _mm256_castsi256_ps(_mm256_and_si256(pair, upper)), acc);
 }
 inline Vec dot_bf16(Vec acc, Bytes w, int32_t x) {
     __m256i pair = _mm256_set1_epi32(x);
@@ -251,7 +273,8 @@ inline float largest(Vec x) {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-// e^x to about 2 units in the last place, after Cephes' expf: a power of two times a polynomial on [-ln 2 / 2, ln 2 / 2].
+// e^x to about 2 units in the last place, after Cephes' expf: a power of two times a polynomial on [-ln 2 / 2, ln 2 /
+// 2].
 inline Vec exponential(Vec x) {
     x = max(min(x, broadcast(88.0f)), broadcast(-87.0f));
     Vec n = nearest(x * broadcast(1.44269504f));

@@ -1,6 +1,6 @@
-// Work shared by a few threads, safe where other processes want the cores too. A stage is over when its pieces are done,
-// not when every thread has been there: a thread that gets no core holds nobody up, the others do its share. Between
-// calls the helpers sleep.
+// Work shared by a few threads, safe where other processes want the cores too. A stage is over when its pieces are
+// done, not when every thread has been there: a thread that gets no core holds nobody up, the others do its share.
+// Between calls the helpers sleep.
 #pragma once
 #include <immintrin.h>
 #include <sched.h>
@@ -16,9 +16,7 @@
 namespace swarm {
 
 // Of one stage: pieces handed out, and pieces done.
-struct alignas(64) Progress {
-    std::atomic<int> next{0}, done{0};
-};
+struct alignas(64) Progress { std::atomic<int> next{0}, done{0}; };
 
 // One thread's way through the stages of a call. All threads make the same calls of `each` in the same order.
 class Stages {

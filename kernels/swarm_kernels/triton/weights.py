@@ -46,11 +46,6 @@ class PackedWeight:
     def padded_rows(self) -> int:
         return self.codes.shape[1]
 
-    @property
-    def num_bytes(self) -> int:
-        """What one product reads."""
-        return sum(t.nbytes for t in (self.codes, self.scale, self.bias) if t is not None)
-
 
 def pack(
     weight: Tensor | QuantWeight, bias: Tensor | None = None, device: torch.device | str | None = None

@@ -1,7 +1,6 @@
 """`python -m swarm ledger serve`: keep a ledger for other machines."""
 
 import argparse
-import json
 import math
 import os
 import signal
@@ -11,6 +10,8 @@ from pathlib import Path
 from threading import Event, Thread
 
 from swarm.cli.ledger.epoch_options import add_plan_options, plan_of
+from swarm.cli.support.arguments import add_json
+from swarm.cli.support.events import Events
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import client_identity, ledger_folder
 from swarm.market.ledger.backups import copy_ledger
@@ -88,7 +89,7 @@ def add_serve_verb(verbs: argparse._SubParsersAction) -> None:
         help="with --emission: an epoch lasts so long (default: a day)",
     )
     add_plan_options(parser)
-    add("--json", action="store_true", help="print one JSON object per event")
+    add_json(parser, "print one JSON object per event")
     add("--exit-with-parent", action="store_true", help="stop when standard input closes")
     parser.set_defaults(command=_serve)
 
@@ -119,7 +120,7 @@ def _serve(args: argparse.Namespace) -> None:
     ledger.shut()
     if args.backup:
         copy_ledger(folder / FILE_NAME, args.backup, replace=True)
-    _event(args, "stopped", "the ledger is closed")
+    Events(args.json).tell("stopped", "the ledger is closed")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -168,15 +169,15 @@ def _keep_epochs(args: argparse.Namespace, closer: Closer | None, stopped: Event
         try:
             closed = closer.step(args.epoch)
         except SwarmError as error:
-            _event(args, "epoch_failed", f"no epoch was closed: {error}", message=str(error))
+            Events(args.json).tell("epoch_failed", f"no epoch was closed: {error}", message=str(error))
             stopped.wait(_EPOCH_RETRY_S)
             continue
         if closed and closed.payments is None:
-            _event(args, "epoch_ended", f"epoch {closed.epoch} has ended", epoch=closed.epoch)
+            Events(args.json).tell("epoch_ended", f"epoch {closed.epoch} has ended", epoch=closed.epoch)
         elif closed:
             total = sum(closed.payments.values())
             text = f"epoch {closed.epoch}: {format_amount(total)} credits minted for {len(closed.payments)} accounts"
-            _event(args, "epoch_paid", text, epoch=closed.epoch, minted=total, accounts=len(closed.payments))
+            Events(args.json).tell("epoch_paid", text, epoch=closed.epoch, minted=total, accounts=len(closed.payments))
 
 
 def _back_up(args: argparse.Namespace, file: Path) -> None:
@@ -184,7 +185,7 @@ def _back_up(args: argparse.Namespace, file: Path) -> None:
     try:
         copy_ledger(file, args.backup, replace=True)
     except SwarmError as error:
-        _event(args, "backup_failed", f"no backup: {error}", message=str(error))
+        Events(args.json).tell("backup_failed", f"no backup: {error}", message=str(error))
 
 
 def _report(args: argparse.Namespace, ledger: SqliteLedger, where: LedgerAddress) -> None:
@@ -194,11 +195,7 @@ def _report(args: argparse.Namespace, ledger: SqliteLedger, where: LedgerAddress
         f"Others reach it with: --ledger {where}",
         "Ctrl-C stops it.",
     ]
-    _event(
-        args, "ready", "\n".join(lines), pid=os.getpid(), ledger=ledger.id.hex(), where=str(where), issuer=issuer,
+    Events(args.json).tell(
+        "ready", "\n".join(lines), pid=os.getpid(), ledger=ledger.id.hex(), where=str(where), issuer=issuer,
         arbiter=format_address(ledger.arbiter), keeper=format_address(ledger.keeper), host=where.host, port=where.port,
     )  # fmt: skip
-
-
-def _event(args: argparse.Namespace, name: str, text: str, **fields: object) -> None:
-    print(json.dumps({"event": name, **fields}) if args.json else text, flush=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from swarm.cli.ledger.accounts import add_verb, opened
+from swarm.cli.support.arguments import add_model
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.market.charges import Charge, carry_out, require_arbiter, slash_proof
 from swarm.market.ledger.ids import parse_address
@@ -31,12 +32,7 @@ def add_slash_verb(verbs: argparse._SubParsersAction) -> None:
         help="who brought a proof, and gets the reporter's share (default: nobody but "
         "oneself; evidence names its accuser)",
     )
-    add(
-        "--model",
-        default="demo",
-        help="of evidence: Hugging Face repository, folder of safetensors, .gguf file, or 'demo'",
-    )
-    add("--revision", help="branch, tag or commit of a Hugging Face repository")
+    add_model(parser, of="of evidence: ")
     add("--threads", type=int, default=1, metavar="N", help="to compute with (default: 1)")
 
 

@@ -21,8 +21,7 @@ _AMOUNT: Argument = ("amount", {"metavar": "AMOUNT"})
 
 
 def main(arguments: list[str]) -> int:
-    args = make_parser().parse_args(arguments)
-    return run(args.command, args)
+    return run(make_parser(), arguments)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -1,11 +1,31 @@
 """Arguments that several verbs have, each declared once. Imports nothing heavy: some verbs are to start at once."""
 
 import argparse
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from swarm.errors import InvalidRequest
 
 LEDGER = "a folder, HOST:PORT/FINGERPRINT or evm:FILE.json"
+
+
+class Renamed(argparse.Action):
+    """The old name of an argument, taken for one more release. dest: of the new one."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, type: Callable[[str], object]):
+        super().__init__(option_strings, dest, type=type, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        new = f"--{self.dest.replace('_', '-')}"
+        print(f"warning: {option_string} is called {new} now, and gone in the next release", file=sys.stderr)
+        setattr(namespace, self.dest, values)
 
 
 def add_model(parser: argparse._ActionsContainer, of: str = "") -> None:

@@ -14,11 +14,17 @@ from swarm.errors import SwarmError
 _PIPE_COLUMNS = 240
 
 
-def run(command: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int:
-    """Run `command`, which may return an exit status; our own errors become a line on standard error and 1."""
+Command = Callable[[argparse.Namespace], int | None]
+
+
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, command: Command | None = None) -> int:
+    """Carry out `command`, by default the one that `parser` sets as `command`, which may return an exit status; our own
+    errors become a line on standard error and 1. arguments: by default the process's."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
-        return command(args) or 0
+        args = parser.parse_args(arguments)
+        carry_out: Command = command or args.command
+        return carry_out(args) or 0
     except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

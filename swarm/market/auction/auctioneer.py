@@ -9,12 +9,12 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from swarm.clock import now_ms
 from swarm.errors import InvalidRequest, NoRoute, SwarmError
 from swarm.market.auction.auction import Auction, clear
 from swarm.market.auction.offer import prove
 from swarm.market.auction.sealed import MAX_BIDS, SealedBids
 from swarm.market.auction.tender import SALT_BYTES, Commitment, Order, SignedBid
-from swarm.market.channel.payment_store import now_ms
 from swarm.market.pricing.modes import PREFILL_SHARE
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.terms import Terms

@@ -13,12 +13,11 @@ from swarm.market.auction.sealed import MAX_BIDS
 from swarm.market.auction.standing import Standing
 from swarm.market.auction.tender import Bid, Commitment, Order, SignedBid, commitment_of
 from swarm.route.peer import PeerInfo
-from swarm.server.admission.waiting import network_of
-from swarm.server.session.session import failure
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.failures import failure
 from swarm.wire.formats.quotes import Price
 from swarm.wire.identity import Identity
-from swarm.wire.rate_limit import Allowance
+from swarm.wire.rate_limit import Allowance, network_of
 
 SKEW_MS = 5_000  # by which a client's clock may differ from this one's
 MAX_LIFE_MS = 60_000  # from an order to its latest start
@@ -141,8 +140,3 @@ class Bidding:
             key: standing for key, standing in self._orders.items()
             if horizon <= (standing.order.start_by_ms if standing.is_revealed else standing.order.reveal_by_ms)
         }  # fmt: skip
-
-
-async def refuse_tender(request: pb.Tender, context: _Tendering) -> pb.Tendered:
-    """The method Tender of servers that do not bid."""
-    return pb.Tendered(failure=failure(InvalidRequest("this peer makes no bids; what it asks is in the directory")))

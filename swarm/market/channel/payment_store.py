@@ -1,22 +1,20 @@
 """What was billed and paid, on disk: a server's vouchers are its money until they are settled, and bills on either side
 say for which work every nano-credit went."""
 
-import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from swarm.errors import SwarmError
+from swarm.clock import now_ms
+from swarm.database import open_database
 from swarm.market.channel.acknowledgements import SignedAcknowledgement
 from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.ledger.ledger import Channel
 from swarm.wire.formats.quotes import Price
 from swarm.wire.formats.receipts import Tokens
 
-BUSY_S = 10.0  # how long to wait for another process that writes
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS vouchers (channel BLOB PRIMARY KEY, ledger BLOB, data BLOB) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS acknowledgements (
@@ -83,15 +81,8 @@ class PaymentStore:
 
     def __init__(self, path: Path):
         """Raises SwarmError if `path` cannot be used."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        try:
-            self._database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")  # what is committed survives a crash of the process
-            self._database.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise SwarmError(f"cannot keep payments in {path}: {error}; move that file away") from error
+        self._database = open_database(path, "payments", _SCHEMA)
 
     def keep(self, signed: SignedVoucher) -> None:
         """In the place of those before it on its channel."""
@@ -148,7 +139,3 @@ class PaymentStore:
     def _run(self, statement: str, *values: object) -> list[tuple]:
         with self._lock, closing(self._database.execute(statement, values)) as cursor:
             return cursor.fetchall()
-
-
-def now_ms() -> int:
-    return int(time.time() * 1000)

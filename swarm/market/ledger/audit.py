@@ -14,7 +14,7 @@ from swarm.market.ledger.ledger import Account, Ledger, Supply
 from swarm.market.ledger.ordered import OrderedLedger
 from swarm.market.ledger.records import Record
 from swarm.market.ledger.rules import Terms
-from swarm.market.ledger.sqlite import SqliteLedger, connect
+from swarm.market.ledger.sqlite import SqliteLedger, connect, connect_to_read
 from swarm.market.ledger.tables import Tables
 
 MAX_PROBLEMS = 20  # told
@@ -57,8 +57,7 @@ def _audit_file(path: Path) -> AuditReport:
     if not path.exists():
         raise SwarmError(f"there is no ledger in {path}")
     try:
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, isolation_level=None, uri=True)) as database:
+        with closing(connect_to_read(path)) as database:
             book = Book(database)
             with book.snapshot():
                 return _Audit().run(book.records(), book)

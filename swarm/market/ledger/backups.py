@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from swarm.errors import SwarmError
-from swarm.market.ledger.sqlite import keeper_file
+from swarm.market.ledger.sqlite import connect_to_read, keeper_file
 
 
 def copy_ledger(source: Path, target: Path, replace: bool = False) -> None:
@@ -41,7 +41,7 @@ def _copy_book(source: Path, target: Path) -> None:
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
     with (
-        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as book,
+        closing(connect_to_read(source)) as book,
         closing(sqlite3.connect(part)) as copy,
     ):
         book.backup(copy)

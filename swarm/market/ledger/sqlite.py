@@ -13,6 +13,7 @@ from dataclasses import astuple
 from pathlib import Path
 from threading import RLock
 
+from swarm.database import open_database, read_database
 from swarm.errors import PeerUnreachable, SwarmError
 from swarm.market.ledger.book import Book
 from swarm.market.ledger.ids import format_address, ledger_id
@@ -24,7 +25,6 @@ from swarm.wire.identity import Identity
 
 BUSY_S = 30.0  # how long to wait for other processes that write
 _PAGE = 256  # entries that are read at a time
-_RETRY_S = 0.02
 
 Clock = Callable[[], float]  # Unix time in seconds
 
@@ -170,28 +170,14 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+_REMEDY = "restore it from a backup"
+
+
 def connect(path: Path | None) -> sqlite3.Connection:
-    """A connection to the file at `path`, None: to a database in memory. Raises sqlite3.Error and SwarmError."""
-    if path is None:
-        return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SwarmError(f"no ledger can be kept in {path}: {error.strerror}") from error
-    database = sqlite3.connect(path, BUSY_S, isolation_level=None, check_same_thread=False)
-    _switch_to_wal(database)
-    database.execute("PRAGMA synchronous=FULL")
-    return database
+    """To the ledger in the file at `path`; None: in memory. Raises SwarmError."""
+    return open_database(path, "ledger", is_durable=True, busy_s=BUSY_S, remedy=_REMEDY)
 
 
-def _switch_to_wal(database: sqlite3.Connection) -> None:
-    """Processes that do this to a new file at once get in each other's way without SQLite's waiting for it."""
-    give_up_s = time.monotonic() + BUSY_S
-    while True:
-        try:
-            database.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() > give_up_s:
-                raise
-            time.sleep(_RETRY_S)
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """To the ledger in a file, which stays as it is. Raises SwarmError."""
+    return read_database(path, "ledger", remedy=_REMEDY)

@@ -21,7 +21,6 @@ from swarm.market.pricing.policy import Demand, Epoch, Pricing, check_price
 from swarm.market.shares import split
 from swarm.wire.formats.quotes import Price
 
-SMOOTHING_S = 60.0  # time constant for a server's utilisation; with 180 s prices overshoot by some 10 %
 TARGET = 0.7
 
 _STEP = 0.125

@@ -43,7 +43,7 @@ def best_single(
     best = penalty[uncovered == uncovered.min()].min()
     choice = np.argmax((uncovered == uncovered.min()) & (penalty <= best * (1 + _TIE)))
     option, start = divmod(int(choice), num_blocks)
-    return swarm[free[row[option]]].at(start, start + int(width[option]))
+    return swarm[free[int(row[option])]].at(start, start + int(width[option]))
 
 
 def improving_single(swarm: Swarm, num_blocks: int) -> Placed | None:

@@ -122,7 +122,7 @@ class _Search:
     def __init__(self, peers: list[Placed], goal: float, num_blocks: int) -> None:
         self._goal, self._num_blocks = goal, num_blocks
         self._nodes = 0
-        self._failed: set[tuple] = set()
+        self._failed: set[tuple[object, ...]] = set()
         kinds = defaultdict(list)  # equal peers are tried once
         for peer in peers:
             kinds[peer.max_blocks, peer.blocks_per_s, peer.network_tokens_per_s].append(peer)

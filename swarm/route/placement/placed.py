@@ -76,7 +76,8 @@ def block_rates(placed: Sequence[Placed], num_blocks: int) -> np.ndarray:
     changes = np.zeros((len(placed) + 1, num_blocks))
     for row, peer in enumerate(placed):
         changes[row, peer.start : peer.stop] = peer.tokens_per_s
-    return changes.sum(0)
+    rates: np.ndarray = changes.sum(0)
+    return rates
 
 
 def replicas(placed: Sequence[Placed], num_blocks: int) -> np.ndarray:
@@ -98,7 +99,7 @@ def penalties(rates: np.ndarray, scale: float) -> np.ndarray:
     Its mean over the blocks is a smooth stand-in for throughput: of several equally low blocks, filling one does not
     raise the lowest rate, but it does lower this.
     """
-    powers = np.divide(scale, rates, out=np.zeros_like(rates), where=rates > 0)
+    powers: np.ndarray = np.divide(scale, rates, out=np.zeros_like(rates), where=rates > 0)
     np.minimum(powers, _MOST, out=powers)
     for _ in range(_SHARPNESS):
         np.multiply(powers, powers, out=powers)

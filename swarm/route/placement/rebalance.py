@@ -25,6 +25,8 @@ FEW = 6  # moves: a longer plan of a small swarm must gain more in proportion, l
 LOOK_AHEAD = 64  # moves within which a plan must have gained MIN_GAIN
 _HORIZON_S = 1200.0  # for how long a placement is expected to stay of use
 
+_Kind = tuple[int, float, float, bool]
+
 
 @dataclass(frozen=True)
 class Move:
@@ -61,7 +63,7 @@ def next_move(placed: Sequence[Placed], num_blocks: int, min_gain: float = MIN_G
             return _approach(swarm, targets, num_blocks, min_gain)
     if before == 0:
         peer = gap_move(swarm, num_blocks)
-        return peer and _move(swarm, peer, num_blocks, throughput(moved(swarm, peer), num_blocks), 1)
+        return _move(swarm, peer, num_blocks, throughput(moved(swarm, peer), num_blocks), 1) if peer else None
     return _climb(swarm, num_blocks, min_gain)
 
 
@@ -112,6 +114,8 @@ def _approach(swarm: Swarm, targets: Sequence[Swarm], num_blocks: int, min_gain:
     if now * (1 + min_gain) >= best:
         return None
     finish = best_single(swarm, num_blocks)
+    if finish is None:  # all are pinned
+        return None
     finished = throughput(moved(swarm, finish), num_blocks)
     if finished * (1 + min_gain) >= best:
         return _move(swarm, finish, num_blocks, finished, 1)
@@ -119,7 +123,7 @@ def _approach(swarm: Swarm, targets: Sequence[Swarm], num_blocks: int, min_gain:
     if now * (1 + min_gain * max(1, len(strays) / FEW)) >= best:
         return None
     peer = best_single(swarm, num_blocks, movers=strays)
-    if not standing(swarm, num_blocks)[0] or standing(moved(swarm, peer), num_blocks)[0]:
+    if peer is None or not standing(swarm, num_blocks)[0] or standing(moved(swarm, peer), num_blocks)[0]:
         steps = [stray.at(*place) for stray in swarm for place in sorted(strays.get(stray.peer_id, ()))]
         peer = min(steps, key=lambda step: standing(moved(swarm, step), num_blocks))
     return _move(swarm, peer, num_blocks, throughput(target, num_blocks), len(strays))
@@ -130,7 +134,7 @@ def _strays(swarm: Swarm, target: Swarm) -> dict[str, set[tuple[int, int]]]:
 
     Peers of equal memory and speed are interchangeable: as many as possible are in place.
     """
-    wanted: defaultdict[tuple, Counter] = defaultdict(Counter)
+    wanted: defaultdict[_Kind, Counter[tuple[int, int]]] = defaultdict(Counter)
     for peer in target:
         wanted[_kind(peer)][peer.start, peer.stop] += 1
     strays = []
@@ -142,5 +146,5 @@ def _strays(swarm: Swarm, target: Swarm) -> dict[str, set[tuple[int, int]]]:
     return {peer.peer_id: set(+wanted[_kind(peer)]) for peer in strays}
 
 
-def _kind(peer: Placed) -> tuple:
+def _kind(peer: Placed) -> _Kind:
     return peer.max_blocks, peer.blocks_per_s, peer.network_tokens_per_s, peer.pinned

@@ -141,11 +141,13 @@ class _Labels:
         """Whether a path through these labels might be affordable and cheaper than the one known."""
         affordable = price + self._problem.price[peer] + self._least_price[block + 1] <= self._max_price
         bound = seconds + self._plain.to_go[block, peer] < self._limit_s
-        return affordable & bound & (self._exchanged(block, peer, seconds, price) < self._limit_s)
+        promising: Array = affordable & bound & (self._exchanged(block, peer, seconds, price) < self._limit_s)
+        return promising
 
     def _exchanged(self, block: int, peer: Array, seconds: Array, price: Array) -> Array:
         """Lower bound of the seconds of an affordable path, by what its price is worth."""
-        return seconds + self._rate * (price - self._max_price) + self._priced.to_go[block, peer]
+        bound: Array = seconds + self._rate * (price - self._max_price) + self._priced.to_go[block, peer]
+        return bound
 
     def _few(self, block: int, layer: _Layer) -> _Layer:
         if len(layer.peer) <= MAX_LABELS:
@@ -163,7 +165,8 @@ def _pareto(layer: _Layer) -> Array:
     key = rank - group * (len(peer) + 1)  # falls from peer to peer, so that one running minimum serves all
     lowest = np.minimum.accumulate(key)
     first = np.append(True, lowest[1:] < lowest[:-1])[: len(peer)]
-    return order[first]
+    places: Array = order[first]
+    return places
 
 
 def _backtrack(layers: list[_Layer], place: int) -> Array:

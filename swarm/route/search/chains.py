@@ -57,8 +57,8 @@ def best_chains(
 
 def _solve(problem: Problem, request: Request) -> list[int]:
     if request.max_price is None:
-        return shortest(problem)[0].tolist()
-    return shortest_within(problem, request.max_price).tolist()
+        return list(map(int, shortest(problem)[0]))
+    return list(map(int, shortest_within(problem, request.max_price)))
 
 
 def _check(problem: Problem, request: Request) -> None:

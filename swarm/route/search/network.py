@@ -131,9 +131,11 @@ class Problem:
             measured_s=network.neighbour_round_trip_s * crossings + network.neighbour_byte_s * nbytes,
             weight=np.ones(len(network.candidates)),
         )
-        ends = {"first_s": request.before, "last_s": request.after}
-        legs = {name: _legs_of(end, network, crossings, nbytes) for name, end in ends.items() if end is not None}
-        return replace(problem, **legs)
+        if request.before is not None:
+            problem = replace(problem, first_s=_legs_of(request.before, network, crossings, nbytes))
+        if request.after is not None:
+            problem = replace(problem, last_s=_legs_of(request.after, network, crossings, nbytes))
+        return problem
 
     def priced(self, seconds_per_price: float) -> "Problem":
         """The same, where a unit of price costs so many seconds more."""
@@ -152,13 +154,14 @@ class Problem:
 
     def legs(self, sources: Array, targets: Array) -> Array:
         """[sources, targets]: seconds of a leg between two peers, as route.link_between knows the link."""
-        cost = np.maximum.outer(self.far_s[sources], self.far_s[targets])
+        cost: Array = np.maximum.outer(self.far_s[sources], self.far_s[targets])
         cost += np.maximum.outer(self.bytes_s[sources], self.bytes_s[targets])
         row, column, seconds = self._measured(sources, targets)
         cost[row, column] = seconds
         row, column, seconds = self._measured(targets, sources)
         cost[column, row] = seconds
-        return cost * self.weight[targets]
+        cost *= self.weight[targets]
+        return cost
 
     def _measured(self, owners: Array, others: Array) -> tuple[Array, Array, Array]:
         """Places in `owners` and in `others` of the pairs whose first has measured the link, and its cost."""
@@ -174,12 +177,13 @@ class Problem:
         far_s, bytes_s = np.full((2, group.max() + 1), np.inf)
         np.minimum.at(far_s, group, self.far_s)
         np.minimum.at(bytes_s, group, self.bytes_s)
-        least = np.maximum.outer(far_s, self.far_s) + np.maximum.outer(bytes_s, self.bytes_s)
+        least: Array = np.maximum.outer(far_s, self.far_s) + np.maximum.outer(bytes_s, self.bytes_s)
         row, slot = np.nonzero(self.network.neighbour < len(group))
         other, seconds = self.network.neighbour[row, slot], self.measured_s[row, slot]
         np.minimum.at(least, (group[row], other), seconds)
         np.minimum.at(least, (group[other], row), seconds)
-        return least * self.weight
+        least *= self.weight
+        return least
 
     def cost_of(self, owners: Array) -> float:
         """owners: the peer of each block, [stop - start]."""

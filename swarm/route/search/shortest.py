@@ -41,7 +41,8 @@ class Moves:
         least = np.full(len(self.cost), np.inf)
         np.minimum.at(least, self.group[peer], cost)
         from_group = np.flatnonzero(least < np.inf)
-        return (least[from_group, None] + self.cost[from_group]).min(0)
+        arrivals: Array = (least[from_group, None] + self.cost[from_group]).min(0)
+        return arrivals
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Outlook:
 
     def start(self, problem: Problem) -> Array:
         """[n]: cost of all paths that begin at a peer, at such moves."""
-        return problem.first_s + problem.enter_s + self.to_go[0]
+        cost: Array = problem.first_s + problem.enter_s + self.to_go[0]
+        return cost
 
     def path(self, problem: Problem) -> Array:
         """Owners of the blocks on the path that is cheapest at such moves; what it really costs is another matter."""

@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from swarm.server.admission.waiting import MAX_BID
-from swarm.server.scheduler.runner import Slice
 from swarm.server.session.session import Session
+from swarm.server.session.work import Slice
+from swarm.wire.formats.quotes import MAX_PRICE
 
 HOLD = 0.75  # of a decode batch's time: how long one may be held back for more tokens
-MARGIN = 0.2  # of the time that sessions.Session.due() allows a token, beyond the usual
-BID_AGEING_S = 0.025  # of waiting within the batches are worth as much as a bid twice as high
-MAX_BID_S = BID_AGEING_S * math.log2(1 + MAX_BID)
+MARGIN = 0.2  # of the time that Pace.due() allows a token, beyond the usual
+FEE_AGEING_S = 0.025  # of waiting within the batches are worth as much as a priority fee twice as high
+MAX_FEE_S = FEE_AGEING_S * math.log2(1 + MAX_PRICE)
 
 
 @dataclass(frozen=True)
@@ -25,67 +25,83 @@ class BatchLimits:
     decode_rows: int = 64
     prefill_alone: int = 256
     prefill_beside_decode: int = 64
-    top_up: int = 0  # rows of batch sessions beside those of others
+    top_up: int = 0  # rows of background sessions beside those of others
 
 
 def choose_batch(sessions: Sequence[Session], limits: BatchLimits, now: float) -> list[Slice]:
     """The next batch: a token of every session that waits for one, then prompts, up to the limits. Where there are more
     than fit, those go first that `in_turn` says.
 
-    Batch sessions are computed only while no other waits, but for `limits.top_up` of their tokens.
+    Background sessions are computed only while no other waits, but for `limits.top_up` of their tokens.
     Only the first step of a session's queue is considered: its later ones need the cache that this one writes.
     now: time.monotonic().
     """
-    waiting = [session for session in sessions if session.is_ready()]
-    on_demand = [session for session in waiting if not session.batch]
-    urgent = on_demand or waiting
-    decode = in_turn([session for session in urgent if session.queue[0].remaining == 1], limits.decode_rows)
+    on_demand: list[Session] = []
+    background: list[Session] = []
+    for session in sessions:
+        if session.is_ready():
+            (background if session.reservation.background else on_demand).append(session)
+    tokens, prompts = _by_kind(on_demand or background)
+    batch = [Slice.next(session, 1) for session in in_turn(tokens, limits.decode_rows)]
     if on_demand and limits.top_up:
-        spare = [session for session in waiting if session.batch and session.queue[0].remaining == 1]
-        decode += in_turn(spare, limits.top_up)
-    batch = [_slice(session, 1) for session in decode]
-    budget = _prompt_budget(sessions, bool(on_demand), bool(decode), limits, now)
-    for session in in_turn([session for session in urgent if session.queue[0].remaining > 1]):
-        count = min(session.queue[0].remaining, budget)
-        if count > 0:
-            batch.append(_slice(session, count))
-            budget -= count
+        batch += [Slice.next(session, 1) for session in in_turn(_by_kind(background)[0], limits.top_up)]
+    if prompts:
+        budget = _prompt_budget(sessions, bool(on_demand), bool(batch), limits, now)
+        for session in in_turn(prompts):
+            count = min(session.steps.next_rows, budget)
+            if count > 0:
+                batch.append(Slice.next(session, count))
+                budget -= count
     return batch
+
+
+def _by_kind(waiting: Sequence[Session]) -> tuple[list[Session], list[Session]]:
+    """Those that wait for a single token, and those for more, as for a prompt."""
+    tokens: list[Session] = []
+    prompts: list[Session] = []
+    for session in waiting:
+        (tokens if session.steps.next_rows == 1 else prompts).append(session)
+    return tokens, prompts
 
 
 def _prompt_budget(
     sessions: Sequence[Session], on_demand: bool, anyone_decodes: bool, limits: BatchLimits, now: float
 ) -> int:
-    """Tokens of prompts in the next batch. Batch sessions do not slow an on-demand prompt down, and their own advance
+    """Tokens of prompts in the next batch. Background sessions do not slow an on-demand prompt down. Their own advance
     in small chunks wherever an on-demand session is open, for its next step would have to wait for the chunk."""
-    if on_demand:
-        anyone_decodes |= any(session.is_decoding(now) for session in sessions if not session.batch)
-    else:
-        anyone_decodes |= any(not session.batch or session.is_decoding(now) for session in sessions)
+    for session in sessions:
+        background = session.reservation.background
+        if session.pace.is_decoding(now):
+            anyone_decodes |= not (on_demand and background)
+        else:
+            anyone_decodes |= not (on_demand or background)
     return limits.prefill_beside_decode if anyone_decodes else limits.prefill_alone
 
 
 def in_turn(waiting: list[Session], limit: int | None = None) -> list[Session]:
     """The first `limit` of `waiting`, None: all, in the order of
 
-        when it was last served - BID_AGEING_S * log2(1 + bid)
+        when it was last served - FEE_AGEING_S * log2(1 + priority fee)
 
-    and, where that is equal, as they come (those served longest ago first). BID_AGEING_S of waiting are worth as much
-    as a bid twice as high. So nobody starves: whoever was served MAX_BID_S after a session's last turn, or later, is
-    behind it, whatever it bids. Where all fit, or nobody bids, the order stays as it is and costs nothing.
+    and, where that is equal, as they come (those served longest ago first). FEE_AGEING_S of waiting are worth as much
+    as a fee twice as high. So nobody starves: whoever was served MAX_FEE_S after a session's last turn, or later, is
+    behind it, whatever it pays. Where all fit, or nobody pays a fee, the order stays as it is and costs nothing.
     """
-    if len(waiting) > (1 if limit is None else limit) and any(session.priority for session in waiting):
-        waiting = sorted(waiting, key=lambda session: session.served - BID_AGEING_S * math.log2(1 + session.priority))
+    if len(waiting) > (1 if limit is None else limit) and any(one.reservation.priority_fee for one in waiting):
+        waiting = sorted(waiting, key=_turn)
     return waiting[:limit]
+
+
+def _turn(session: Session) -> float:
+    return session.pace.served - FEE_AGEING_S * math.log2(1 + session.reservation.priority_fee)
 
 
 def decoding(sessions: Sequence[Session], now: float) -> list[Session]:
     """Those whose next token is here, or may be expected within another of its rounds."""
     found = []
     for session in sessions:
-        due = session.due()
-        waits = bool(session.queue) and session.queue[0].remaining == 1
-        if waits or (due is not None and now < due + session.away_s):
+        due = session.pace.due()
+        if session.steps.next_rows == 1 or (due is not None and now < due + session.pace.away.value):
             found.append(session)
     return found
 
@@ -101,8 +117,8 @@ def hold_s(
     """
     if len(batch) >= enough or any(item.count > 1 for item in batch):
         return 0.0
-    latest = now + HOLD * decode_s - max(now - item.session.last_active for item in batch)
-    due = [(session.due(), session.away_s) for session in sessions]
+    latest = now + HOLD * decode_s - max(now - item.session.pace.last_active for item in batch)
+    due = [(session.pace.due(), session.pace.away.value) for session in sessions]
     # Rows that travel together are all expected now when the first is here, however wide the margin of `due` is after
     # a long way; it only says when to give one up.
     soon = [time_ for time_, away_s in due if time_ is not None and now < time_ and time_ - MARGIN * away_s <= latest]
@@ -110,15 +126,10 @@ def hold_s(
 
 
 def yield_s(on_demand: Sequence[Session], batch: Sequence[Slice], batch_s: float, now: float) -> float:
-    """How long to hold `batch` back, if it is of batch sessions, because a token of one of the sessions `on_demand` is
-    about to arrive, and would have to wait for it. batch_s: what it takes. now: time.monotonic()."""
-    if not all(item.session.batch for item in batch):
+    """How long to hold `batch` back, if it is of background sessions, because a token of one of the sessions
+    `on_demand` is about to arrive, and would have to wait for it. batch_s: what it takes. now: time.monotonic()."""
+    if not all(item.session.reservation.background for item in batch):
         return 0.0
-    due = [(session.due(), session.away_s) for session in on_demand]
+    due = [(session.pace.due(), session.pace.away.value) for session in on_demand]
     soon = [time_ for time_, away_s in due if time_ and now < time_ and time_ - MARGIN * away_s < now + batch_s]
     return max(soon, default=now) - now
-
-
-def _slice(session: Session, count: int) -> Slice:
-    work = session.queue[0]
-    return Slice(session, work, work.done, count)

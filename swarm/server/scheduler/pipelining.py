@@ -24,19 +24,27 @@ class DecodeTimes:
 
     def __init__(self) -> None:
         self._means: dict[int, tuple[RunningMean, RunningMean]] = {}  # rows, seconds
-        self._times: BatchTimes | None = None
+        self._times: BatchTimes | None = None  # of these, once they are asked for
 
     def observe(self, rows: int, seconds: float) -> None:
-        group = self._means.setdefault((rows - 1).bit_length(), (RunningMean(_RATE), RunningMean(_RATE)))
-        for mean, figure in zip(group, (rows, seconds), strict=True):
-            mean.observe(figure)
-        sizes, times_s = zip(*((row.value, time.value) for _, (row, time) in sorted(self._means.items())), strict=True)
-        # For want of better, in proportion below the least that was seen, and above the largest.
-        self._times = BatchTimes((0.0, *sizes, 2 * sizes[-1]), (0.0, *times_s, 2 * times_s[-1]))
+        size = (rows - 1).bit_length()
+        if size not in self._means:
+            self._means[size] = RunningMean(_RATE), RunningMean(_RATE)
+        mean_rows, mean_s = self._means[size]
+        mean_rows.observe(rows)
+        mean_s.observe(seconds)
+        self._times = None
 
     def seconds(self, rows: float) -> float:
         """Of a batch of `rows`; 0 if nothing was seen."""
-        return self._times.seconds(rows) if self._times else 0.0
+        if not self._means:
+            return 0.0
+        if self._times is None:
+            known = [(mean_rows.value, mean_s.value) for _, (mean_rows, mean_s) in sorted(self._means.items())]
+            sizes, times_s = zip((0.0, 0.0), *known, strict=True)
+            # For want of better, in proportion below the least that was seen, and above the largest.
+            self._times = BatchTimes((*sizes, 2 * sizes[-1]), (*times_s, 2 * times_s[-1]))
+        return self._times.seconds(rows)
 
 
 def micro_batches(sessions: int, batch_s: Callable[[float], float], round_s: float, current: int = 1) -> int:

@@ -2,34 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
-from swarm.server.session.session import Session, Work
+from swarm.server.session.session import Session
+from swarm.server.session.work import Slice
 from swarm_kernels import Segment
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Consecutive rows of one session's step, computed in one batch."""
-
-    session: Session
-    work: Work
-    first: int  # rows of work.hidden
-    count: int
-
-    @property
-    def position(self) -> int:
-        return self.work.position + self.first
-
-    @property
-    def final(self) -> bool:
-        """Whether these are the step's last rows."""
-        return self.first + self.count == len(self.work.hidden)
-
 
 _Layout = tuple[tuple[Session, int, int], ...]  # session, position, count
 
@@ -49,7 +29,7 @@ class Runner:
         compute_s = 0.0
         groups: dict[tuple[int, int], list[int]] = {}
         for index, item in enumerate(slices):
-            groups.setdefault((item.session.start, item.session.stop), []).append(index)
+            groups.setdefault((item.session.reservation.start, item.session.reservation.stop), []).append(index)
         outputs: list[torch.Tensor] = [torch.empty(0)] * len(slices)
         for (start, stop), members in groups.items():
             hidden, batch = self._lay_out([slices[index] for index in members])
@@ -57,14 +37,16 @@ class Runner:
             output = self._blocks.forward(hidden, batch, self._pool.tensors, start, stop)
             self._blocks.finish()
             compute_s += time.perf_counter() - started
-            for index, part in zip(members, output.split([slices[index].count for index in members]), strict=True):
+            for index, part in zip(
+                members, torch.split(output, [slices[index].count for index in members]), strict=True
+            ):
                 outputs[index] = part
         return outputs, compute_s
 
     def prepare_next(self, slices: Sequence[Slice]) -> None:
         """Lay out the batch in which the sessions of `slices` each send one more token. Done while they are on their
         way, it takes 0.2 ms off the next token if that batch is indeed the next one."""
-        if any(item.position + item.count >= item.session.max_tokens for item in slices):
+        if any(item.position + item.count >= item.session.reservation.max_tokens for item in slices):
             return  # one of them ends here
         layout = tuple((item.session, item.position + item.count, 1) for item in slices)
         self._prepared = layout, self._build(layout)
@@ -78,5 +60,5 @@ class Runner:
         return hidden.to(device=self._blocks.device, dtype=self._blocks.dtype), batch
 
     def _build(self, layout: _Layout) -> object:
-        segments = [Segment(session.block_table, position, count) for session, position, count in layout]
+        segments = [Segment(session.reservation.block_table, position, count) for session, position, count in layout]
         return self._blocks.layout(segments, PAGE_TOKENS)

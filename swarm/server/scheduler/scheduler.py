@@ -14,12 +14,19 @@ from dataclasses import replace
 import torch
 
 from swarm.errors import SwarmError
+from swarm.route.means import RunningMean
 from swarm.server.scheduler.batching import BatchLimits, choose_batch, decoding, hold_s, yield_s
 from swarm.server.scheduler.pipelining import DecodeTimes, micro_batches, rows_to_take, rows_to_top_up
-from swarm.server.scheduler.runner import Runner, Slice
-from swarm.server.session.session import Session, SessionKey
+from swarm.server.scheduler.runner import Runner
+from swarm.server.session.reservation import SessionKey
+from swarm.server.session.session import Session
+from swarm.server.session.work import Slice
+from swarm.wire import messages_pb2 as pb
 
 INLINE_S = 0.1  # how long the event loop may be busy with one batch
+_RATE = 0.2  # of the difference, that one batch moves a mean
+
+OnBatch = Callable[[Sequence[Slice], float, float], None]
 
 logger = logging.getLogger(__name__)
 
@@ -30,52 +37,54 @@ async def _let_others_run() -> None:
         await asyncio.sleep(0)
 
 
+def _ignore(batch: Sequence[Slice], started: float, compute_s: float) -> None:
+    pass
+
+
 class Scheduler:
-    """Computes what is queued in its sessions and hands every output to `deliver(slice, output, queue_s, compute_s,
-    batch_tokens)`, until stopped.
+    """Computes what waits in its sessions, which send every output on its way, until stopped.
 
     Pages of a session that closes while a batch runs are released only after that batch.
-
-    on_batch: if set, called with every batch once its outputs are on their way, when it began (time.perf_counter()),
-    and the seconds its blocks took.
     """
 
     def __init__(
         self,
         runner: Runner,
-        deliver: Callable[[Slice, torch.Tensor, float, float, int], None],
         release: Callable[[Session], None],
         limits: BatchLimits,
+        on_batch: OnBatch = _ignore,
     ):
-        self._runner, self._deliver, self._release = runner, deliver, release
-        self._limits = limits
+        """release: called when nothing is computed any more in the pages of a session that was removed. on_batch:
+        called with every batch once its outputs are on their way, when it began (time.perf_counter()), and the seconds
+        its blocks took."""
+        self._runner, self._release, self._limits, self._on_batch = runner, release, limits, on_batch
         self._sessions: dict[SessionKey, Session] = {}
         self._running: set[Session] = set()
         self._wake = asyncio.Event()
-        self._token_s = INLINE_S  # running mean: the first batches go to the thread
-        self._decode_s = 0.0  # running mean of a decode batch
+        self._token_s = RunningMean(_RATE, start=INLINE_S)  # the first batches go to the thread
+        self._decode_s = RunningMean(_RATE, start=0.0)  # of a decode batch
         self._decode_times = DecodeTimes()
-        self._stay_s = 0.0  # running mean of a decode step, from its arrival to its output's departure
+        self._stay_s = RunningMean(_RATE, start=0.0)  # of a decode step, from its arrival to its output's departure
         self._micro_batches = 1
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self.tokens_served = 0
         self.busy_s = 0.0  # spent computing
-        self.on_batch: Callable[[Sequence[Slice], float, float], None] | None = None
 
     @property
     def queued_tokens(self) -> int:
         """Of on-demand sessions."""
-        sessions = (session for session in self._sessions.values() if not session.batch)
-        return sum(work.remaining for session in sessions for work in session.queue)
+        return sum(session.steps.waiting_tokens for session in self._on_demand())
 
     @property
     def decoding(self) -> int:
-        """On-demand sessions in the middle of generating: batch sessions keep nobody waiting."""
-        sessions = [session for session in self._sessions.values() if not session.batch]
-        return len(decoding(sessions, time.monotonic()))
+        """On-demand sessions in the middle of generating: background sessions keep nobody waiting."""
+        return len(decoding(self._on_demand(), time.monotonic()))
+
+    def _on_demand(self) -> list[Session]:
+        return [session for session in self._sessions.values() if not session.reservation.background]
 
     def add(self, session: Session) -> None:
-        self._sessions[session.key] = session
+        self._sessions[session.reservation.key] = session
 
     def wake(self) -> None:
         """Something was queued."""
@@ -83,8 +92,8 @@ class Scheduler:
 
     def remove(self, session: Session) -> None:
         """Forget `session`; its pages are released at once, or after the batch that is using them."""
-        self._sessions.pop(session.key, None)
-        session.queue.clear()
+        self._sessions.pop(session.reservation.key, None)
+        session.steps.clear()
         if session not in self._running:
             self._release(session)
 
@@ -105,12 +114,14 @@ class Scheduler:
         """What to compute now, perhaps after a short wait for more; empty if nothing waits."""
         while True:
             sessions, now = list(self._sessions.values()), time.monotonic()
-            on_demand = [session for session in sessions if not session.batch]
+            if not any(session.steps.next_rows for session in sessions):
+                return []
+            on_demand = self._on_demand()
             urgent = on_demand if any(session.is_ready() for session in on_demand) else sessions
             expected = decoding(urgent, now)
             batch = choose_batch(sessions, self._limits_now(sessions, expected), now)
             share = -(-len(expected) // self._micro_batches)
-            pause_s = hold_s(urgent, batch, self._decode_s, now, share) if batch else 0.0
+            pause_s = hold_s(urgent, batch, self._decode_s.value, now, share) if batch else 0.0
             if len(on_demand) != len(sessions):
                 pause_s = max(pause_s, yield_s(on_demand, batch, self._expected_s(batch), now))
             if not pause_s:
@@ -121,23 +132,27 @@ class Scheduler:
 
     def _limits_now(self, sessions: Sequence[Session], expected: Sequence[Session]) -> BatchLimits:
         """The limits of the next batch, where the sessions `expected` are in the middle of generating."""
-        waiting = sum(bool(session.queue) for session in expected)
+        waiting = spare = top_up = 0
+        for session in expected:
+            waiting += session.steps.next_rows > 0
         rows = rows_to_take(waiting, len(expected), self._micro_batches) if waiting else 0
         rows = min(rows, self._limits.decode_rows)
-        spare = sum(session.batch and bool(session.queue) for session in sessions)
-        top_up = rows_to_top_up(rows, min(spare, self._limits.decode_rows - rows), self._decode_times.seconds)
+        for session in sessions:
+            spare += session.reservation.background and session.steps.next_rows > 0
+        if spare:
+            top_up = rows_to_top_up(rows, min(spare, self._limits.decode_rows - rows), self._decode_times.seconds)
         return replace(self._limits, decode_rows=rows, top_up=top_up)
 
     def _expected_s(self, batch: Sequence[Slice]) -> float:
         """What `batch` will take."""
         tokens = sum(item.count for item in batch)
-        return self._decode_times.seconds(tokens) if tokens == len(batch) else tokens * self._token_s
+        return self._decode_times.seconds(tokens) if tokens == len(batch) else tokens * self._token_s.value
 
     async def _compute(self, batch: Sequence[Slice]) -> None:
         started = time.perf_counter()
-        self._running = {item.session for item in batch}
+        self._running, tokens = {item.session for item in batch}, sum(item.count for item in batch)
         try:
-            outputs, compute_s = await self._run(batch)
+            outputs, compute_s = await self._run(batch, tokens)
         except RuntimeError as error:  # out of memory, or a kernel that refuses its input: these sessions end, not us
             logger.exception("a batch of %d slices failed", len(batch))
             self._fail(batch, error)
@@ -145,63 +160,54 @@ class Scheduler:
         finally:
             self._running = set()
             for item in batch:
-                if not self._holds(item.session):
+                if self._sessions.get(item.session.reservation.key) is not item.session:
                     self._release(item.session)
         self.busy_s += compute_s
-        tokens = sum(item.count for item in batch)
         self.tokens_served += tokens
         for item, output in zip(batch, outputs, strict=True):
-            if self._holds(item.session):
-                self._advance(item)
-                self._deliver(item, output, started - item.work.arrived, compute_s, tokens)
-                item.session.answered()
-        if self.on_batch:
-            self.on_batch(batch, started, compute_s)
+            queue_us, compute_us = int((started - item.work.arrived) * 1e6), int(compute_s * 1e6)
+            self._send_on(item, output, pb.Visit(queue_us=queue_us, compute_us=compute_us, batch_tokens=tokens))
+        self._on_batch(batch, started, compute_s)
         if tokens == len(batch):
             self._learn(batch, compute_s)
 
-    def _learn(self, batch: Sequence[Slice], compute_s: float) -> None:
-        """From a decode batch: what such batches take, and into how many to divide the sessions from now on."""
-        self._decode_s += 0.2 * (compute_s - self._decode_s)
-        self._decode_times.observe(len(batch), compute_s)
-        stay_s = time.perf_counter() - min(item.work.arrived for item in batch)
-        self._stay_s += 0.2 * (stay_s - self._stay_s)
-        sessions = decoding(list(self._sessions.values()), time.monotonic())
-        if sessions:
-            away_s = sum(session.away_s for session in sessions) / len(sessions)
-            self._micro_batches = micro_batches(
-                len(sessions), self._decode_times.seconds, away_s + self._stay_s, self._micro_batches
-            )
-
-    async def _run(self, batch: Sequence[Slice]) -> tuple[list[torch.Tensor], float]:
+    async def _run(self, batch: Sequence[Slice], tokens: int) -> tuple[list[torch.Tensor], float]:
         """Long batches go to the compute thread, so that the network is served meanwhile. Short ones are computed
         right here: handing them over and back costs 0.3 ms, which one session's token would feel, and gRPC's own
         threads go on receiving and sending.
         """
-        tokens = sum(item.count for item in batch)
-        if tokens * self._token_s <= INLINE_S:
+        if tokens * self._token_s.value <= INLINE_S:
             outputs = self._runner.run(batch)
         else:
             loop = asyncio.get_running_loop()
             outputs = await loop.run_in_executor(self._thread, self._runner.run, batch)
-        self._token_s += 0.2 * (outputs[1] / tokens - self._token_s)
+        self._token_s.observe(outputs[1] / tokens)
         return outputs
 
-    def _advance(self, item: Slice) -> None:
-        """Take a computed slice off its session's queue and put the session last in line."""
-        session = item.session
-        item.work.done += item.count
-        if item.final:
-            session.queue.popleft()
-        self._sessions[session.key] = self._sessions.pop(session.key)
+    def _send_on(self, item: Slice, output: torch.Tensor, visit: pb.Visit) -> None:
+        """Let the session, if it is still here, have its output, and put it last in line."""
+        session, key = item.session, item.session.reservation.key
+        if self._sessions.get(key) is session:
+            self._sessions[key] = self._sessions.pop(key)
+            session.steps.advance(item.count)
+            session.computed(item, output, visit)
 
-    def _holds(self, session: Session) -> bool:
-        return self._sessions.get(session.key) is session
+    def _learn(self, batch: Sequence[Slice], compute_s: float) -> None:
+        """From a decode batch: what such batches take, and into how many to divide the sessions from now on."""
+        self._decode_s.observe(compute_s)
+        self._decode_times.observe(len(batch), compute_s)
+        self._stay_s.observe(time.perf_counter() - min(item.work.arrived for item in batch))
+        sessions = decoding(list(self._sessions.values()), time.monotonic())
+        if sessions:
+            away_s = sum(session.pace.away.value for session in sessions) / len(sessions)
+            self._micro_batches = micro_batches(
+                len(sessions), self._decode_times.seconds, away_s + self._stay_s.value, self._micro_batches
+            )
 
     def _fail(self, batch: Sequence[Slice], error: RuntimeError) -> None:
         for item in batch:
-            item.session.queue.clear()
-            item.session.fail(SwarmError(f"the computation failed on this peer: {error}"))
+            item.session.steps.clear()
+            item.session.outbox.fail(SwarmError(f"the computation failed on this peer: {error}"))
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)

@@ -14,14 +14,14 @@ class Journals:
     """
 
     def __init__(self, hidden_size: int, budget_bytes: int):
-        self._hidden_size, self._budget_bytes = hidden_size, budget_bytes
+        self.hidden_size, self._budget_bytes = hidden_size, budget_bytes
         self._open: list[Journal] = []  # the oldest first
         self.nbytes = 0
         self.dropped = 0
 
     def open(self, wire_dtype: int) -> Journal:
         """A journal for a new session. wire_dtype: a pb.DType."""
-        journal = Journal(self._hidden_size, wire_dtype)
+        journal = Journal(self.hidden_size, wire_dtype)
         self._open.append(journal)
         return journal
 

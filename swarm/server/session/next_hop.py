@@ -56,8 +56,8 @@ class NextHop:
             self._follow(None)
             return pb.Rerouted(seq=request.seq, complete=True)
         if self._shadow and self._shadow.endpoint == request.next:  # it holds all that was ever sent
-            link, self._shadow = self._shadow, None
-            self._follow(link)
+            promoted, self._shadow = self._shadow, None
+            self._follow(promoted)
             return pb.Rerouted(seq=request.seq, pushes=True, complete=True)
         self._drop_shadow()
         if not self._journal.complete:
@@ -66,7 +66,8 @@ class NextHop:
         # Nothing is awaited from here on: whatever is computed later is sent after the replays.
         if request.shadow:
             self._shadow = link
-            self._replay(self._journal.length, link.send if link else None)
+            if link:
+                self._replay(self._journal.length, link.send)
             return pb.Rerouted(seq=request.seq, pushes=link is not None, complete=link is not None)
         self._follow(link)
         self._replay(request.answered, self._pass_on)
@@ -78,8 +79,8 @@ class NextHop:
         self._follow(None)
         self._drop_shadow()
 
-    def _replay(self, stop: int, send: Callable[[pb.Step], None] | None) -> None:
-        for step in self._journal.steps(stop) if send else ():
+    def _replay(self, stop: int, send: Callable[[pb.Step], None]) -> None:
+        for step in self._journal.steps(stop):
             send(self._as_copy(step))
 
     def _pass_on(self, step: pb.Step) -> None:

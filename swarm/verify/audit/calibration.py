@@ -141,7 +141,7 @@ def _up(value: float) -> float:
     return math.ceil(100 * value) / 100
 
 
-def summarise(measured: Sequence[Measured], thresholds: Thresholds) -> list[dict[str, object]]:
+def summarise(measured: Sequence[Measured], thresholds: Thresholds) -> list[dict[str, str | float]]:
     """A row a variant, over all hops and wires: its windows' and segments' medians, outliers, and verdicts."""
     rows = []
     for name in dict.fromkeys(one.name for one in measured):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -17,71 +17,42 @@ from swarm.session.chain import SessionOptions
 from swarm.session.hop import HopFailed
 from swarm.session.limits import ClientLimits
 from swarm.session.session import Session
-from swarm.verify.audit.calibration import load_thresholds
-from swarm.verify.audit.case import Case, judge_case, parse_format
+from swarm.verify.audit.case import Case
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judgement import Judgement
-from swarm.verify.audit.reexecution import Reexecutor
 from swarm.verify.audit.thresholds import Thresholds
-from swarm.verify.fraud.evidence import Bundle, examine
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.receipts import SignedReceipt, Terms
 
-_Key = tuple[int, int, str]  # blocks, format
+_T = TypeVar("_T")
 
 
 class LocalJudge:
-    """Recomputes in one thread, with the weights of one range of blocks at a time."""
+    """An Expert at work in one thread of its own, for callers that live in an event loop."""
 
-    def __init__(self, checkpoint: Checkpoint, thresholds: Path):
-        """thresholds: the folder of calibrations."""
-        self._checkpoint, self._thresholds = checkpoint, thresholds
+    def __init__(self, expert: Expert):
+        self._expert = expert
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
-        self._loaded: tuple[_Key, Reexecutor] | None = None
 
     async def has_numerics_of(self, receipt: SignedReceipt) -> bool:
-        """Whether this machine computes the very bits that the receipt promises: then no outputs are needed."""
-        return await self._run(self._has_numerics_of, receipt)
+        """See Expert."""
+        return await self.run(lambda expert: expert.has_numerics_of(receipt.receipt.terms))
 
     async def judge(self, case: Case) -> Judgement:
-        """Raises InvalidRequest for a format that cannot be audited here."""
-        return await self._run(self._judge, case)
+        """See Expert. Raises ModelError, InvalidRequest for work that cannot be computed here."""
+        return await self.run(lambda expert: expert.judge(case))
 
-    async def examine(self, bundle: Bundle, weights: bytes) -> Judgement:
-        """See swarm.verify.fraud.evidence. Raises InvalidRequest, RevisionMismatch."""
-        return await self._run(self._examine, bundle, weights)
+    async def run(self, work: Callable[[Expert], _T]) -> _T:
+        """What `work` returns or raises, done in the thread after all that was asked for before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._expert)
 
     def thresholds(self, terms: Terms) -> Thresholds:
         """Those for the format that is audited. Raises InvalidRequest if their file makes no sense."""
-        return load_thresholds(self._thresholds, self._checkpoint.revision, *parse_format(terms))
+        return self._expert.thresholds(terms)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
-
-    async def _run(self, work: object, *arguments: object) -> object:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-
-    def _has_numerics_of(self, receipt: SignedReceipt) -> bool:
-        terms = receipt.receipt.terms
-        return bool(terms.numerics_id) and terms.numerics_id == self._reexecutor(receipt).numerics_id
-
-    def _judge(self, case: Case) -> Judgement:
-        return judge_case(case, self._reexecutor(case.receipts[0]), self.thresholds(case.terms))
-
-    def _examine(self, bundle: Bundle, weights: bytes) -> Judgement:
-        case = bundle.case
-        try:
-            return examine(bundle, weights, self._reexecutor(case.receipts[0]), self.thresholds(case.terms))
-        finally:
-            self._loaded = None  # what comes next is about another peer
-
-    def _reexecutor(self, receipt: SignedReceipt) -> Reexecutor:
-        terms = receipt.receipt.terms
-        key = terms.start, terms.stop, terms.format
-        if self._loaded is None or self._loaded[0] != key:
-            self._loaded = None  # before the next is loaded
-            self._loaded = key, Reexecutor(self._checkpoint, terms.start, terms.stop, *parse_format(terms))
-        return self._loaded[1]
 
 
 class PeerJudges:

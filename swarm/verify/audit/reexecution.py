@@ -39,7 +39,6 @@ class Reexecutor:
             raise InvalidRequest(f"peers that serve {quant} cannot be audited: how it rounds is up to bitsandbytes")
         self._checkpoint, self._start, self._stop = checkpoint, start, stop
         self._quant, self._dtype, self._threads = quant, dtype, threads
-        self.hidden_size = checkpoint.config.hidden_size
 
     @property
     def numerics_id(self) -> str:

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import msgpack
 
-from swarm.errors import InvalidRequest, RevisionMismatch
-from swarm.verify.audit.case import Case, judge_case
-from swarm.verify.audit.judgement import Judgement, Recomputes
-from swarm.verify.audit.thresholds import Thresholds
+from swarm.errors import InvalidRequest
+from swarm.verify.audit.case import Case
 from swarm.wire import codec
 from swarm.wire.codec import Rows
 from swarm.wire.formats.receipts import MAX_RECEIPT_BYTES, SignedReceipt
@@ -57,7 +55,7 @@ class Bundle:
     @classmethod
     def decode(cls, data: bytes) -> "Bundle":
         """The evidence in `data`, which is untrusted: whatever is in it is what the accused signed, and the accuser
-        stands by it. Whether it convicts is for `examine` to find out. Raises InvalidRequest."""
+        stands by it. Whether it convicts is for an examination to find out. Raises InvalidRequest."""
         match _unpack(data):
             case [int(version), bytes(payload), str(accuser), bytes(signature)] if version == VERSION:
                 pass
@@ -81,23 +79,6 @@ class Bundle:
             raise InvalidRequest(f"evidence with {len(inputs)} bytes for {length} positions")
         case = Case(signed, first, Rows.of(wire, columns, inputs), Rows.of(wire, columns, outputs) if outputs else None)
         return cls(case, model, revision, accuser)
-
-
-def examine(bundle: Bundle, weights: bytes, recompute: Recomputes, thresholds: Thresholds) -> Judgement:
-    """What the evidence amounts to: Verdict.FAIL convicts the accused.
-
-    weights: root of the digests of the accused's blocks by the examiner's own files (see swarm/model/identity.py).
-    recompute: of the same blocks in the announced format. Raises RevisionMismatch if the accused announced other
-    weights, InvalidRequest if the evidence does not suffice.
-    """
-    if bundle.case.terms.weights != weights:
-        raise RevisionMismatch(
-            f"the accused announced other weights than those of {bundle.model!r} on this machine; examine the evidence "
-            "with the same files"
-        )
-    if bundle.case.inputs.columns != recompute.hidden_size:
-        raise InvalidRequest(f"evidence with rows of {bundle.case.inputs.columns} numbers, not {recompute.hidden_size}")
-    return judge_case(bundle.case, recompute, thresholds)
 
 
 def write_evidence(folder: Path, bundle: Bundle, data: bytes) -> Path | None:

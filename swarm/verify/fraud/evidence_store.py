@@ -19,10 +19,10 @@ import grpc
 
 from swarm.errors import InvalidRequest, PeerBusy, SwarmError
 from swarm.route.peer import PeerInfo
-from swarm.server.session.session import failure
 from swarm.verify.fraud.evidence import Bundle
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.blobs import MAX_PARCEL_BYTES, PIECE_BYTES, TIMEOUT_S
+from swarm.wire.failures import failure
 from swarm.wire.formats.merkle import DIGEST_BYTES
 from swarm.wire.rate_limit import Allowance
 

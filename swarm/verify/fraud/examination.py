@@ -4,19 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.errors import InvalidRequest, SwarmError
-from swarm.model import Checkpoint
-from swarm.model.blocks import check_block_range
+from swarm.errors import RevisionMismatch, SwarmError
 from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import weights_root
 from swarm.verify.audit.accumulated import Accumulated
-from swarm.verify.audit.calibration import load_thresholds
-from swarm.verify.audit.case import parse_format
+from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judgement import Judgement, Verdict, accumulate
-from swarm.verify.audit.reexecution import Reexecutor
 from swarm.verify.audit.thresholds import Thresholds
-from swarm.verify.fraud.evidence import MAX_BUNDLE_BYTES, Bundle, examine
-from swarm.wire.formats.receipts import Terms
+from swarm.verify.fraud.evidence import MAX_BUNDLE_BYTES, Bundle
 
 
 @dataclass(frozen=True)
@@ -52,44 +47,20 @@ class Sentence:
         return failed or self.accumulated.convicts
 
 
-class Expert:
-    """Recomputes with one model's files, and holds the weights of one range of blocks at a time."""
+def examine(bundle: Bundle, expert: Expert, digests: DigestCache) -> Finding:
+    """What the evidence amounts to. digests: of the expert's files.
 
-    def __init__(self, checkpoint: Checkpoint, digests: DigestCache, thresholds: Path, threads: int):
-        """digests: of the model's blocks. thresholds: the folder of calibrations."""
-        self._checkpoint, self._digests, self._folder, self._threads = checkpoint, digests, thresholds, threads
-        self._loaded: tuple[tuple[int, int, str], Reexecutor] | None = None
-
-    def examine(self, bundle: Bundle) -> Finding:
-        """Raises RevisionMismatch if the accused announced other weights than these files have, ModelError and
-        InvalidRequest for evidence about something that these files, or this software, cannot compute."""
-        terms, config = bundle.case.terms, self._checkpoint.config
-        check_block_range(terms.start, terms.stop, config)
-        if bundle.case.inputs.columns != config.hidden_size:
-            raise InvalidRequest(
-                f"evidence with {bundle.case.inputs.columns} numbers a token about a model that has "
-                f"{config.hidden_size}; give the files of {bundle.model!r:.60} with --model"
-            )
-        if bundle.case.stop > config.max_context:
-            raise InvalidRequest(
-                f"evidence about {bundle.case.stop} tokens; the context of {self._checkpoint.name!r} is "
-                f"{config.max_context}"
-            )
-        thresholds = load_thresholds(self._folder, self._checkpoint.revision, *parse_format(terms))
-        weights = weights_root(self._digests.digests(self._checkpoint, terms.start, terms.stop))
-        try:
-            judgement = examine(bundle, weights, self._reexecutor(terms), thresholds)
-        except (RuntimeError, MemoryError) as error:  # torch's, where memory does not suffice
-            raise InvalidRequest(f"this machine cannot recompute the evidence: {error}") from error
-        return Finding(bundle, judgement, thresholds, self._checkpoint.revision)
-
-    def _reexecutor(self, terms: Terms) -> Reexecutor:
-        key = terms.start, terms.stop, terms.format
-        if self._loaded is None or self._loaded[0] != key:
-            self._loaded = None  # before the next is loaded
-            own = Reexecutor(self._checkpoint, terms.start, terms.stop, *parse_format(terms), self._threads)
-            self._loaded = key, own
-        return self._loaded[1]
+    Raises RevisionMismatch if the accused announced other weights than these files have, ModelError and InvalidRequest
+    for evidence about something that these files, or this software, cannot compute.
+    """
+    terms, checkpoint = bundle.case.terms, expert.checkpoint
+    expert.check(bundle.case)
+    if terms.weights != weights_root(digests.digests(checkpoint, terms.start, terms.stop)):
+        raise RevisionMismatch(
+            f"the accused announced other weights than those of {checkpoint.name!r} on this machine; give the files of "
+            f"{bundle.model!r:.60} in revision {bundle.revision!r:.60}"
+        )
+    return Finding(bundle, expert.judge(bundle.case), expert.thresholds(terms), checkpoint.revision)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -115,7 +86,8 @@ def sentence(findings: Iterable[Finding]) -> list[Sentence]:
 
 
 def _sentence(accused: str, findings: Sequence[Finding]) -> Sentence:
-    state, counted, known = Accumulated(), [], set()
+    state, counted = Accumulated(), list[Finding]()
+    known: set[bytes] = set()
     for finding in sorted(findings, key=lambda one: one.bundle.case.segment[0].receipt.time_ms):
         work = {signed.receipt.hash for signed in finding.bundle.case.segment}
         if known.isdisjoint(work):

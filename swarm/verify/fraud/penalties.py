@@ -59,7 +59,8 @@ class Penalties:
         self._tasks.start(self.inbox.work(), "checking")
 
     def of_audit(self, audit: Audit) -> None:
-        self.reputation.observe(audit.peer_id, _EVENTS[audit.judgement.verdict])
+        if audit.verdict is not None:
+            self.reputation.observe(audit.peer_id, _EVENTS[audit.verdict])
         log = logger.info if audit.verdict == Verdict.PASS else logger.warning
         log("audit of %s", audit)
 

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from swarm.database import open_database
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.session_id import MAX_AGE_S, MAX_SKEW_S
@@ -18,7 +19,6 @@ logger = logging.getLogger(__name__)
 
 MAX_RECEIPTS = 200_000  # about 120 MB; the oldest give way
 PRUNE_EVERY = 1_000
-BUSY_S = 10.0  # how long to wait for another process that writes
 
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS receipts (
@@ -44,21 +44,13 @@ class ReceiptStore:
     def __init__(self, path: Path, max_receipts: int = MAX_RECEIPTS):
         """Raises SwarmError if `path` cannot be used."""
         self.path, self._max_receipts = path, max_receipts
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._database = self._connect()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="receipts")
         self._waiting: deque[SignedReceipt] = deque()
         self._since_prune = 0
 
     def _connect(self) -> sqlite3.Connection:
-        try:
-            database = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")  # what is committed survives a crash of the process
-            database.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise SwarmError(f"cannot keep receipts in {self.path}: {error}; move that file away") from error
-        return database
+        return open_database(self.path, "receipts", _SCHEMA)
 
     def add(self, receipt: SignedReceipt) -> None:
         """Keep `receipt`. Does not wait for the disk."""

@@ -9,11 +9,12 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from swarm.database import open_database, read_database
 from swarm.errors import SwarmError
 from swarm.verify.reputation.standing import STRANGER, Standing
 
 MAX_PEERS = 10_000  # remembered; of more, those that were dealt with longest ago are forgotten
-_LOCK_TIMEOUT_S = 5.0
+_BUSY_S = 5.0
 _OVERLAP_S = 60.0  # that is read again: others may have taken their time to write
 
 _SCHEMA = """
@@ -49,27 +50,23 @@ class Pages:
 
 
 def read_proofs(path: Path) -> dict[str, tuple[str, bytes]]:
-    """What a book's convictions rest on: kind and proof, by peer id. Raises SwarmError if it cannot be read."""
+    """What the convictions in a file rest on: kind and proof, by peer id. Raises SwarmError if it cannot be read."""
     if not path.exists():
         return {}
     try:
-        with closing(sqlite3.connect(path, _LOCK_TIMEOUT_S)) as database:
+        with closing(read_database(path, "convictions")) as database:
             rows = database.execute("SELECT peer_id, kind, proof FROM conviction ORDER BY written_s").fetchall()
     except sqlite3.Error as error:
         raise SwarmError(f"the convictions in {path} cannot be read: {error}") from error
     return {peer_id: (kind, proof) for peer_id, kind, proof in rows}
 
 
-class BookFile:
+class ReputationFile:
     """Used by one thread at a time. Every method raises sqlite3.Error for a file that is locked, full or broken."""
 
     def __init__(self, path: Path):
-        """Raises OSError as well."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, _LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")  # after a power cut the last moments may be missing
-        self._database.executescript(_SCHEMA)
+        """Raises SwarmError."""
+        self._database = open_database(path, "standing of peers", _SCHEMA, busy_s=_BUSY_S)
         self._read_s = 0.0
 
     def exchange(self, news: News) -> Pages:
@@ -95,12 +92,18 @@ class BookFile:
             if peer_id not in standings:
                 standings[peer_id] = self._standing(peer_id)
             standings[peer_id] = change(standings[peer_id])
-        rows = [(peer_id, now_s, json.dumps(asdict(standing))) for peer_id, standing in standings.items()]
-        self._database.executemany("INSERT OR REPLACE INTO standing VALUES (?, ?, ?)", rows)
-        rows = [(peer_id, now_s, data) for peer_id, data in news.statistics.items()]
-        self._database.executemany("INSERT OR REPLACE INTO statistic VALUES (?, ?, ?)", rows)
-        rows = [(peer_id, now_s, kind, proof) for peer_id, (kind, proof) in news.convictions.items()]
-        self._database.executemany("INSERT OR IGNORE INTO conviction VALUES (?, ?, ?, ?)", rows)
+        self._database.executemany(
+            "INSERT OR REPLACE INTO standing VALUES (?, ?, ?)",
+            [(peer_id, now_s, json.dumps(asdict(standing))) for peer_id, standing in standings.items()],
+        )
+        self._database.executemany(
+            "INSERT OR REPLACE INTO statistic VALUES (?, ?, ?)",
+            [(peer_id, now_s, data) for peer_id, data in news.statistics.items()],
+        )
+        self._database.executemany(
+            "INSERT OR IGNORE INTO conviction VALUES (?, ?, ?, ?)",
+            [(peer_id, now_s, kind, proof) for peer_id, (kind, proof) in news.convictions.items()],
+        )
         for table in ("standing", "statistic"):
             self._database.execute(
                 f"DELETE FROM {table} WHERE peer_id IN "
@@ -112,9 +115,8 @@ class BookFile:
         return _parse(row[0]) if row else STRANGER
 
     def _read(self, since_s: float) -> Pages:
-        def rows(table: str, column: str) -> list[tuple]:
-            query = f"SELECT peer_id, {column} FROM {table} WHERE written_s >= ?"
-            return self._database.execute(query, [since_s]).fetchall()
+        def rows(table: str, column: str) -> sqlite3.Cursor:
+            return self._database.execute(f"SELECT peer_id, {column} FROM {table} WHERE written_s >= ?", [since_s])
 
         return Pages(
             {peer_id: _parse(text) for peer_id, text in rows("standing", "standing")},

@@ -6,6 +6,7 @@ System, 2002) that begins as if 19 of 20 dealings had gone well. A fresh key has
 rid a peer of a bad name, but never gives it a better one, and costs it the audits that strangers get.
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 
@@ -61,7 +62,7 @@ class Standing:
         elapsed_s = now_s - self.noted_s
         if elapsed_s <= 0:
             return self
-        left = 0.5 ** (elapsed_s / HALF_LIFE_S)
+        left = math.exp2(-elapsed_s / HALF_LIFE_S)
         return replace(self, noted_s=now_s, **{name: getattr(self, name) * left for name in _DECAYING})
 
     def after(self, event: Event, now_s: float) -> "Standing":
@@ -79,7 +80,7 @@ class Standing:
     def reliability(self) -> float:
         """Expected share of dealings that go well, between 0 and 1."""
         good = _PRIOR_GOOD + self.good + self.passed
-        bad = _PRIOR_BAD + sum(weight * getattr(self, name) for name, weight in _WEIGHTS.items())
+        bad = _PRIOR_BAD + sum(weight * float(getattr(self, name)) for name, weight in _WEIGHTS.items())
         return good / (good + bad)
 
     @property

@@ -1,6 +1,6 @@
 """What this user's clients remember of peers. See swarm.verify.reputation.standing for what it means.
 
-Reading and observing never wait: the book is in memory. A thread writes what was observed to a file a moment later,
+Reading and observing never wait: all is in memory. A thread writes what was observed to a file a moment later,
 many observations in one transaction, and takes over what other processes wrote there.
 """
 
@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from swarm.errors import SwarmError
 from swarm.peers.reputation import Reputation
-from swarm.verify.reputation.file import MAX_PEERS, BookFile, Change, News, read_proofs
+from swarm.verify.reputation.file import MAX_PEERS, Change, News, ReputationFile, read_proofs
 from swarm.verify.reputation.standing import STRANGER, Event, Standing
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,9 @@ class ReputationStore(Reputation):
         self._news = News()
         self._closing = threading.Event()
         self._file = self._open()
-        self._writer = threading.Thread(target=self._keep_writing, name="book", daemon=True)
+        self._writer: threading.Thread | None = None
         if self._file:
+            self._writer = threading.Thread(target=self._keep_writing, name="reputation", daemon=True)
             self._writer.start()
 
     # --- what happened -----------------------------------------------------------------------------------------------
@@ -105,7 +107,7 @@ class ReputationStore(Reputation):
         """What all convictions rest on: kind and proof, by peer id. Waits for the disk. Raises SwarmError."""
         with self._lock:
             fresh = dict(self._news.convictions)
-        return (read_proofs(self._path) if self._file else {}) | fresh
+        return (read_proofs(self._path) if self._path and self._file else {}) | fresh
 
     def is_convicted(self, peer_id: str) -> bool:
         return peer_id in self._convictions
@@ -118,18 +120,18 @@ class ReputationStore(Reputation):
     def close(self) -> None:
         """Write what is left. Waits for it."""
         self._closing.set()
-        if self._file:
+        if self._file and self._writer:
             self._writer.join()
             self._file.close()
 
-    def _open(self) -> BookFile | None:
+    def _open(self) -> ReputationFile | None:
         if self._path is None:
             return None
         try:
-            file = BookFile(self._path)
+            file = ReputationFile(self._path)
             pages = file.exchange(News())
-        except (sqlite3.Error, OSError) as error:
-            logger.warning("peers' standing is not kept in %s: %s; if it is broken, move it away", self._path, error)
+        except (SwarmError, sqlite3.Error) as error:
+            logger.warning("what becomes of dealings with peers is forgotten at the end: %s", error)
             return None
         self._standings, self._statistics = pages.standings, pages.statistics
         self._convictions = pages.convictions
@@ -137,11 +139,14 @@ class ReputationStore(Reputation):
 
     def _keep_writing(self) -> None:
         while not self._closing.wait(WRITE_EVERY_S):
-            self._exchange()
-        self._exchange()
+            self.flush()
+        self.flush()
 
-    def _exchange(self) -> None:
-        """Write what is new, and take over what others wrote."""
+    def flush(self) -> None:
+        """Write what is new, and take over what others wrote; it is done every WRITE_EVERY_S anyway. May wait for the
+        disk."""
+        if self._file is None:
+            return
         with self._lock:
             news, self._news = self._news, News()
         try:
@@ -166,6 +171,6 @@ def _joined(older: News, newer: News) -> News:
     return News(changes, older.statistics | newer.statistics, newer.convictions | older.convictions)
 
 
-def _forget_oldest(known: dict[str, object]) -> None:
+def _forget_oldest(known: dict[str, Standing] | dict[str, bytes]) -> None:
     while len(known) > MAX_PEERS:
         del known[next(iter(known))]

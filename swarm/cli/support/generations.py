@@ -1,0 +1,60 @@
+"""What to say of a generation."""
+
+import math
+from collections import Counter
+
+from swarm.results import Audit, Generation
+from swarm.verify.audit.judgement import Verdict
+from swarm.wire.formats.amounts import format_amount
+
+
+def describe(generation: Generation) -> str:
+    """Route, speed and time to first token, what was signed for and audited, and what it cost, a line each."""
+    hops = [f"{hop.blocks[0]}:{hop.blocks[1]} {hop.peer_id[-6:]} ({hop.address})" for hop in generation.route]
+    return (
+        f"route  {'  ->  '.join(hops)}\n"
+        f"speed  {len(generation.token_ids)} tokens, {generation.tokens_per_second:.1f} tokens/s, "
+        f"first after {generation.time_to_first_token_s * 1000:.0f} ms\n"
+        f"trust  {_describe_trust(generation)}"
+        + (f"\npaid   {_describe_payments(generation)}" if generation.payments else "")
+    )
+
+
+def _describe_trust(generation: Generation) -> str:
+    """Such as "12 receipts of 3 peers, 1 audit passed"."""
+    peers = {signed.peer_id for signed in generation.receipts}
+    parts = [f"{_count(len(generation.receipts), 'receipt')} of {_count(len(peers), 'peer')}"]
+    verdicts = Counter(audit.verdict for audit in generation.audits)
+    words = {Verdict.PASS: "passed", Verdict.SUSPECT: "suspect", Verdict.FAIL: "failed", None: "without a result"}
+    parts += [f"{_count(verdicts[verdict], 'audit')} {word}" for verdict, word in words.items() if verdicts[verdict]]
+    if generation.faults:
+        parts.append(f"{_count(len(generation.faults), 'fault')} ({'; '.join(map(str, generation.faults))})")
+    if generation.verified:
+        parts.append(f"{_count(generation.verified, 'token')} verified")
+    return ", ".join(parts)
+
+
+def _describe_payments(generation: Generation) -> str:
+    """Such as "0.00064 credits for 1,280 block-tokens of 3 peers"."""
+    block_tokens = sum(payment.block_tokens for payment in generation.payments)
+    peers = len({payment.peer_id for payment in generation.payments})
+    return f"{format_amount(generation.cost)} credits for {block_tokens:,} block-tokens of {_count(peers, 'peer')}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def audit_as_json(audit: Audit) -> dict[str, object]:
+    """verdict: a Verdict's name, None if nobody could compute it again."""
+    judgement = audit.judgement
+    return {
+        "peer_id": audit.peer_id,
+        "blocks": audit.blocks,
+        "positions": [audit.position, audit.position + audit.count],
+        "by": audit.by,
+        "verdict": judgement.verdict.name if judgement else None,
+        "method": judgement.method if judgement else None,
+        "statistic": judgement.statistic if judgement and math.isfinite(judgement.statistic) else None,
+        "reason": judgement.reason if judgement else None,
+    }

@@ -1,0 +1,96 @@
+"""The steps of one session that wait to be computed: what fits into it, in which order, and how far it has come."""
+
+from collections import deque
+from collections.abc import Callable
+
+from swarm.errors import InvalidRequest
+from swarm.server.session.reservation import Reservation
+from swarm.server.session.work import Work
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.codec import read_rows
+from swarm.wire.formats.receipts import MAX_RECEIPT_BYTES
+from swarm.wire.transport import MAX_STEP_TOKENS
+
+MAX_RECOMPUTED = 10  # times its reservation that a session may compute: what it computes is signed, and that kept
+MAX_VISITS = 256  # hops before this one
+MAX_RECEIPTS = 2 * MAX_VISITS  # with one step
+
+
+class StepQueue:
+    """Of one session."""
+
+    def __init__(self, reservation: Reservation, hidden_size: int, check: Callable[[pb.Step], None]):
+        """check: raises InvalidRequest for a step that fits, and is not to be computed all the same."""
+        self._reservation, self._hidden_size, self._check_further = reservation, hidden_size, check
+        self.waiting: deque[Work] = deque()  # the first may be in computation
+        self.next_rows = 0  # what is left of the first
+        self.length = 0  # positions computed or queued
+        self._accepted = 0  # positions, those that were computed again included
+        self._seq = reservation.seq  # of the newest step
+
+    @property
+    def used(self) -> bool:
+        """Whether there ever was a step."""
+        return self._accepted > 0
+
+    @property
+    def waiting_tokens(self) -> int:
+        return sum(work.remaining for work in self.waiting)
+
+    def accept(self, step: pb.Step) -> bool:
+        """Check `step`, which comes from the network, and queue it. Raises InvalidRequest and changes nothing if it
+        does not fit: position, count, dtype, shape and digest are all verified before anything is computed.
+
+        What waits from the step's position on is dropped, for the step rewinds it; so no more than a reservation's
+        tokens ever wait, beside the step in computation. A step older than one that came before is dropped itself, and
+        this returns False: a hop sent it that has been replaced since.
+        """
+        if step.seq < self._seq:
+            return False
+        self._check(step)
+        rows = read_rows(step.hidden, (step.count, self._hidden_size), self._reservation.dtype)
+        while len(self.waiting) > 1 and self.waiting[-1].position >= step.position:
+            self.waiting.pop()
+        self.waiting.append(Work.of(step, rows))
+        self.next_rows = self.waiting[0].remaining
+        self._seq = step.seq
+        self.length = step.position + step.count
+        self._accepted += step.count
+        return True
+
+    def advance(self, count: int) -> None:
+        """So many rows more of the first step are computed."""
+        work = self.waiting[0]
+        work.remaining -= count
+        if not work.remaining:
+            self.waiting.popleft()
+        self.next_rows = self.waiting[0].remaining if self.waiting else 0
+
+    def clear(self) -> None:
+        """Nothing of what waits is computed any more."""
+        self.waiting.clear()
+        self.next_rows = 0
+
+    def progress(self, seq: int, load: pb.Load) -> pb.Progress:
+        """How far this hop has come, for the client's Probe number `seq`."""
+        first = self.waiting[0] if self.waiting else None
+        computed = first.position + len(first.hidden) - first.remaining if first else self.length
+        return pb.Progress(seq=seq, received=self.length, computed=computed, last_seq=self._seq, load=load)
+
+    def _check(self, step: pb.Step) -> None:
+        count, end, most = step.count, step.position + step.count, self._reservation.max_tokens
+        if not 1 <= count <= MAX_STEP_TOKENS:
+            raise InvalidRequest(f"a step of {count} tokens; send between 1 and {MAX_STEP_TOKENS}")
+        if len(step.visits) > MAX_VISITS:
+            raise InvalidRequest(f"a step that claims {len(step.visits)} visits; a chain has at most {MAX_VISITS} hops")
+        if len(step.receipts) > MAX_RECEIPTS or max(map(len, step.receipts), default=0) > MAX_RECEIPT_BYTES:
+            raise InvalidRequest(f"a step with {len(step.receipts)} receipts, or an oversized one")
+        if step.position > self.length:
+            raise InvalidRequest(f"position {step.position} leaves a gap: this session has {self.length} tokens so far")
+        if self._accepted + count > MAX_RECOMPUTED * most:
+            raise InvalidRequest(
+                f"this session has computed {self._accepted} positions, most of them again and again; open another"
+            )
+        if end > most:
+            raise InvalidRequest(f"positions {step.position}:{end} are beyond the {most} that this session reserved")
+        self._check_further(step)

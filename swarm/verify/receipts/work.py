@@ -1,0 +1,101 @@
+"""A server signs for what it computes: the receipts' side of its seam, see swarm.server.observers."""
+
+from collections.abc import Callable, Sequence
+
+from swarm.errors import InvalidRequest
+from swarm.server.observers import SessionObserver, WorkObserver
+from swarm.server.served import Served
+from swarm.server.session.outbox import Outbox
+from swarm.server.session.work import Slice
+from swarm.verify.receipts.store import ReceiptStore
+from swarm.verify.receipts.writing import ReceiptWriter
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.codec import Rows
+from swarm.wire.formats.receipts import NOTHING, SignedReceipt, Terms, Tokens
+from swarm.wire.identity import Identity
+
+MAX_HELD = 256  # receipts of the hops before this one that wait for something to go along with
+
+NewWriter = Callable[[Identity, Terms, Callable[[SignedReceipt], None]], ReceiptWriter]
+
+
+class SignedSession(SessionObserver):
+    """Of one session: everything that it computes is signed for, and its receipts travel with what it sends on."""
+
+    def __init__(self, writer: ReceiptWriter, remember: Callable[[bytes, int, int], bool], outbox: Outbox):
+        """remember: of a session's name, first block and attempt, whether they are new; from then on they are not."""
+        self._writer, self._remember, self._outbox = writer, remember, outbox
+        self._held: list[bytes] = []
+
+    @property
+    def terms(self) -> Terms:
+        return self._writer.terms
+
+    @property
+    def tokens(self) -> Tokens:
+        """All that receipts were, or will be, signed for."""
+        return self._writer.tokens
+
+    @property
+    def last(self) -> bytes:
+        """Hash of the last receipt."""
+        return self._writer.last
+
+    def admitted(self) -> None:
+        """Remembers it: two openings under one name could make two receipts that look like a fraud."""
+        terms = self.terms
+        if not self._remember(terms.session, terms.start, terms.attempt):
+            raise InvalidRequest("this session was opened here before; open it again under a higher number")
+
+    def computed(self, item: Slice, outputs: Rows) -> None:
+        work = item.work
+        self._writer.record(item.position, item.inputs, outputs, work.prompt)
+        if work.seal and item.final:
+            self._writer.seal(work.receipts)
+
+    def outgoing(self, receipts: Sequence[bytes]) -> Sequence[bytes]:
+        held, self._held = self._held, []
+        return [*held, *receipts, *self._writer.take()]
+
+    def held(self, receipts: Sequence[bytes]) -> None:
+        """The next step takes them along."""
+        self._held = [*self._held, *receipts][-MAX_HELD:]
+
+    async def answer(self, message: pb.ToServer) -> bool:
+        """Sign what is not signed yet, and answer with the receipts asked for."""
+        if not message.HasField("seal"):
+            return False
+        request = message.seal
+        self._writer.seal()
+        receipts, sketches = self._writer.since(request.first)
+        sealed = pb.Sealed(seq=request.seq, receipts=receipts, sketches=sketches if request.sketches else ())
+        self._outbox.send_large(pb.ToClient(sealed=sealed))
+        return True
+
+
+class ReceiptObserver(WorkObserver):
+    """Of one server."""
+
+    def __init__(self, identity: Identity, served: Served, store: ReceiptStore, new_writer: NewWriter = ReceiptWriter):
+        """identity: signs. store: keeps what was signed, and remembers what was opened."""
+        self._identity, self._served, self._store, self._new_writer = identity, served, store, new_writer
+
+    async def admit(self, request: pb.Open, outbox: Outbox) -> SignedSession:
+        writer = self._new_writer(self._identity, self._terms(request), self._store.add)
+        return SignedSession(writer, self._store.remember_opening, outbox)
+
+    def _terms(self, request: pb.Open) -> Terms:
+        """What this peer's receipts for a session say of it."""
+        served = self._served
+        return Terms(
+            session=request.session_id,
+            attempt=request.seq,
+            peer=self._identity.address,
+            start=request.start,
+            stop=request.stop,
+            weights=served.weights(request.start, request.stop),
+            format=served.peer.format,
+            numerics_id=served.peer.numerics_id,
+            wire_dtype=request.wire_dtype,
+            quote=request.quote or NOTHING,
+        )

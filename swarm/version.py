@@ -1,0 +1,3 @@
+"""Of this library; pyproject.toml reads it here."""
+
+__version__ = "0.1.0"
