@@ -64,7 +64,7 @@ format: $(VENV)/.ready-dev
 	$(RUN) -m ruff format
 	$(VENV)/bin/clang-format -i $(CPP)
 
-bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
+bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/out
 	$(RUN) benchmarks/kernels.py
 	$(RUN) benchmarks/quality.py
 	$(RUN) benchmarks/hop_overhead.py
@@ -74,8 +74,12 @@ bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/results
 	$(RUN) benchmarks/wan.py
 	$(RUN) benchmarks/receipts.py
 	$(RUN) benchmarks/economy.py
-	$(RUN) benchmarks/gas.py --json
+	$(RUN) benchmarks/gas.py
 	$(RUN) benchmarks/payment.py --only overhead
+
+# Before is what benchmarks/results keeps of the commit named there, or with HOUSE='--against COMMIT' another.
+house: $(VENV)/.ready-dev  ## the token's path counted, and the code's shape, before and now: three minutes
+	$(RUN) benchmarks/house $(HOUSE)
 
 trust: $(VENV)/.ready-dev  ## what audits find and do not find (two hours), and 100,000 mutated messages
 	$(RUN) benchmarks/verification.py

@@ -6,10 +6,9 @@ market: servers that price by their own utilisation, and clients that pay less o
 60 %, then falls to 60 %. The library's rule and the bare formula. auction: against trying every chain, and every peer
 against a sweep of lies. rewards: validators who copy, favour a friend or collude. cheating: what each way to cheat
 earns at the default stake and audit rate, over the detection rates in benchmarks/results/verification.json. batch: the
-idle price. Writes tables, JSON and plots to benchmarks/results.
+idle price.
 """
 
-import argparse
 import json
 import math
 import random
@@ -17,11 +16,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import economy_plots as plots
-from cheating_earnings import earnings
-from common import RESULTS, machine, print_table, save_json
-from marketplace import Period, Setting, trace
-from orders import chains, profit, random_market, vickrey
+from harness import economy_plots as plots
+from harness.cheating_earnings import earnings
+from harness.marketplace import Period, Setting, trace
+from harness.orders import chains, profit, random_market, vickrey
+from harness.report import COMMITTED, Report, make_parser, print_table
+from harness.validators import SERVERS, VALIDATORS, Trial, copy, favour, only_friends, raise_friends
 from swarm.errors import NoRoute
 from swarm.market.auction.auction import clear
 from swarm.market.auction.tender import SignedBid
@@ -31,7 +31,6 @@ from swarm.market.pricing.policy import PERIOD_S, Demand, Pricing
 from swarm.market.stake import LEAST_SEGMENTS, SAVED
 from swarm.verify.reputation.standing import AUDIT_RATE
 from swarm.wire.formats.quotes import Price
-from validators import SERVERS, VALIDATORS, Trial, copy, favour, only_friends, raise_friends
 
 Rows = list[dict[str, object]]
 
@@ -105,7 +104,7 @@ def worst_phase(rule: str, setting: Setting, reference: int = REFERENCE) -> dict
     return {name: max(figure[name] for figure in figures) for name in figures[0]}
 
 
-def market(quick: bool) -> dict[str, Rows]:
+def market(report: Report, quick: bool) -> dict[str, Rows]:
     servers = 10 if quick else 40
     settings = [
         Setting(servers=servers, switching=switching, smoothing_s=smoothing_s)
@@ -128,7 +127,8 @@ def market(quick: bool) -> dict[str, Rows]:
         for rule in RULES
         for switching in (LOYAL, SWITCHING)
     }
-    plots.market(traces, REFERENCE, [REFERENCE * demand for demand in demands], PERIOD_S)
+    targets = [REFERENCE * demand for demand in demands]
+    report.draw(plots.market(traces, REFERENCE, targets, PERIOD_S), "economy-market")
     return {"settings": rows, "small prices": small}
 
 
@@ -189,9 +189,9 @@ def shading(cases: int) -> list[tuple[float, float]]:
     return [(share, statistics.mean(profits)) for share, profits in found.items()]
 
 
-def auction(quick: bool) -> dict[str, object]:
+def auction(report: Report, quick: bool) -> dict[str, object]:
     curve = shading(20 if quick else 200)
-    plots.auction(curve)
+    report.draw(plots.auction(curve), "economy-auction")
     return {"against all chains": against_all_chains(100 if quick else 2000),
             "lies": lies(30 if quick else 300, 10 if quick else 30), "shading": curve}  # fmt: skip
 
@@ -199,7 +199,7 @@ def auction(quick: bool) -> dict[str, object]:
 # --- rewards ---------------------------------------------------------------------------------------------------------
 
 
-def rewards(quick: bool) -> dict[str, Rows]:
+def rewards(report: Report, quick: bool) -> dict[str, Rows]:
     epochs = 10 if quick else 60
     noises = (0.02, 0.05, 0.1, 0.2)
     plots_of = {"only friends": only_friends, **{f"friends x{k}": raise_friends(k) for k in (1.05, 1.1, 1.2, 1.5, 3)}}
@@ -224,30 +224,30 @@ def rewards(quick: bool) -> dict[str, Rows]:
     for factor in (1.0, 1.2, 1.5, 2.0, 3.0, 5.0):
         trial = Trial(VALIDATORS[:1], favour(factor), friends=SERVERS[10:11], epochs=epochs).run()
         favouring.append({"factor": factor, "pay": trial.pay, "friend": trial.earned[SERVERS[10]] / trial.fair})
-    plots.rewards(collusion, copying, favouring)
+    report.draw(plots.rewards(collusion, copying, favouring), "economy-rewards")
     return {"collusion": collusion, "copying": copying, "favouring": favouring}
 
 
 # --- cheating --------------------------------------------------------------------------------------------------------
 
 
-def cheating(quick: bool) -> dict[str, object]:
+def cheating(report: Report, quick: bool) -> dict[str, object]:
     """All in units of R, the revenue of a segment; every cheat is taken to save as much as one with 4-bit weights."""
-    formats = json.loads((RESULTS / "verification.json").read_text())["formats"]
+    formats = json.loads((COMMITTED / "verification.json").read_text())["formats"]
     rows = [
         earnings(served, peer)
         for served, found in formats.items()
         for peer in found["peers"]["tolerant"]
         if not peer["honest"]
     ]
-    plots.cheating(rows, LEAST_SEGMENTS, SAVED)
+    report.draw(plots.cheating(rows, LEAST_SEGMENTS, SAVED), "economy-cheating")
     return {"saved": SAVED, "stake, R": LEAST_SEGMENTS, "audit rate": AUDIT_RATE, "cheats": rows}
 
 
 # --- batch -----------------------------------------------------------------------------------------------------------
 
 
-def batch(quick: bool) -> dict[str, object]:
+def batch(report: Report, quick: bool) -> dict[str, object]:
     """A posted price at each utilisation; and a market whose demand falls to half, until prices have followed."""
     price = Price(200, 1000)
     curve = [(u / 100, Fixed(price).idle_price(Demand(u / 100)).decode / price.decode) for u in range(0, 101, 5)]
@@ -255,7 +255,7 @@ def batch(quick: bool) -> dict[str, object]:
     for _ in range(20):
         seen.append((policy.price.decode, policy.idle_price(Demand(0.5)).decode))
         policy = policy.observe(Demand(0.5))
-    plots.batch(curve)
+    report.draw(plots.batch(curve), "economy-batch")
     return {
         "discounts": [{"utilisation": u, "batch price, % of on demand": 100 * share} for u, share in curve],
         "least discount of a market half idle, %": min(100 - 100 * idle / full for full, idle in seen),
@@ -275,20 +275,19 @@ def show(result: dict[str, object]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="a few trials of everything")
     parser.add_argument("--only", choices=SECTIONS, help="one section; the others stay as they are in the JSON")
     parser.add_argument("--json", action="store_true", help="print JSON and no tables")
     args = parser.parse_args()
-    results = {name: run(args.quick) for name, run in SECTIONS.items() if args.only in (None, name)}
+    report = Report(args)
+    results = {name: run(report, args.quick) for name, run in SECTIONS.items() if args.only in (None, name)}
     if args.json:
         print(json.dumps(results, indent=1))
     else:
         for result in results.values():
             show(result)
-    path = RESULTS / "economy.json"
-    before = json.loads(path.read_text()) if args.only and path.exists() else {}
-    save_json("economy", before | {"machine": machine(), "quick": args.quick} | results)
+    report.save("economy", (report.earlier("economy") if args.only else {}) | results)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Honest samples of each kind are mutated, read as the library reads them, and wha
     python benchmarks/fuzz_trust.py [--rounds 100000] [--seed 0]
 """
 
-import argparse
 import asyncio
 import gc
 import random
@@ -19,7 +18,7 @@ import psutil
 import torch
 from google.protobuf.message import DecodeError, Message
 
-from common import machine, print_table, save_json
+from harness.report import Report, make_parser, print_table
 from swarm.errors import InvalidRequest
 from swarm.peers import convictions
 from swarm.peers.convictions import Conviction
@@ -271,10 +270,11 @@ def _one(target: Target, data: bytes, outcome: Outcome) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    report = Report(args)
     torch.set_num_threads(1)
     outcomes, growth = fuzz(args.rounds, args.seed)
     rows = [
@@ -293,10 +293,7 @@ def main() -> None:
     for outcome in outcomes.values():
         for line in [*outcome.crashes[:3], *outcome.wrong[:3]]:
             print(line[:400])
-    save_json(
-        "fuzz_trust",
-        {"machine": machine(), "seed": args.seed, "total": dict(total), "kinds": rows, "growth_bytes": growth},
-    )
+    report.save("fuzz_trust", {"total": dict(total), "kinds": rows, "growth_bytes": growth})
     if total["wrong"] or total["crashes"] or growth > MAX_GROWTH_BYTES:
         raise SystemExit("something is wrong: see above")
 

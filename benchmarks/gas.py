@@ -1,19 +1,18 @@
 """What the contract costs: gas of every operation, on a chain in this process.
 
-    python benchmarks/gas.py --json
+    python benchmarks/gas.py
 
 Gas does not depend on the machine. Accounts are as they mostly are: used before, so that their storage is not new.
 """
 
-import argparse
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from web3 import Web3
 
-from chains import advance, new_chain
-from common import print_table, save_json
+from harness.chains import advance, new_chain
+from harness.report import Report, make_parser, print_table
 from swarm.market.channel.vouchers import SignedVoucher, Voucher
 from swarm.market.evm.artifact import load_contract
 from swarm.market.evm.deploying import deploy
@@ -116,9 +115,9 @@ def measure_epochs(meter: Meter) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="save the figures in benchmarks/results/gas.json")
+    parser = make_parser(__doc__)
     args = parser.parse_args()
+    report = Report(args)
     meter = Meter(Rules(burn_ppm=10_000))
     for measure in (measure_channels, measure_stake, measure_epochs):
         measure(meter)
@@ -126,8 +125,7 @@ def main() -> None:
     contract = load_contract()
     bytes_of_code = len(meter.web3.eth.get_code(Web3.to_checksum_address(meter.contract)))
     print(f"{bytes_of_code} bytes of code, {contract['compiler']}")
-    if args.json:
-        save_json("gas", {"compiler": contract["compiler"], "code bytes": bytes_of_code, "operations": meter.rows})
+    report.save("gas", {"compiler": contract["compiler"], "code bytes": bytes_of_code, "operations": meter.rows})
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import uvloop
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import swarm
-from common import machine, print_table, save_json
+from harness.report import Report, make_parser, print_table
 from swarm.client.background import wait
 from swarm.model.checkpoint import open_checkpoint
 from swarm.session.session import Session
@@ -131,11 +131,12 @@ def summarise(name: str, hops: int, samples: list[tuple[float, float]]) -> dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--warm-up", type=int, default=20)
     parser.add_argument("--echo-server", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    report = Report(args)
     if args.echo_server:
         torch.set_num_threads(1)
         uvloop.run(echo_server(args.echo_server))
@@ -150,7 +151,7 @@ def main() -> None:
     for name, sweep_mib in (("echo, 400 MiB swept", 400), ("echo, 1 MiB swept", 1)):
         rows.append(summarise(name, 1, echo(sweep_mib, args.tokens, args.warm_up)))
     print_table(rows)
-    save_json("hop_overhead", {"machine": machine(), "tokens": args.tokens, "rows": rows})
+    report.save("hop_overhead", {"tokens": args.tokens, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ measured in one process with one thread, bandwidth and all kernels in turn, beca
 from one second to the next. The head is the client's part of a token, in int8 for quantised blocks.
 """
 
-import argparse
 import ctypes
 import statistics
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable
 import torch
 from matplotlib.figure import Figure
 
-from common import RESULTS, machine, print_table, save_json
+from harness.report import Report, make_parser, print_table
 from swarm.model import BlockRange, Checkpoint, ModelEnds, open_checkpoint
 from swarm_kernels import FORMATS, QUANTS, Segment, cpu, dispatch
 from swarm_kernels.memory import Arena
@@ -119,7 +118,7 @@ def measure(subject: Subject, bandwidth: Bandwidth, repeats: int) -> dict[str, o
     return row
 
 
-def plot(rows: list[dict[str, object]], title: str) -> None:
+def plot(rows: list[dict[str, object]], title: str) -> Figure:
     figure = Figure(figsize=(8, 0.42 * len(rows) + 1.3), layout="constrained")
     axes = figure.subplots()
     names = [f"{row['kernel']} {row['format']}" for row in rows][::-1]
@@ -134,17 +133,16 @@ def plot(rows: list[dict[str, object]], title: str) -> None:
     axes.legend(frameon=False, loc="center right")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    path = RESULTS / "kernels.png"
-    figure.savefig(path, dpi=150)
-    print(f"saved {path}")
+    return figure
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--quick", action="store_true", help="only the fused kernels")
     args = parser.parse_args()
+    report = Report(args)
     torch.set_num_threads(1)
     checkpoint, bandwidth = open_checkpoint(args.model), Bandwidth()
     fused = ["none", *FORMATS] if cpu.is_available() else []
@@ -157,8 +155,8 @@ def main() -> None:
         rows.append(measure(Subject(checkpoint, kernel, quant, dtype), bandwidth, args.repeats))
         print(f"{kernel} {rows[-1]['format']}: {rows[-1]['blocks ms']:.2f} ms, {rows[-1]['% of it']:.0f} %", flush=True)
     print_table(rows)
-    save_json("kernels", {"machine": machine(), "model": args.model, "rows": rows})
-    plot(rows, f"{args.model}: one token on one thread")
+    report.save("kernels", {"model": args.model, "rows": rows})
+    report.draw(plot(rows, f"{args.model}: one token on one thread"), "kernels")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ its process dies at every write of some of them.
     python benchmarks/ledger.py [--operations 100000] [--backend sqlite|evm] [--json]
 """
 
-import argparse
 import json
 import sys
 import time
@@ -17,7 +16,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "support"))  # the tests' ledgers and operations
-from common import machine, print_table, save_json
+from harness.report import Report, make_parser, print_table
 from ledger_crashes import FragileWorld
 from ledger_trials import KINDS, Pair, Trial
 from ledgers import BACKENDS, RULES, World
@@ -78,25 +77,26 @@ def life(backend: str, folder: Path, random: Random, operations: int, outcome: O
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--operations", type=int, default=100_000, metavar="N", help="over all backends (default: 100000)")
     add("--backend", choices=BACKENDS, help="only this one (default: all that are installed)")
     add("--seed", type=int, default=0)
     add("--json", action="store_true", help="print one JSON object, and save nothing")
     args = parser.parse_args()
+    report = Report(args)
     backends = [args.backend] if args.backend else list(BACKENDS)
     outcomes = {name: run(name, args.operations // len(backends), args.seed) for name in backends}
     violations = [violation for outcome in outcomes.values() for violation in outcome.violations]
     result = {
-        "machine": machine(), "seed": args.seed, "backends": [one.row(name) for name, one in outcomes.items()],
+        "seed": args.seed, "backends": [one.row(name) for name, one in outcomes.items()],
         "violations": violations[:100],
     }  # fmt: skip
     if args.json:
         print(json.dumps(result))
     else:
         print_table(result["backends"])
-        save_json("ledger", result)
+        report.save("ledger", result)
     return 1 if violations else 0
 
 

@@ -12,10 +12,9 @@ random server, which then starts again with what it kept. After each, what eithe
   client  what was settled beyond the worth of the tokens that it had
 Neither may exceed the credit limit of 64 tokens. In the end everything must be settled, and the book's audit clean.
 
-Writes benchmarks/results/payment.json. The exit status is 1 if somebody lost more than the limit.
+The exit status is 1 if somebody lost more than the limit.
 """
 
-import argparse
 import json
 import os
 import random
@@ -32,7 +31,7 @@ from pathlib import Path
 import torch
 
 import swarm
-from common import RESULTS, machine, print_table, prompt_tokens, save_json
+from harness.report import Report, make_parser, print_table, prompt_tokens
 from swarm.client.local_swarm import LocalServer
 from swarm.home import client_identity
 from swarm.market.channel.payment_store import PaymentStore
@@ -202,22 +201,17 @@ def measure_kills(folder: str, ledger: Ledger, kills: int, seed: int) -> dict[st
     }  # fmt: skip
 
 
-def _before() -> dict[str, object]:
-    """What was measured before."""
-    path = RESULTS / "payment.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=24, help="paid and not (default: 24)")
     parser.add_argument("--tokens", type=int, default=128, help="in a generation (default: 128)")
     parser.add_argument("--kills", type=int, default=50, help="(default: 50)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=("overhead", "kills"), default=("overhead", "kills"))
     args = parser.parse_args()
+    report = Report(args)
     torch.set_num_threads(1)
-    result: dict[str, object] = {"machine": machine()}
+    result: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as home:
         os.environ["SWARM_HOME"], folder = home, str(Path(home) / "ledger")
         ledger = open_ledger(folder, client_identity())
@@ -229,7 +223,7 @@ def main() -> int:
             result["kills"] = measure_kills(folder, ledger, args.kills, args.seed)
             print_table([result["kills"]])
         ledger.shut()
-    save_json("payment", result if len(result) == 3 else _before() | result)
+    report.save("payment", report.earlier("payment") | result)
     kills = result.get("kills", {"server lost at most": 0, "client lost at most": 0, "credit limit": 0})
     return int(max(kills["server lost at most"], kills["client lost at most"]) > kills["credit limit"])
 

@@ -10,7 +10,6 @@ The bound is the best of any number m of micro-batches of equal size: sessions /
 batch's compute at each stop, m batches at one hop).
 """
 
-import argparse
 import asyncio
 import statistics
 import threading
@@ -20,7 +19,7 @@ from collections.abc import Callable, Sequence
 import torch
 import uvloop
 
-from common import machine, print_table, save_json
+from harness.report import Report, make_parser, print_table
 from swarm.server.admission.line import Ask, Place
 from swarm.server.links import Links
 from swarm.server.observers import SessionObserver
@@ -190,11 +189,12 @@ def bound(costs: Costs, round_trip_s: float, sessions: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--sessions", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=40)
     parser.add_argument("--round-trips-ms", type=float, nargs="+", default=[0.0, 100.0])
     args = parser.parse_args()
+    report = Report(args)
     rows = []
     for name, costs in MODELS.items():
         for round_trip_ms in args.round_trips_ms:
@@ -203,7 +203,7 @@ def main() -> None:
             rows.append({"blocks of": name, "round trip ms": round_trip_ms, **figures, "bound": best,
                          "of bound": figures["tokens/s"] / best})  # fmt: skip
     print_table(rows)
-    save_json("pipelining", {"machine": machine(), "sessions": args.sessions, "rows": rows})
+    report.save("pipelining", {"sessions": args.sessions, "rows": rows})
 
 
 if __name__ == "__main__":

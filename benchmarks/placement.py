@@ -5,10 +5,9 @@
 Large swarms of unequal peers, from random and from bad placements, after losing peers, and after their speeds were
 measured anew with 5 % of noise; against `throughput_bound`, which no placement exceeds and most swarms cannot reach.
 Small swarms from many placements, and joining one by one; against the best of all placements, by integer programming.
-Times are of this process's processor time. Writes tables and JSON to benchmarks/results.
+Times are of this process's processor time.
 """
 
-import argparse
 import dataclasses
 import random
 import statistics
@@ -18,7 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from common import machine, print_table, save_json
+from harness.report import Report, make_parser, print_table
 from swarm.route.placement.placed import Placed, block_rates, place, throughput, throughput_bound
 from swarm.route.placement.rebalance import next_move
 
@@ -162,17 +161,18 @@ def small(instances: int, starts: int, draw: random.Random) -> list[dict[str, ob
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="one size of large swarm, few small ones")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    report = Report(args)
     draw = random.Random(args.seed)
     exact = small(*((20, 5) if args.quick else (300, 10)), draw)
     print_table(exact)
     sizes = ((50, 30),) if args.quick else ((12, 30), (24, 30), (50, 30), (200, 80))
     spread = [result for count, num_blocks in sizes for result in large(count, num_blocks, draw)]
     print_table(spread)
-    save_json("placement", {"machine": machine(), "seed": args.seed, "small": exact, "large": spread})
+    report.save("placement", {"seed": args.seed, "small": exact, "large": spread})
 
 
 if __name__ == "__main__":

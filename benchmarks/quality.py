@@ -6,14 +6,13 @@ The text is Python's own reference documentation, which every Python carries (py
 tokens. Every format computes blocks and head as a server and a client of that format would.
 """
 
-import argparse
 import math
 import pydoc_data.topics
 from itertools import pairwise
 
 import torch
 
-from common import machine, print_table, save_json
+from harness.report import Report, make_parser, print_table
 from swarm.model import BlockRange, Checkpoint, ModelEnds, open_checkpoint
 from swarm_kernels import QUANTS, Segment
 
@@ -84,15 +83,16 @@ def compare(checkpoint: Checkpoint, tokens: list[int], window: int) -> list[dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--tokens", type=int, default=2000, metavar="N")
     parser.add_argument("--window", type=int, default=500, metavar="N", help="tokens of context (default: 500)")
     args = parser.parse_args()
+    report = Report(args)
     checkpoint = open_checkpoint(args.model)
     results = compare(checkpoint, text_tokens(checkpoint, args.tokens), args.window)
     print_table(results)
-    save_json("quality", {"machine": machine(), "model": args.model, "tokens": args.tokens, "formats": results})
+    report.save("quality", {"model": args.model, "tokens": args.tokens, "formats": results})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ The third compares two swarms of real processes, side by side, one generation of
 whose servers sign nothing and whose client asks for nothing.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -17,7 +16,7 @@ from collections.abc import Callable
 import torch
 
 import swarm
-from common import machine, print_table, prompt_tokens, save_json
+from harness.report import Report, make_parser, print_table, prompt_tokens
 from swarm.session.session import Session
 from swarm.verify.receipts.checking import ChainReceipts
 from swarm.verify.receipts.writing import ReceiptWriter
@@ -155,22 +154,22 @@ def measure_chain(rounds: int, tokens: int, quant: str) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=40, help="of both swarms (default: 40)")
     parser.add_argument("--tokens", type=int, default=128, help="in a generation (default: 128)")
     parser.add_argument("--quick", action="store_true", help="a few rounds only")
     args = parser.parse_args()
+    report = Report(args)
     torch.set_num_threads(1)
     rounds = 4 if args.quick else args.rounds
-    result = {"machine": machine()}
+    result = {}
     result["hop"] = [measure_hop(32 * CHUNK, hidden_size) for hidden_size in (576, 4096, 8192)]
     print_table(result["hop"])
     result["client"] = measure_client(64 * CHUNK, 576)
     print_table([result["client"]])
     result["chain"] = [measure_chain(rounds, args.tokens, quant) for quant in ("int4", "none")]
     print_table(result["chain"])
-    if not args.quick:
-        save_json("receipts", result)
+    report.save("receipts", result)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 Needs no model and no server. First the search: a picture of the swarm is made once for all requests (build), then
 searched for the best chain, for the best two, and for the best whose price is half way between the cheapest chain's and
 the best one's. Then simulated swarms (simulate): the same peers, requests and deaths for each policy. The
-policies are this library's, a chain with the fewest hops, and Petals' cost function. Writes tables, JSON and a plot to
-benchmarks/results. The default, 1,000 peers and 10,000 requests in each scenario, takes minutes for each policy:
+policies are this library's, a chain with the fewest hops, and Petals' cost function. The
+default, 1,000 peers and 10,000 requests in each scenario, takes minutes for each policy:
 --jobs runs several simulations at once.
 """
 
@@ -20,12 +20,12 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
-from common import RESULTS, machine, print_table, save_json
-from simulate.clients import Knowledge
-from simulate.peers import Place
-from simulate.policies import Balanced, fewest, petals
-from simulate.scenarios import SCENARIOS, Scenario
-from simulate.world import Simulation
+from harness.report import Report, make_parser, print_table
+from harness.simulate.clients import Knowledge
+from harness.simulate.peers import Place
+from harness.simulate.policies import Balanced, fewest, petals
+from harness.simulate.scenarios import SCENARIOS, Scenario
+from harness.simulate.world import Simulation
 from swarm.route.route import Candidate, Request
 from swarm.route.search.chains import best_chain, best_chains
 from swarm.route.search.network import Network
@@ -107,13 +107,13 @@ def compare(scenario: Scenario, policy: str) -> dict[str, object]:
 
 
 def comparison(args: argparse.Namespace) -> list[dict[str, object]]:
-    scenarios = [replace(scenario, peers=args.peers, requests=args.requests) for scenario in SCENARIOS]
+    scenarios = [replace(scenario, peers=args.swarm_size, requests=args.requests) for scenario in SCENARIOS]
     with ProcessPoolExecutor(args.jobs) as pool:
         runs = [pool.submit(compare, scenario, policy) for scenario in scenarios for policy in POLICIES]
         return [run.result() for run in runs]
 
 
-def plot(rows: list[dict[str, object]], title: str) -> None:
+def plot(rows: list[dict[str, object]], title: str) -> Figure:
     """Mean time per token: a group of bars for each scenario; a line up to the 95th percentile."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -132,32 +132,30 @@ def plot(rows: list[dict[str, object]], title: str) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.suptitle(title, fontsize=10)
-    path = RESULTS / "routing.png"
-    figure.savefig(path, dpi=150)
-    print(f"saved {path}")
+    return figure
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peers", type=int, default=1000, help="in each simulated swarm")
+    parser = make_parser(__doc__)
+    parser.add_argument("--swarm-size", type=int, default=1000, help="peers of each simulated swarm")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=9, help="swarms that are searched, of each size")
     parser.add_argument("--jobs", type=int, default=1, help="simulations at once")
     parser.add_argument("--quick", action="store_true", help="100 peers, 1,000 requests, 3 swarms to search")
     args = parser.parse_args()
+    report = Report(args)
     if args.quick:
-        args.peers, args.requests, args.repeats = 100, 1000, 3
+        args.swarm_size, args.requests, args.repeats = 100, 1000, 3
     sizes = [(100, 32), (100, 80), (1000, 32), (1000, 80)]
     searches = [search_times(peers, blocks, args.repeats) for peers, blocks in sizes]
     print_table(searches)
     rows = comparison(args)
     print_table(rows)
-    about = machine()
-    save_json(
+    report.save(
         "routing",
-        {"machine": about, "peers": args.peers, "requests": args.requests, "search": searches, "simulation": rows},
+        {"peers": args.swarm_size, "requests": args.requests, "search": searches, "simulation": rows},
     )
-    plot(rows, f"{args.requests} requests on simulated swarms of {args.peers} peers")
+    report.draw(plot(rows, f"{args.requests} requests on simulated swarms of {args.swarm_size} peers"), "routing")
 
 
 if __name__ == "__main__":

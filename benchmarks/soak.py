@@ -11,10 +11,9 @@ of its own, generate from prompts of various lengths whose tokens are known befo
   no client has notably more asyncio tasks than at the start, nor more sockets than servers could account for
   neither clients nor servers that were there all along have grown by more than a few MiB a minute, second half
 
-Writes tables, JSON and a plot to benchmarks/results. The exit status is 1 if a check failed.
+The exit status is 1 if a check failed.
 """
 
-import argparse
 import random
 import sys
 import threading
@@ -28,9 +27,9 @@ import psutil
 import torch
 from matplotlib.figure import Figure
 
-from common import RESULTS, machine, print_table, prompt_tokens, save_json
-from replicas import Replicas, replicated_swarm
-from soak_client import CASES, ClientProcess, client_processes, wait_for_all
+from harness.replicas import Replicas, replicated_swarm
+from harness.report import Report, make_parser, print_table, prompt_tokens
+from harness.soak_client import CASES, ClientProcess, client_processes, wait_for_all
 from swarm.client.local_swarm import LocalServer
 
 CLIENTS = 4
@@ -199,7 +198,7 @@ def complaints(soak: Soak, clients: Sequence[dict], servers: Sequence[dict], min
     return found
 
 
-def plot(soak: Soak, title: str) -> None:
+def plot(soak: Soak, title: str) -> Figure:
     figure = Figure(figsize=(10, 9), layout="constrained")
     speed, replicas, memory, files = figure.subplots(4, 1, sharex=True)
     outs = sorted((out["t"], out["tokens"]) for client in soak.clients for out in client.generations())
@@ -231,16 +230,15 @@ def plot(soak: Soak, title: str) -> None:
     for axes in (speed, replicas, memory, files):
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=10)
-    path = RESULTS / "soak.png"
-    figure.savefig(path, dpi=150)
-    print(f"saved {path}")
+    return figure
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    report = Report(args)
     torch.set_num_threads(1)
     with replicated_swarm(2) as (replicas, observer):
         expected = [
@@ -257,11 +255,9 @@ def main() -> int:
     print_table(client_rows)
     print_table(server_rows)
     found = complaints(soak, client_rows, server_rows, args.minutes)
-    about = machine()
-    save_json(
+    report.save(
         "soak",
         {
-            "machine": about,
             "minutes": args.minutes,
             "complaints": found,
             "clients": client_rows,
@@ -270,7 +266,7 @@ def main() -> int:
             "samples": soak.samples,
         },
     )
-    plot(soak, f"{CLIENTS} clients, SmolLM2-135M float32, {about['cores']} cores: {about['processor']}")
+    report.draw(plot(soak, f"{CLIENTS} clients, SmolLM2-135M float32, {report.where}"), "soak")
     errors = [out["error"] for client in soak.clients for out in client.generations() if out["error"]]
     for line in [*found, *errors]:
         print(line, file=sys.stderr)

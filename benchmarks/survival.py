@@ -8,12 +8,10 @@ of its chain. Its tokens must be those of an undisturbed run. The pause is the l
 an ordinary step included; for what happens before the first token, the time to it beyond an undisturbed one's. Servers
 are started between trials only, so that they do not take processor time from the one that is measured.
 
-Writes a table, JSON and a plot to benchmarks/results, after each scenario; the figures of scenarios that are not run
-stay there. The exit status is 1 if any generation failed or any token differed.
+Writes JSON and a plot after each scenario; figures of scenarios that are not run stay there. The exit status is 1 if
+any generation failed or any token differed.
 """
 
-import argparse
-import json
 import random
 import statistics
 import sys
@@ -26,9 +24,9 @@ import torch
 from matplotlib.figure import Figure
 
 import swarm
-from common import RESULTS, machine, print_table, prompt_tokens, save_json
-from disturbances import BEFORE_FIRST_TOKEN, NEW_TOKENS, SCENARIOS, Trial
-from replicas import Replicas, replicated_swarm
+from harness.disturbances import BEFORE_FIRST_TOKEN, NEW_TOKENS, SCENARIOS, Trial
+from harness.replicas import Replicas, replicated_swarm
+from harness.report import Report, make_parser, print_table, prompt_tokens
 
 PROMPTS = 4  # of either length
 TRIAL_LIMIT_S = 150.0
@@ -158,10 +156,9 @@ def describe_steps(steps_s: Sequence[float]) -> dict[str, float]:
     }
 
 
-def save(results: dict[str, list[Outcome]], calm: Undisturbed) -> None:
+def save(report: Report, results: dict[str, list[Outcome]], calm: Undisturbed) -> None:
     """Beside what was saved before of other scenarios."""
-    path = RESULTS / "survival.json"
-    before = json.loads(path.read_text()) if path.exists() else {"rows": [], "undisturbed steps": {}, "trials": {}}
+    before = {"rows": [], "undisturbed steps": {}, "trials": {}} | report.earlier("survival")
     rows = {row["scenario"]: row for row in before["rows"]} | {
         name: summarise(name, outcomes) for name, outcomes in results.items()
     }
@@ -169,21 +166,20 @@ def save(results: dict[str, list[Outcome]], calm: Undisturbed) -> None:
     steps = before["undisturbed steps"] | {
         f"prompt of {length}": describe_steps(steps) for length, steps in calm.steps_s.items()
     }
-    about, known = machine(), [name for name in SCENARIOS if name in rows]
-    save_json(
+    known = [name for name in SCENARIOS if name in rows]
+    report.save(
         "survival",
         {
-            "machine": about,
             "rows": [rows[name] for name in known],
             "undisturbed steps": steps,
             "trials": {name: trials[name] for name in known},
         },
     )
     pauses = {name: [TRIAL_LIMIT_S if one["error"] else one["pause_s"] for one in trials[name]] for name in known}
-    plot(pauses, calm, f"SmolLM2-135M float32, three hops on loopback, {about['cores']} cores: {about['processor']}")
+    report.draw(plot(pauses, calm, f"SmolLM2-135M float32, three hops on loopback, {report.where}"), "survival")
 
 
-def plot(pauses_s: dict[str, list[float]], calm: Undisturbed, title: str) -> None:
+def plot(pauses_s: dict[str, list[float]], calm: Undisturbed, title: str) -> Figure:
     """The share of trials that paused for no longer than so long; failed ones lie at the right edge."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
@@ -199,17 +195,16 @@ def plot(pauses_s: dict[str, list[float]], calm: Undisturbed, title: str) -> Non
     axes.legend(frameon=False, fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=10)
-    path = RESULTS / "survival.png"
-    figure.savefig(path, dpi=150)
-    print(f"saved {path}")
+    return figure
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--trials", type=int, default=100, help="of each scenario")
     parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--replicas", type=int, default=4, help="servers for each range, at full strength")
     args = parser.parse_args()
+    report = Report(args)
     torch.set_num_threads(1)
     calm, results = Undisturbed(), {}
     with replicated_swarm(args.replicas) as (replicas, client):
@@ -218,7 +213,7 @@ def main() -> int:
         for name in args.scenario:
             results[name] = run_scenario(name, args.trials, replicas, client, calm)
             print_table([summarise(name, results[name])])
-            save(results, calm)
+            save(report, results, calm)
     print_table([summarise(name, outcomes) for name, outcomes in results.items()])
     print_table(
         [

@@ -6,7 +6,7 @@ Everything runs on this machine: real server processes on loopback, with gRPC, T
 model, one compute thread per process. llama.cpp is left out where llama-cpp-python is not installed. A figure is the
 number of sessions over the median time between two tokens of a session, in the second half of its tokens. The context
 is the length of each session's prompt; time to first token is that of one prompt of 512 tokens. First the engines take
-turns with one session each; then each runs all its cases. Writes tables, JSON and plots to benchmarks/results.
+turns with one session each; then each runs all its cases. Writes JSON and plots.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM
 
 import swarm
-from common import RESULTS, machine, print_table, prompt_tokens, save_json
+from harness.report import Report, make_parser, print_table, prompt_tokens
 from swarm.model.checkpoint import demo_file
 
 PREFILL = 512
@@ -52,7 +52,7 @@ def swarm_engine(peers: int, quant: str) -> Iterator[Engine]:
 
 @contextmanager
 def llama_cpp_engine(kind: str, sessions: int, positions: int) -> Iterator[Engine]:
-    from llama_cpp_engine import LlamaCpp, requantised  # noqa: PLC0415  # not installed everywhere
+    from harness.llama_cpp_engine import LlamaCpp, requantised  # noqa: PLC0415  # not installed everywhere
 
     engine = LlamaCpp(requantised(demo_file(), kind), sessions, positions)
 
@@ -110,10 +110,10 @@ def measure_all(args: argparse.Namespace) -> list[dict]:
     cases = [(sessions, 128) for sessions in args.sessions] + [(sessions, 1024) for sessions in args.long_sessions]
     few = [case for case in cases if case in ((1, 128), (8, 128), (1, 1024))]  # for float32, which takes minutes
     rows = []
-    for peers, quant in itertools.product(args.peers, args.quants):
-        with swarm_engine(peers, quant) as engine:
+    for hops, quant in itertools.product(args.hops, args.quants):
+        with swarm_engine(hops, quant) as engine:
             format = "float32" if quant == "none" else quant
-            name = f"swarm {format}, {peers} peer{'s' * (peers > 1)}"
+            name = f"swarm {format}, {hops} peer{'s' * (hops > 1)}"
             rows += measure(name, engine, few if quant == "none" else cases, args.repeats, args.tokens)
     if find_spec("llama_cpp"):
         sessions, context = max(sessions for sessions, _ in cases), max(PREFILL, *(context for _, context in cases))
@@ -170,7 +170,7 @@ def tabulate(rows: list[dict]) -> list[dict]:
     return table
 
 
-def plot(rows: list[dict], title: str) -> None:
+def plot(rows: list[dict], title: str) -> Figure:
     """Left: throughput over sessions. Right: one session's speed, context 128."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     lines, bars = figure.subplots(1, 2)
@@ -208,14 +208,12 @@ def plot(rows: list[dict], title: str) -> None:
     for side in ("top", "right"):
         bars.spines[side].set_visible(False)
     figure.suptitle(title, fontsize=10)
-    path = RESULTS / "tokens_per_second.png"
-    figure.savefig(path, dpi=150)
-    print(f"saved {path}")
+    return figure
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peers", type=int, nargs="+", default=[1, 2])
+    parser = make_parser(__doc__)
+    parser.add_argument("--hops", type=int, nargs="+", default=[1, 2], help="of the swarm's chains")
     parser.add_argument("--quants", nargs="+", default=["none", "int8", "int4"])
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 4, 8, 16], help="with a context of 128")
     parser.add_argument("--long-sessions", type=int, nargs="*", default=[1, 4], help="with a context of 1024")
@@ -225,19 +223,19 @@ def main() -> None:
     parser.add_argument("--duel", action="store_true", help="only that comparison")
     parser.add_argument("--quick", action="store_true", help="1 and 8 sessions, short contexts, once")
     args = parser.parse_args()
+    report = Report(args)
     if args.quick:
         args.sessions, args.long_sessions, args.repeats, args.tokens = [1, 8], [], 1, 32
     torch.set_num_threads(1)
     duel = head_to_head(args.rounds, args.tokens)
     print_table(duel)
-    about = machine()
-    save_json("head_to_head", {"machine": about, "tokens": args.tokens, "rows": duel})
+    report.save("head_to_head", {"tokens": args.tokens, "rows": duel})
     if args.duel:
         return
     rows = measure_all(args)
     print_table(tabulate(rows))
-    save_json("tokens_per_second", {"machine": about, "tokens": args.tokens, "rows": rows})
-    plot(rows, f"SmolLM2-135M, one compute thread per process, {about['cores']} cores: {about['processor']}")
+    report.save("tokens_per_second", {"tokens": args.tokens, "rows": rows})
+    report.draw(plot(rows, f"SmolLM2-135M, one compute thread per process, {report.where}"), "tokens_per_second")
 
 
 if __name__ == "__main__":

@@ -8,21 +8,17 @@ save themselves work; those with cheaper weights compute with them in float32, s
 Every result is judged bit by bit, within the tolerance, and from sketches of 4, 8 and 16 numbers a token.
 """
 
-import argparse
 import math
-import os
 import statistics
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from common import RESULTS, machine, print_table, save_json
-from swarm.model import BlockRange, open_checkpoint
+from harness.more_variants import more_cheats, more_honest
+from harness.report import Report, make_parser, print_table
+from harness.verification_plots import UNSEEN, Outcome, plot
+from swarm.model import open_checkpoint
 from swarm.verify.audit.accumulated import Accumulated
 from swarm.verify.audit.calibration import WIRES, Segment, hop_segments, text_segments
 from swarm.verify.audit.judgement import (
@@ -38,18 +34,12 @@ from swarm.verify.audit.judgement import (
 )
 from swarm.verify.audit.reexecution import Reexecutor, prefill
 from swarm.verify.audit.thresholds import BUILT_IN
-from swarm.verify.audit.variants import Announced, PlainProduct, Products, Variant, cheaper, cheats, fp8, honest
-from swarm.verify.receipts.sketch import K, Sketch, project, sketch_seed
-from swarm_kernels import Segment as Rows
-from swarm_kernels import cpu, reference
-from swarm_kernels.cpu.library import library
+from swarm.verify.audit.variants import Announced, Variant, cheats, honest
+from swarm.verify.receipts.sketch import Sketch, project, sketch_seed
 
 SEEN = 100  # segments of the text on which the built-in thresholds were chosen; figures are of what follows
 SKETCHES = (4, 8, 16)
-PAGE = 256
 FORMATS = (("none", "bfloat16"), ("none", "float32"), ("int8", "bfloat16"), ("int4", "bfloat16"), ("nf4", "bfloat16"))
-LEAST_SHOWN = 0.1
-COLOURS = ("tab:blue", "tab:orange", "tab:purple")
 SHOWN = (
     "peer",
     "windows",
@@ -65,92 +55,6 @@ SHOWN = (
     "most evidence",
     "equal bits %",
 )
-UNSEEN = ("int8 cache", "fp8 in one block of ten")  # no bar: reported as they are
-
-
-class Outcome:
-    """One variant at one hop and on one wire: for each way to look at it, the judgements of its segments."""
-
-    def __init__(self, variant: str, is_honest: bool, blocks: tuple[int, int]):
-        self.variant, self.is_honest, self.blocks = variant, is_honest, blocks
-        self.judged: dict[str, list[Judgement]] = {}
-        self.differing: list[int] = []  # rows of each segment that are not those of the fused kernels
-
-
-def more_honest(announced: Announced) -> Iterator[Variant]:
-    """Besides those of a calibration: the attention of transformers' eager path, and processors without AVX-512."""
-    plain = announced.load(Products(PlainProduct, announced.dtype))
-    yield Variant("torch, eager attention", partial(with_eager_attention, plain))
-    if not cpu.is_available() or (announced.quant == "none" and announced.dtype == torch.float32):
-        return
-    fused = announced.load()
-    yield Variant("fused", partial(prefill, fused))
-    for level in ("avx512", "avx2"):
-        with instructions(level):
-            blocks = announced.load()
-        yield Variant(f"fused, {level}", partial(with_instructions, level, blocks))
-
-
-def more_cheats(announced: Announced) -> Iterator[Variant]:
-    yield Variant("int8 cache", partial(with_int8_cache, announced.load()))
-    if announced.quant == "none":
-        yield Variant("fp8 in one block of ten", cheaper(announced, fp8, every=10))
-
-
-def with_eager_attention(blocks: BlockRange, x: Tensor) -> Tensor:
-    ours, reference._attend = reference._attend, eager_attention
-    try:
-        return prefill(blocks, x)
-    finally:
-        reference._attend = ours
-
-
-def eager_attention(query: Tensor, keys: Tensor, values: Tensor, group: object, window: int | None) -> Tensor:
-    """Scores and probabilities rounded to the activations' dtype, as transformers does it."""
-    context = group.context(window)
-    keys, values = (reference._gather(pool, context.slots) for pool in (keys, values))
-    repeats = query.shape[1] // keys.shape[1]
-    keys, values = keys.repeat_interleave(repeats, 1), values.repeat_interleave(repeats, 1)
-    rows = query.unflatten(0, (len(keys), -1)).transpose(1, 2)  # [sessions, heads, queries, head_dim]
-    scores = rows @ keys.transpose(2, 3) / math.sqrt(query.shape[2])
-    if context.mask is not None:
-        scores = scores.masked_fill(~context.mask, -math.inf)
-    out = scores.float().softmax(-1).to(query.dtype) @ values
-    return out.transpose(1, 2).flatten(0, 1).flatten(1)
-
-
-@contextmanager
-def instructions(level: str) -> Iterator[None]:
-    """The fused kernels as built for another processor."""
-    os.environ["SWARM_CPU_KERNELS"] = level
-    library.cache_clear()
-    try:
-        yield
-    finally:
-        del os.environ["SWARM_CPU_KERNELS"]
-        library.cache_clear()
-
-
-def with_instructions(level: str, blocks: BlockRange, x: Tensor) -> Tensor:
-    with instructions(level):
-        return prefill(blocks, x)
-
-
-@torch.inference_mode()
-def with_int8_cache(blocks: BlockRange, x: Tensor, piece: int = 8) -> Tensor:
-    """Keys and values in int8 with a scale a head, once they are no longer new."""
-    config, pages = blocks.config, range(-(-len(x) // PAGE))
-    shape = (len(pages), PAGE, config.num_kv_heads, config.head_dim)
-    cache = [tuple(x.new_zeros(shape) for _ in "kv") for _ in range(blocks.start, blocks.stop)]
-    out = []
-    for start in range(0, len(x), piece):
-        rows = x[start : start + piece]
-        out.append(blocks.forward(rows, blocks.layout([Rows(pages, start, len(rows))], PAGE), cache))
-        for pool in (pool for pair in cache for pool in pair):
-            new = pool.flatten(0, 1)[start : start + piece]
-            step = new.float().abs().amax(-1, keepdim=True).clamp(min=1e-30) / 127
-            new.copy_((new / step).round() * step)
-    return torch.cat(out)
 
 
 def outcomes(quant: str, dtype: torch.dtype, segments: int) -> Iterator[Outcome]:
@@ -312,64 +216,14 @@ def made_up(announced: Announced, segments: int) -> Iterator[dict[str, object]]:
         }
 
 
-def plot(found: list[Outcome], rows: list[dict[str, object]]) -> None:
-    figure = Figure(figsize=(11, 0.18 * len(rows) + 1.2), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    plot_ranges(left, rows)
-    plot_roc(right, found)
-    path = RESULTS / "verification.png"
-    figure.savefig(path, dpi=150)
-    print(f"saved {path}")
-
-
-def plot_ranges(axes: Axes, rows: list[dict[str, object]]) -> None:
-    for height, row in enumerate(rows[::-1]):
-        colour = "tab:green" if row["honest"] else "tab:red"
-        least, middle, most = (max(row[f"window {which}"], LEAST_SHOWN) for which in ("least", "median", "most"))
-        axes.plot((least, most), (height, height), color=colour, linewidth=3, solid_capstyle="butt")
-        axes.plot(middle, height, "o", color=colour, markersize=4)
-    for limit, name in ((BUILT_IN.suspect, "suspect"), (BUILT_IN.fail, "fail")):
-        axes.axvline(limit, color="black", linewidth=0.8, linestyle=":")
-        axes.text(limit, len(rows) - 0.3, name, ha="center", va="bottom", fontsize=8)
-    axes.set_xscale("log")
-    axes.set_xticks([0.1, 0.3, 1, 3, 10, 30, 100], ["0.1", "0.3", "1", "3", "10", "30", "100"])
-    axes.set_yticks(range(len(rows)), [row["peer"] for row in rows[::-1]], fontsize=8)
-    axes.set_xlabel("error in parts of the auditor's noise: medians of 32 tokens, from least to most")
-    clear(axes)
-
-
-def plot_roc(axes: Axes, found: list[Outcome]) -> None:
-    """Of the cheats that are hard to tell from honest peers, by the median of a segment."""
-    for peer in ("int8 weights", *UNSEEN):
-        for method, line in (("tolerant", "-"), (f"sketch of {K}", "--")):
-            honest_values, cheating = (
-                torch.tensor([judged.statistic for one in found if which(one) for judged in one.judged[method]])
-                for which in (lambda one: one.is_honest, lambda one, peer=peer: one.variant == peer)
-            )
-            limits = torch.cat((honest_values, cheating)).sort().values
-            alarms, caught = ((values[:, None] > limits).float().mean(0) for values in (honest_values, cheating))
-            colour = COLOURS[("int8 weights", *UNSEEN).index(peer)]
-            label = f"{peer}, {'outputs' if method == 'tolerant' else method}"
-            axes.plot(100 * alarms, 100 * caught, line, color=colour, label=label, drawstyle="steps-post")
-    axes.set_xlabel("honest segments accused, %")
-    axes.set_ylabel("cheating segments found, %")
-    axes.set_ylim(0, 103)
-    axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.05))
-    clear(axes)
-
-
-def clear(axes: Axes) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--segments", type=int, default=16, metavar="N", help=f"of {SEGMENT} tokens (default: 16)")
     parser.add_argument("--quick", action="store_true", help="two segments, unquantised bfloat16 only")
     args = parser.parse_args()
+    report = Report(args)
     torch.set_num_threads(1)
-    result: dict[str, object] = {"machine": machine(), "model": "demo", "formats": {}}
+    result: dict[str, object] = {"model": "demo", "formats": {}}
     for quant, dtype in FORMATS[:1] if args.quick else FORMATS:
         # The format that most peers serve gets most of the time.
         segments = 2 if args.quick else args.segments if (quant, dtype) == FORMATS[0] else max(args.segments // 8, 1)
@@ -381,16 +235,11 @@ def main() -> None:
         print_table([{name: row[name] for name in SHOWN} for row in rows["tolerant"]])
         print_table([{"method": method, **bars[method]} for method in bars])
         if (quant, dtype) == FORMATS[0]:
-            plot(found, rows["tolerant"])
-        save(result, args.quick)
+            report.draw(plot(found, rows["tolerant"]), "verification")
+        report.save("verification", result)  # what takes so long is kept as it comes
     result["made-up inputs"] = made_up_inputs(1 if args.quick else 2)
     print_table(result["made-up inputs"])
-    save(result, args.quick)
-
-
-def save(result: dict[str, object], quick: bool) -> None:
-    if not quick:  # what takes so long is kept as it comes
-        save_json("verification", result)
+    report.save("verification", result)  # what takes so long is kept as it comes
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from matplotlib.axes import Axes
@@ -37,70 +36,16 @@ from matplotlib.figure import Figure
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import swarm
-from common import RESULTS, machine, print_table, save_json
-from links import EmulatedLink, Network, start_behind_links
+from harness.distance import CHUNK, FLOAT_BYTES, PROMPT, Path, first_token_s, token_s
+from harness.links import EmulatedLink, Network, start_behind_links
+from harness.report import Report, make_parser, print_table
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.ends import ModelEnds
 
-PROMPT = 512
-CHUNK = 256  # of a prompt, in one message and one batch
-FLOAT_BYTES = 4
 DEMO = ["0:10", "10:20", "20:30"]
 HEAVY = ["0:8", "8:16", "16:24"]
 ROUND_TRIPS_S = (0.0, 0.02, 0.05, 0.1)
-
-
-@dataclass(frozen=True)
-class Path:
-    """How far apart every two processes are."""
-
-    round_trip_s: float
-    jitter_s: float = 0.0  # of each leg, more or less
-    bytes_per_s: float = 0.0  # of each server's line, in each direction; 0: no limit
-
-    def leg_s(self, nbytes: float = 0.0) -> float:
-        """One way, until the last of `nbytes` has arrived."""
-        return self.round_trip_s / 2 + (nbytes / self.bytes_per_s if self.bytes_per_s else 0.0)
-
-    def __str__(self) -> str:
-        text = f"{self.round_trip_s * 1000:.0f} ms"
-        text += f" +-{self.jitter_s * 1000:.0f} a leg" if self.jitter_s else ""
-        return text + (f", {self.bytes_per_s * 8 / 1e6:.0f} Mbit/s" if self.bytes_per_s else "")
-
-
 ROUGH = (Path(0.05, jitter_s=0.01), Path(0.05, bytes_per_s=1.25e6))
-
-# --- bounds: pure -----------------------------------------------------------------------------------------------------
-
-
-def token_s(path: Path, computes_s: Sequence[float], head_s: float, hidden_size: int) -> float:
-    """The least time of one session's token. computes_s: of each hop."""
-    legs = len(computes_s) + 1
-    return legs * path.leg_s(hidden_size * FLOAT_BYTES) + sum(computes_s) + head_s
-
-
-def first_token_s(path: Path, computes_s: Sequence[float], head_s: float, hidden_size: int) -> float:
-    """The least time of a prompt's first token. computes_s: of each hop, for a chunk.
-
-    A line takes chunks one after another and is free for the next while the last one is under way; a hop computes them
-    one after another. The session's opening takes a round trip before that.
-    """
-    chunk_bytes = CHUNK * hidden_size * FLOAT_BYTES
-    sending_s = path.leg_s(chunk_bytes) - path.leg_s()
-    arrivals = [path.round_trip_s] * (PROMPT // CHUNK)
-    for compute_s in computes_s:
-        arrivals = [time_ + path.leg_s() for time_ in one_after_another(arrivals, sending_s)]
-        arrivals = one_after_another(arrivals, compute_s)
-    return arrivals[-1] + path.leg_s(hidden_size * FLOAT_BYTES) + head_s
-
-
-def one_after_another(arrivals: Sequence[float], each_s: float) -> list[float]:
-    """When each of `arrivals` is through something that takes `each_s` for one at a time."""
-    through, free = [], 0.0
-    for arrival in arrivals:
-        free = max(free, arrival) + each_s
-        through.append(free)
-    return through
 
 
 # --- a chain across distance ------------------------------------------------------------------------------------------
@@ -269,7 +214,7 @@ def cut_in_generation(built: Chain, path: Path, count: int, cut_s: float) -> dic
 # --- output -----------------------------------------------------------------------------------------------------------
 
 
-def plot(single: list[dict], many: dict[str, list[dict]], title: str) -> None:
+def plot(single: list[dict], many: dict[str, list[dict]], title: str) -> Figure:
     """Left: one session. Right: many, by model. The bounds are dashed."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -284,9 +229,7 @@ def plot(single: list[dict], many: dict[str, list[dict]], title: str) -> None:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)
-    path = RESULTS / "wan.png"
-    figure.savefig(path, dpi=150)
-    print(f"saved {path}")
+    return figure
 
 
 def _curve(axes: Axes, rows: list[dict], name: str, colour: str) -> None:
@@ -295,14 +238,14 @@ def _curve(axes: Axes, rows: list[dict], name: str, colour: str) -> None:
     axes.plot(distances, [row["bound"] for row in rows], "--", color=colour, label=f"{name}: bound")
 
 
-def run_cut(args: argparse.Namespace) -> None:
+def run_cut(report: Report, args: argparse.Namespace) -> None:
     with chain("demo", DEMO) as built:
         rows = [cut_in_generation(built, Path(0.05), args.tokens, cut_s) for cut_s in args.cut_seconds]
     print_table(rows)
-    save_json("wan_cut", {"machine": machine(), "rows": rows})
+    report.save("wan_cut", {"rows": rows})
 
 
-def run(args: argparse.Namespace) -> None:
+def run(report: Report, args: argparse.Namespace) -> None:
     near, far = Path(0.0), Path(0.1)
     many: dict[str, list[dict]] = {}
     with chain("demo", DEMO) as built:
@@ -319,14 +262,13 @@ def run(args: argparse.Namespace) -> None:
             name = "heavier model, float32"
             many[name] = across(built, [near, far], args.sessions, args.tokens // 2, args.repeats)
         print_table(many[name])
-    about = machine()
     rows = {"one session": single, "jitter and bandwidth": rough, "first token": firsts, "many sessions": many}
-    save_json("wan", {"machine": about, "tokens": args.tokens, **rows})
-    plot(single, many, f"three hops, one compute thread each, {about['cores']} cores: {about['processor']}")
+    report.save("wan", {"tokens": args.tokens, **rows})
+    report.draw(plot(single, many, f"three hops, one compute thread each, {report.where}"), "wan")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--tokens", type=int, default=64, help="new tokens per session")
     parser.add_argument("--sessions", type=int, default=16, help="at once")
     parser.add_argument("--repeats", type=int, default=3)
@@ -334,10 +276,11 @@ def main() -> None:
     parser.add_argument("--cut-seconds", type=float, nargs="+", default=[1.0, 20.0], help="how long it stays out")
     parser.add_argument("--quick", action="store_true", help="the demo model only, once")
     args = parser.parse_args()
+    report = Report(args)
     if args.quick:
         args.tokens, args.repeats = 32, 1
     torch.set_num_threads(1)
-    run_cut(args) if args.cut else run(args)
+    run_cut(report, args) if args.cut else run(report, args)
 
 
 if __name__ == "__main__":

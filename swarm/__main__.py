@@ -12,7 +12,7 @@ _VERBS = {
     "identity": ("swarm.cli.identity", "digests of a model's weights, block by block, to compare with others"),
     "receipts": ("swarm.cli.receipts", "list, export and verify what peers signed for"),
     "evidence": ("swarm.cli.evidence", "examine evidence against peers by computing it again"),
-    "auditor": ("swarm.auditor.__main__", "sample a swarm's work, and check it (also: python -m swarm.auditor)"),
+    "auditor": ("swarm.cli.auditor", "sample a swarm's work, and check it (also: python -m swarm.auditor)"),
     "ledger": ("swarm.cli.ledger.verbs", "accounts, channels and stake, and the book that shows them"),
     "earnings": ("swarm.cli.earnings", "what this machine's servers have earned"),
     "secret": ("swarm.cli.secret", "print a new secret for a private swarm"),

@@ -24,7 +24,7 @@ from swarm.market.pricing.modes import DEFAULT_DECODE, PREFILL_SHARE, make_prici
 from swarm.model.blocks import parse_block_range
 from swarm.server import life
 from swarm.server.assembly import Parts
-from swarm.server.lifecycle import SERVED_DTYPES, ServerConfig
+from swarm.server.config import SERVED_DTYPES, ServerConfig
 from swarm.verify.attestation import load_attester
 from swarm.wire.formats.quotes import MODES
 from swarm.wire.secret import find_secret

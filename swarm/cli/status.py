@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.live import Live
 
 from swarm.cli.support.arguments import add_json, add_members, add_model_name, check_positive
-from swarm.cli.support.picture import Picture, serve_command
+from swarm.cli.support.commands import serve_command
+from swarm.cli.support.picture import Picture
 from swarm.cli.support.terminal import run
 from swarm.home import find_swarm
 from swarm.model.checkpoint import model_name

@@ -4,9 +4,10 @@ Readers get snapshots. What happens to a server is a method here, so that the or
 order in which it is said; nobody else writes a field.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from swarm.model.identity import weights_root
 from swarm.peers.directory import Directory
 from swarm.peers.record import VERSION, costs_message
 from swarm.route.costs import PeerCosts
@@ -66,9 +67,11 @@ class Announcement:
         self._record.start, self._record.stop, self._record.max_blocks = start, stop, max_blocks
         await self._become(pb.JOINING)
 
-    def loaded(self, weights: bytes, quant: str, numerics_id: str) -> None:
-        """The blocks are here. weights: root of the digests of their weights."""
-        self._record.weights, self._record.quant, self._record.numerics_id = weights, quant, numerics_id
+    def loaded(self, digests: Sequence[bytes], quant: str, numerics_id: str) -> PeerInfo:
+        """The blocks are here; returns what is said now. digests: of their weights, see swarm.model.identity."""
+        self._record.weights = weights_root(digests)
+        self._record.quant, self._record.numerics_id = quant, numerics_id
+        return self.record
 
     def listening(self, host: str, port: int, certificate: bytes) -> Facts:
         """Where others reach this server, and the certificate that they will see (DER); returns what an attestation is

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from swarm.model.kv_cache import PAGE_TOKENS
 from swarm.route.peer import PeerInfo
 from swarm.route.route import missing_blocks
-from swarm.server.lifecycle import Server, ServerConfig
+from swarm.server.config import ServerConfig
+from swarm.server.lifecycle import Server
 from swarm.server.placing import Assignment
 
 

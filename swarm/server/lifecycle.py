@@ -5,94 +5,69 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
-
-from swarm.errors import InvalidRequest
-from swarm.home import announced, claimed_identity, digests_folder, known_addresses
-from swarm.model.blocks import BlockRange, check_block_range
-from swarm.model.checkpoint import open_checkpoint
-from swarm.model.digest_cache import DigestCache
-from swarm.model.families import ModelConfig
-from swarm.model.identity import weights_root
-from swarm.model.kv_cache import PagePool
-from swarm.peers.directory import RECORD_LIFE_S, Directory
+from swarm.home import announced, claimed_identity, known_addresses
+from swarm.peers.directory import Directory
 from swarm.server.announcement import Announcement, Figures, first_record
-from swarm.server.assembly import Parts, attest, make_handler, open_billing, surround
-from swarm.server.meter import Meter, measure
+from swarm.server.assembly import Surroundings, attest, make_handler, open_billing, surround
+from swarm.server.config import ServerConfig
+from swarm.server.loading import Loaded, Loader
+from swarm.server.meter import Meter
 from swarm.server.neighbours import Neighbours
-from swarm.server.placing import MEMORY_SHARE, Assignment, Placing, affordable_blocks, free_bytes, measure_speed
-from swarm.server.rpc import Limits
+from swarm.server.placing import Assignment, Placing
+from swarm.server.rpc import Handler, Limits
 from swarm.server.served import Served
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.codec import DTYPES
 from swarm.wire.formats.quotes import Quote
-from swarm.wire.secret import Secret
-from swarm.wire.tls import make_certificate
+from swarm.wire.identity import Identity
+from swarm.wire.tasks import TaskSet
+from swarm.wire.tls import Certificate, make_certificate
 from swarm.wire.transport import announced_host, check_port_free, max_message_bytes, serve
-from swarm_kernels import QUANTS
 
 if TYPE_CHECKING:
-    from swarm.market.billing import Billing, BillingOptions
-    from swarm.verify.attestation import Attester
+    from swarm.market.billing import Billing
 
 ATTEND_EVERY_S = 1.0  # how often it is looked for sessions that are not to go on
-SERVED_DTYPES = ("float32", "bfloat16")
+_LOOK_S = 0.05  # how often, while it drains, whether sessions are left
 
 
 @dataclass(frozen=True)
-class ServerConfig:
-    """What a server is asked to do; see `python -m swarm.server --help` for the meaning of each."""
+class _Core:
+    """What serves, once the blocks are there."""
 
-    model: str = "demo"
-    revision: str | None = None
-    blocks: tuple[int, int] | None = None  # None: those that help the swarm most, now and later
-    dtype: str | None = None  # None: float32, or bfloat16 for quantised blocks
-    quant: str = "none"
-    device: str | None = None  # None: a GPU if there is one
-    threads: int | None = None  # None: found by trying
-    peers: tuple[str, ...] = ()
-    secret: Secret | None = None  # of a private swarm; None: open to all
-    host: str = "127.0.0.1"
-    announce: str | None = None  # the host that others are told; None: `host`, or this machine's outward address
-    announce_port: int | None = None  # the port that others are told; None: the one listened on
-    port: int = 0
-    dht_port: int = 0
-    identity: Path | None = None
-    attester: "Attester | None" = None  # gives evidence of what runs here
-    billing: "BillingOptions | None" = None  # None: it works for nothing
-    receipts: bool = True  # signs for what it computes; else clients that want receipts go elsewhere
-    assigned: Assignment | None = None  # where `blocks` is None: what this server has moved to
-    memory_bytes: int | None = None  # for blocks and cache; None: most of what is free
-    kv_memory_bytes: int = 2**30
-    journal_bytes: int = 2**28
-    max_sessions: int = 128
-    max_context: int | None = None  # None: what the model was made for
-    idle_timeout_s: float = 120.0
-    drain_timeout_s: float = 30.0
-    record_life_s: float = RECORD_LIFE_S
-    parts: Parts = field(default_factory=Parts)  # what it computes and signs with
+    handler: Handler
+    meter: Meter
+    neighbours: Neighbours
+    around: Surroundings
+    hidden_size: int
+    started_ms: int  # Unix time
+
+    def figures(self, quote: Quote | None) -> Figures:
+        """For the next publication."""
+        costs = replace(self.meter.costs(), started_ms=self.started_ms, links=self.neighbours.links())
+        return Figures(self.handler.load(), costs, quote)
 
 
 class Server:
     """One peer. `async with Server(config) as server: await server.failed()` serves until something breaks or the
-    context is left, which says goodbye first and lets open sessions finish.
+    context is left, which says goodbye first and lets open sessions finish. See swarm.server.life for one that moves.
     """
 
+    directory: Directory
+    addresses: list[str]  # through which others join the swarm
+    announcement: Announcement  # what others read of this server
+    _identity: Identity
+    _billing: "Billing | None"
+    _placing: Placing
+    _reload_s: float  # what loading took
+
     def __init__(self, config: ServerConfig, progress: Callable[[int, int], None] | None = None):
-        """progress: called with (blocks loaded, blocks in all) while loading."""
-        for value, known in ((config.dtype or SERVED_DTYPES[0], SERVED_DTYPES), (config.quant, QUANTS)):
-            if value not in known:
-                raise InvalidRequest(f"cannot serve in {value!r}; choose one of {', '.join(known)}")
+        """progress: called with (blocks loaded, blocks in all), in the thread that loads them."""
         self.config, self._progress = config, progress
-        self.dtype = config.dtype or ("float32" if config.quant == "none" else "bfloat16")
-        self._stack = AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
-        self.billing: Billing | None = None
-        self._is_serving = False
+        self._stack, self._tasks = AsyncExitStack(), TaskSet("the server")
+        self._core: _Core | None = None
 
     async def __aenter__(self) -> "Server":
         try:
@@ -108,7 +83,7 @@ class Server:
     @property
     def staked(self) -> int:
         """Nano-credits that it has at stake on its ledger."""
-        return self.billing.staked if self.billing else 0
+        return self._billing.staked if self._billing else 0
 
     @property
     def dht_port(self) -> int:
@@ -117,43 +92,39 @@ class Server:
 
     async def failed(self) -> None:
         """Wait until one of the server's own tasks fails, and raise its error."""
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await self._tasks.failed()
+
+    async def moves(self) -> Assignment:
+        """Wait until other blocks would help the swarm more, and return them: the server is then to be closed, and
+        another one started with that assignment. Never, where the contributor chose the blocks."""
+        while True:
+            await asyncio.sleep(self.config.record_life_s / 3 * random.uniform(0.75, 1.25))
+            if self.config.blocks is None and (assignment := await self._placing.next_move(self._reload_s)):
+                return assignment
+
+    # --- the start, step by step -------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
         config = self.config
         check_port_free(config.host, config.port)  # before the long work of loading
-        self.checkpoint = open_checkpoint(config.model, config.revision)
-        model = self.checkpoint.config
-        if config.blocks:
-            check_block_range(*config.blocks, model)
+        loader = Loader(config, self._progress)
         members = config.peers or known_addresses(config.secret)
-        await self._join(members)
-        self.billing = await open_billing(config.billing, self.identity, lambda: self.announcement.record, self._stack)
-        device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        start, stop = await self._choose_blocks(device, alone=not members)
-        began = time.monotonic()
-        blocks, pool, digests = await self._load(start, stop, device)
-        self.reload_s = time.monotonic() - began
-        self.announcement.loaded(weights_root(digests), blocks.quant, blocks.numerics_id)
-        limits = Limits(
-            config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
+        await self._join(loader, members)
+        self._billing = await open_billing(
+            config.billing, self._identity, lambda: self.announcement.record, self._stack
         )
-        self.certificate = make_certificate(config.secret)
-        self._member = self.certificate if config.secret else None  # what other servers want to see
-        served = Served(self.announcement.record, model.hidden_size, digests)
-        self._around = surround(served, self.identity, self.billing, config.receipts, config.parts.writer, self._stack)
-        self.handler = make_handler(
-            served, blocks, pool, limits, self._around, config.parts,
-            self._describe, self.meter.observe_batch, self._member,
-        )  # fmt: skip
-        await self._serve(model)
+        start, stop = await self._choose_blocks(loader, alone=not members)
+        loaded = await self._load(loader, start, stop)
+        certificate = make_certificate(config.secret)
+        core = self._make_core(loader, loaded, certificate)
+        await self._listen(core, certificate)
+        self._core = core
+        await self._go_online(core)
 
-    async def _join(self, members: Sequence[str]) -> None:
-        """Take part in the directory."""
-        config = self.config
-        self.identity, path = self._stack.enter_context(claimed_identity(config.identity))
+    async def _join(self, loader: Loader, members: Sequence[str]) -> None:
+        """Take part in the directory, under an identity that no other process has."""
+        config, checkpoint = self.config, loader.checkpoint
+        self._identity, path = self._stack.enter_context(claimed_identity(config.identity))
         self.directory = await Directory.join(
             members, identity_path=path, host=config.host, port=config.dht_port, secret=config.secret
         )
@@ -161,76 +132,67 @@ class Server:
         self.addresses = await self.directory.addresses()
         self._stack.enter_context(announced(self.addresses, config.secret))
         record = first_record(
-            self.identity.peer_id,
-            self.checkpoint.name,
-            self.checkpoint.revision,
-            self.checkpoint.config.num_blocks,
-            self.dtype,
+            self._identity.peer_id,
+            checkpoint.name,
+            checkpoint.revision,
+            checkpoint.config.num_blocks,
+            config.activations,
             pinned=config.blocks is not None,
         )
         self.announcement = Announcement(
-            self.directory, self.identity, record, config.record_life_s, self._new_figures, self._posted
+            self.directory, self._identity, record, config.record_life_s, self._figures, self._posted
         )
-        self.placing = Placing(self.directory, self.announcement)
+        self._placing = Placing(self.directory, self.announcement)
 
-    async def _load(self, start: int, stop: int, device: torch.device) -> tuple[BlockRange, PagePool, list[bytes]]:
-        """The blocks and their cache, ready to compute, and measured; and the digests of the blocks' weights."""
-        config, dtype = self.config, DTYPES[self.dtype]
-        announcing = asyncio.create_task(self._keep_announced())
-        try:
-            pool = PagePool(self.checkpoint.config, stop - start, dtype, config.kv_memory_bytes, device)
-            blocks, digests = await asyncio.to_thread(self._read, start, stop, device)
-            if config.threads is None:
-                await asyncio.to_thread(blocks.tune, pool.tensors)
-            self.meter = Meter(measure(blocks, pool))  # here: another thread would leave a heap behind
-        finally:
-            announcing.cancel()
-        return blocks, pool, digests
-
-    def _read(self, start: int, stop: int, device: torch.device) -> tuple[BlockRange, list[bytes]]:
-        """From the model's files. In one thread: each leaves a heap behind."""
-        quant, threads, dtype = self.config.quant, self.config.threads, DTYPES[self.dtype]
-        blocks = BlockRange.load(
-            self.checkpoint, start, stop, dtype, device, self._progress, quant=quant, threads=threads
-        )
-        return blocks, DigestCache(digests_folder()).digests(self.checkpoint, start, stop)
-
-    def _describe(self) -> pb.Status:
-        return pb.Status(record=self.announcement.message(), records_rejected=self.directory.rejections.count)
-
-    async def _choose_blocks(self, device: torch.device, alone: bool) -> tuple[int, int]:
+    async def _choose_blocks(self, loader: Loader, alone: bool) -> tuple[int, int]:
         """Those asked for, or those that help the swarm most, as many as there is memory for."""
-        config, quant, dtype = self.config, self.config.quant, DTYPES[self.dtype]
-        if config.blocks:
-            start, stop = config.blocks
-            await self.announcement.joining(start, stop, stop - start)
-            return start, stop
-        if assigned := config.assigned:
-            await self.announcement.joining(assigned.start, assigned.stop, assigned.max_blocks)
-            return assigned.start, assigned.stop
-        memory_bytes = config.memory_bytes or int(free_bytes(device) * MEMORY_SHARE)
-        count = affordable_blocks(self.checkpoint, quant, dtype, memory_bytes - config.kv_memory_bytes)
-        speed = await asyncio.to_thread(measure_speed, self.checkpoint, quant, dtype, device, config.threads)
-        chosen = await self.placing.choose(count, speed, alone)
+        if self.config.blocks:
+            start, stop = self.config.blocks
+            chosen = Assignment(start, stop, stop - start)
+        elif self.config.assigned:
+            chosen = self.config.assigned
+        else:
+            chosen = await self._placing.choose(loader.affordable_blocks(), await loader.speed(), alone)
+            return chosen.start, chosen.stop
+        await self.announcement.joining(chosen.start, chosen.stop, chosen.max_blocks)
         return chosen.start, chosen.stop
 
-    async def moves(self) -> Assignment:
-        """Wait until other blocks would help the swarm more, and return them: the server is then to be closed, and
-        another one started with that assignment. Never, where the contributor chose the blocks."""
-        while True:
-            await asyncio.sleep(self.config.record_life_s / 3 * random.uniform(0.75, 1.25))
-            if self.config.blocks is None and (assignment := await self.placing.next_move(self.reload_s)):
-                return assignment
+    async def _load(self, loader: Loader, start: int, stop: int) -> Loaded:
+        announcing = asyncio.create_task(self._keep_announced())  # it may take longer than a record lives
+        try:
+            loaded = await loader.load(start, stop)
+        finally:
+            announcing.cancel()
+        self._reload_s = loaded.seconds
+        return loaded
 
-    async def _serve(self, model: ModelConfig) -> None:
-        """Open the port, start computing, and tell the directory: in this order, so that nobody comes too early."""
-        config, handler, certificate = self.config, self.handler, self.certificate
-        around = self._around
+    def _make_core(self, loader: Loader, loaded: Loaded, certificate: Certificate) -> _Core:
+        config, model, blocks = self.config, loader.checkpoint.config, loaded.blocks
+        served = Served(
+            self.announcement.loaded(loaded.digests, blocks.quant, blocks.numerics_id),
+            model.hidden_size,
+            loaded.digests,
+        )
+        member = certificate if config.secret else None  # what other servers want to see
+        around = surround(served, self._identity, self._billing, config.receipts, config.parts.writer, self._stack)
+        limits = Limits(
+            config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
+        )
+        meter = Meter(loaded.costs)
+        handler = make_handler(
+            served, blocks, loaded.pool, limits, around, config.parts, self._describe, meter.observe_batch, member
+        )
+        neighbours = Neighbours(self.directory, self.announcement, max_message_bytes(model.hidden_size), member)
+        return _Core(handler, meter, neighbours, around, model.hidden_size, started_ms=int(time.time() * 1000))
+
+    async def _listen(self, core: _Core, certificate: Certificate) -> None:
+        """Open the port, and know where others reach it."""
+        config, around, handler = self.config, core.around, core.handler
         grpc_server, port = await serve(
             config.host,
             config.port,
             certificate,
-            max_message_bytes(model.hidden_size),
+            max_message_bytes(core.hidden_size),
             session=handler.session,
             push=handler.push,
             status=handler.status,
@@ -238,63 +200,62 @@ class Server:
             withdraw=around.withdraw,
             tender=around.tender,
         )
+        self._stack.push_async_callback(handler.close)
+        self._stack.push_async_callback(grpc_server.stop, grace=0.5)
         host = config.announce or announced_host(config.host)
         facts = self.announcement.listening(host, config.announce_port or port, certificate.certificate_der)
         if config.attester:
             self.announcement.attested(await asyncio.to_thread(attest, config.attester, facts))
-        self._stack.push_async_callback(handler.close)
-        self._stack.push_async_callback(grpc_server.stop, grace=0.5)
-        self._started_ms = int(time.time() * 1000)
-        max_bytes = max_message_bytes(model.hidden_size)
-        self.neighbours = Neighbours(self.directory, self.announcement, max_bytes, self._member)
-        self._stack.push_async_callback(self.neighbours.close)
-        work = [handler.scheduler.run(), self._heartbeat(), self._attend()]
-        if self.billing:
-            work += self.billing.work(handler.used_share)
-        self._tasks = [asyncio.create_task(one) for one in work]
-        self._stack.callback(self._cancel_tasks)
-        self._is_serving = True
-        await self.announcement.online()
-        self._tasks.append(asyncio.create_task(self.neighbours.run(config.record_life_s / 3)))
-        self._stack.push_async_callback(self._say_goodbye)
 
-    def _new_figures(self) -> Figures | None:
-        """What goes into every publication from the time on that this server computes."""
-        if not self._is_serving:
-            return None
-        costs = replace(self.meter.costs(), started_ms=self._started_ms, links=self.neighbours.links())
-        return Figures(self.handler.load(), costs, self.billing.quote() if self.billing else None)
+    async def _go_online(self, core: _Core) -> None:
+        """Compute, and tell the directory: in this order, so that nobody comes too early."""
+        self._stack.push_async_callback(core.neighbours.close)
+        self._stack.push_async_callback(self._tasks.close)
+        self._tasks.start(core.handler.scheduler.run(), "computing")
+        self._tasks.start(self._heartbeat(core.handler), "its heartbeat")
+        self._tasks.start(self._attend(core.handler), "looking after sessions")
+        for work in self._billing.work(core.handler.used_share) if self._billing else ():
+            self._tasks.start(work, "its account")
+        await self.announcement.online()
+        self._tasks.start(core.neighbours.run(self.config.record_life_s / 3), "its neighbours")
+        self._stack.push_async_callback(self._say_goodbye, core.handler)
+
+    # --- what others are told ----------------------------------------------------------------------------------------
+
+    def _figures(self) -> Figures | None:
+        """From the time on that this server computes."""
+        return self._core.figures(self._billing.quote() if self._billing else None) if self._core else None
 
     def _posted(self, record_hash: bytes, quote: Quote) -> None:
-        if self.billing:
-            self.billing.posted(record_hash, quote)
+        if self._billing:
+            self._billing.posted(record_hash, quote)
 
-    async def _attend(self) -> None:
+    def _describe(self) -> pb.Status:
+        return pb.Status(record=self.announcement.message(), records_rejected=self.directory.rejections.count)
+
+    # --- what goes on until it leaves --------------------------------------------------------------------------------
+
+    async def _keep_announced(self) -> None:
         while True:
-            await asyncio.sleep(ATTEND_EVERY_S)
-            await self.handler.attend()
+            await asyncio.sleep(self.config.record_life_s / 3)
+            await self.announcement.publish()
 
-    async def _heartbeat(self) -> None:
+    async def _heartbeat(self, handler: Handler) -> None:
         """Refresh the record before it expires, and tidy up."""
         while True:
             await asyncio.sleep(self.config.record_life_s / 3)
             await self.announcement.publish()
-            await self.handler.sweep()
+            await handler.sweep()
 
-    async def _keep_announced(self) -> None:
-        """While the blocks load, which may take longer than a record lives."""
+    async def _attend(self, handler: Handler) -> None:
         while True:
-            await asyncio.sleep(self.config.record_life_s / 3)
-            await self.announcement.publish()
+            await asyncio.sleep(ATTEND_EVERY_S)
+            await handler.attend()
 
-    def _cancel_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-    async def _say_goodbye(self) -> None:
+    async def _say_goodbye(self, handler: Handler) -> None:
         """Leave the directory, refuse new sessions, and give the open ones time to finish."""
-        self.handler.drain(self.config.drain_timeout_s)
+        handler.drain(self.config.drain_timeout_s)
         await self.announcement.leaving()
-        deadline = asyncio.get_running_loop().time() + self.config.drain_timeout_s
-        while self.handler.open_sessions and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.05)
+        deadline = time.monotonic() + self.config.drain_timeout_s
+        while handler.open_sessions and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_S)

@@ -12,57 +12,18 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psutil
-import torch
-
-from swarm.errors import ModelError
-from swarm.model.blocks import BlockRange
-from swarm.model.kv_cache import PagePool
-from swarm.model.weights import Checkpoint
 from swarm.peers.directory import Directory
-from swarm.route.costs import BATCHES
 from swarm.route.peer import PeerInfo
 from swarm.route.placement.placed import place, placed_from_record
 from swarm.route.placement.rebalance import Move, next_move, worth_moving
 from swarm.server.announcement import Announcement
-from swarm.server.meter import measure
 from swarm.wire import messages_pb2 as pb
-from swarm_kernels import weight_bits
 
-MEMORY_SHARE = 0.8  # of what is free, that a server takes if it is not told how much
 SETTLE_S = (0.5, 1.5)  # between an announcement and the second look; random, so that not all look at once
-PROBE_CACHE_BYTES = 2**25
 
 _Picture = tuple[tuple[str, int, int, float], ...]  # peer id, start, stop and speed of each
 
 logger = logging.getLogger(__name__)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that nobody uses now."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-
-
-def affordable_blocks(checkpoint: Checkpoint, quant: str, dtype: torch.dtype, memory_bytes: int) -> int:
-    """How many blocks of the model fit into `memory_bytes`. Raises ModelError if not even one does."""
-    bits = weight_bits(quant, dtype)
-    block_bytes = checkpoint.block_nbytes(dtype) * bits / (8 * dtype.itemsize)
-    count = min(int(memory_bytes / block_bytes), checkpoint.config.num_blocks)
-    if count < 1:
-        raise ModelError(
-            f"a block of this model takes {block_bytes / 2**20:.0f} MiB as {quant}, and {memory_bytes / 2**20:.0f} MiB "
-            "are left beside the cache; give --memory or lower --kv-memory, or choose a smaller --quant"
-        )
-    return count
-
-
-def measure_speed(
-    checkpoint: Checkpoint, quant: str, dtype: torch.dtype, device: torch.device, threads: int | None
-) -> float:
-    """Tokens/s through one block of the model on this machine, in the largest batch that is measured."""
-    blocks = BlockRange.load(checkpoint, 0, 1, dtype, device, quant=quant, threads=threads)
-    pool = PagePool(checkpoint.config, 1, dtype, PROBE_CACHE_BYTES, device)
-    return BATCHES[-1] / measure(blocks, pool).decode_block_s(BATCHES[-1])
 
 
 @dataclass(frozen=True)

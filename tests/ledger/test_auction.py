@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders import COMMIT, LEDGER, REVEAL, START, chains, order, profit, random_market, unsigned, vickrey
+from harness.orders import COMMIT, LEDGER, REVEAL, START, chains, order, profit, random_market, unsigned, vickrey
 from swarm.errors import InvalidRequest, NoRoute
 from swarm.market.auction.auction import Auction, Award, clear
 from swarm.market.auction.sealed import MAX_BIDS, SealedBids, check_commitments

@@ -149,9 +149,9 @@ def got(world: World, **changes: object) -> bytes:
 
 
 def test_a_server_keeps_what_it_is_told_and_claims_it_once(world, store):
-    till = PayeeChannels(world.bob, store)
-    till.acknowledge(TERMS, COMPUTED, got(world, block_tokens=10))
-    till.acknowledge(TERMS, COMPUTED, got(world))  # later, for more of the same session
+    channels = PayeeChannels(world.bob, store)
+    channels.acknowledge(TERMS, COMPUTED, got(world, block_tokens=10))
+    channels.acknowledge(TERMS, COMPUTED, got(world))  # later, for more of the same session
     (signed,) = store.take_acknowledgements(world.issuer.id, b"", 5)
     assert signed.encode() == got(world)
     assert store.take_acknowledgements(world.issuer.id, b"", 5) == []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketplace import Setting, trace
+from harness.marketplace import Setting, trace
 from swarm.errors import InvalidRequest
 from swarm.market.auction.auction import Auction
 from swarm.market.pricing.contribution import MOST_PPM, Contribution

@@ -4,12 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.validators import (
+    EMISSION,
+    REWARDS,
+    SERVERS,
+    STAKES,
+    VALIDATORS,
+    Trial,
+    copy,
+    favour,
+    only_friends,
+    raise_friends,
+)
 from swarm.errors import InvalidRequest
 from swarm.market.pricing.policy import Epoch
 from swarm.market.rewards.ballots import MAX_SCORE, Ballot, counted, scores_of
 from swarm.market.rewards.rewards import consensus
 from swarm.wire.identity import keccak256
-from validators import EMISSION, REWARDS, SERVERS, STAKES, VALIDATORS, Trial, copy, favour, only_friends, raise_friends
 
 # --- attacks ---------------------------------------------------------------------------------------------------------
 

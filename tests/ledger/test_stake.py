@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cheating_earnings import burst, caught_in_burst, segments_until_caught
+from harness.cheating_earnings import burst, caught_in_burst, segments_until_caught
 from swarm.errors import InvalidRequest
 from swarm.market.stake import (
     IN_FLIGHT,

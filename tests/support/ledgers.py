@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-from chains import advance, shared_chain
+from harness.chains import advance, shared_chain
 from swarm.market.channel.vouchers import SignedVoucher, Voucher
 from swarm.market.evm.deploying import deploy
 from swarm.market.evm.evm_ledger import EvmLedger

@@ -13,9 +13,9 @@ from dataclasses import replace
 import pytest
 
 import swarm
-from swarm.auditor import __main__ as cli
 from swarm.auditor.canaries import MAX_NEW_TOKENS, MAX_PROMPT_WORDS, Canaries
 from swarm.auditor.visits import Visits
+from swarm.cli import auditor as cli
 from swarm.client.background import wait
 from swarm.errors import NoRoute
 from swarm.generate.options import parse_options

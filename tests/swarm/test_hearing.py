@@ -23,16 +23,16 @@ from swarm.wire.rate_limit import Allowance
 
 CHEATING_SERVER = """
 import sys
-from swarm.server import lifecycle
 from swarm.cli.server import main
+from swarm.server.assembly import Parts
+from swarm.server.scheduler.runner import Runner
 
-class Runner(lifecycle.Runner):
+class Cheat(Runner):
     def run(self, slices):
         outputs, seconds = super().run(slices)
         return [-output for output in outputs], seconds
 
-lifecycle.Runner = Runner
-sys.exit(main())
+sys.exit(main(parts=Parts(Cheat)))
 """
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import swarm
 from swarm.server import life
-from swarm.server.lifecycle import ServerConfig
+from swarm.server.config import ServerConfig
 
 MEMORY = {"memory_bytes": 210 * 2**20, "kv_memory_bytes": 64 * 2**20}  # for ten blocks of the demo model, in float32
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import swarm
-from link_process import Line, Shape
-from links import Network, echo_server, start_behind_links
+from harness.link_process import Line, Shape
+from harness.links import Network, echo_server, start_behind_links
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 import swarm
 from helpers import statuses, wait_until
 from swarm.errors import ModelError
-from swarm.server.placing import affordable_blocks
+from swarm.server.loading import affordable_blocks
 
 PROMPT = "The capital of France is"
 TEN_BLOCKS = "210M"  # with the cache's 64M, in float32

@@ -26,7 +26,8 @@ from swarm.home import announced, find_swarm, known_addresses
 from swarm.peers import record as records
 from swarm.peers.directory import Directory
 from swarm.peers.private_p2p import PrivateP2P, _AddressBook, _Seal, _unpack
-from swarm.server.lifecycle import Server, ServerConfig
+from swarm.server.config import ServerConfig
+from swarm.server.lifecycle import Server
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
 from swarm.wire.secret import Secret, find_secret

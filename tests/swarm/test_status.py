@@ -18,7 +18,8 @@ from rich.console import Console
 
 import swarm
 from swarm.cli import status
-from swarm.cli.support.picture import Picture, serve_command
+from swarm.cli.support.commands import serve_command
+from swarm.cli.support.picture import Picture
 from swarm.errors import PeerUnreachable
 from swarm.model.checkpoint import model_name
 from swarm.peers.overview import Answer, Overview, State, make_overview

@@ -259,29 +259,31 @@ def rival_bid(order: Order, peer: int, price: Price) -> SignedBid:
 
 
 class Counter:
-    """A server's till that takes offers, and a client's order for which it has bid."""
+    """A server that takes offers, and a client's order for which it has bid."""
 
     def __init__(self, folder):
         self.ledger = SqliteLedger(folder / "ledger.db", CLIENT, Rules(withdraw_delay_s=1000))
         self.ledger.mint(CLIENT.address, CREDIT)
         self.clock_s = 0.0
-        self.till = PayeeChannels(seen_by(self.ledger, SERVER), PaymentStore(folder / "payments.db"))
-        self.till.posted(RECORD, Quote(self.ledger.id, "auction", BID, Price(25, 500)))
-        self.till.bidding = self.bidding(BID)
+        self._store = PaymentStore(folder / "payments.db")
+        self.start()
         self.channel = self.ledger.open_channel(SERVER.address, CREDIT // 2)
         self.order = ordered(ledger=self.ledger.id)
         self.bids = self.agree(self.order)
 
-    def bidding(self, price: Price) -> Bidding:
+    def start(self, bids: bool = True) -> None:
+        """A new process of the server. bids: whether it makes offers."""
         now = lambda: time.time() + self.clock_s  # noqa: E731
-        return bidding_of(SERVER, 0, 6, price, ledger=self.ledger.id, now=now)
+        self.bidding = bidding_of(SERVER, 0, 6, BID, ledger=self.ledger.id, now=now) if bids else None
+        self.channels = PayeeChannels(seen_by(self.ledger, SERVER), self._store, bidding=self.bidding)
+        self.channels.posted(RECORD, Quote(self.ledger.id, "auction", BID, Price(25, 500)))
 
     def agree(self, order: Order) -> list[SignedBid]:
         """All bids, after the server has revealed its own."""
         rival = rival_bid(order, 1, SECOND)
-        own = ask(self.till.bidding, order).commitment
+        own = ask(self.bidding, order).commitment
         shown = [own, commitment_of(rival.bid, RIVAL).encode()]
-        return [SignedBid.decode(ask(self.till.bidding, order, commitment=own, commitments=shown).bid), rival]
+        return [SignedBid.decode(ask(self.bidding, order, commitment=own, commitments=shown).bid), rival]
 
     def open(
         self, price: Price = SECOND, proof: bytes = b"", max_tokens: int = 50, batch: bool = False, stop: int = 6
@@ -294,7 +296,7 @@ class Counter:
             channel=self.channel.id, offer=proof, prefill=price.prefill, decode=price.decode, batch=batch
         ))  # fmt: skip
         authorise(request, SERVER.address, CLIENT)
-        return asyncio.run(self.till.open(request))
+        return asyncio.run(self.channels.open(request))
 
 
 @pytest.fixture
@@ -329,14 +331,14 @@ def test_an_offer_of_another_peer_is_not_this_ones(counter):
     other = ordered(ledger=counter.ledger.id)
     with pytest.raises(PeerBusy, match="has made no bid for this order"):
         counter.open(proof=prove(other.hash, [rival_bid(other, 1, SECOND)]))
-    counter.till.bidding = counter.bidding(BID)  # after a restart it stands by nothing
+    counter.start()  # after a restart it stands by nothing
     with pytest.raises(PeerBusy, match="has made no bid for this order"):
         counter.open()
 
 
 def test_an_offer_from_before_the_bid_was_revealed_is_none(counter):
     order = ordered(ledger=counter.ledger.id)
-    ask(counter.till.bidding, order)
+    ask(counter.bidding, order)
     with pytest.raises(PeerBusy, match="has made no bid for this order"):
         counter.open(proof=prove(order.hash, [rival_bid(order, 1, SECOND)]))
 
@@ -401,7 +403,7 @@ def test_the_offers_of_one_order_are_counted(counter):
 
 
 def test_no_offer_can_be_made_where_nobody_bids(counter):
-    counter.till.bidding = None
+    counter.start(bids=False)
     with pytest.raises(InvalidRequest, match="makes no bids"):
         counter.open()
 

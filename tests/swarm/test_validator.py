@@ -7,10 +7,10 @@ import pytest
 
 import swarm
 from ledgers import KEYS, RULES, World, sqlite
-from swarm.auditor import __main__ as cli
 from swarm.auditor.auditor import Round
 from swarm.auditor.scoring import Measurements
 from swarm.auditor.validator import Validator
+from swarm.cli import auditor as cli
 from swarm.errors import NoRoute, PeerUnreachable
 from swarm.home import client_identity
 from swarm.market.ledger.ledger import Ledger

@@ -1,8 +1,12 @@
 """Arguments as people write them."""
 
+import argparse
+
 import pytest
 
 from swarm.cli.support import parsing
+from swarm.cli.support.clients import add_client_arguments
+from swarm.cli.support.commands import generate_command, serve_command
 from swarm.errors import InvalidRequest
 
 
@@ -31,3 +35,21 @@ def test_what_is_no_amount_is_no_price_either(text):
 )
 def test_sizes(text, nbytes):
     assert parsing.size(text) == nbytes
+
+
+def test_a_bid_is_a_priority_fee_and_says_so(capsys):
+    parser = argparse.ArgumentParser()
+    add_client_arguments(parser)
+    assert parser.parse_args([]).priority_fee == 0
+    assert parser.parse_args(["--priority-fee", "0.000001"]).priority_fee == 1000
+    assert capsys.readouterr().err == ""
+    assert parser.parse_args(["--bid", "10n"]).priority_fee == 10
+    assert "--bid is called --priority-fee now" in capsys.readouterr().err
+
+
+def test_commands_for_others_leave_out_what_goes_without_saying():
+    assert serve_command("demo", None, None) == "python -m swarm.server"
+    assert serve_command("a b", ["x"], (3, 4), "FILE", "w") == (
+        "python -m swarm.server --model 'a b' --blocks 3:4 --peers x --secret-file FILE --ledger w"
+    )
+    assert generate_command("Hello, you", "demo", ["x"]) == 'python -m swarm generate "Hello, you" --peers x'

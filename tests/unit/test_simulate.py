@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from simulate.peers import Place, Session, link
-from simulate.policies import Balanced, fewest, petals
-from simulate.scenarios import Scenario
-from simulate.world import Simulation
+from harness.simulate.peers import Place, Session, link
+from harness.simulate.policies import Balanced, fewest, petals
+from harness.simulate.scenarios import Scenario
+from harness.simulate.world import Simulation
 from swarm.errors import NoRoute
 from swarm.route.route import Hop
 

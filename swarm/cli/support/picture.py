@@ -1,10 +1,8 @@
 """The picture of a swarm as text for a terminal: a headline, a strip of all blocks, a table of peers, and what is
 missing. What peers say of themselves is untrusted, and is shown without anything that a terminal would obey."""
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -53,19 +51,6 @@ class Picture:
         if (hidden := len(view.peers) - rows) > 0:
             yield Text(f"... and {hidden} more {_plural(hidden, 'peer')}: --once shows all", style="dim")
         yield from below
-
-
-def serve_command(
-    model: str, peers: Sequence[str] | None, blocks: tuple[int, int] | None, secret_file: Path | None = None
-) -> str:
-    """The command with which a peer joins the swarm that this one looks at. What goes without saying is left out: the
-    demo model, a swarm on this machine, and, for None, the blocks."""
-    words = ["python", "-m", "swarm.server"]
-    words += ["--model", model] if model != "demo" else []
-    words += ["--blocks", f"{blocks[0]}:{blocks[1]}"] if blocks else []
-    words += ["--peers", *peers] if peers else []
-    words += ["--secret-file", str(secret_file)] if secret_file else []
-    return shlex.join(words)
 
 
 # --- headline --------------------------------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from swarm.cli.support.commands import generate_command, serve_command
 from swarm.cli.support.events import Events
 from swarm.market.stake import quoted_stake
 from swarm.route.peer import PeerInfo
 from swarm.server import life
-from swarm.server.lifecycle import ServerConfig
+from swarm.server.config import ServerConfig
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.formats.quotes import Quote
 from swarm.wire.transport import join_address
@@ -82,18 +83,15 @@ class Narrator:
         config, record = self._config, ready.record
         host = f"/{record.endpoint.host}/"
         address = next((address for address in ready.addresses if host in address), ready.addresses[0])
-        secret = " --secret-file FILE" if config.secret else ""
-        paid = f" --ledger {config.billing.ledger}" if config.billing else ""
-        ranges = [f"{start}:{stop}" for start, stop in ready.gaps]
-        lines = ["Another peer that has the secret joins with:" if secret else "Another peer joins with:"]
-        for blocks in ranges or [f"0:{record.num_blocks}"]:
-            where = f"--model {config.model} --blocks {blocks} --peers {address}"
-            lines.append(f"  python -m swarm.server {where}{secret}{paid}")
-        if ranges:
-            return [*lines, f"Blocks {', '.join(ranges)} are not served by anyone yet."]
-        use = f"--model {config.model} --peers {address}{secret}{paid}"
-        lines += ["", "All blocks are served. Try:"]
-        return [*lines, f'  python -m swarm generate "The capital of France is" {use}']
+        how = "FILE" if config.secret else None, config.billing.ledger if config.billing else None
+        lines = ["Another peer that has the secret joins with:" if config.secret else "Another peer joins with:"]
+        for blocks in ready.gaps or [(0, record.num_blocks)]:
+            lines.append(f"  {serve_command(config.model, [address], blocks, *how)}")
+        if ready.gaps:
+            ranges = ", ".join(f"{start}:{stop}" for start, stop in ready.gaps)
+            return [*lines, f"Blocks {ranges} are not served by anyone yet."]
+        command = generate_command("The capital of France is", config.model, [address], *how)
+        return [*lines, "", "All blocks are served. Try:", f"  {command}"]
 
 
 def _warnings(ready: life.Ready) -> list[str]:

@@ -27,6 +27,14 @@ class Standing:
         self._shown: dict[bytes, bytes] = {}  # hashes of all bids by peer, once this one is revealed
         self._awards: dict[bytes, Award | None] = {}  # by SHA-256 of the offer; None: senseless
 
+    def reserve(self, block_tokens: int) -> None:
+        """A session is open that may use so many."""
+        self.left -= block_tokens
+
+    def release(self, block_tokens: int) -> None:
+        """It is over, and did not use so many of them."""
+        self.left += block_tokens
+
     @property
     def is_revealed(self) -> bool:
         return bool(self._shown)

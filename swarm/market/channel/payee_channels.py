@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from swarm.errors import InvalidRequest, LedgerRefusal, PaymentRequired, PeerBusy, SwarmError
 from swarm.market.auction.bidding import Bidding
@@ -46,10 +46,11 @@ class PayeeChannels:
         self._ledger, self._store = ledger, store
         self._period_s = min(settle_every_s, ledger.rules.withdraw_delay_s / 4)
         self._quotes: OrderedDict[bytes, tuple[float, Quote]] = OrderedDict()  # by hash of the record
-        self._receivables: dict[bytes, Receivable] = {}
+        self._receivables: dict[bytes, Receivable] = {}  # by channel, of those that were used since the start
+        self._settled: dict[bytes, int] = {}  # by channel: what the ledger is known to have paid
         self._looks = Allowance(LOOKS, LOOKS_PERIOD_S)
         self._settling = asyncio.Lock()
-        self.bidding = bidding
+        self._bidding = bidding
 
     def posted(self, record_hash: bytes, quote: Quote) -> None:
         """The directory has a record with this quote now."""
@@ -79,9 +80,9 @@ class PayeeChannels:
             raise InvalidRequest("a payment out of a channel that is not its signer's")
         tab = Tab(receivable, price, blocks, quote.credit(price, blocks))
         if request.payment.offer:  # last, for nothing may be awaited until the session draws on it
-            if self.bidding is None:
+            if self._bidding is None:
                 raise InvalidRequest("this peer makes no bids, and so takes no offers")
-            tab.draw_on(await self.bidding.lease(request), request.max_tokens)
+            tab.draw_on(await self._bidding.lease(request), request.max_tokens)
         return tab
 
     def close(self, tab: Tab, terms: Terms, receipt: bytes) -> None:
@@ -116,7 +117,7 @@ class PayeeChannels:
 
     async def look_again(self, tab: Tab) -> None:
         """The channel may have been topped up."""
-        tab.receivable.channel = await self._look(tab.receivable.channel.id)
+        tab.receivable.look(await self._look(tab.receivable.channel.id))
 
     def _quote(self, record_hash: bytes) -> Quote:
         if record_hash not in self._quotes:
@@ -128,7 +129,7 @@ class PayeeChannels:
         if known is None or known.channel.is_ending:
             channel = await self._look(channel_id)
             known = self._receivables.setdefault(channel_id, Receivable(channel, self._store.voucher(channel_id)))
-            known.channel = channel
+            known.look(channel)
         return known
 
     async def _look(self, channel_id: bytes) -> Channel:
@@ -158,34 +159,50 @@ class PayeeChannels:
         Raises PeerUnreachable if the ledger does not answer.
         """
         async with self._settling:
-            channels = await asyncio.to_thread(self._channels)
+            waiting = [signed for signed in await asyncio.to_thread(self._vouchers) if self._is_waiting(signed)]
+            wanted = {signed.voucher.channel for signed in waiting} | self._receivables.keys()
+            channels = await asyncio.to_thread(self._channels, wanted)
             self._update(channels)
-            return await asyncio.to_thread(self._settle, channels)
+            return await asyncio.to_thread(self._settle, waiting, channels)
 
-    def _channels(self) -> dict[bytes, Channel]:
-        return {channel.id: channel for channel in self._ledger.channels(payee=self._ledger.address)}
+    def _vouchers(self) -> list[SignedVoucher]:
+        return self._store.vouchers(self._ledger.id)
+
+    def _is_waiting(self, signed: SignedVoucher) -> bool:
+        """Whether, for all that is known, there is something to be had for it."""
+        return signed.voucher.amount > self._settled.get(signed.voucher.channel, -1)
+
+    def _channels(self, ids: Iterable[bytes]) -> dict[bytes, Channel]:
+        found = map(self._ledger.channel, ids)
+        return {channel.id: channel for channel in found if channel and channel.payee == self._ledger.address}
 
     def _update(self, channels: Mapping[bytes, Channel]) -> None:
         """A payer may have closed one, or be about to: no more work is done for it, and it is forgotten in time."""
         for id, known in list(self._receivables.items()):
-            known.channel = channels.get(id, known.channel)
+            known.look(channels.get(id, known.channel))
             if known.channel.is_closed and not known.sessions:
                 del self._receivables[id]
 
-    def _settle(self, channels: Mapping[bytes, Channel]) -> int:
+    def _settle(self, waiting: Sequence[SignedVoucher], channels: Mapping[bytes, Channel]) -> int:
         worth = []
-        for signed in self._store.vouchers(self._ledger.id):
-            channel = channels.get(signed.voucher.channel)
+        for signed in waiting:
+            id = signed.voucher.channel
+            channel = channels.get(id)
             if channel is None or channel.is_closed:
-                self._store.forget(signed.voucher.channel)
+                self._store.forget(id)
+                self._settled.pop(id, None)
             elif signed.voucher.amount > channel.paid:
                 worth.append(signed)
+            else:
+                self._settled[id] = channel.paid
         return sum(self._settle_batch(worth[start : start + BATCH]) for start in range(0, len(worth), BATCH))
 
     def _settle_batch(self, vouchers: Sequence[SignedVoucher]) -> int:
         """One that is refused must not keep the others from being paid."""
         try:
-            return sum(self._ledger.settle(vouchers))
+            worth = self._ledger.settle(vouchers)
+            self._settled.update((one.voucher.channel, one.voucher.amount) for one in vouchers)
+            return sum(worth)
         except LedgerRefusal as error:
             if len(vouchers) > 1:
                 return sum(self._settle_batch([one]) for one in vouchers)

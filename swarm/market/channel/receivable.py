@@ -25,6 +25,26 @@ class Receivable:
         self.begun = 0  # worth of steps in computation
         self.sessions = 0  # that are open
 
+    def look(self, channel: Channel) -> None:
+        """`channel` is what the ledger says of it now."""
+        self.channel = channel
+
+    def join(self) -> None:
+        """One session more."""
+        self.sessions += 1
+
+    def leave(self) -> None:
+        """One session less."""
+        self.sessions -= 1
+
+    def begin(self, value: int) -> None:
+        """Work worth so much has begun; of what is over, the value is negative."""
+        self.begun += value
+
+    def owe(self, value: int) -> None:
+        """Work worth so much was done."""
+        self.owed += value
+
     @property
     def unpaid(self) -> int:
         return max(self.owed - self.paid, 0)
@@ -82,16 +102,16 @@ class Tab:
 
     def enter(self) -> None:
         """The session is open."""
-        self.receivable.sessions += 1
+        self.receivable.join()
         if self._standing:
-            self._standing.left -= self._reserved
+            self._standing.reserve(self._reserved)
 
     def leave(self) -> None:
         """The session is over."""
         self.drop()
-        self.receivable.sessions -= 1
+        self.receivable.leave()
         if self._standing:
-            self._standing.left += self._reserved - self.blocks * sum(self.tokens)
+            self._standing.release(self._reserved - self.blocks * sum(self.tokens))
 
     def value(self, tokens: Tokens) -> int:
         """Nano-credits."""
@@ -116,7 +136,7 @@ class Tab:
         What a client rewinds is owed all the same: it was computed. An honest one that rewinds, since a hop was lost,
         has not got it, and does not pay; that is written off.
         """
-        self.receivable.owed += max(self.value(total) - self.due, 0)
+        self.receivable.owe(max(self.value(total) - self.due, 0))
         self.tokens = total
         self._set_begun(self.value(rest))
 
@@ -125,5 +145,5 @@ class Tab:
         self._set_begun(0)
 
     def _set_begun(self, value: int) -> None:
-        self.receivable.begun += value - self._begun
+        self.receivable.begin(value - self._begun)
         self._begun = value

@@ -27,7 +27,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from link_process import Shape
+from harness.link_process import Shape
 
 if TYPE_CHECKING:  # importing it takes seconds, and is not needed to emulate links
     from swarm import LocalSwarm

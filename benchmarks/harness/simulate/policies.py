@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simulate.clients import View
+from harness.simulate.clients import View
 from swarm.errors import NoRoute
 from swarm.route.route import Hop, Request, cost_chain, explain_gaps, fewest_hops
 from swarm.route.search.chains import SLACK, best_chains

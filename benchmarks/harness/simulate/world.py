@@ -22,8 +22,8 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from simulate.clients import ANNOUNCE_S, RECORD_LIFE_S, REFRESH_S, Knowledge, Policy, View
-from simulate.peers import Arrival, Part, Place, Session, SimulatedPeer, link
+from harness.simulate.clients import ANNOUNCE_S, RECORD_LIFE_S, REFRESH_S, Knowledge, Policy, View
+from harness.simulate.peers import Arrival, Part, Place, Session, SimulatedPeer, link
 from swarm.errors import NoRoute
 from swarm.route.costs import Link
 from swarm.route.route import Candidate, Request

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from simulate.peers import Place, SimulatedPeer, link
+from harness.simulate.peers import Place, SimulatedPeer, link
 from swarm.route.costs import Link
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Candidate, Hop, Request

@@ -1,4 +1,4 @@
-"""A server's till against clients that would rather not pay, with a real ledger; each attack with its outcome."""
+"""A server against clients that would rather not pay: each attack with its outcome, on a real ledger."""
 
 import asyncio
 import os
@@ -33,11 +33,11 @@ PRICE = Price(5, 100)
 
 @dataclass
 class Shop:
-    """A server's till, and what its client sees of the ledger."""
+    """A server's channels, and what its client sees of the ledger."""
 
     ledger: SqliteLedger
     server: SqliteLedger
-    till: PayeeChannels
+    channels: PayeeChannels
     store: PaymentStore
 
     def pay(self, channel: Channel, amount: int, by: Identity = CLIENT, ledger: bytes = b"") -> bytes:
@@ -47,10 +47,24 @@ class Shop:
         request = opening(channel, by)
         for name, value in changes.items():
             setattr(request, name, value)
-        return asyncio.run(self.till.open(request))
+        return asyncio.run(self.channels.open(request))
 
     def accept(self, tab: Tab, data: bytes) -> None:
-        asyncio.run(self.till.accept(tab, data))
+        asyncio.run(self.channels.accept(tab, data))
+
+
+class Counted:
+    """A ledger, and the channels that it was asked for."""
+
+    def __init__(self, ledger: SqliteLedger):
+        self._ledger, self.asked = ledger, []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._ledger, name)
+
+    def channel(self, id: bytes) -> Channel | None:
+        self.asked.append(id)
+        return self._ledger.channel(id)
 
 
 def opening(channel: Channel | None, by: Identity = CLIENT, bid: int = 0) -> pb.Open:
@@ -67,9 +81,9 @@ def shop(tmp_path):
     ledger.mint(CLIENT.address, CREDIT)
     server = seen_by(ledger, SERVER)
     store = PaymentStore(tmp_path / "payments.db")
-    till = PayeeChannels(server, store)
-    till.posted(RECORD, Quote(ledger.id, price=PRICE))
-    yield Shop(ledger, server, till, store)
+    channels = PayeeChannels(server, store)
+    channels.posted(RECORD, Quote(ledger.id, price=PRICE))
+    yield Shop(ledger, server, channels, store)
     store.close()
 
 
@@ -114,8 +128,8 @@ def test_a_voucher_that_is_replayed_or_stale_adds_nothing(shop, channel, amount)
     before = state(shop, channel, tab)
     shop.accept(tab, shop.pay(channel, amount))  # it may have been overtaken: that is no fault
     assert state(shop, channel, tab) == before
-    assert asyncio.run(shop.till.settle()) == 1000
-    assert asyncio.run(shop.till.settle()) == 0
+    assert asyncio.run(shop.channels.settle()) == 1000
+    assert asyncio.run(shop.channels.settle()) == 0
     assert shop.server.account().available == 1000
 
 
@@ -138,8 +152,36 @@ def test_one_bad_voucher_does_not_keep_others_from_being_paid(shop, channel):
     for one in (channel, second):
         shop.accept(shop.open(one), shop.pay(one, 100))
     shop.store.keep(Voucher(shop.ledger.id, second.id, 900, NOTHING).sign(OTHER))
-    assert asyncio.run(shop.till.settle()) == 100
+    assert asyncio.run(shop.channels.settle()) == 100
     assert shop.server.account().available == 100
+
+
+def test_only_channels_in_use_and_those_with_a_voucher_waiting_are_looked_up(shop, channel, tmp_path):
+    """Not all that were ever opened, which become more and more."""
+    others = [shop.ledger.open_channel(SERVER.address, 1000) for _ in range(3)]
+    shop.accept(shop.open(others[0]), shop.pay(others[0], 100))
+    assert asyncio.run(shop.channels.settle()) == 100
+    counted = Counted(shop.server)
+    store = PaymentStore(tmp_path / "payments.db")
+    again = PayeeChannels(counted, store)  # the next process
+    assert asyncio.run(again.settle()) == 0
+    assert counted.asked == [others[0].id]  # its voucher was kept, and may be worth something
+    assert asyncio.run(again.settle()) == 0
+    assert counted.asked == [others[0].id]
+    store.keep(SignedVoucher.decode(shop.pay(channel, 70)))
+    assert asyncio.run(again.settle()) == 70
+    assert counted.asked == [others[0].id, channel.id]
+
+
+def test_a_vouchers_signature_is_checked_once(shop, channel, monkeypatch):
+    data = shop.pay(channel, 100)
+    tab, decode = shop.open(channel), SignedVoucher.decode
+    checked = []
+    monkeypatch.setattr(SignedVoucher, "decode", lambda data: checked.append(data) or decode(data))
+    shop.accept(tab, data)
+    shop.store.voucher(channel.id)
+    shop.store.vouchers(shop.ledger.id)
+    assert checked == [data]
 
 
 # --- opening ---------------------------------------------------------------------------------------------------------
@@ -147,7 +189,7 @@ def test_one_bad_voucher_does_not_keep_others_from_being_paid(shop, channel):
 
 def test_work_that_has_a_price_is_not_done_for_nothing(shop):
     with pytest.raises(PaymentRequired, match="100 nano-credits a block-token"):
-        asyncio.run(shop.till.open(opening(None)))
+        asyncio.run(shop.channels.open(opening(None)))
 
 
 def test_nobody_has_work_done_at_another_payers_expense(shop, channel):
@@ -158,7 +200,7 @@ def test_nobody_has_work_done_at_another_payers_expense(shop, channel):
 @pytest.mark.parametrize("change", ["session_id", "start", "stop", "seq", "quote"])
 def test_an_authorisation_is_good_for_one_opening(shop, channel, change):
     other = {"session_id": new_session_id(), "start": 1, "stop": 9, "seq": 2, "quote": bytes([8]) * 32}[change]
-    shop.till.posted(bytes([8]) * 32, Quote(shop.ledger.id, price=PRICE))
+    shop.channels.posted(bytes([8]) * 32, Quote(shop.ledger.id, price=PRICE))
     with pytest.raises(InvalidRequest):
         shop.open(channel, **{change: other})
 
@@ -167,7 +209,15 @@ def test_a_bid_cannot_be_changed_on_the_way(shop, channel):
     request = opening(channel)
     request.payment.bid = 7
     with pytest.raises(InvalidRequest):
-        asyncio.run(shop.till.open(request))
+        asyncio.run(shop.channels.open(request))
+
+
+def test_a_bid_without_a_channel_to_pay_it_from_is_refused(shop):
+    """So a server that is paid goes by no bid that nobody pays."""
+    request = opening(None)
+    request.payment.bid = 7
+    with pytest.raises(InvalidRequest, match="channel"):
+        asyncio.run(shop.channels.open(request))
 
 
 def test_a_price_that_was_never_quoted_is_not_honoured(shop, channel):
@@ -192,7 +242,7 @@ def test_a_channel_that_is_closed_while_a_session_is_open_pays_for_no_more_work(
     assert tab.begin(Tokens(decode=1))
     tab.progress(Tokens(decode=1), Tokens())
     shop.ledger.request_close(channel.id)
-    asyncio.run(shop.till.settle())  # when the server looks at its channels
+    asyncio.run(shop.channels.settle())  # when the server looks at its channels
     assert not tab.begin(Tokens(decode=1))
     with pytest.raises(LedgerRefusal, match="closed, or about to be"):
         shop.open(channel)
@@ -203,7 +253,7 @@ def test_a_channel_that_is_closed_while_a_session_is_open_pays_for_no_more_work(
 def test_what_is_owed_is_settled_before_the_payer_can_take_it_back(shop, channel):
     shop.accept(shop.open(channel), shop.pay(channel, 2000))
     shop.ledger.request_close(channel.id)
-    assert asyncio.run(shop.till.settle()) == 2000
+    assert asyncio.run(shop.channels.settle()) == 2000
 
 
 def test_the_same_money_cannot_be_set_aside_for_two_servers(shop):
@@ -221,7 +271,7 @@ def test_a_flood_of_unknown_channels_costs_the_ledger_little(shop, channel):
             request.payment.channel = os.urandom(32)
             authorise(request, SERVER.address, CLIENT)
             try:
-                await shop.till.open(request)
+                await shop.channels.open(request)
             except LedgerRefusal:
                 refused += 1
             except PeerBusy:

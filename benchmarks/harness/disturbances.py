@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import swarm
-from replicas import Replicas
+from harness.replicas import Replicas
 from swarm.client.local_swarm import LocalServer
 
 SHORT, LONG = 24, 400  # tokens of a prompt; a long one takes a while to be computed again

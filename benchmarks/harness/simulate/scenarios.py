@@ -5,9 +5,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simulate.clients import noisy
-from simulate.peers import Arrival, Place, SimulatedPeer, link
-from simulate.world import World
+from harness.simulate.clients import noisy
+from harness.simulate.peers import Arrival, Place, SimulatedPeer, link
+from harness.simulate.world import World
 from swarm.route.costs import BATCHES, PeerCosts
 from swarm.route.peer import PeerInfo
 from swarm.route.placement.placed import place as place_newcomer

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common import RESULTS
-from marketplace import Period
+from harness.marketplace import Period
 
 COLOURS = {"this library": "C0", "bare formula": "0.6"}
 
@@ -18,15 +17,14 @@ def _axes(figure: Figure, rows: int = 1, columns: int = 1) -> list[Axes]:
     return made
 
 
-def _save(figure: Figure, name: str, title: str) -> None:
+def _titled(figure: Figure, title: str) -> Figure:
     figure.suptitle(title, fontsize=10)
-    RESULTS.mkdir(exist_ok=True)
-    figure.savefig(RESULTS / f"economy-{name}.png", dpi=150)
+    return figure
 
 
 def market(
     traces: Mapping[tuple[str, float], Sequence[Period]], reference: int, targets: Sequence[float], period_s: float
-) -> None:
+) -> Figure:
     """Mean price and one server's, for clients that hardly switch and that switch much."""
     figure = Figure(figsize=(11, 6), layout="constrained")
     made = _axes(figure, 2, 2)
@@ -44,10 +42,10 @@ def market(
             axes.set_xlabel("minutes")
             axes.set_ylabel("nano-credits per block-token")
     made[0].legend(frameon=False, fontsize=8)
-    _save(figure, "market", "Prices that follow demand, which goes from 100 % to 160 %, then to 60 % (simulated)")
+    return _titled(figure, "Prices that follow demand, which goes from 100 % to 160 %, then to 60 % (simulated)")
 
 
-def auction(curve: Sequence[tuple[float, float]]) -> None:
+def auction(curve: Sequence[tuple[float, float]]) -> Figure:
     figure = Figure(figsize=(6.5, 4), layout="constrained")
     (axes,) = _axes(figure)
     axes.plot([share for share, _ in curve], [mean for _, mean in curve], "o-", color="C0", markersize=3)
@@ -56,12 +54,12 @@ def auction(curve: Sequence[tuple[float, float]]) -> None:
     axes.annotate("truth", (1, 1), (1.04, 1.02), fontsize=8)
     axes.set_xlabel("what a peer bids, as a share of its true cost")
     axes.set_ylabel("mean profit, as a share of the honest one")
-    _save(figure, "auction", "What winners would have made with other bids (random orders, up to 8 peers)")
+    return _titled(figure, "What winners would have made with other bids (random orders, up to 8 peers)")
 
 
 def rewards(
     collusion: Sequence[Mapping], copying: Sequence[Mapping], favouring: Sequence[Mapping]
-) -> None:  # fmt: skip
+) -> Figure:  # fmt: skip
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     colluding, copied, favoured = _axes(figure, 1, 3)
     noises = sorted({row["noise %"] for row in collusion})
@@ -87,10 +85,10 @@ def rewards(
     favoured.set_title("one favours a friend", fontsize=9)
     for axes in (colluding, copied, favoured):
         axes.legend(frameon=False, fontsize=7)
-    _save(figure, "rewards", "Rewards: 20 validators of equal stake, 30 servers (simulated)")
+    return _titled(figure, "Rewards: 20 validators of equal stake, 30 servers (simulated)")
 
 
-def cheating(rows: Sequence[Mapping], stake: int, saved: float) -> None:
+def cheating(rows: Sequence[Mapping], stake: int, saved: float) -> Figure:
     """A bar for each cheat that audits see: expected profit when cheating until caught; a dot for its best burst."""
     certain = [row for row in rows if row["fail %"] == 100]
     kinds = f"{len(certain)} others, which every audit finds: fewer bits, skipped blocks, ..."
@@ -113,12 +111,12 @@ def cheating(rows: Sequence[Mapping], stake: int, saved: float) -> None:
     axes.set(xlim=(-stake, 30), ylim=(-1, len(rows)), xlabel="expected profit in R, which is what one segment earns")
     axes.legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1))
     stakes = f"{stake} R at stake, {100 * saved:.0f} % of R saved by each segment"
-    _save(figure, "cheating", f"Cheating at 5 % audits, by auditors with other kernels; {stakes}")
+    return _titled(figure, f"Cheating at 5 % audits, by auditors with other kernels; {stakes}")
 
 
-def batch(curve: Sequence[tuple[float, float]]) -> None:
+def batch(curve: Sequence[tuple[float, float]]) -> Figure:
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     (axes,) = _axes(figure)
     axes.plot([100 * u for u, _ in curve], [100 * share for _, share in curve], "o-", color="C0", markersize=3)
     axes.set(xlabel="utilisation of the server, %", ylabel="batch price, % of on demand", xlim=(0, 100), ylim=(0, 105))
-    _save(figure, "batch", "What batch sessions pay")
+    return _titled(figure, "What batch sessions pay")

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import os
 import random
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 import swarm
-from common import prompt_tokens
+from harness.report import prompt_tokens
 from swarm.client.background import background_loop
 
 CASES = [(8, 48), (24, 32), (24, 96), (120, 24), (400, 16), (700, 12)]  # tokens of the prompt, new tokens
@@ -98,12 +99,12 @@ class ClientProcess:
 def client_processes(
     count: int, peers: Sequence[str], expected: list[list[int]], seed: int
 ) -> Iterator[list[ClientProcess]]:
-    started = time.monotonic()
+    started, path = time.monotonic(), {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with ExitStack() as stack:
         clients = []
         for number in range(count):
-            command = [sys.executable, __file__, str(seed + number), *peers]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            command = [sys.executable, "-m", "harness.soak_client", str(seed + number), *peers]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=path)
             stack.callback(process.kill)
             clients.append(ClientProcess(process, started))
             process.stdin.write(json.dumps(expected) + "\n")

@@ -1,0 +1,193 @@
+"""`python -m swarm.auditor`: look at what a swarm's peers really compute, for as long as this runs."""
+
+import argparse
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from rich.text import Text
+
+from swarm.auditor.auditor import NOBODY, Auditor, Round, Tally, verdict_of
+from swarm.auditor.validator import Validator
+from swarm.cli.support.arguments import add_json, add_members, add_model
+from swarm.cli.support.events import Events
+from swarm.cli.support.generations import audit_as_json
+from swarm.cli.support.terminal import print_table, run
+from swarm.client.client import Client
+from swarm.errors import InvalidRequest
+from swarm.home import client_identity, commitments_folder, standing_file
+from swarm.market.ledger.ids import format_address
+from swarm.market.ledger.ledger import DAY_S, Ledger
+from swarm.market.ledger.opening import open_ledger
+from swarm.verify.audit.auditing import LOCAL, PEERS
+from swarm.verify.reputation.file import read_proofs
+from swarm.wire.secret import read_secret
+
+EVERY_S = 60.0
+_STYLES = {"PASS": "green", "SUSPECT": "yellow", "FAIL": "bold red", NOBODY: "dim"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(make_parser(), arguments, _audit)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m swarm.auditor",
+        description="Sample a swarm's work: generate as a user would, at random times, from ever new prompts, through "
+        "each of the peers in turn, and have what they computed computed again. Peers that cheat are written down with "
+        "the evidence, and announced if it is proof. Until Ctrl-C.",
+    )
+    add_model(parser)
+    add_members(parser)
+    add = parser.add_argument
+    add(
+        "--audit",
+        choices=(LOCAL, PEERS),
+        default=LOCAL,
+        help="who computes again, as far as they can: this "
+        "machine, if it has the model's files, or rather other peers of the same numerics (default: %(default)s)",
+    )
+    add("--audit-rate", type=float, default=1.0, metavar="X", help="share of the work that is audited (default: 1)")
+    add("--every", type=float, default=EVERY_S, metavar="S", help="seconds between rounds, on average (default: 60)")
+    add("--rounds", type=int, metavar="N", help="end after so many (default: never)")
+    add("--budget", type=int, metavar="TOKENS", help="end when peers have computed so many (default: never)")
+    add("--ledger", metavar="WHERE", help="pay peers there, as a user would (default: SWARM_LEDGER, if set)")
+    add(
+        "--arbiter",
+        action="store_true",
+        help="slash the stake of peers that are convicted: for whoever has the key of the ledger's arbiter",
+    )
+    add(
+        "--validator",
+        action="store_true",
+        help="score peers in the ledger's epochs, by what this machine itself "
+        "computed again; takes stake, and the model's files. Keep it running: who does not reveal earns nothing",
+    )
+    add(
+        "--epoch",
+        type=float,
+        default=DAY_S,
+        metavar="S",
+        help="with --validator: how long the ledger's epochs last (default: a day)",
+    )
+    add_json(parser, "print one JSON object a line")
+    return parser
+
+
+def _audit(args: argparse.Namespace) -> None:
+    _check(args)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops a service wants its summary as well
+    report = Report(Events(args.json))
+    with ExitStack() as stack:
+        ledger = _ledger(args, stack) if args.validator else None
+        client = stack.enter_context(_client(args))
+        if args.arbiter:
+            client.arbitrate()
+        validator = Validator(ledger, commitments_folder(), args.epoch, client.usable_peers) if ledger else None
+
+        def on_round(one: Round) -> None:
+            report.round(one)
+            if validator:
+                validator.note(one)
+
+        auditor = Auditor(client, attend=validator.attend if validator else None)
+        try:
+            auditor.run(args.every, args.rounds, args.budget, on_round)
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+        if validator:
+            validator.attend()  # with what the last round has shown
+    convicted = read_proofs(standing_file())
+    report.summary(auditor.tally, [peer_id for peer_id in auditor.tally.verdicts if peer_id in convicted])
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises InvalidRequest."""
+    for name, value in (("--every", args.every), ("--epoch", args.epoch)):
+        if not (math.isfinite(value) and value >= 0):
+            raise InvalidRequest(f"{name} must be a number of seconds, not {value}")
+    if args.validator and args.audit != LOCAL:
+        raise InvalidRequest("a validator scores what it has computed again itself: leave --audit out")
+    for name, value, least in (("--rounds", args.rounds, 1), ("--budget", args.budget, 2)):
+        if value is not None and value < least:
+            raise InvalidRequest(f"{name} must be at least {least}, not {value}")
+
+
+def _client(args: argparse.Namespace) -> Client:
+    return Client(
+        args.model,
+        args.peers,
+        revision=args.revision,
+        secret=args.secret_file and read_secret(args.secret_file),
+        audit=args.audit,
+        audit_rate=args.audit_rate,
+        ledger=args.ledger,
+        allow_unstaked=True,  # who takes its stake back is not to escape by that
+    )
+
+
+def _ledger(args: argparse.Namespace, stack: ExitStack) -> Ledger:
+    """A validator's, in the name of this user's key. Raises InvalidRequest if there is none, or nothing at stake."""
+    where = args.ledger or os.environ.get("SWARM_LEDGER")
+    if not where:
+        raise InvalidRequest("a validator's scores go to a ledger; say which, with --ledger or SWARM_LEDGER")
+    ledger = open_ledger(where, client_identity())
+    stack.callback(ledger.shut)
+    if not ledger.account().staked:
+        raise InvalidRequest(f"{format_address(ledger.address)} has nothing at stake, and so no say: bond something "
+                             "(python -m swarm ledger stake bond)")  # fmt: skip
+    return ledger
+
+
+class Report:
+    """What is told of an auditor's work: a line, or a JSON object, for each audit and all that went wrong; and a
+    summary at the end."""
+
+    def __init__(self, events: Events):
+        self._events = events
+
+    def round(self, one: Round) -> None:
+        """What became of it."""
+        for audit in one.generation.audits if one.generation else ():
+            start, stop = audit.blocks
+            place = f"{audit.peer_id[-8:]}  {f'{start}:{stop}':8} {audit.position}:{audit.position + audit.count}"
+            reason = audit.judgement.reason if audit.judgement else "nobody could compute it again"
+            text = f"{place:32} by {audit.by[-8:]:8}  {reason}"
+            self._tell("audit", verdict_of(audit), text, **audit_as_json(audit))
+        for fault in one.generation.faults if one.generation else ():
+            fields = {"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}
+            self._tell("fault", "FAULT", str(fault), **fields)
+        if one.error:
+            self._tell("error", "ERROR", str(one.error), code=type(one.error).__name__, message=str(one.error))
+
+    def _tell(self, name: str, what: str, text: str, **fields: object) -> None:
+        line = Text.assemble(time.strftime("%H:%M:%S  "), (f"{what:8}", _STYLES.get(what, "red")), f" {text}")
+        self._events.tell(name, line, time_s=round(time.time(), 3), **fields)
+
+    def summary(self, tally: Tally, convicted: Sequence[str]) -> None:
+        """convicted: those of the visited peers against which there is proof."""
+        if tally.verdicts and not self._events.as_json:
+            _print_tally(tally, convicted)
+        verdicts = ", ".join(f"{tally.total(name)} {name.lower()}" for name in _STYLES)
+        text = (
+            f"{tally.rounds} rounds, {tally.errors} of them failed; {len(tally.verdicts)} peers visited, "
+            f"{tally.tokens} tokens; {verdicts}; {len(convicted)} convicted."
+        )
+        self._events.tell(
+            "summary", text, time_s=round(time.time(), 3), rounds=tally.rounds, errors=tally.errors,
+            tokens=tally.tokens, peers=tally.verdicts, faults=tally.faults, convicted=convicted,
+        )  # fmt: skip
+
+
+def _print_tally(tally: Tally, convicted: Sequence[str]) -> None:
+    rows = [
+        (peer_id, *(str(counts[name]) for name in _STYLES), str(tally.faults[peer_id]),
+         "convicted" if peer_id in convicted else "")
+        for peer_id, counts in tally.verdicts.items()
+    ]  # fmt: skip
+    print_table(("peer", *(name.lower() for name in _STYLES), "faults", ""), rows)

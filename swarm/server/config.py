@@ -1,0 +1,62 @@
+"""What a server is asked to do."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swarm.errors import InvalidRequest
+from swarm.peers.directory import RECORD_LIFE_S
+from swarm.server.assembly import Parts
+from swarm.server.placing import Assignment
+from swarm.wire.secret import Secret
+from swarm_kernels import QUANTS
+
+if TYPE_CHECKING:
+    from swarm.market.billing import BillingOptions
+    from swarm.verify.attestation import Attester
+
+SERVED_DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """See `python -m swarm.server --help` for the meaning of each. Raises InvalidRequest for formats that are none."""
+
+    model: str = "demo"
+    revision: str | None = None
+    blocks: tuple[int, int] | None = None  # None: those that help the swarm most, now and later
+    dtype: str | None = None  # None: float32, or bfloat16 for quantised blocks
+    quant: str = "none"
+    device: str | None = None  # None: a GPU if there is one
+    threads: int | None = None  # None: found by trying
+    peers: tuple[str, ...] = ()
+    secret: Secret | None = None  # of a private swarm; None: open to all
+    host: str = "127.0.0.1"
+    announce: str | None = None  # the host that others are told; None: `host`, or this machine's outward address
+    announce_port: int | None = None  # the port that others are told; None: the one listened on
+    port: int = 0
+    dht_port: int = 0
+    identity: Path | None = None
+    attester: "Attester | None" = None  # gives evidence of what runs here
+    billing: "BillingOptions | None" = None  # None: it works for nothing
+    receipts: bool = True  # signs for what it computes; else clients that want receipts go elsewhere
+    assigned: Assignment | None = None  # where `blocks` is None: what this server has moved to
+    memory_bytes: int | None = None  # for blocks and cache; None: most of what is free
+    kv_memory_bytes: int = 2**30
+    journal_bytes: int = 2**28
+    max_sessions: int = 128
+    max_context: int | None = None  # None: what the model was made for
+    idle_timeout_s: float = 120.0
+    drain_timeout_s: float = 30.0
+    record_life_s: float = RECORD_LIFE_S
+    parts: Parts = field(default_factory=Parts)  # what it computes and signs with
+
+    def __post_init__(self) -> None:
+        for value, known in ((self.activations, SERVED_DTYPES), (self.quant, QUANTS)):
+            if value not in known:
+                raise InvalidRequest(f"cannot serve in {value!r}; choose one of {', '.join(known)}")
+
+    @property
+    def activations(self) -> str:
+        """The dtype that it computes in."""
+        return self.dtype or ("float32" if self.quant == "none" else "bfloat16")

@@ -1,0 +1,105 @@
+"""A server's blocks: how many there is memory for, how fast they are here, and reading them."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from swarm.errors import ModelError
+from swarm.home import digests_folder
+from swarm.model.blocks import BlockRange, check_block_range
+from swarm.model.checkpoint import Checkpoint, open_checkpoint
+from swarm.model.digest_cache import DigestCache
+from swarm.model.kv_cache import PagePool
+from swarm.route.costs import BATCHES, PeerCosts
+from swarm.server.config import ServerConfig
+from swarm.server.meter import measure
+from swarm.wire.codec import DTYPES
+from swarm_kernels import weight_bits
+
+MEMORY_SHARE = 0.8  # of what is free, that a server takes if it is not told how much
+PROBE_CACHE_BYTES = 2**25
+
+Progress = Callable[[int, int], None]  # (blocks loaded, blocks in all)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Blocks and their cache, ready to compute."""
+
+    blocks: BlockRange
+    pool: PagePool
+    digests: list[bytes]  # of the blocks' weights, see swarm.model.identity
+    costs: PeerCosts  # what they take here
+    seconds: float  # that it took to load them
+
+
+class Loader:
+    """Of one server."""
+
+    def __init__(self, config: ServerConfig, progress: Progress | None = None):
+        """progress: called in the thread that loads. Raises ModelError, InvalidRequest for blocks that are not in the
+        model."""
+        self.checkpoint = open_checkpoint(config.model, config.revision)
+        if config.blocks:
+            check_block_range(*config.blocks, self.checkpoint.config)
+        self._config, self._progress = config, progress
+        self._dtype = DTYPES[config.activations]
+        self._device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def affordable_blocks(self) -> int:
+        """As many as there is memory for. Raises ModelError if that is none."""
+        config = self._config
+        memory_bytes = config.memory_bytes or int(free_bytes(self._device) * MEMORY_SHARE)
+        return affordable_blocks(self.checkpoint, config.quant, self._dtype, memory_bytes - config.kv_memory_bytes)
+
+    async def speed(self) -> float:
+        """Tokens/s through one block of the model on this machine, in the largest batch that is measured."""
+        return await asyncio.to_thread(self._measure_speed)
+
+    def _measure_speed(self) -> float:
+        blocks = self._read(0, 1, None)
+        pool = PagePool(self.checkpoint.config, 1, self._dtype, PROBE_CACHE_BYTES, self._device)
+        return BATCHES[-1] / measure(blocks, pool).decode_block_s(BATCHES[-1])
+
+    async def load(self, start: int, stop: int) -> Loaded:
+        """Blocks `start` to `stop` - 1, tuned to this machine, and measured."""
+        began = time.monotonic()
+        pool = PagePool(self.checkpoint.config, stop - start, self._dtype, self._config.kv_memory_bytes, self._device)
+        blocks, digests = await asyncio.to_thread(self._read_with_digests, start, stop)
+        if self._config.threads is None:
+            await asyncio.to_thread(blocks.tune, pool.tensors)
+        costs = measure(blocks, pool)  # here: another thread would leave a heap behind
+        return Loaded(blocks, pool, digests, costs, time.monotonic() - began)
+
+    def _read_with_digests(self, start: int, stop: int) -> tuple[BlockRange, list[bytes]]:
+        """In one thread: each leaves a heap behind."""
+        blocks = self._read(start, stop, self._progress)
+        return blocks, DigestCache(digests_folder()).digests(self.checkpoint, start, stop)
+
+    def _read(self, start: int, stop: int, progress: Progress | None) -> BlockRange:
+        quant, threads = self._config.quant, self._config.threads
+        return BlockRange.load(
+            self.checkpoint, start, stop, self._dtype, self._device, progress, quant=quant, threads=threads
+        )
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that nobody uses now."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+
+
+def affordable_blocks(checkpoint: Checkpoint, quant: str, dtype: torch.dtype, memory_bytes: int) -> int:
+    """How many blocks of the model fit into `memory_bytes`. Raises ModelError if not even one does."""
+    bits = weight_bits(quant, dtype)
+    block_bytes = checkpoint.block_nbytes(dtype) * bits / (8 * dtype.itemsize)
+    count = min(int(memory_bytes / block_bytes), checkpoint.config.num_blocks)
+    if count < 1:
+        raise ModelError(
+            f"a block of this model takes {block_bytes / 2**20:.0f} MiB as {quant}, and {memory_bytes / 2**20:.0f} MiB "
+            "are left beside the cache; give --memory or lower --kv-memory, or choose a smaller --quant"
+        )
+    return count

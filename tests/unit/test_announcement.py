@@ -1,0 +1,110 @@
+"""What a server says of itself, when, and to whom: a directory that only remembers."""
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from swarm.route.costs import PeerCosts
+from swarm.server.announcement import Announcement, Figures, first_record
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.formats.quotes import Price, Quote
+from swarm.wire.identity import Identity
+
+QUOTE = Quote(bytes(32), price=Price(5, 100))
+DIGESTS = (bytes(32), bytes(range(32)))
+
+
+class Memory:
+    """In the place of a Directory."""
+
+    def __init__(self) -> None:
+        self.published: list[pb.PeerRecord] = []
+
+    async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float) -> bytes:
+        record.issued_ms = len(self.published)
+        self.published.append(record)
+        return b"hash %d" % len(self.published)
+
+
+class World:
+    """An announcement, and what became of it."""
+
+    def __init__(self) -> None:
+        self.directory, self.posted = Memory(), []
+        self.figures: Figures | None = None
+        record = first_record("me", "m", "r", 30, "float32", pinned=False)
+        self.own = Announcement(
+            self.directory, Identity(), record, 30.0, lambda: self.figures, lambda *quote: self.posted.append(quote)
+        )
+
+    def states(self) -> list[int]:
+        return [record.state for record in self.directory.published]
+
+    async def starts(self) -> None:
+        await self.own.joining(0, 2, 4)
+        self.own.loaded(DIGESTS, "int4", "n")
+        self.own.listening("127.0.0.1", 4000, b"certificate")
+        self.figures = Figures(pb.Load(free_pages=7), PeerCosts((0.25,)), QUOTE)
+        await self.own.online()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_what_is_known_is_said_in_the_order_in_which_it_becomes_known(world):
+    asyncio.run(world.starts())
+    joining, online = world.directory.published
+    assert (joining.state, joining.start, joining.stop, joining.max_blocks) == (pb.JOINING, 0, 2, 4)
+    assert not joining.HasField("load") and not joining.weights
+    assert (online.state, online.load.free_pages, online.quote.decode) == (pb.ONLINE, 7, 100)
+    assert list(online.costs.decode_us) == [250_000.0]
+    assert (online.quant, online.numerics_id, online.endpoint.port) == ("int4", "n", 4000)
+
+
+def test_a_record_can_be_paid_for_as_soon_as_it_asks_and_whatever_state_it_is_in(world):
+    """Not before: a record without a quote must never stand for one that asks for nothing."""
+
+    async def moves_and_stays() -> None:
+        await world.starts()
+        await world.own.moving()
+        await world.own.online()
+
+    asyncio.run(moves_and_stays())
+    assert world.states() == [pb.JOINING, pb.ONLINE, pb.MOVING, pb.ONLINE]
+    assert world.posted == [(b"hash 2", QUOTE), (b"hash 3", QUOTE), (b"hash 4", QUOTE)]
+
+
+def test_figures_are_as_new_as_the_publication(world):
+    async def gets_busy() -> None:
+        await world.starts()
+        world.figures = dataclasses.replace(world.figures, load=pb.Load(free_pages=1))
+        await world.own.publish()
+
+    asyncio.run(gets_busy())
+    assert [record.load.free_pages for record in world.directory.published] == [0, 7, 1]
+
+
+def test_nothing_is_said_after_goodbye(world):
+    async def leaves() -> None:
+        await world.starts()
+        await world.own.leaving()
+        await world.own.publish()
+        await world.own.online()
+        await world.own.moving()
+
+    asyncio.run(leaves())
+    assert world.states() == [pb.JOINING, pb.ONLINE, pb.LEAVING]
+    assert world.own.record.state == pb.LEAVING
+
+
+def test_what_readers_hold_does_not_change_and_what_they_do_to_it_changes_nothing(world):
+    asyncio.run(world.starts())
+    before, message = world.own.record, world.own.message()
+    message.start, message.state = 20, pb.LEAVING
+    before.load.free_pages = 0
+    asyncio.run(world.own.moving())
+    assert (before.state, world.own.record.state) == (pb.ONLINE, pb.MOVING)
+    assert (world.own.record.start, world.own.record.load.free_pages) == (0, 7)
