@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledgers import RULES, MovableClock, sqlite
+from ledgers import KEYS, RULES, MovableClock, sqlite
 from swarm.errors import InvalidRequest, LedgerRefusal, SwarmError
 from swarm.market.ledger import rules
 from swarm.market.ledger.audit import audit
@@ -21,6 +21,8 @@ from swarm.market.ledger.orders import KINDS, SignedOrder, new_order, pack_payme
 from swarm.market.ledger.records import Record
 from swarm.market.ledger.sqlite import SqliteLedger, keeper_file
 from swarm.wire.identity import Identity
+
+ISSUER, ALICE, BOB, CAROL = KEYS.values()
 
 
 @pytest.fixture
@@ -160,9 +162,6 @@ import sys
 from pathlib import Path
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.wire.identity import Identity
-from ledgers import KEYS
-
-ISSUER, ALICE, BOB, CAROL = KEYS.values()
 ledger = SqliteLedger(Path(sys.argv[1]), Identity(bytes.fromhex(sys.argv[2])))
 for _ in range(25):
     ledger.transfer(bytes(20), 1)
