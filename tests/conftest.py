@@ -7,6 +7,7 @@ import torch
 import transformers
 from hypothesis import HealthCheck, settings
 from transformers import PreTrainedTokenizerFast
+from transformers.initialization import no_init_weights
 
 import swarm
 import warm
@@ -80,7 +81,7 @@ def reference_model(demo_checkpoint) -> "transformers.PreTrainedModel":
         bos_token_id=None,
         pad_token_id=config.eos_token_ids[0],
     )
-    with transformers.initialization.no_init_weights():
+    with no_init_weights():
         model = transformers.LlamaForCausalLM(options)
     state = {
         "model.embed_tokens.weight": demo_checkpoint.load_embedding(torch.float32),

@@ -1,11 +1,8 @@
 """Paying, closing an epoch, and what it emitted."""
 
-from collections.abc import Iterator
-
-import pytest
 from hypothesis import strategies as st
 
-from ledgers import BACKENDS, World
+from ledgers import World
 from swarm.market.ledger.ledger import Rules
 from swarm.market.pricing.market import Market
 from swarm.market.rewards.closing import Closer, Plan
@@ -14,12 +11,6 @@ from swarm.wire.formats.quotes import FREE
 HALF_BACK = Plan(Market(FREE, mints_ppm=500_000), emission=10**6)
 
 BURNS = Rules(withdraw_delay_s=1_000, unbonding_s=5_000, burn_ppm=100_000)
-
-
-@pytest.fixture(params=BACKENDS)
-def world(request, tmp_path) -> Iterator[World]:
-    with BACKENDS[request.param](tmp_path, BURNS) as world:
-        yield world
 
 
 def pay(world: World, client: str, server: bytes, amount: int) -> None:
