@@ -24,11 +24,10 @@ from swarm.peers import convictions
 from swarm.peers.convictions import Conviction
 from swarm.server.admission.line import Ask, Place
 from swarm.server.links import Links
-from swarm.server.session.journals import Journals
 from swarm.server.session.outbox import Outbox
 from swarm.server.session.reservation import Reservation
 from swarm.server.session.session import Session
-from swarm.server.session.work import Slice
+from swarm.server.session.steps import Slice
 from swarm.verify.audit.case import Case
 from swarm.verify.fraud.evidence import Bundle
 from swarm.verify.fraud.proofs import AUDIT, EQUIVOCATION, Proof
@@ -39,6 +38,7 @@ from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import to_rows
 from swarm.wire.formats.receipts import NOTHING, SignedReceipt, Terms
 from swarm.wire.identity import Identity
+from swarm.wire.journal import Journals
 from swarm.wire.session_id import new_session_id
 
 WIDTH, TOKENS = 16, 6

@@ -17,19 +17,16 @@ import base64
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
 import torch
 import uvloop
-from transformers import LlamaConfig, LlamaForCausalLM
 
 import swarm
 from harness.report import Report, make_parser, print_table
+from harness.tiny import tiny_model
 from swarm.client.background import wait
-from swarm.model.checkpoint import open_checkpoint
 from swarm.session.session import Session
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
@@ -42,22 +39,9 @@ CHAINS = {
 }
 
 
-@contextmanager
-def tiny_model() -> Iterator[str]:
-    """A folder with a model of three blocks that have the demo's hidden size and little else."""
-    config = LlamaConfig(
-        vocab_size=49152, hidden_size=576, intermediate_size=32, num_hidden_layers=3, num_attention_heads=1,
-        num_key_value_heads=1, head_dim=16, max_position_embeddings=2048, tie_word_embeddings=True,
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        LlamaForCausalLM(config).save_pretrained(folder)
-        open_checkpoint("demo").load_tokenizer().save_pretrained(folder)
-        yield folder
-
-
 async def measure(client: swarm.Client, tokens: int, warm_up: int) -> list[tuple[float, float]]:
     """(seconds at the client, seconds inside blocks) of every token of one session."""
-    session: Session = await client._generator.open_session(1 + warm_up + tokens)
+    session: Session = await client.parts.generator.open_session(1 + warm_up + tokens)
     samples = []
     try:
         await session.forward(0, client._ends.embed([1]), pb.LAST)

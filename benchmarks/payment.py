@@ -72,7 +72,7 @@ def measure_overhead(folder: str, rounds: int, tokens: int, quant: str) -> dict[
         prompt = prompt_tokens(32, 0)
 
         def mean_s(bid: int) -> float:
-            out = client.generate(prompt, max_new_tokens=tokens, ignore_eos=True, bid=bid)
+            out = client.generate(prompt, max_new_tokens=tokens, ignore_eos=True, priority_fee=bid)
             assert (out.cost > 0) == (bid > 0)
             return statistics.fmean(out.step_latencies_s)
 

@@ -25,13 +25,13 @@ from swarm.server.links import Links
 from swarm.server.observers import SessionObserver
 from swarm.server.scheduler.batching import BatchLimits
 from swarm.server.scheduler.scheduler import Scheduler
-from swarm.server.session.journals import Journals
 from swarm.server.session.outbox import Outbox
 from swarm.server.session.reservation import Reservation
 from swarm.server.session.session import Session
-from swarm.server.session.work import Slice
+from swarm.server.session.steps import Slice
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.journal import Journals
 
 HOPS = 3
 HIDDEN = 8

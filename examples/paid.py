@@ -18,7 +18,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ledger = open_ledger(folder, client_identity())  # whoever makes a ledger may mint
         ledger.mint(ledger.address, deposit)
-        options = {"quant": "int4", "ledger": folder, "price": 1000}  # nano-credits for a token through a block
+        options = {"quant": "int4", "ledger": folder, "price": "1000n"}  # for a token through a block
         options["stake"] = "1"  # credits, that a server loses if it is found to cheat
         with (
             swarm.LocalSwarm("demo", ["0:10", "10:20", "20:30"], **options) as local,

@@ -45,7 +45,14 @@ class PeerUnreachable(SwarmError):
 
 
 class NoRoute(SwarmError):
-    """No chain of known peers covers the model; the message names the missing blocks."""
+    """No chain of known peers covers the model; the message names the missing blocks.
+
+    uncovered: these, where nobody serves them and somebody may come who does: "10:20, 25:30".
+    """
+
+    def __init__(self, message: str, uncovered: str = ""):
+        super().__init__(message)
+        self.uncovered = uncovered
 
 
 class PaymentRequired(SwarmError):

@@ -1,10 +1,13 @@
 """What a generation returns."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from swarm.verify.audit.judgement import Judgement, Verdict
-from swarm.verify.receipts.checking import Fault
 from swarm.wire.formats.receipts import SignedReceipt
+
+if TYPE_CHECKING:  # a client that asks for no receipts never loads them
+    from swarm.verify.audit.judgement import Judgement, Verdict
+    from swarm.verify.receipts.checking import Fault
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,10 @@ class Audit:
     position: int
     count: int
     by: str
-    judgement: Judgement | None
+    judgement: "Judgement | None"
 
     @property
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> "Verdict | None":
         return self.judgement.verdict if self.judgement else None
 
     def __str__(self) -> str:
@@ -84,7 +87,7 @@ class Generation:
     finish_reason: str = ""  # "length", "eos" or "stop"
     route: list[Hop] = field(default_factory=list)  # of the chain that computed the last token
     receipts: list[SignedReceipt] = field(default_factory=list)  # what the hops signed, checked; by hop, in order
-    faults: list[Fault] = field(default_factory=list)  # of peers whose receipts are missing or do not fit
+    faults: "list[Fault]" = field(default_factory=list)  # of peers whose receipts are missing or do not fit
     audits: list[Audit] = field(default_factory=list)  # grows for a while after the generation has ended
     payments: list[Payment] = field(default_factory=list)  # to each hop that wants to be paid, once it is over
     verified: int = 0  # of the new tokens, those that were checked before they were delivered

@@ -1,7 +1,7 @@
 """One decoder block of the Llama family: attention and gated MLP, each behind a norm and in a residual branch."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -21,6 +21,9 @@ class BlockSpec:
     window: int | None = None  # how many positions back a query sees, itself included; None: all
 
 
+P = TypeVar("P", covariant=True)  # what a weight matrix has become
+
+
 class Product(Protocol):
     """A weight matrix [out, in], in whatever form its user computes with."""
 
@@ -29,7 +32,7 @@ class Product(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BlockWeights:
+class BlockWeights(Generic[P]):
     """The tensors of a block, products that share an input fused.
 
     qkv:     [(num_heads + 2 * num_kv_heads) * head_dim, hidden], rows in the order q, k, v
@@ -40,18 +43,18 @@ class BlockWeights:
     """
 
     attn_norm: Tensor
-    qkv: Product
-    o: Product
+    qkv: P
+    o: P
     mlp_norm: Tensor
-    gate_up: Product
-    down: Product
+    gate_up: P
+    down: P
     q_norm: Tensor | None = None
     k_norm: Tensor | None = None
 
 
 def decoder_block(
     hidden: Tensor,
-    weights: BlockWeights,
+    weights: BlockWeights[Product],
     spec: BlockSpec,
     table: tuple[Tensor, Tensor],
     batch: PagedBatch,
@@ -71,14 +74,14 @@ def decoder_block(
 
 
 def _project(
-    hidden: Tensor, weights: BlockWeights, spec: BlockSpec, table: tuple[Tensor, Tensor]
+    hidden: Tensor, weights: BlockWeights[Product], spec: BlockSpec, table: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries [tokens, num_heads, head_dim], keys and values [tokens, num_kv_heads, head_dim]; both first rotated."""
     normed = rms_norm(hidden, weights.attn_norm, spec.norm_eps)
     heads = weights.qkv(normed).unflatten(-1, (-1, spec.head_dim))
     first_value = spec.num_heads + spec.num_kv_heads
     query_key, value = heads[:, :first_value], heads[:, first_value:]
-    if weights.q_norm is not None:
+    if weights.q_norm is not None and weights.k_norm is not None:
         query_key[:, : spec.num_heads] = rms_norm(query_key[:, : spec.num_heads], weights.q_norm, spec.norm_eps)
         query_key[:, spec.num_heads :] = rms_norm(query_key[:, spec.num_heads :], weights.k_norm, spec.norm_eps)
     query_key = rotary(query_key, table)

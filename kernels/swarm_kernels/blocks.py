@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from swarm_kernels.batch import PagedBatch, Segment
-from swarm_kernels.block import BlockSpec, BlockWeights, decoder_block
+from swarm_kernels.block import BlockSpec, BlockWeights, Product, decoder_block
 from swarm_kernels.reference import rotary_table
 
 Cache = Sequence[tuple[Tensor, Tensor]]
@@ -19,7 +19,7 @@ class TorchBlocks:
     def __init__(
         self,
         specs: Sequence[BlockSpec],
-        weights: Sequence[BlockWeights],
+        weights: Sequence[BlockWeights[Product]],
         rope: RopeTable,
         dtype: torch.dtype,
         device: torch.device,

@@ -16,15 +16,17 @@ class BnbLinear:
         """format: "bnb-nf4" or "bnb-int8"."""
         out, columns = weight.shape
         if format == "bnb-nf4":
-            self._layer = nn.Linear4bit(columns, out, bias is not None, compute_dtype=weight.dtype, quant_type="nf4")
-            self._layer.weight = nn.Params4bit(weight, requires_grad=False, quant_type="nf4")
+            layer: torch.nn.Linear = nn.Linear4bit(
+                columns, out, bias is not None, compute_dtype=weight.dtype, quant_type="nf4"
+            )
+            layer.weight = nn.Params4bit(weight, requires_grad=False, quant_type="nf4")
         else:
-            self._layer = nn.Linear8bitLt(columns, out, bias is not None, has_fp16_weights=False, threshold=6.0)
-            self._layer.weight = nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+            layer = nn.Linear8bitLt(columns, out, bias is not None, has_fp16_weights=False, threshold=6.0)
+            layer.weight = nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
         if bias is not None:
-            self._layer.bias = torch.nn.Parameter(bias, requires_grad=False)
-        self._layer = self._layer.to(weight.device)  # this is what quantises
+            layer.bias = torch.nn.Parameter(bias, requires_grad=False)
+        self._layer = layer.to(weight.device)  # this is what quantises
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        product = self._layer(x)
+        product: Tensor = self._layer(x)
         return product if residual is None else product + residual

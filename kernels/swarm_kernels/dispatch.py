@@ -1,9 +1,9 @@
 """Which code computes a range of blocks: by format, dtype, and what this machine can do."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,13 +29,16 @@ def weight_bits(quant: str, dtype: torch.dtype) -> float:
     return {"bnb-int8": 8.0, "bnb-nf4": 4.5}.get(quant, 8.0 * dtype.itemsize)
 
 
-class Blocks(Protocol):
+Batch = TypeVar("Batch")  # what one implementation wants to know of a batch
+
+
+class Blocks(Protocol[Batch]):
     """A range of blocks, ready to compute."""
 
-    def layout(self, segments: Sequence[Segment], page_size: int) -> object:
+    def layout(self, segments: Sequence[Segment], page_size: int) -> Batch:
         """What `forward` needs to know of a batch. Raises ValueError for segments that make no sense."""
 
-    def forward(self, hidden: Tensor, batch: object, cache: Cache, start: int, stop: int) -> Tensor:
+    def forward(self, hidden: Tensor, batch: Batch, cache: Cache, start: int, stop: int) -> Tensor:
         """Blocks start to stop - 1 of the range on hidden [tokens, hidden_size] -> a new tensor of the same shape;
         appends to the pools of `cache`."""
 
@@ -47,7 +50,7 @@ Tensors = dict[str, Tensor | QuantWeight]
 
 
 class Backend(Protocol):
-    """Makes Blocks. Weights are handed over one block at a time, so that only one is ever held twice.
+    """Makes Blocks.
 
     numerics_id: names everything that decides the output's bits. Peers with the same id give the same bytes for the
         same bytes, whatever else is in a batch, however prompts are cut, wherever pages lie, and however many threads
@@ -58,15 +61,16 @@ class Backend(Protocol):
     numerics_id: str
     norm_dtype: torch.dtype
 
-    def block(self, tensors: Tensors) -> object:
-        """One block's weights as these kernels read them. Takes the tensors out of `tensors`, so that they can go.
+    def blocks(
+        self, specs: Sequence[BlockSpec], loaded: Iterable[Tensors], rope: RopeTable, max_context: int
+    ) -> Blocks[Any]:
+        """The blocks as these kernels read them, with batches of their own kind.
 
-        tensors: attn_norm, qkv, o, mlp_norm, gate_up, down, and where the model has them q_norm, k_norm, qkv_bias,
-        o_bias, gate_up_bias, down_bias, with the shapes of BlockWeights.
+        loaded: each block's attn_norm, qkv, o, mlp_norm, gate_up, down, and where the model has them q_norm, k_norm,
+        qkv_bias, o_bias, gate_up_bias, down_bias, with the shapes of BlockWeights. One block after the other is taken,
+        and its tensors out of their dictionary, so that only one is ever held twice. max_context: positions that a
+        session may have.
         """
-
-    def blocks(self, specs: Sequence[BlockSpec], weights: Sequence, rope: RopeTable, max_context: int) -> Blocks:
-        """weights: what `block` made of each block. max_context: positions that a session may have."""
 
 
 class CpuBackend:
@@ -80,13 +84,14 @@ class CpuBackend:
         self.numerics_id = f"cpu-{cpu.kernel_id()}-torch{torch.__version__.split('+')[0]}-{format}-{short}"
         self._dtype, self._threads, self._arena = dtype, threads, Arena()
 
-    def block(self, tensors: Tensors) -> BlockWeights:
-        return _block_weights(tensors, lambda weight, bias: cpu.PackedMatrix(weight, bias, self._arena))
-
     def blocks(
-        self, specs: Sequence[BlockSpec], weights: Sequence[BlockWeights], rope: RopeTable, max_context: int
+        self, specs: Sequence[BlockSpec], loaded: Iterable[Tensors], rope: RopeTable, max_context: int
     ) -> cpu.CpuBlocks:
+        weights = [_block_weights(tensors, self._packed) for tensors in loaded]
         return cpu.CpuBlocks(specs, weights, rope, self._dtype, self._threads)
+
+    def _packed(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> cpu.PackedMatrix:
+        return cpu.PackedMatrix(weight, bias, self._arena)
 
 
 class TorchBackend:
@@ -98,7 +103,12 @@ class TorchBackend:
         self.norm_dtype = self._dtype = dtype
         self._quant, self._device = quant, device
 
-    def block(self, tensors: Tensors) -> BlockWeights:
+    def blocks(
+        self, specs: Sequence[BlockSpec], loaded: Iterable[Tensors], rope: RopeTable, max_context: int
+    ) -> TorchBlocks:
+        return TorchBlocks(specs, [self._block(tensors) for tensors in loaded], rope, self._dtype, self._device)
+
+    def _block(self, tensors: Tensors) -> BlockWeights[Product]:
         for name in tensors:
             tensors[name] = tensors[name].to(self._device)
         return _block_weights(tensors, self._product)
@@ -110,26 +120,35 @@ class TorchBackend:
             return _bnb_linear()(self._quant, weight, bias)
         return Linear(weight, bias)
 
-    def blocks(
-        self, specs: Sequence[BlockSpec], weights: Sequence[BlockWeights], rope: RopeTable, max_context: int
-    ) -> TorchBlocks:
-        return TorchBlocks(specs, weights, rope, self._dtype, self._device)
+
+P = TypeVar("P")
 
 
-def _block_weights(tensors: Tensors, product: Callable[[Tensor | QuantWeight, Tensor | None], Product]) -> BlockWeights:
-    def made(name: str) -> Product:
-        return product(tensors.pop(name), tensors.pop(f"{name}_bias", None))
+def _block_weights(tensors: Tensors, product: Callable[[Tensor | QuantWeight, Tensor | None], P]) -> BlockWeights[P]:
+    def made(name: str) -> P:
+        return product(tensors.pop(name), vector(f"{name}_bias"))
+
+    def vector(name: str) -> Tensor | None:
+        return take_vector(tensors, name) if name in tensors else None
 
     return BlockWeights(
-        attn_norm=tensors.pop("attn_norm"),
+        attn_norm=take_vector(tensors, "attn_norm"),
         qkv=made("qkv"),
         o=made("o"),
-        mlp_norm=tensors.pop("mlp_norm"),
+        mlp_norm=take_vector(tensors, "mlp_norm"),
         gate_up=made("gate_up"),
         down=made("down"),
-        q_norm=tensors.pop("q_norm", None),
-        k_norm=tensors.pop("k_norm", None),
+        q_norm=vector("q_norm"),
+        k_norm=vector("k_norm"),
     )
+
+
+def take_vector(tensors: Tensors, name: str) -> Tensor:
+    """A norm or a bias, which is never quantised."""
+    vector = tensors.pop(name)
+    if isinstance(vector, QuantWeight):
+        raise TypeError(f"{name} is quantised")
+    return vector
 
 
 def choose_backend(

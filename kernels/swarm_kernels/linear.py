@@ -45,6 +45,7 @@ class Linear:
             x = F.pad(x, padding)
             # The sum stays fused: adding afterwards would round once more in bfloat16 than larger batches do.
             residual = None if residual is None else F.pad(residual, padding)
+        product: Tensor
         if residual is None:
             product = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         else:
@@ -71,5 +72,5 @@ def _can_pack(weight: Tensor) -> bool:
     if not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return False
     if weight.dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return weight.dtype == torch.float32

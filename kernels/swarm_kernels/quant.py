@@ -83,9 +83,9 @@ class QuantWeight:
     @classmethod
     def cat(cls, pieces: Sequence["QuantWeight"]) -> "QuantWeight":
         """Matrices of one format, one below the other."""
-        minimum = None if pieces[0].minimum is None else torch.cat([piece.minimum for piece in pieces])
-        codes, scale = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("codes", "scale"))
-        return cls(pieces[0].format, codes, scale, minimum)
+        minima = [piece.minimum for piece in pieces if piece.minimum is not None]
+        codes, scale = torch.cat([piece.codes for piece in pieces]), torch.cat([piece.scale for piece in pieces])
+        return cls(pieces[0].format, codes, scale, torch.cat(minima) if minima else None)
 
     def to(self, device: torch.device | str) -> "QuantWeight":
         minimum = None if self.minimum is None else self.minimum.to(device)

@@ -82,7 +82,7 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, group: Group, window: i
 def _gather(pool: Tensor, slots: Tensor) -> Tensor:
     """pool, slots [sessions, longest] -> [sessions, num_kv_heads, longest, head_dim]"""
     rows = pool.flatten(0, 1).index_select(0, slots.flatten())
-    return rows.unflatten(0, slots.shape).transpose(1, 2)
+    return torch.unflatten(rows, 0, slots.shape).transpose(1, 2)
 
 
 def gated_mlp(gate_up: Tensor, activation: str = "silu") -> Tensor:

@@ -24,6 +24,17 @@ class Measured:
     passed: int = 0
     has_failed: bool = False
 
+    def add(self, audit: Audit) -> None:
+        """One more of its audits. Only what was computed again on this machine counts for or against it."""
+        start, stop = audit.blocks
+        self.audited += (stop - start) * audit.count
+        if audit.by != LOCAL:
+            return
+        self.has_failed |= audit.verdict == Verdict.FAIL
+        if audit.verdict == Verdict.PASS:
+            self.passed += (stop - start) * audit.count
+            self.blocks.update(range(start, stop))
+
     @property
     def score(self) -> Fraction:
         share = Fraction(self.passed, self.audited) if self.audited else Fraction()
@@ -31,22 +42,14 @@ class Measured:
 
 
 class Measurements:
-    """Of all servers, by address. Only what was computed again on this machine counts: others' verdicts are not this
-    validator's, and a server that withholds what an audit needs has not passed it."""
+    """Of all servers, by address. Others' verdicts are not this validator's, and a server that withholds what an audit
+    needs has not passed it."""
 
     def __init__(self) -> None:
         self._servers: dict[bytes, Measured] = {}
 
     def add(self, audit: Audit) -> None:
-        start, stop = audit.blocks
-        server = self._servers.setdefault(address_of(audit.peer_id), Measured())
-        server.audited += (stop - start) * audit.count
-        if audit.by != LOCAL:
-            return
-        server.has_failed |= audit.verdict == Verdict.FAIL
-        if audit.verdict == Verdict.PASS:
-            server.passed += (stop - start) * audit.count
-            server.blocks.update(range(start, stop))
+        self._servers.setdefault(address_of(audit.peer_id), Measured()).add(audit)
 
     def scores(self) -> Mapping[bytes, Fraction]:
         """Of those that deserve any."""

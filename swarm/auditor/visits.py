@@ -8,10 +8,9 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from swarm.errors import NoRoute
 from swarm.results import Hop
 from swarm.route.peer import PeerInfo
-from swarm.route.route import explain_gaps
+from swarm.route.route import uncovered
 
 
 class Visits:
@@ -27,7 +26,7 @@ class Visits:
         at little the rest. Raises NoRoute if `peers` do not cover the model."""
         target = min(peers, key=self._rank, default=None)
         if target is None:
-            raise NoRoute(explain_gaps(peers, num_blocks))
+            raise uncovered(peers, num_blocks)
         before = self._fill(peers, num_blocks, 0, target.start)
         after = self._fill(peers, num_blocks, target.stop, num_blocks)
         return [*before, _hop(target, target.start, target.stop), *after]
@@ -43,7 +42,7 @@ class Visits:
         while start < stop:
             able = [peer for peer in peers if peer.start <= start < peer.stop]
             if not able:
-                raise NoRoute(explain_gaps(peers, num_blocks))
+                raise uncovered(peers, num_blocks)
             peer = min(able, key=self._rank)
             hops.append(_hop(peer, start, min(peer.stop, stop)))
             start = hops[-1].blocks[1]

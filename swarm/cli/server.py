@@ -8,6 +8,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import uvloop
@@ -18,17 +19,17 @@ from swarm.cli.support.events import Events
 from swarm.cli.support.serving import Narrator
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import peers_from_environment
-from swarm.market.billing import BillingOptions
-from swarm.market.ledger.ledger import DAY_S
-from swarm.market.pricing.modes import DEFAULT_DECODE, PREFILL_SHARE, make_pricing
 from swarm.model.blocks import parse_block_range
 from swarm.server import life
 from swarm.server.assembly import Parts
 from swarm.server.config import SERVED_DTYPES, ServerConfig
-from swarm.verify.attestation import load_attester
-from swarm.wire.formats.quotes import MODES
+from swarm.wire.formats.quotes import DEFAULT_DECODE, MODES, PREFILL_SHARE
 from swarm.wire.secret import find_secret
 from swarm_kernels import QUANTS
+
+if TYPE_CHECKING:
+    from swarm.market.billing import BillingOptions
+    from swarm.verify.attestation import Attester
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -105,7 +106,7 @@ def _add_pay(group: argparse._ArgumentGroup) -> None:
     )
     add("--stake", type=parsing.amount, metavar="AMOUNT", help="to put at stake there, which clients look for")
     add("--settle-every", type=float, default=300.0, metavar="S", help="get vouchers paid this often (default: 300)")
-    add("--epoch", type=float, default=DAY_S, metavar="S", help="of the ledger, for contribution's points (a day)")
+    add("--epoch", type=float, metavar="S", help="of the ledger, for contribution's points (a day)")
 
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
@@ -164,7 +165,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         dht_port=args.dht_port,
         identity=args.identity,
         billing=make_billing(args),
-        attester=load_attester(args.attestation) if args.attestation else None,
+        attester=find_attester(args.attestation),
         receipts=args.receipts,
         memory_bytes=args.memory,
         kv_memory_bytes=args.kv_memory,
@@ -177,7 +178,16 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
     )
 
 
-def make_billing(args: argparse.Namespace) -> BillingOptions | None:
+def find_attester(plug_in: str | None) -> "Attester | None":
+    """None: nobody gives evidence of what runs here. Raises InvalidRequest."""
+    if plug_in is None:
+        return None
+    from swarm.verify.attestation import load_attester
+
+    return load_attester(plug_in)
+
+
+def make_billing(args: argparse.Namespace) -> "BillingOptions | None":
     """What the server wants for its work; None: nothing. Raises InvalidRequest."""
     prices = args.price, args.prefill_price
     if args.ledger is None:
@@ -186,12 +196,16 @@ def make_billing(args: argparse.Namespace) -> BillingOptions | None:
         if args.stake is not None:
             raise InvalidRequest("a stake is put down on a ledger; say which, with --ledger")
         return None
+    from swarm.market.billing import BillingOptions
+    from swarm.market.ledger.ledger import DAY_S
+    from swarm.market.pricing.modes import make_pricing
+
     return BillingOptions(
         args.ledger,
         make_pricing(args.pricing, *prices),
         settle_every_s=args.settle_every,
         stake=args.stake or 0,
-        epoch_s=args.epoch,
+        epoch_s=args.epoch or DAY_S,
     )
 
 

@@ -51,7 +51,7 @@ async def _cancel_all() -> None:
 @atexit.register
 def _stop() -> None:
     """End the thread before the interpreter goes: a timer of the loop that fires afterwards would crash the process."""
-    if _thread is not None and _owner_pid == os.getpid() and _thread.is_alive():
+    if _loop is not None and _thread is not None and _owner_pid == os.getpid() and _thread.is_alive():
         _loop.call_soon_threadsafe(_loop.stop)
         _thread.join(_STOP_TIMEOUT_S)
 

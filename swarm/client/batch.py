@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swarm.client.batch_files import AnswerFile, Job
@@ -17,7 +17,7 @@ LOOK_S = 1.0  # between two looks at how it goes
 MAX_TRIES = 5  # of one prompt where there is no deadline
 PAUSES_S = (1.0, 30.0)  # before a prompt is tried again: the first, and the longest
 
-Fill = Callable[[Generation, GenerateOptions], Awaitable[None]]
+Fill = Callable[[Generation, GenerateOptions], Coroutine[object, object, None]]
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Batch:
         self._note(job, generation)
 
     async def _generate(self, job: Job, tokens: list[int], fill: Fill) -> Generation:
-        """As batch work; if the deadline comes near and it gets on no further, again on demand."""
+        """In the background; if the deadline comes near and it gets on no further, again on demand."""
         while True:
             options = self._options[job.id]
             if self._is_near():
@@ -155,7 +155,7 @@ class Batch:
             generation = self._running[job.id] = Generation(list(tokens))
             task = asyncio.create_task(fill(generation, options))
             try:
-                while not await self._stalls(task, generation, options.batch):
+                while not await self._stalls(task, generation, options.background):
                     if task.done():
                         task.result()
                         return generation
@@ -163,11 +163,11 @@ class Batch:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    async def _stalls(self, task: asyncio.Task[None], generation: Generation, batch: bool) -> bool:
-        """Look after a while: whether it is batch work that got no further, and the deadline is near."""
+    async def _stalls(self, task: asyncio.Task[None], generation: Generation, background: bool) -> bool:
+        """Look after a while: whether it is background work that got no further, and the deadline is near."""
         seen = len(generation.token_ids)
         await asyncio.wait({task}, timeout=LOOK_S)
-        return not task.done() and batch and len(generation.token_ids) == seen and self._is_near()
+        return not task.done() and background and len(generation.token_ids) == seen and self._is_near()
 
     def _is_near(self) -> bool:
         if self._plan.deadline is None:

@@ -9,14 +9,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from swarm.client.background import wait
 from swarm.errors import SwarmError, from_wire
-from swarm.home import claimed_identity, client_identity
-from swarm.market.ledger.opening import open_ledger
 from swarm.peers.directory import Directory
-from swarm.wire.formats.amounts import parse_amount
 from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0
@@ -24,10 +23,13 @@ _LOG = "stderr"  # in a server's home
 _AMOUNTS = ("price", "prefill_price", "stake")  # options
 
 
+_Process = subprocess.Popen[str]
+
+
 class LocalServer:
     """One server process."""
 
-    def __init__(self, process: subprocess.Popen, ready: dict, home: Path):
+    def __init__(self, process: _Process, ready: dict[str, Any], home: Path):
         """home: its SWARM_HOME."""
         self._process, self.home = process, home
         self.pid = process.pid
@@ -62,8 +64,9 @@ class LocalServer:
         self._close_pipes()
 
     def _close_pipes(self) -> None:
-        self._process.stdin.close()
-        self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
 
 
 class LocalSwarm:
@@ -76,7 +79,7 @@ class LocalSwarm:
     """
 
     program: Sequence[str] = ("-m", "swarm.server")  # what Python runs as a server
-    start_process: Callable[..., subprocess.Popen] = staticmethod(subprocess.Popen)  # a way of a subclass's own
+    start_process: Callable[..., _Process] = staticmethod(subprocess.Popen)  # a way of a subclass's own
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class LocalSwarm:
         # Not an argument: those are for every user of this machine to see.
         self._environment = {} if secret is None else {"SWARM_SECRET": secret}
         self._directory: Directory | None = None
-        self._folder: tempfile.TemporaryDirectory | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> "LocalSwarm":
         self._folder = tempfile.TemporaryDirectory(prefix="swarm-")
@@ -139,10 +142,10 @@ class LocalSwarm:
             self._folder.cleanup()
             self._folder = None
 
-    def _launch(
-        self, blocks: str, options: dict[str, object], home: Path | None = None
-    ) -> tuple[subprocess.Popen, Path]:
+    def _launch(self, blocks: str, options: dict[str, object], home: Path | None = None) -> tuple[_Process, Path]:
         """The process and its SWARM_HOME, by default a new one."""
+        if self._folder is None:
+            raise SwarmError("this swarm was not entered, or is closed; use it in a `with` statement")
         folder = home or Path(tempfile.mkdtemp(dir=self._folder.name))
         command = [sys.executable, *self.program, "--model", self.model, "--json", "--exit-with-parent"]
         command += ["--peers", *self.peers]
@@ -150,7 +153,8 @@ class LocalSwarm:
             command += ["--blocks", blocks]
         options = {**self._options, **options}
         if home is None and "stake" in options:
-            _endow(folder, str(options["ledger"]), _written("stake", options["stake"]))
+            stake = _written("stake", options["stake"])
+            import_module("swarm.client.assembly_money").endow(folder, str(options["ledger"]), stake)
         for name, value in options.items():
             command += [f"--{name.replace('_', '-')}", *(() if value is True else (_written(name, value),))]
         with open(folder / _LOG, "a") as log:
@@ -165,7 +169,7 @@ class LocalSwarm:
             )
         return process, folder
 
-    def _adopt(self, launched: Sequence[tuple[subprocess.Popen, Path]]) -> list[LocalServer]:
+    def _adopt(self, launched: Sequence[tuple[_Process, Path]]) -> list[LocalServer]:
         """Wait until all of `launched` are ready. Raises what the first that is not says; none is left behind."""
         deadline = time.monotonic() + START_TIMEOUT_S
         servers = []
@@ -186,27 +190,13 @@ def _written(name: str, value: object) -> str:
     return f"{value}n" if name in _AMOUNTS and isinstance(value, int) else str(value)
 
 
-def _endow(home: Path, where: str, stake: str) -> None:
-    """Give the server that will start in `home` what it is to stake. Raises LedgerRefusal if this user cannot."""
-    amount = parse_amount(stake)
-    if not amount:
-        return
-    with claimed_identity(home / "identities" / "0.key") as (server, _):  # which is the one that it will take
-        ledger = open_ledger(where, client_identity())
-        try:
-            give = ledger.mint if ledger.issuer == ledger.address else ledger.transfer
-            give(server.address, amount)
-        finally:
-            ledger.shut()
-
-
-def _wait_ready(process: subprocess.Popen, log: Path, deadline: float) -> dict:
+def _wait_ready(process: _Process, log: Path, deadline: float) -> dict[str, Any]:
     """The server's "ready" event. Raises the error that it reports instead."""
     timer = threading.Timer(max(deadline - time.monotonic(), 0), process.kill)
     timer.start()
     try:
-        for line in process.stdout:
-            event = json.loads(line)
+        for line in process.stdout or ():
+            event: dict[str, Any] = json.loads(line)
             if event["event"] == "ready":
                 return event
             if event["event"] == "error":

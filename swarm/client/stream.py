@@ -1,7 +1,7 @@
 """From the background loop to a caller's iterator."""
 
 import queue
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 
 from swarm.client.background import submit
 from swarm.results import Generation
@@ -12,7 +12,7 @@ OnPiece = Callable[[int, str], None]  # (index of the prompt, new text)
 class Stream:
     """An iterator over generated text, and the generations behind it. Closing or dropping it ends the work."""
 
-    def __init__(self, pieces: Iterator[tuple[int, str]], generations: list[Generation], with_index: bool):
+    def __init__(self, pieces: Generator[tuple[int, str], None, None], generations: list[Generation], with_index: bool):
         self._pieces, self.generations, self._with_index = pieces, generations, with_index
 
     @property
@@ -31,15 +31,14 @@ class Stream:
         self._pieces.close()
 
 
-def drain(start: Callable[[OnPiece], Coroutine[object, object, None]]) -> Iterator[tuple[int, str]]:
+def drain(start: Callable[[OnPiece], Coroutine[object, object, None]]) -> Generator[tuple[int, str], None, None]:
     """Run a coroutine in the background and yield what it hands to the function it is given. Leaving the iterator
     cancels it."""
-    pieces: queue.SimpleQueue = queue.SimpleQueue()
-    ended = object()
+    pieces: queue.SimpleQueue[tuple[int, str] | None] = queue.SimpleQueue()
     future = submit(start(lambda index, piece: pieces.put((index, piece))))
-    future.add_done_callback(lambda _: pieces.put(ended))
+    future.add_done_callback(lambda _: pieces.put(None))
     try:
-        while (piece := pieces.get()) is not ended:
+        while (piece := pieces.get()) is not None:
             yield piece
         future.result()
     finally:

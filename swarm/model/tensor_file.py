@@ -117,13 +117,18 @@ class TensorFile(ABC):
         for start in range(0, entry.nbytes, READ_BYTES):
             piece = buffer[: entry.nbytes - start]
             self.read_bytes(piece, entry.offset + start)
-            yield memoryview(piece.numpy())
+            yield _view(piece)
 
     def read_bytes(self, out: Tensor, offset: int) -> None:
         """Fills out, contiguous, with the bytes of the file from offset on."""
-        view = memoryview(out.reshape(-1).view(torch.uint8).numpy())
+        view = _view(out.reshape(-1).view(torch.uint8))
         while view:
             count = os.preadv(self._file.fileno(), [view], offset)
             if count == 0:
                 raise ModelError(f"{self.path} ends at byte {offset}, inside a tensor; was it changed meanwhile?")
             view, offset = view[count:], offset + count
+
+
+def _view(contents: Tensor) -> memoryview:
+    """The memory of a tensor of bytes, to read into and from."""
+    return contents.numpy().data

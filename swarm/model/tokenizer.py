@@ -9,7 +9,7 @@ from typing import Any
 import transformers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from swarm.errors import ModelError
 from swarm.model.gguf_file import GGUFFile
@@ -33,7 +33,7 @@ _SPLITS = {
 }
 
 
-def load_tokenizer(source: Path | str, revision: str) -> PreTrainedTokenizerFast:
+def load_tokenizer(source: Path | str, revision: str) -> PreTrainedTokenizerBase:
     """source: a GGUF file, a folder, or a repository id on the hub, of which `revision` is a commit."""
     if isinstance(source, Path) and source.suffix == ".gguf":
         return _from_gguf(source)
@@ -45,7 +45,7 @@ def load_tokenizer(source: Path | str, revision: str) -> PreTrainedTokenizerFast
         raise ModelError(f"{source} has no usable tokenizer: {error}") from error
 
 
-def _from_gguf(path: Path) -> PreTrainedTokenizerFast:
+def _from_gguf(path: Path) -> PreTrainedTokenizerBase:
     prefix = "tokenizer.ggml."
     file = GGUFFile(path, arrays=[prefix + "tokens", prefix + "token_type", prefix + "merges"])
     values = {key.removeprefix(prefix): value for key, value in file.metadata.items() if key.startswith(prefix)}

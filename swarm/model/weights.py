@@ -18,7 +18,7 @@ from swarm.model.tensor_file import TensorFile
 from swarm_kernels import Format, QuantWeight, allocate
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 Progress = Callable[[int, int], None]  # (blocks loaded, blocks in all)
 
@@ -131,7 +131,7 @@ class Checkpoint:
         file.check_shape(name, (self.config.vocab_size, self.config.hidden_size))
         return file.read_quantised(name, format)
 
-    def load_tokenizer(self) -> "PreTrainedTokenizerFast":
+    def load_tokenizer(self) -> "PreTrainedTokenizerBase":
         # transformers takes seconds and tens of MB to import, and a server, which holds a checkpoint, never needs it.
         from swarm.model.tokenizer import load_tokenizer  # noqa: PLC0415
 
@@ -167,8 +167,9 @@ class Checkpoint:
             file.check_shape(name, part.shape)
             piece = file.read_quantised(name, format)
             if self._interleaved and part.stem in ("q", "k"):
-                for tensor in filter(lambda tensor: tensor is not None, (piece.codes, piece.scale, piece.minimum)):
-                    _deinterleave(tensor, self.config.head_dim)
+                for tensor in (piece.codes, piece.scale, piece.minimum):
+                    if tensor is not None:
+                        _deinterleave(tensor, self.config.head_dim)
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else QuantWeight.cat(pieces)
 

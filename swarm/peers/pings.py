@@ -94,11 +94,10 @@ class Pings:
         seen.tried_s = self._clock()
         try:
             peer = self._connection_to(info.endpoint)
-            await self._request_s(peer)
-            round_trip_s = min([await self._request_s(peer) for _ in range(2)])
+            _, round_trip_s = await measure_round_trip(peer, TIMEOUT_S, self._clock)
             seen.round_trip_s.observe(round_trip_s)
             if seen.tried_s - seen.bandwidth_s >= BANDWIDTH_AGE_S:
-                padded_s = min([await self._request_s(peer, PADDING_BYTES) for _ in range(2)])
+                _, padded_s = await _faster_of_two(peer, TIMEOUT_S, self._clock, PADDING_BYTES)
                 # Of a fast link the padding takes less than the noise, even less than nothing.
                 transfer_s = max(padded_s - round_trip_s, PADDING_BYTES / FASTEST_BYTES_PER_S)
                 seen.bytes_per_s.observe(PADDING_BYTES / transfer_s)
@@ -107,11 +106,24 @@ class Pings:
         except (PeerUnreachable, InvalidRequest):  # the latter for a certificate that is none
             seen.failed_s = self._clock()
 
-    async def _request_s(self, peer: Peer, padding_bytes: int = 0) -> float:
-        started = self._clock()
-        await peer.status(TIMEOUT_S, padding_bytes)
-        return self._clock() - started
-
     def _forget(self) -> None:
         horizon = self._clock() - FORGET_S
         self._seen = {id_: seen for id_, seen in self._seen.items() if seen.tried_s > horizon}
+
+
+async def measure_round_trip(peer: Peer, timeout_s: float, clock: Callable[[], float]) -> tuple[pb.Status, float]:
+    """What `peer` says, and the faster of two round trips to it, after a question that is not counted: that one pays
+    for the TLS handshake, or wakes a connection that has slept. Raises PeerUnreachable."""
+    await peer.status(timeout_s)
+    return await _faster_of_two(peer, timeout_s, clock)
+
+
+async def _faster_of_two(
+    peer: Peer, timeout_s: float, clock: Callable[[], float], padding_bytes: int = 0
+) -> tuple[pb.Status, float]:
+    times_s = []
+    for _ in range(2):
+        asked_s = clock()
+        status = await peer.status(timeout_s, padding_bytes)
+        times_s.append(clock() - asked_s)
+    return status, min(times_s)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from swarm.peers.directory import Directory
 from swarm.peers.overview import Answer, Overview, make_overview
+from swarm.peers.pings import measure_round_trip
 from swarm.peers.poll import MEASURED_AT_ONCE, poll
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
@@ -53,12 +54,6 @@ class Survey:
 
 
 async def visit(peer: Peer, clock: Callable[[], float] = time.perf_counter) -> Answer:
-    """What `peer` says, and the faster of two round trips to it. The first question is not counted: it pays for the
-    TLS handshake, or wakes a connection that has slept. Raises PeerUnreachable."""
-    status = await peer.status(TIMEOUT_S)
-    round_trips_s = []
-    for _ in range(2):
-        asked_s = clock()
-        status = await peer.status(TIMEOUT_S)
-        round_trips_s.append(clock() - asked_s)
-    return Answer(status, min(round_trips_s), clock())
+    """What `peer` says, and how far away it is. Raises PeerUnreachable."""
+    status, round_trip_s = await measure_round_trip(peer, TIMEOUT_S, clock)
+    return Answer(status, round_trip_s, clock())

@@ -35,7 +35,7 @@ class PeerInfo:
     max_blocks: int = 0  # as many as it has memory for; 0: not said
     weights: bytes = b""  # root of the digests of the blocks that it serves (see model/identity.py); empty: not said
     record_hash: bytes = b""  # SHA-256 of the record as it was signed
-    asks: Quote = FREE_QUOTE  # the quote that this names: what it wants for its work
+    asks: Quote = FREE_QUOTE  # what it wants for its work
     facts: Facts | None = None  # what `attestation` is to be about
     attestation: bytes = b""  # for the client's verifier to judge; nothing of it is checked here
 

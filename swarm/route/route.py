@@ -153,7 +153,7 @@ def fewest_hops(peers: Sequence[PeerInfo], num_blocks: int, rng: random.Random) 
     while block < num_blocks:
         furthest = max((peer.stop for peer in peers if peer.start <= block), default=0)
         if furthest <= block:
-            raise NoRoute(explain_gaps(peers, num_blocks))
+            raise uncovered(peers, num_blocks)
         candidates = [peer for peer in peers if peer.start <= block and peer.stop == furthest]
         chain.append(Hop(rng.choice(candidates), block, min(furthest, num_blocks)))
         block = furthest
@@ -172,12 +172,13 @@ def missing_blocks(peers: Sequence[PeerInfo], num_blocks: int) -> list[tuple[int
     return gaps
 
 
-def explain_gaps(peers: Sequence[PeerInfo], num_blocks: int, start: int = 0, stop: int | None = None) -> str:
-    """Why `peers` make no chain over blocks `start` to `stop`, and the command that would help."""
+def uncovered(peers: Sequence[PeerInfo], num_blocks: int, start: int = 0, stop: int | None = None) -> NoRoute:
+    """The error that says why `peers` make no chain over blocks `start` to `stop`, and which command would help."""
     stop = num_blocks if stop is None else stop
     clipped = [(max(left, start), min(right, stop)) for left, right in missing_blocks(peers, num_blocks)]
     gaps = [f"{left}:{right}" for left, right in clipped if left < right]
-    return (
+    return NoRoute(
         f"no peer serves blocks {', '.join(gaps)} of this model's {num_blocks}; "
-        f"start one with `python -m swarm.server --blocks {gaps[0]}`"
+        f"start one with `python -m swarm.server --blocks {gaps[0]}`",
+        ", ".join(gaps),
     )

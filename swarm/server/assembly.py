@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from swarm.errors import InvalidRequest
 from swarm.home import receipts_file, stored_evidence_folder
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PagePool
@@ -95,10 +94,8 @@ def surround(
     new_writer: "NewWriter | None",
     stack: AsyncExitStack,
 ) -> Surroundings:
-    """receipts: whether the server signs for its work. Raises InvalidRequest if it is paid and does not."""
+    """receipts: whether the server signs for its work, as one does that is paid."""
     if not receipts:
-        if billing:
-            raise InvalidRequest("a server that is paid signs for its work: give no --no-receipts with --ledger")
         return Surroundings(WorkObserver())
     from swarm.verify.fraud.evidence_store import EvidenceStore
     from swarm.verify.receipts.store import ReceiptStore

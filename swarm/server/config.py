@@ -55,6 +55,8 @@ class ServerConfig:
         for value, known in ((self.activations, SERVED_DTYPES), (self.quant, QUANTS)):
             if value not in known:
                 raise InvalidRequest(f"cannot serve in {value!r}; choose one of {', '.join(known)}")
+        if self.billing and not self.receipts:
+            raise InvalidRequest("a server that is paid signs for its work: leave out --no-receipts, or --ledger")
 
     @property
     def activations(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import grpc
 
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.tasks import TaskSet
 from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, unreachable
 
@@ -46,7 +47,9 @@ class Link:
         self._max_bundle_bytes = max_bytes - 4096  # the message's own few bytes, generously
         self._peer = Peer(endpoint, max_bytes, member)
         self._stream = self._peer.push()
-        self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
+        self._tasks = TaskSet(f"link to {self._peer.address}")
+        self._tasks.start(self._write(), "writing")
+        self._tasks.start(self._read(), "reading")
 
     def join(self) -> None:
         """One session more."""
@@ -122,8 +125,7 @@ class Link:
 
     async def close(self) -> None:
         self.broken = True
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         self._stream.cancel()
         await self._peer.close()
 

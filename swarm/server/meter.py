@@ -11,7 +11,7 @@ from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.route.batch_times import BatchTimes, correction
 from swarm.route.costs import BATCHES, PeerCosts
 from swarm.route.means import RunningMean
-from swarm.server.session.work import Slice
+from swarm.server.session.steps import Slice
 from swarm_kernels import Segment
 
 BUDGET_S = 0.25  # for measuring at the start; on slow blocks a few steps more

@@ -8,7 +8,7 @@ they do nothing: a server with these is the core alone.
 from collections.abc import Sequence
 
 from swarm.server.session.outbox import Outbox
-from swarm.server.session.work import Slice, Work
+from swarm.server.session.steps import Slice, Work
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import Rows
 

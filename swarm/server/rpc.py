@@ -6,7 +6,7 @@ server and its other sessions go on.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -21,7 +21,6 @@ from swarm.server.observers import WorkObserver
 from swarm.server.scheduler.batching import BatchLimits
 from swarm.server.scheduler.scheduler import Scheduler
 from swarm.server.served import Served
-from swarm.server.session.journals import Journals
 from swarm.server.session.next_hop import NextHop
 from swarm.server.session.outbox import Outbox
 from swarm.server.session.reservation import Reservation, SessionKey
@@ -29,6 +28,7 @@ from swarm.server.session.session import Session
 from swarm.server.usage import Usage
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.failures import failure
+from swarm.wire.journal import Journals
 from swarm.wire.tls import Certificate
 from swarm.wire.transport import max_message_bytes
 
@@ -158,12 +158,12 @@ class Handler:
 
     async def _converse(self, session: Session, context: SessionStream) -> None:
         """Read steps and write answers until either side ends the stream, or the client stops reading."""
-        ends = [
+        ends: list[Coroutine[object, object, object]] = [
             self._read_messages(session, context),
             self._write_answers(session.outbox, context),
             session.outbox.abandoned.wait(),
         ]
-        tasks = [asyncio.ensure_future(end) for end in ends]
+        tasks = [asyncio.create_task(end) for end in ends]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

@@ -2,26 +2,28 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
-from swarm.market.channel.wallet import Wallet
 from swarm.route.route import Hop
 from swarm.session.hop import HopFailed, HopStream
-from swarm.verify.receipts.checking import ChainReceipts
+from swarm.session.observers import HopObserver
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.formats.receipts import NOTHING, Terms, Tokens
-from swarm.wire.identity import address_of
 from swarm.wire.journal import Journal, as_replay
 from swarm.wire.session_id import new_session_id
 from swarm.wire.transport import Peer
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class SessionOptions:
+    """What a session is opened for."""
+
     model: str
     revision: str
     hidden_size: int
@@ -32,10 +34,8 @@ class SessionOptions:
     coverage_timeout_s: float = 30.0  # wait for somebody to serve blocks that nobody serves any more
     weights: Callable[[int, int], bytes] = lambda start, stop: b""  # root that a range of blocks should have
     max_repairs: int = 8  # hops replaced without a step answered in between
-    wallet: Wallet | None = None  # None: only for peers that work for nothing
-    prompt_tokens: int = 0  # of max_tokens, those that are there at the beginning
-    bid: int = 0  # nano-credits per block-token above the price
-    batch: bool = False  # computed while nothing else waits; gives up its place to whoever needs it
+    priority_fee: int = 0  # nano-credits per block-token above the price, for going first where peers are full
+    background: bool = False  # computed while nothing else waits; gives up its place to whoever needs it
 
 
 class Chain:
@@ -45,16 +45,22 @@ class Chain:
     next from here.
     """
 
-    def __init__(self, options: SessionOptions):
+    def __init__(
+        self,
+        options: SessionOptions,
+        observer: HopObserver | None = None,
+        on_leaving: Callable[[HopStream], None] = lambda stream: None,
+    ):
+        """on_leaving: told of a hop that says that it will leave."""
         self.options = options
+        self.observer = observer or HopObserver()
         self.id = new_session_id()
         self.streams: list[HopStream] = []
         self.retired: list[HopStream] = []
         self.inbox: asyncio.Queue[pb.Step | HopFailed] = asyncio.Queue()
-        self.receipts = ChainReceipts()
         self.sent = Journal(options.hidden_size, codec.wire_dtype(options.wire_dtype))  # to the first hop
-        self.shadow: HopStream | None = None  # will take the first hop's place, and gets a copy of what that gets
-        self.on_leaving: Callable[[HopStream], None] = lambda stream: None
+        self._shadow: HopStream | None = None  # will take the first hop's place, and gets a copy of what that gets
+        self._on_leaving = on_leaving
         self._seq = 0
 
     def next_seq(self) -> int:
@@ -73,76 +79,31 @@ class Chain:
         after: HopStream | None = None,
         timeout_s: float = math.inf,
         live_from: int = 0,
+        filled: bool = True,
     ) -> list[HopStream]:
         """Open the session on consecutive `hops`, which reserves their pages and connects each to the next, and the
-        last to `after`. All or none: raises HopFailed naming the first that refused.
+        last to `after`. All or none: raises HopFailed naming the first that refused, or what the observer raises.
 
-        live_from: positions below this will be replayed to them.
+        live_from: positions below this will be replayed to them. filled: False: only when they are in their place.
         """
         timeout_s = min(timeout_s, self.options.open_timeout_s)
-        streams = [HopStream(hop, peer, self._receive) for hop, peer in zip(hops, peers, strict=True)]
-        requests = [
-            self._open_request(stream.hop, following)
-            for stream, following in zip(streams, [*streams[1:], after], strict=True)
+        streams = [
+            HopStream(hop, peer, self._receive, self.next_seq, self.observer.closed, filled)
+            for hop, peer in zip(hops, peers, strict=True)
         ]
-        await self._arrange_payment(streams, requests, live_from)
-        opening = [stream.open(request, timeout_s) for stream, request in zip(streams, requests, strict=True)]
+        followers = [*streams[1:], after]
+        requests = [self._open_request(one.hop, following) for one, following in zip(streams, followers, strict=True)]
+        openings = list(zip(streams, requests, strict=True))
         try:
-            outcomes = await asyncio.gather(*opening, return_exceptions=True)
-            failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-            if failures:
-                raise next((f for f in failures if not isinstance(f, HopFailed)), failures[0])
+            await _all(self.observer.opening(stream, request, live_from) for stream, request in openings)
+            answers = await _all(stream.open(request, timeout_s) for stream, request in openings)
         except BaseException:  # also when the session ends meanwhile: no hop may keep its pages
             for stream in streams:
                 stream.close()
             raise
-        for stream, request in zip(streams, requests, strict=True):
-            terms = _receipt_terms(stream.hop, request)
-            stream.receipts = self.receipts.expect(terms, stream.hop.peer.peer_id, live_from)
+        for (stream, request), answer in zip(openings, answers, strict=True):
+            self.observer.opened(stream, request, answer, live_from)
         return streams
-
-    async def _arrange_payment(self, streams: Sequence[HopStream], requests: Sequence[pb.Open], live_from: int) -> None:
-        """Give the streams of hops that want to be paid their bills. All or none. Raises PaymentRequired."""
-        prefill = max(self.options.prompt_tokens, self.sent.length)
-        tokens = Tokens(prefill, max(self.options.max_tokens - prefill, 0))
-
-        async def arrange(stream: HopStream, request: pb.Open) -> None:
-            if self.options.wallet:
-                stream.bill = await self.options.wallet.open(stream.hop, request, tokens)
-            if stream.bill:
-                stream.bill.note_sent(Tokens(prefill=live_from))
-
-        try:
-            async with asyncio.TaskGroup() as arranging:
-                for stream, request in zip(streams, requests, strict=True):
-                    arranging.create_task(arrange(stream, request))
-        except BaseException as error:
-            for stream in streams:
-                stream.close()
-            raise (error.exceptions[0] if isinstance(error, ExceptionGroup) else error) from None
-
-    async def pay_up(self, streams: Iterable[HopStream]) -> None:
-        """Pay these hops what their receipts say."""
-        streams = list(streams)
-        await asyncio.gather(*(stream.pay_up(self.next_seq()) for stream in streams if stream.bill))
-        await asyncio.gather(*map(self._acknowledge, streams))
-
-    async def _acknowledge(self, stream: HopStream) -> None:
-        """Sign for work without a price, as far as the hop has: every position of the session once."""
-        wallet, receipts = self.options.wallet, stream.receipts.receipts
-        if not receipts or stream.hop.peer.asks.mode != "contribution" or not wallet:
-            return
-        terms = receipts[-1].receipt.terms
-        tokens = min(sum(one.count for one in receipts), self.sent.length)
-        data = wallet.acknowledge(terms, (terms.stop - terms.start) * tokens, receipts[-1].receipt.hash)
-        await stream.acknowledge(data, self.next_seq())
-
-    async def collect_receipts(self, streams: Iterable[HopStream]) -> None:
-        """Let these hops sign what they have computed, and ask them for what they signed and nobody passed on."""
-        streams = [stream for stream in streams if not stream.failure]
-        for answer in await asyncio.gather(*(stream.seal(self.next_seq()) for stream in streams)):
-            for receipt in answer.receipts if answer else ():
-                self.receipts.add(receipt)
 
     def _open_request(self, hop: Hop, following: HopStream | None) -> pb.Open:
         request = pb.Open(
@@ -157,11 +118,8 @@ class Chain:
             quote=hop.peer.record_hash,
             seq=self.next_seq(),  # what is still on its way to the hop that this one replaces is older
         )
-        if self.options.bid or self.options.batch:
-            request.payment.bid, request.payment.batch = self.options.bid, self.options.batch
-        if hop.offer:
-            request.payment.offer = hop.offer.proof
-            request.payment.prefill, request.payment.decode = hop.offer.price
+        if self.options.priority_fee or self.options.background:
+            request.payment.bid, request.payment.batch = self.options.priority_fee, self.options.background
         if following:
             request.next.CopyFrom(following.hop.peer.endpoint)
             request.ends_replay = following in self.streams and following.filled
@@ -180,29 +138,24 @@ class Chain:
         for stream in leaving:
             stream.close()
 
-    async def send(
-        self, position: int, hidden: torch.Tensor, want: int, seal: bool = False, prompt: bool = False
-    ) -> None:
-        """Send a step to the first hop. hidden: [tokens, hidden_size]. seal: every hop signs what it has computed up to
-        here. prompt: it is priced as prefill. Raises HopFailed."""
-        rows = codec.to_rows(hidden, self.options.wire_dtype)
+    async def send(self, position: int, hidden: torch.Tensor, want: pb.Want, prompt: bool = False) -> None:
+        """Send a step to the first hop. hidden: [tokens, hidden_size]. prompt: it is priced as prefill. Raises
+        HopFailed."""
+        rows, shadow = codec.to_rows(hidden, self.options.wire_dtype), self._shadow
         self.sent.record(position, rows.data)
-        self.receipts.sent(position, rows.digests, seal)
-        for stream in (*self.streams, *([self.shadow] if self.shadow else [])):
-            if stream.bill:
-                stream.bill.note_sent(Tokens.of(len(rows), prompt))
-        step = pb.Step(position=position, count=len(rows), want=want, hidden=rows.message(), seal=seal, prompt=prompt)
-        await self.write(0, step)
-        if self.shadow:
+        hops = [*self.streams, shadow] if shadow else self.streams
+        seal = self.observer.sending(hops, position, rows, prompt)
+        self._seq += 1
+        step = pb.Step(
+            position=position, count=len(rows.digests), want=want, hidden=rows.message(), seal=seal, prompt=prompt,
+            seq=self._seq,
+        )  # fmt: skip
+        await self.streams[0].send(step)
+        if shadow and shadow is self._shadow:
             try:
-                await self.shadow.send(as_replay(step, self.next_seq()))
+                await shadow.send(as_replay(step, self.next_seq()))
             except HopFailed:  # whoever is filling it will notice, and the chain is none the worse for it
-                self.shadow = None
-
-    async def write(self, index: int, step: pb.Step) -> None:
-        """Send `step` to hop `index` under a new sequence number. Raises HopFailed."""
-        step.seq = self.next_seq()
-        await self.streams[index].send(step)
+                self._shadow = None
 
     async def replay(self, to: HopStream, stop: int, start: int = 0) -> None:
         """Send the first hop's inputs of positions `start` to `stop` again. Raises HopFailed."""
@@ -215,7 +168,11 @@ class Chain:
         while held < self.sent.length:  # it grows meanwhile; a live step must not overtake what precedes it
             held, start = self.sent.length, held
             await self.replay(shadow, held, start)
-        self.shadow = shadow
+        self._shadow = shadow
+
+    def unfollow(self) -> None:
+        """Send no more copies."""
+        self._shadow = None
 
     def broken(self) -> list[tuple[int, int]]:
         """Runs (first, last) of neighbouring hops that have to be replaced."""
@@ -239,7 +196,7 @@ class Chain:
             return
         kind, is_last = message.WhichOneof("kind"), index == len(self.streams) - 1
         if kind == "leaving":
-            self.on_leaving(stream)
+            self._on_leaving(stream)
         elif kind == "result" and is_last:
             self.inbox.put_nowait(message.result)
         elif kind == "relay" and not is_last:
@@ -263,17 +220,10 @@ class Chain:
             self.inbox.put_nowait(failure)
 
 
-def _receipt_terms(hop: Hop, request: pb.Open) -> Terms:
-    """What the receipts of a hop opened by `request` have to say of it."""
-    return Terms(
-        session=request.session_id,
-        attempt=request.seq,
-        peer=address_of(hop.peer.peer_id),
-        start=request.start,
-        stop=request.stop,
-        weights=request.weights or NOTHING,
-        format=hop.peer.format,
-        numerics_id=hop.peer.numerics_id,
-        wire_dtype=request.wire_dtype,
-        quote=request.quote or NOTHING,
-    )
+async def _all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
+    """What each returns, once all have ended. Raises the first error, one that is no HopFailed before the others."""
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if failures:
+        raise next((one for one in failures if not isinstance(one, HopFailed)), failures[0])
+    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]

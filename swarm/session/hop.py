@@ -5,18 +5,17 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
+from google.protobuf.message import Message
 
 from swarm.errors import PeerBusy, PeerUnreachable, SwarmError, from_wire
-from swarm.market.channel.invoice import HopInvoice
 from swarm.results import HopTiming
 from swarm.route.route import Hop
-from swarm.verify.receipts.checking import HopReceipts
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer, unreachable
 
 SILENCE_S = 0.35  # a hop that says nothing for so long when asked, beyond the way there and back, is taken for hung
 REROUTE_TIMEOUT_S = 5.0  # dialling another hop, which may be behind a firewall, included
-EVIDENCE_TIMEOUT_S = 2.0  # for receipts and rows out of a journal: later than this, they count as withheld
+REQUEST_TIMEOUT_S = 2.0  # for what is asked of a hop beside its work: later than this, it counts as withheld
 
 
 class HopFailed(SwarmError):
@@ -35,43 +34,49 @@ class HopFailed(SwarmError):
 class HopStream:
     """One hop. Answers to what was asked here are returned to the asker; everything else goes to `receive`."""
 
-    def __init__(self, hop: Hop, peer: Peer, receive: "Receive"):
+    def __init__(
+        self,
+        hop: Hop,
+        peer: Peer,
+        receive: "Receive",
+        next_seq: Callable[[], int],
+        on_close: Callable[["HopStream"], None] = lambda stream: None,
+        filled: bool = True,
+    ):
+        """next_seq: a number that is newer than all before. filled: False: it replaces another, and its cache is not
+        complete before it has answered."""
         self.hop, self.peer = hop, peer
         self.timing = HopTiming()
         self.sent_bytes = 0  # of activations, on this stream
         self.received_bytes = 0
         self.failure: HopFailed | None = None  # why it has to be replaced
-        self.filled = True  # False: it replaces another, and its cache may not be complete yet
-        self.receipts: HopReceipts  # once it is open
-        self.bill: HopInvoice | None = None  # None: it works for nothing
+        self.filled = filled
         self.answered = 0  # positions below this were answered through this hop
         self.round_trip_s = 0.0  # of opening, which is more than one way there and back
-        self._receive = receive
-        self._stream: grpc.aio.StreamStreamCall | None = None
-        self._reader: asyncio.Task | None = None
-        self._asked: dict[int, asyncio.Future] = {}  # by sequence number
+        self._receive, self._next_seq, self._on_close = receive, next_seq, on_close
+        self._stream: grpc.aio.StreamStreamCall[Message, pb.ToClient] | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._asked: dict[int, asyncio.Future[Answer]] = {}  # by sequence number
 
     async def open(self, request: pb.Open, timeout_s: float) -> pb.Opened:
         """Open the session on this hop. Raises HopFailed if it refuses or does not answer."""
         started = time.monotonic()
-        self._stream = self.peer.session()
+        stream = self._stream = self.peer.session()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._stream.write(pb.ToServer(open=request))
-                answer = await self._stream.read()
+                await stream.write(pb.ToServer(open=request))
+                answer = await stream.read()
         except TimeoutError as error:
             raise self.failed(f"did not answer within {timeout_s:g} s") from error
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
             raise self._broken(error) from error
-        if answer is grpc.aio.EOF:
+        if not isinstance(answer, pb.ToClient):
             raise self.failed("closed the stream")
         if answer.HasField("failure"):
             raise self._reported(answer.failure)
         if not answer.HasField("opened"):
             raise self.failed("answered with something unexpected")
         self.round_trip_s = time.monotonic() - started
-        if self.bill:
-            self.bill.hear(answer.opened)
         self._reader = asyncio.create_task(self._read())
         return answer.opened
 
@@ -81,70 +86,59 @@ class HopStream:
             self._reader.cancel()
         if self._stream:
             self._stream.cancel()
-        self._cancel_asked()
-        if self.bill:
-            self.bill.close()
-
-    async def pay(self) -> None:
-        """Send a voucher for all that is owed. Raises HopFailed if the stream is broken."""
-        await self._write(pb.ToServer(paid=pb.Paid(voucher=self.bill.voucher())))
-
-    async def pay_up(self, seq: int) -> None:
-        """The same for what the hop's receipts say, and wait until it is there. seq: an unused sequence number."""
-        self.bill.note_receipts(self.receipts.receipts)
-        await self._ask_evidence(pb.ToServer(paid=pb.Paid(voucher=self.bill.voucher(), seq=seq)), seq)
-
-    async def acknowledge(self, data: bytes, seq: int) -> None:
-        """Send an acknowledgement of what was got, and wait until it is there. seq: an unused sequence number."""
-        await self._ask_evidence(pb.ToServer(paid=pb.Paid(voucher=data, seq=seq)), seq)
+        for asked in self._asked.values():
+            asked.cancel()
+        self._on_close(self)
 
     async def send(self, step: pb.Step) -> None:
         """Raises HopFailed if the stream is broken."""
         self.sent_bytes += len(step.hidden.data)
-        await self._write(pb.ToServer(step=step))
+        await self.tell(pb.ToServer(step=step))
 
-    async def probe(self, seq: int) -> pb.Progress | None:
-        """How far this hop has come; None if it is silent or gone."""
+    async def tell(self, message: pb.ToServer) -> None:
+        """Send something that is not answered. Raises HopFailed if the stream is broken."""
+        if self._stream is None:
+            raise self.failed("was not opened")
         try:
-            return await self._ask(pb.ToServer(probe=pb.Probe(seq=seq)), seq, SILENCE_S + min(self.round_trip_s, 1.0))
+            await self._stream.write(message)
+        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+            raise self._broken(error) from error
+
+    async def request(self, message: pb.Seal | pb.Fetch | pb.Paid) -> "Answer | None":
+        """Ask for something beside the work, and wait for it; None if the hop is silent or gone. Numbers `message`."""
+        try:
+            return await self._ask(message, REQUEST_TIMEOUT_S + self.round_trip_s)
         except (TimeoutError, HopFailed):
             return None
 
-    async def reroute(self, request: pb.Reroute, probe_seq: int) -> pb.Rerouted:
-        """Give this hop another successor. Raises HopFailed if it fails or hangs.
+    async def probe(self) -> pb.Progress | None:
+        """How far this hop has come; None if it is silent or gone."""
+        try:
+            answer = await self._ask(pb.Probe(), SILENCE_S + min(self.round_trip_s, 1.0))
+        except (TimeoutError, HopFailed):
+            return None
+        return answer if isinstance(answer, pb.Progress) else None
 
-        request.seq, probe_seq: unused sequence numbers; the latter to find out whether it lives, if it takes long.
-        """
-        asking = asyncio.ensure_future(self._ask(pb.ToServer(reroute=request), request.seq, REROUTE_TIMEOUT_S))
+    async def reroute(self, request: pb.Reroute) -> pb.Rerouted:
+        """Give this hop another successor, from a sequence number on that is filled in here. Raises HopFailed if it
+        fails or hangs."""
+        asking = asyncio.ensure_future(self._ask(request, REROUTE_TIMEOUT_S))
         try:
             done, _ = await asyncio.wait({asking}, timeout=SILENCE_S)
-            if not done and await self.probe(probe_seq) is None:
+            if not done and await self.probe() is None:
                 raise self.failed("hangs")
-            return await asking
+            answer = await asking
+            if not isinstance(answer, pb.Rerouted):
+                raise self.failed("answered with something unexpected")
+            return answer
         except TimeoutError as error:
             raise self.failed(f"did not connect to another hop within {REROUTE_TIMEOUT_S:g} s") from error
         finally:
             asking.cancel()
 
-    async def seal(self, seq: int, first: int | None = None, sketches: bool = False) -> pb.Sealed | None:
-        """Let the hop sign what it has computed, and get its receipts from number `first` on, by default those that
-        have not come yet; None if it is silent or gone. seq: an unused sequence number."""
-        first = len(self.receipts.receipts) if first is None else first
-        return await self._ask_evidence(pb.ToServer(seal=pb.Seal(seq=seq, first=first, sketches=sketches)), seq)
-
-    async def fetch(self, position: int, count: int, seq: int) -> pb.Rows | None:
-        """Outputs out of the hop's journal; None if it is silent or gone. seq: an unused sequence number."""
-        return await self._ask_evidence(pb.ToServer(fetch=pb.Fetch(seq=seq, position=position, count=count)), seq)
-
-    async def _ask_evidence(self, message: pb.ToServer, seq: int) -> "Answer | None":
-        try:
-            return await self._ask(message, seq, EVIDENCE_TIMEOUT_S + self.round_trip_s)
-        except (TimeoutError, HopFailed):
-            return None
-
     def account(self, visit: pb.Visit, stop: int) -> None:
-        """Book what the hop says of an answered step, which ended before position `stop`."""
-        self.answered = stop
+        """Note what the hop says of an answered step, which ended before position `stop`."""
+        self.answered, self.filled = stop, True
         self.timing.steps += 1
         self.timing.queue_s += visit.queue_us / 1e6
         self.timing.compute_s += visit.compute_us / 1e6
@@ -153,18 +147,14 @@ class HopStream:
         """The hop is no good any more; returns the error to raise."""
         return self._mark(PeerUnreachable(f"peer {self.peer.peer_id[-8:]} at {self.peer.address} {what}"))
 
-    async def _write(self, message: pb.ToServer) -> None:
-        try:
-            await self._stream.write(message)
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            raise self._broken(error) from error
-
-    async def _ask(self, message: pb.ToServer, seq: int, timeout_s: float) -> "Answer":
+    async def _ask(self, message: "Question", timeout_s: float) -> "Answer":
         """Raises TimeoutError, or HopFailed if the hop fails meanwhile."""
-        answer = self._asked[seq] = asyncio.get_running_loop().create_future()
+        seq = message.seq = self._next_seq()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked[seq] = answer
         try:
             async with asyncio.timeout(timeout_s):
-                await self._write(message)
+                await self.tell(_to_server(message))
                 return await answer
         finally:
             self._asked.pop(seq, None)
@@ -172,8 +162,9 @@ class HopStream:
                 answer.exception()  # it may have come after the asker gave up
 
     async def _read(self) -> None:
+        assert self._stream is not None
         try:
-            while (message := await self._stream.read()) is not grpc.aio.EOF:
+            while isinstance(message := await self._stream.read(), pb.ToClient):
                 await self._sort(message)
         except grpc.RpcError as error:
             failure = self._broken(error)
@@ -217,13 +208,24 @@ class HopStream:
                 asked.set_exception(self.failure.again())
         return self.failure.again()
 
-    def _cancel_asked(self) -> None:
-        for asked in self._asked.values():
-            asked.cancel()
 
-
-Answer = pb.Progress | pb.Rerouted | pb.Rows | pb.Sealed | pb.PaidUp
+Question = pb.Probe | pb.Reroute | pb.Seal | pb.Fetch | pb.Paid
+Answer = pb.Progress | pb.Rerouted | pb.Sealed | pb.Rows | pb.PaidUp
 Receive = Callable[[HopStream, pb.ToClient | HopFailed], Awaitable[None]]
+
+
+def _to_server(message: Question) -> pb.ToServer:
+    match message:
+        case pb.Probe():
+            return pb.ToServer(probe=message)
+        case pb.Reroute():
+            return pb.ToServer(reroute=message)
+        case pb.Seal():
+            return pb.ToServer(seal=message)
+        case pb.Fetch():
+            return pb.ToServer(fetch=message)
+        case pb.Paid():
+            return pb.ToServer(paid=message)
 
 
 def is_recoverable(cause: SwarmError) -> bool:

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from swarm.errors import NoRoute, PeerBusy, PeerUnreachable, RevisionMismatch
 from swarm.route.route import Hop
 from swarm.session.chain import SessionOptions
+from swarm.session.coverage import OnWait, WaitForCoverage
 from swarm.session.hop import HopFailed
 from swarm.session.limits import ClientLimits
+from swarm.session.observers import HopObserver
 from swarm.session.router import Router
 from swarm.session.session import Session
 
@@ -17,70 +19,86 @@ FIRST_PAUSE_S = 0.05
 LAST_PAUSE_S = 1.0
 
 Choose = Callable[[Collection[str]], Awaitable[list[Hop]]]  # the chain to take, without these peers; raises NoRoute
+Describe = Callable[[Sequence[Hop]], SessionOptions]  # what a session on these hops is opened for
+Observe = Callable[[], HopObserver]  # a new session's observer
 
 
 async def open_session(
     router: Router,
     limits: ClientLimits,
     choose: Choose,
-    options: Callable[[Sequence[Hop]], SessionOptions],
+    describe: Describe,
     avoid: Collection[str] = (),
+    observe: Observe = HopObserver,
+    on_wait: OnWait = lambda status: None,
 ) -> Session:
-    """A session on the best chain, its pages reserved on every hop; waits for room if all are full.
+    """A session on the best chain, its pages reserved on every hop; waits for room if all are full, and for peers while
+    nobody serves some of the blocks.
 
-    options: for a chain of these hops. avoid: peers that are not wanted.
-    Raises NoRoute, RevisionMismatch, InvalidRequest, and PeerBusy if there is no room in time.
+    avoid: peers that are not wanted. on_wait: told what it waits for, now and while it is open; "": no longer.
+    Raises NoRoute if there is no chain, and none in time; RevisionMismatch, InvalidRequest, and PeerBusy if there is no
+    room in time.
     """
     deadline, pause_s = time.monotonic() + limits.busy_timeout_s, FIRST_PAUSE_S
-    while True:
-        refusal = await _try(router, choose, options, avoid)
-        if isinstance(refusal, Session):
-            return refusal
-        if time.monotonic() > deadline:
-            raise refusal
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
+    with WaitForCoverage(limits.coverage_timeout_s, on_wait) as coverage:
+        while True:
+            try:
+                return await _Attempt(router, observe, on_wait).open(choose, describe, avoid)
+            except NoRoute as error:
+                if not (error.uncovered and await coverage.pause(error.uncovered)):
+                    raise
+            except PeerBusy:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
 
 
-async def _try(
-    router: Router, choose: Choose, options: Callable[[Sequence[Hop]], SessionOptions], avoid: Collection[str]
-) -> Session | PeerBusy:
-    """A session, or what the last peer said that had no room for one."""
-    full: set[str] = set()
-    refusal: PeerBusy | None = None
-    mismatch: RevisionMismatch | None = None
-    while len(full) <= MAX_REFUSALS:
-        try:
-            hops = await choose(full | set(avoid))
-        except NoRoute:
-            if refusal is not None:
-                return refusal
-            if mismatch is not None:  # which is why there is no route
-                raise mismatch from None
-            raise
-        session = Session(hops, [router.connection_to(hop.peer) for hop in hops], options(hops), router)
-        router.watch(session)
-        try:
-            await session.open()
-            return session
-        except HopFailed as failure:
-            session.close()
-            if isinstance(failure.cause, PeerBusy):
-                refusal = failure.cause
-                full.update(failure.peer_ids)
-                for peer_id in failure.peer_ids if failure.load else ():
-                    router.note_load(peer_id, failure.load)
-            elif isinstance(failure.cause, PeerUnreachable):
+class _Attempt:
+    """At a session: chain after chain, until one has room on all its hops or too many have none."""
+
+    def __init__(self, router: Router, observe: Observe, on_wait: OnWait):
+        self._router, self._observe, self._on_wait = router, observe, on_wait
+        self._full: set[str] = set()
+        self._refusal: PeerBusy | None = None  # the last one
+        self._mismatch: RevisionMismatch | None = None
+
+    async def open(self, choose: Choose, describe: Describe, avoid: Collection[str]) -> Session:
+        """Raises PeerBusy, as the last peer said it that had no room; NoRoute, RevisionMismatch, InvalidRequest."""
+        while self._refusal is None or len(self._full) <= MAX_REFUSALS:
+            try:
+                hops = await choose(self._full | set(avoid))
+            except NoRoute as error:
+                raise self._refusal or self._mismatch or error from None  # which are why there is no route
+            peers = [self._router.connection_to(hop.peer) for hop in hops]
+            session = Session(hops, peers, describe(hops), self._router, self._observe(), self._on_wait)
+            self._router.sessions.add(session)
+            try:
+                await session.open()
+                return session
+            except BaseException as error:  # also when the caller has left
+                session.close()
+                if not isinstance(error, HopFailed):
+                    raise
+                self._note(error, hops)
+        raise self._refusal
+
+    def _note(self, failure: HopFailed, hops: Sequence[Hop]) -> None:
+        """Remember why a chain did not do; raises the cause if no other would."""
+        cause = failure.cause
+        if isinstance(cause, PeerBusy):
+            self._refusal = cause
+            self._full.update(failure.peer_ids)
+            if failure.load:
                 for peer_id in failure.peer_ids:
-                    router.report_failure(peer_id)
-            elif isinstance(failure.cause, RevisionMismatch):
-                mismatch = failure.cause
-                for hop in hops:
-                    if hop.peer.peer_id in failure.peer_ids:
-                        router.report_other_weights(hop.peer)
-            else:
-                raise failure.cause from failure
-        except BaseException:  # the caller has left
-            session.close()
-            raise
-    return refusal
+                    self._router.note_load(peer_id, failure.load)
+        elif isinstance(cause, PeerUnreachable):
+            for peer_id in failure.peer_ids:
+                self._router.report_failure(peer_id)
+        elif isinstance(cause, RevisionMismatch):
+            self._mismatch = cause
+            for hop in hops:
+                if hop.peer.peer_id in failure.peer_ids:
+                    self._router.report_other_weights(hop.peer)
+        else:
+            raise cause from failure

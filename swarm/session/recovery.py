@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from swarm.errors import NoRoute, PeerBusy, PeerUnreachable
@@ -12,15 +12,14 @@ from swarm.results import Repair
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.chain import Chain
+from swarm.session.coverage import OnWait, WaitForCoverage
 from swarm.session.hop import HopFailed, HopStream
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.formats.receipts import Tokens
 from swarm.wire.transport import Peer
 
 logger = logging.getLogger(__name__)
 
 SPARE_TIMEOUT_S = 2.5  # a spare that takes longer to open a session is no help now
-RETRY_S = 0.25  # between two looks for somebody who serves what nobody serves
 CATCH_UP_POLL_S = 0.02
 CATCH_UP_TIMEOUT_S = 30.0
 MAX_SHADOWS = 3  # tried for one hop that leaves; then the session stays there, and is repaired when it has left
@@ -36,11 +35,11 @@ class Spares(Protocol):
         after: PeerInfo | None,
         replay_tokens: int,
         avoid: Collection[str],
-        batch: bool = False,
+        background: bool = False,
     ) -> list[Hop]:
         """Hops over the blocks of `lost`, between two peers (None: the client), without the peers in `avoid`.
 
-        batch: at the idle price. replay_tokens: that they have to compute before they can go on. Raises NoRoute if
+        background: at the idle price. replay_tokens: that they have to compute before they can go on. Raises NoRoute if
         nobody covers the blocks.
         """
 
@@ -50,18 +49,20 @@ class Spares(Protocol):
     def report_failure(self, peer_id: str) -> None:
         """Do not choose this peer again for a while."""
 
+    def observe_steps(self, hops: Sequence[Hop], step_s: float) -> None:
+        """A token takes so long around a chain of these hops, in the mean of some."""
+
 
 class Recovery:
     """Keeps one session's chain whole."""
 
-    def __init__(self, chain: Chain, spares: Spares):
-        self._chain, self._spares = chain, spares
+    def __init__(self, chain: Chain, spares: Spares, on_wait: OnWait = lambda status: None):
+        """on_wait: told what a repair waits for; "": no longer."""
+        self._chain, self._spares, self._on_wait = chain, spares, on_wait
         self.repairs: list[Repair] = []
-        self.on_wait: Callable[[str], None] = lambda status: None  # told what a repair waits for; "": no longer
         self._shadowing: asyncio.Task[list[HopStream]] | None = None
         self._leavers: list[HopStream] = []  # hops that said they leave; `_shadowing` is to replace the first
         self._tries: Counter[HopStream] = Counter()  # to fill a replacement for a leaver
-        chain.on_leaving = self._prepare
 
     def close(self) -> None:
         self._abandon()
@@ -91,61 +92,44 @@ class Recovery:
         """Put others in the place of hops `first` to `last`, and bring them up to position `answered`."""
         for stream in self._chain.streams[first : last + 1]:
             stream.close()  # a peer that is to take its own place again must have let go of the session
-            if not isinstance(stream.failure.cause, PeerBusy):
+            if not (stream.failure and isinstance(stream.failure.cause, PeerBusy)):
                 self._spares.report_failure(stream.hop.peer.peer_id)
         streams = await self._open_spares(first, last)
-        for stream in streams:
-            stream.filled = False
         self._chain.splice(first, last, streams)
         if first == 0:
             await self._chain.replay(streams[0], answered)
             return
-        request = self._reroute(streams[0], answered=answered)
-        answer = await self._chain.streams[first - 1].reroute(request, self._chain.next_seq())
+        before = self._chain.streams[first - 1]
+        answer = await before.reroute(pb.Reroute(next=streams[0].hop.peer.endpoint, answered=answered))
         if not answer.complete:
-            peer_id = self._chain.streams[first - 1].hop.peer.peer_id
+            peer_id = before.hop.peer.peer_id
             raise HopFailed(PeerUnreachable(f"peer {peer_id[-8:]} has lost its journal of this session"), [])
-
-    def _reroute(self, to: HopStream, **fields: object) -> pb.Reroute:
-        return pb.Reroute(next=to.hop.peer.endpoint, seq=self._chain.next_seq(), **fields)
 
     async def _open_spares(self, first: int, last: int) -> list[HopStream]:
         """Streams to peers that cover what hops `first` to `last` do; waits for somebody to serve it."""
-        deadline = time.monotonic() + self._chain.options.coverage_timeout_s
-        full: set[str] = set()
-        waiting = False
         start, stop = self._chain.streams[first].hop.start, self._chain.streams[last].hop.stop
-        try:
+        full: set[str] = set()
+        with WaitForCoverage(self._chain.options.coverage_timeout_s, self._on_wait) as coverage:
             while True:
                 try:
-                    return await self._try_open(first, last, full)
+                    return await self._try_open(first, last, full, filled=False)
                 except NoRoute as error:
-                    left_s = deadline - time.monotonic()
-                    if left_s <= 0:
+                    if not await coverage.pause(f"{start}:{stop}"):
                         raise HopFailed(error, []) from error
-                    status = f"waiting up to {left_s:.0f} s for a peer that serves blocks {start}:{stop}"
-                    self.on_wait(status)
-                    if not waiting:
-                        logger.warning(status)
-                    waiting = True
-                    await asyncio.sleep(RETRY_S)
                     full.clear()
-        finally:
-            self.on_wait("")
 
-    async def _try_open(self, first: int, last: int, full: set[str]) -> list[HopStream]:
+    async def _try_open(self, first: int, last: int, full: set[str], filled: bool) -> list[HopStream]:
         """Raises NoRoute when there is nobody left to try."""
         streams = self._chain.streams
         lost = [stream.hop for stream in streams[first : last + 1]]
         before = streams[first - 1].hop.peer if first else None
         after = streams[last + 1] if last + 1 < len(streams) else None
+        following, background = after.hop.peer if after else None, self._chain.options.background
         while True:
-            following = after.hop.peer if after else None
-            batch = self._chain.options.batch
-            hops = await self._spares.replacement(lost, before, following, self._chain.sent.length, full, batch)
+            hops = await self._spares.replacement(lost, before, following, self._chain.sent.length, full, background)
+            peers, replayed = [self._spares.connection_to(hop.peer) for hop in hops], self._chain.sent.length
             try:
-                replayed = self._chain.sent.length
-                return await self._chain.open_streams(hops, map(self._connect, hops), after, SPARE_TIMEOUT_S, replayed)
+                return await self._chain.open_streams(hops, peers, after, SPARE_TIMEOUT_S, replayed, filled)
             except HopFailed as failure:
                 if isinstance(failure.cause, PeerUnreachable):
                     for peer_id in failure.peer_ids:
@@ -154,12 +138,9 @@ class Recovery:
                     logger.info("a spare refused: %s", failure)
                     full.update(failure.peer_ids)
 
-    def _connect(self, hop: Hop) -> Peer:
-        return self._spares.connection_to(hop.peer)
-
     # --- before somebody leaves --------------------------------------------------------------------------------------
 
-    def _prepare(self, leaver: HopStream) -> None:
+    def prepare(self, leaver: HopStream) -> None:
         """A hop says that it will leave: fill a replacement while it goes on serving."""
         self._leavers.append(leaver)
         self._shadow_next()
@@ -173,13 +154,13 @@ class Recovery:
         """Streams that hold all that `leaver` holds, and go on receiving what it receives."""
         chain = self._chain
         index = chain.streams.index(leaver)
-        streams = await self._try_open(index, index, {leaver.hop.peer.peer_id})
+        streams = await self._try_open(index, index, {leaver.hop.peer.peer_id}, filled=True)
         try:
             if index == 0:
                 await chain.follow(streams[0])
             else:
-                request = self._reroute(streams[0], shadow=True)
-                answer = await chain.streams[index - 1].reroute(request, chain.next_seq())
+                request = pb.Reroute(next=streams[0].hop.peer.endpoint, shadow=True)
+                answer = await chain.streams[index - 1].reroute(request)
                 if not answer.complete:
                     raise NoRoute("the predecessor cannot fill another hop")
             await self._caught_up(streams[-1])
@@ -194,16 +175,17 @@ class Recovery:
             while True:
                 if stream.failure:
                     raise stream.failure.again()
-                progress = await stream.probe(self._chain.next_seq())
+                progress = await stream.probe()
                 if progress and progress.computed >= self._chain.sent.length - 2:
                     return
                 await asyncio.sleep(CATCH_UP_POLL_S)
 
     async def hand_over(self) -> None:
         """If a replacement for a leaving hop is ready, put it in that hop's place. For between two steps."""
-        if self._shadowing is None or not self._shadowing.done():
+        task = self._shadowing
+        if task is None or not task.done():
             return
-        leaver, task = self._leavers.pop(0), self._shadowing
+        leaver = self._leavers.pop(0)
         self._shadowing = None
         if task.cancelled() or task.exception() or leaver.failure:
             self._discard(task)
@@ -217,19 +199,14 @@ class Recovery:
     async def _switch(self, leaver: HopStream, streams: Sequence[HopStream]) -> None:
         started, index = time.monotonic(), self._chain.streams.index(leaver)
         if index:
-            previous = self._chain.streams[index - 1]
             try:
-                await previous.reroute(self._reroute(streams[0]), self._chain.next_seq())
+                await self._chain.streams[index - 1].reroute(pb.Reroute(next=streams[0].hop.peer.endpoint))
             except HopFailed:
                 self._drop_shadow(streams)  # the repair that is now due replaces both
                 return
-        self._chain.shadow = None
-        for stream in streams:
-            stream.receipts.live_from = self._chain.sent.length
-            if stream.bill:
-                stream.bill.note_got(Tokens(prefill=self._chain.sent.length))
-        await self._chain.collect_receipts([leaver])
-        await self._chain.pay_up([leaver])
+        self._chain.unfollow()
+        self._chain.observer.took_over(streams, self._chain.sent.length)
+        await self._chain.observer.leaving(leaver)
         self._chain.splice(index, index, streams)
         self._record([leaver], self._chain.sent.length, time.monotonic() - started, planned=True)
 
@@ -252,7 +229,7 @@ class Recovery:
         self._shadowing, self._leavers = None, []
 
     def _drop_shadow(self, streams: Sequence[HopStream]) -> None:
-        self._chain.shadow = None
+        self._chain.unfollow()
         for stream in streams:
             stream.close()
 

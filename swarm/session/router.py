@@ -4,17 +4,19 @@ import random
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from weakref import WeakSet
 
 from swarm.errors import NoRoute, RevisionMismatch
 from swarm.peers.estimates import claimed_step_s
 from swarm.peers.table import REFRESH_S, PeerTable
 from swarm.peers.terms import Terms
-from swarm.results import Hop as Wanted
+from swarm.results import Hop as GenerationHop
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Chain, Hop, Request, chain_of, cost_chain, link_between
 from swarm.route.search.chains import best_chain, best_chains
 from swarm.session.session import Session
+from swarm.session.wanted import Wanted
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.transport import Peer
@@ -56,29 +58,21 @@ class Router:
         self._rng = random.Random()
 
     async def chain(
-        self,
-        prompt_tokens: int,
-        new_tokens: int,
-        avoid: Collection[str] = (),
-        through: Sequence[Wanted] = (),
-        batch: bool = False,
-        bid: int = 0,
+        self, wanted: Wanted, avoid: Collection[str] = (), through: Sequence[GenerationHop] = ()
     ) -> list[Hop]:
         """The chain for a new session, without the peers in `avoid` and those that failed lately; `through`, if given.
-
-        batch: at the idle price. bid: nano-credits per block-token on top.
 
         Of a few good chains, the best and one at random are compared by the load that their peers report now, and the
         better one is taken (power of two choices: Mitzenmacher, 2001): by the directory's old figures alone, all
         clients would run to the same peers. Raises NoRoute naming the blocks that nobody covers, RevisionMismatch if
         only other revisions are served.
         """
-        request = self._request(prompt_tokens, new_tokens, bid, start=self._start, stop=self._stop, batch=batch)
+        request = self._request(wanted, self._start, self._stop)
         await self.view.refresh(2 * REFRESH_S)
         await self.view.weigh()
         if through:
-            wanted = [(hop.peer_id, hop.blocks) for hop in through]
-            return chain_of(wanted, self.view.usable(avoid), self._start, self._stop)
+            ranges = [(hop.peer_id, hop.blocks) for hop in through]
+            return chain_of(ranges, self.view.usable(avoid), self._start, self._stop)
         try:
             chains = self._search(request, avoid)
         except (NoRoute, RevisionMismatch):
@@ -102,12 +96,13 @@ class Router:
         after: PeerInfo | None,
         replay_tokens: int,
         avoid: Collection[str],
-        batch: bool = False,
+        background: bool = False,
     ) -> list[Hop]:
         """See swarm.session.recovery.Spares."""
-        request = self._request(
-            replay_tokens, REPLACED_TOKENS, start=lost[0].start, stop=lost[-1].stop, batch=batch,
-            before=before and self.view.candidate(before), after=after and self.view.candidate(after),
+        request = replace(
+            self._request(Wanted(replay_tokens, REPLACED_TOKENS, background), lost[0].start, lost[-1].stop),
+            before=self.view.candidate(before) if before else None,
+            after=self.view.candidate(after) if after else None,
         )  # fmt: skip
         try:
             return self._find_alike(request, lost[0].peer, avoid)
@@ -131,33 +126,25 @@ class Router:
         """A peer that refused has said how busy it is."""
         self.view.loads.note(peer_id, load)
 
-    def watch(self, session: Session) -> None:
-        """Learn from how long the session's steps take, and count it as load on its peers while it is open."""
-        self.sessions.add(session)
-        session.on_steps = self._observe
-
     async def close(self) -> None:
         await self.view.close()
 
-    def _request(self, prompt_tokens: int, new_tokens: int, bid: int = 0, **part: object) -> Request:
-        tokens, limit = prompt_tokens + new_tokens, self._terms.max_price
+    def _request(self, wanted: Wanted, start: int, stop: int) -> Request:
+        limit = self._terms.max_price
         if limit is not None:
-            limit = max(limit - bid * self.view.num_blocks, 0) * tokens
+            least = max(limit - wanted.priority_fee * self.view.num_blocks, 0)
+            limit = least * (wanted.prompt_tokens + wanted.new_tokens)
         return Request(
-            prompt_tokens,
-            new_tokens,
-            self._token_bytes,
-            seconds_per_price=self._terms.seconds_per_credit / CREDIT,
-            max_price=limit,
-            **part,
-        )
+            wanted.prompt_tokens, wanted.new_tokens, self._token_bytes, self._terms.seconds_per_credit / CREDIT, limit,
+            batch=wanted.background, start=start, stop=stop,
+        )  # fmt: skip
 
     def _search(self, request: Request, avoid: Collection[str]) -> list[Chain]:
         network = self.view.network(self.view.usable(avoid))
         try:
             return best_chains(network, self.view.num_blocks, request, CHOICES)
         except NoRoute as error:
-            raise NoRoute(f"{error}{self.view.hints()}") from error
+            raise NoRoute(f"{error}{self.view.hints()}", error.uncovered) from error
 
     async def _freshest(self, chains: Sequence[Chain], request: Request) -> Chain:
         """The best of `chains` by the load that their peers report now; those with a peer that says nothing last."""
@@ -191,9 +178,9 @@ class Router:
         await self.view.refresh()
         await self.view.pardon()
 
-    def _observe(self, session: Session, step_s: float) -> None:
-        """`step_s`: mean of some steps of one token around the session's chain."""
-        hops, now_s = session.hops, time.time()
+    def observe_steps(self, hops: Sequence[Hop], step_s: float) -> None:
+        """See swarm.session.recovery.Spares."""
+        now_s = time.time()
         peers = [self.view.candidate(hop.peer, slowed=False) for hop in hops]
         links = [peers[0].client, *map(link_between, peers, peers[1:]), peers[-1].client]
         claims = [

@@ -19,10 +19,11 @@ from swarm.wire import messages_pb2 as pb
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _TO_WIRE = {torch.float32: pb.FLOAT32, torch.bfloat16: pb.BFLOAT16, torch.float16: pb.FLOAT16}
-_FROM_WIRE = {wire: dtype for dtype, wire in _TO_WIRE.items()}
+_FROM_WIRE: dict[int, torch.dtype] = {wire: dtype for dtype, wire in _TO_WIRE.items()}
+_ITEM_BYTES = {wire: dtype.itemsize for wire, dtype in _FROM_WIRE.items()}
 
 
-def wire_dtype(dtype: torch.dtype) -> int:
+def wire_dtype(dtype: torch.dtype) -> pb.DType:
     """The wire's number for `dtype`. Raises InvalidRequest for a dtype that does not travel."""
     if dtype not in _TO_WIRE:
         raise InvalidRequest(f"{dtype} does not travel between peers; use one of {', '.join(DTYPES)}")
@@ -40,13 +41,13 @@ def torch_dtype(number: int) -> torch.dtype:
 class Rows:
     """A matrix as it travels, with the digest of every row."""
 
-    dtype: int  # pb.DType
+    dtype: pb.DType
     columns: int
     data: bytes  # row-major, little-endian
     digests: Sequence[bytes]
 
     @classmethod
-    def of(cls, dtype: int, columns: int, data: bytes) -> "Rows":
+    def of(cls, dtype: pb.DType, columns: int, data: bytes) -> "Rows":
         """data: whole rows."""
         return cls(dtype, columns, data, row_digests(dtype, columns, data))
 
@@ -70,7 +71,9 @@ class Rows:
 
     def message(self) -> pb.Tensor:
         shape = (len(self.digests), self.columns)
-        return pb.Tensor(dtype=self.dtype, shape=shape, data=self.data, digest=tensor_digest(self.digests))
+        return pb.Tensor(
+            dtype=_TO_WIRE[torch_dtype(self.dtype)], shape=shape, data=self.data, digest=tensor_digest(self.digests)
+        )
 
     def tensor(self) -> torch.Tensor:
         """[rows, columns] in the dtype that travels, in memory of its own."""
@@ -86,7 +89,8 @@ def to_rows(tensor: torch.Tensor, dtype: torch.dtype) -> Rows:
         data = tensor.view(torch.int16).numpy().tobytes()
     else:
         data = tensor.numpy().tobytes()
-    return Rows.of(wire_dtype(dtype), tensor.shape[1], data)
+    wire, columns = wire_dtype(dtype), tensor.shape[1]
+    return Rows(wire, columns, data, row_digests(wire, columns, data))
 
 
 def read_rows(message: pb.Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Rows:
@@ -94,17 +98,17 @@ def read_rows(message: pb.Tensor, shape: tuple[int, int], dtype: torch.dtype) ->
 
     Raises InvalidRequest on any disagreement, before a byte of it is interpreted.
     """
-    if torch_dtype(message.dtype) != dtype:
+    if _FROM_WIRE.get(message.dtype) != dtype:
         raise InvalidRequest(f"wrong dtype: expected {dtype}, got {torch_dtype(message.dtype)}")
     if tuple(message.shape) != shape:
         raise InvalidRequest(f"wrong shape: expected {list(shape)}, got {list(message.shape)}")
     expected = shape[0] * shape[1] * dtype.itemsize
     if len(message.data) != expected:
         raise InvalidRequest(f"wrong length: {list(shape)} of {dtype} is {expected} bytes, got {len(message.data)}")
-    rows = Rows.of(message.dtype, shape[1], message.data)
-    if tensor_digest(rows.digests) != message.digest:
+    digests = row_digests(message.dtype, shape[1], message.data)
+    if tensor_digest(digests) != message.digest:
         raise InvalidRequest("wrong digest: the tensor's bytes are not the ones that were announced; send them again")
-    return rows
+    return Rows(message.dtype, shape[1], message.data, digests)
 
 
 def encode(tensor: torch.Tensor, dtype: torch.dtype) -> pb.Tensor:
@@ -122,7 +126,7 @@ def row_digests(dtype: int, columns: int, data: bytes) -> list[bytes]:
 
     dtype: a pb.DType. Raises InvalidRequest if `data` does not consist of whole rows.
     """
-    row_bytes = columns * torch_dtype(dtype).itemsize
+    row_bytes = columns * (_ITEM_BYTES.get(dtype) or torch_dtype(dtype).itemsize)
     if len(data) % row_bytes:
         raise InvalidRequest(f"{len(data)} bytes are not whole rows of {row_bytes}")
     begun, view, digests = _row_hasher(dtype, columns), memoryview(data), []

@@ -12,10 +12,11 @@ In a private swarm nobody but members gets as far as a method: see tls.py.
 """
 
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 
 from swarm.errors import AddressInUse, PeerUnreachable, SwarmError, from_wire
 from swarm.wire import messages_pb2 as pb
@@ -55,7 +56,7 @@ def _options(max_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-Handler = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
+Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]  # their messages are the method's
 
 
 async def serve(
@@ -85,7 +86,7 @@ async def serve(
     ]
     server = grpc.aio.server(options=options)
     to_server, bundle = pb.ToServer.FromString, pb.Bundle.FromString
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Session": grpc.stream_stream_rpc_method_handler(session, to_server, pb.ToClient.SerializeToString),
         "Push": grpc.stream_stream_rpc_method_handler(push, bundle, pb.Failure.SerializeToString),
         "Status": grpc.unary_unary_rpc_method_handler(status, pb.StatusRequest.FromString, pb.Status.SerializeToString),
@@ -124,7 +125,7 @@ def announced_host(host: str) -> str:
             probe.connect((anywhere, 9))  # sends nothing: only asks the kernel which interface it would use
         except OSError as error:
             raise SwarmError(f"cannot tell this machine's address ({error}); give it with --announce") from error
-        return probe.getsockname()[0]
+        return str(probe.getsockname()[0])
 
 
 def check_port_free(host: str, port: int) -> None:
@@ -179,19 +180,21 @@ class Peer:
             f"/{_SERVICE}/Tender", pb.Tender.SerializeToString, pb.Tendered.FromString
         )
 
-    def session(self) -> grpc.aio.StreamStreamCall:
+    def session(self) -> grpc.aio.StreamStreamCall[Message, pb.ToClient]:
         """A new Session stream: write ToServer, read ToClient."""
         return self._session()
 
-    def push(self) -> grpc.aio.StreamStreamCall:
+    def push(self) -> grpc.aio.StreamStreamCall[Message, pb.Failure]:
         """A new Push stream: write Bundle, read Failure."""
         return self._push()
 
-    def deposit(self, pieces: Iterable[pb.DepositPiece], timeout_s: float) -> grpc.aio.StreamUnaryCall:
+    def deposit(
+        self, pieces: Iterator[pb.DepositPiece], timeout_s: float
+    ) -> grpc.aio.StreamUnaryCall[Message, pb.Deposited]:
         """A Deposit call: await it for Deposited."""
         return self._deposit(pieces, timeout=timeout_s)
 
-    def withdraw(self, digest: bytes, timeout_s: float) -> grpc.aio.UnaryStreamCall:
+    def withdraw(self, digest: bytes, timeout_s: float) -> grpc.aio.UnaryStreamCall[Message, pb.WithdrawnPiece]:
         """A Withdraw call: read WithdrawnPiece."""
         return self._withdraw(pb.Withdrawal(digest=digest), timeout=timeout_s)
 

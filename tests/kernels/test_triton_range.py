@@ -195,8 +195,7 @@ def test_parts_of_a_range_make_the_whole():
 def test_the_backend_computes_the_same_range():
     model = Model("int4")
     backend = TritonBackend(model.dtype, torch.device("cpu"))
-    weights = [backend.block(dict(block)) for block in model.blocks]
-    blocks = backend.blocks(model.specs, weights, functools.partial(rope, 32), 96)
+    blocks = backend.blocks(model.specs, map(dict, model.blocks), functools.partial(rope, 32), 96)
     hidden = model.hidden(5)
     [expected] = model.step(([3, 5], 0, hidden))
     cache = [(torch.zeros_like(pools.keys), torch.zeros_like(pools.values)) for pools in model.caches]

@@ -185,7 +185,7 @@ def test_junk_is_refused_in_words(junk_yard, junk, method):
 
 @given(data=st.data(), method=st.sampled_from(list(METHODS)))
 def test_queries_of_any_content_are_answered_or_refused_in_words(junk_yard, data, method):
-    query, answer = METHODS[method]
+    query, answer = METHODS[method].query, METHODS[method].answer
     values = {
         field.name: data.draw(st.binary(max_size=40) if field.type == field.TYPE_BYTES else st.integers(0, 2**64 - 1))
         for field in query.DESCRIPTOR.fields

@@ -10,8 +10,8 @@ from ledgers import seen_by
 from orders_and_bids import CLIENT, MAXIMUM, PEERS, ask, bidding_of, ordered, rival_bid
 from swarm.errors import InvalidRequest, PeerBusy
 from swarm.market.auction.bidding import SKEW_MS
+from swarm.market.auction.firm_bid import MAX_AWARDS
 from swarm.market.auction.offer import prove
-from swarm.market.auction.standing import MAX_AWARDS
 from swarm.market.auction.tender import Order, SignedBid, commitment_of
 from swarm.market.channel.payee_channels import PayeeChannels
 from swarm.market.channel.payment_store import PaymentStore

@@ -153,7 +153,7 @@ def test_the_keepers_key_is_its_owners_alone_and_the_ledger_is_shut_without_it(f
 def test_a_file_that_is_no_ledger_is_said_to_be_none(file):
     file.write_bytes(b"something else" * 1_000)
     for open_it in (lambda: SqliteLedger(file, ALICE), lambda: audit(file)):
-        with pytest.raises(SwarmError, match=r"damaged.*restore it from a backup"):
+        with pytest.raises(SwarmError, match=r"damaged.*use a backup"):
             open_it()
 
 

@@ -12,9 +12,8 @@ from swarm.market.stake import (
     quoted_stake,
     required_stake,
     segment_revenue,
-    segments_in_flight,
 )
-from swarm.wire.formats.quotes import FREE, Price, Quote
+from swarm.wire.formats.quotes import Price, Quote
 
 PRICE = Price(20, 100)
 prices = st.builds(Price, st.integers(0, 10**9), st.integers(1, 10**9))
@@ -64,19 +63,6 @@ def test_a_quote_calls_for_the_stake_of_its_dearest_price():
     quote = Quote(ledger=bytes(32), price=Price(500, 100), idle_price=Price(1, 1))
     assert quoted_stake(quote, 3) == required_stake(Price(500, 0), 3)
     assert quoted_stake(Quote(), 3) == 0
-
-
-def test_a_stake_covers_twenty_segments_and_half_of_it_half_as_many():
-    stake = required_stake(PRICE, 10)
-    assert segments_in_flight(stake, PRICE, 10) == 20
-    assert segments_in_flight(stake // 2, PRICE, 10) == 10
-    assert segments_in_flight(0, PRICE, 10) == 0
-    assert segments_in_flight(0, FREE, 10) is None
-
-
-def test_many_keys_with_one_stake_between_them_are_trusted_with_no_more_than_one():
-    stake = required_stake(PRICE, 10)
-    assert 7 * segments_in_flight(stake // 7, PRICE, 10) <= segments_in_flight(stake, PRICE, 10)
 
 
 # --- what the benchmark reckons with ---------------------------------------------------------------------------------

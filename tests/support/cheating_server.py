@@ -18,14 +18,15 @@ from swarm.cli.server import main
 from swarm.errors import SwarmError
 from swarm.model.blocks import BlockRange
 from swarm.model.checkpoint import open_checkpoint
+from swarm.model.kv_cache import PagePool
 from swarm.server.assembly import Parts
 from swarm.server.scheduler.runner import Runner
 from swarm.server.session.session import Session
-from swarm.server.session.work import Slice
+from swarm.server.session.steps import Slice
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import Rows, to_rows
-from swarm.wire.formats.receipts import NOTHING, SignedReceipt
+from swarm.wire.formats.receipts import NOTHING, Receipt, SignedReceipt, Terms
 from swarm.wire.identity import Identity
 
 CHEATS = (
@@ -64,9 +65,9 @@ def looks_like_an_audit(session: Session, num_blocks: int) -> bool:
 class CheatingRunner(Runner):
     """Computes with other blocks than those announced."""
 
-    def __init__(self, blocks: BlockRange, pool: object):
+    def __init__(self, blocks: BlockRange, pool: PagePool):
         super().__init__(blocks, pool)
-        self._honest = blocks
+        self._honest, self._pages = blocks, pool
         other_blocks(cheat(), blocks.start, blocks.stop)  # now, if it is known by now: loading takes a while
         self._first: dict[int, torch.Tensor] = {}  # outputs by position, of whatever came first
 
@@ -74,8 +75,8 @@ class CheatingRunner(Runner):
         name, audited = cheat(), looks_like_an_audit(slices[0].session, self._honest.config.num_blocks)
         if name == "int4-unless-audited":
             name = "" if audited else "int4-as-bf16"
-        self._blocks = other_blocks(name, self._honest.start, self._honest.stop) or self._honest
-        outputs, seconds = super().run(slices)
+        other = other_blocks(name, self._honest.start, self._honest.stop)
+        outputs, seconds = Runner(other, self._pages).run(slices) if other else super().run(slices)
         if name == "echo":
             outputs = [item.work.hidden[item.first : item.first + item.count] for item in slices]
         elif name == "replay":
@@ -130,6 +131,10 @@ class Shifted:
 class CheatingWriter(ReceiptWriter):
     """Signs something else than it should."""
 
+    def __init__(self, identity: Identity, terms: Terms, on_signed: Callable[[SignedReceipt], None]):
+        super().__init__(identity, terms, on_signed)
+        self._key = identity
+
     def record(self, position: int, inputs: Rows, outputs: Rows, prompt: bool = False) -> None:
         if cheat() == "wrong-inputs":
             inputs = spoiled(inputs)
@@ -137,25 +142,17 @@ class CheatingWriter(ReceiptWriter):
         if cheat() == "odd-chunks":
             self.seal()
 
-    def seal(self, before: Sequence[bytes] = ()) -> None:
-        known = len(self._signed)
-        super().seal(before)
-        if len(self._signed) > known:
-            receipt, sketch = self._signed[-1]
-            self._signed[-1] = self._altered(SignedReceipt.decode(receipt)), sketch
-
-    def _altered(self, signed: SignedReceipt) -> bytes:
-        receipt = signed.receipt
+    def sign(self, receipt: Receipt) -> SignedReceipt:
         if cheat() == "vast-receipt":
             receipt = replace(receipt, count=2**32 - 2 - receipt.position)
-        elif cheat() == "forge":  # in the name of somebody else
-            receipt = replace(receipt, terms=replace(receipt.terms, peer=Identity().address))
-            return replace(signed, receipt=receipt, signature=self._identity.sign_hash(receipt.hash)).encode()
-        return receipt.sign(self._identity).encode()
+        if cheat() != "forge":
+            return super().sign(receipt)
+        receipt = replace(receipt, terms=replace(receipt.terms, peer=Identity().address))  # in somebody else's name
+        return SignedReceipt(receipt, self._key.sign_hash(receipt.hash), self._key.peer_id)
 
-    def _upstream(self, before: Sequence[bytes], count: int, inputs_root: bytes) -> bytes:
+    def upstream(self, before: Sequence[bytes], count: int, inputs_root: bytes) -> bytes:
         if cheat() != "wrong-inputs":
-            return super()._upstream(before, count, inputs_root)
+            return super().upstream(before, count, inputs_root)
         return SignedReceipt.decode(before[-1]).receipt.hash if before else NOTHING
 
     def take(self) -> list[bytes]:
@@ -175,7 +172,7 @@ class CheatingWriter(ReceiptWriter):
     def _other(self, data: bytes, number: int) -> bytes:
         """Another receipt for the same work."""
         receipt = SignedReceipt.decode(data).receipt
-        return replace(receipt, outputs=number.to_bytes(32)).sign(self._identity).encode()
+        return replace(receipt, outputs=number.to_bytes(32)).sign(self._key).encode()
 
 
 # --- what is sent and handed out -------------------------------------------------------------------------------------

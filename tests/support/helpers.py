@@ -24,15 +24,15 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
 
 def listed(client: swarm.Client) -> list[PeerInfo]:
     """What the directory says now."""
-    wait(client._router.view.refresh())
-    return client._router.view.listed()
+    wait(client.parts.router.view.refresh())
+    return client.parts.router.view.listed()
 
 
 def statuses(client: swarm.Client) -> list[pb.Status]:
     """What every peer that lives says of itself, in the order of their blocks."""
 
     async def ask() -> list[pb.Status]:
-        view = client._router.view
+        view = client.parts.router.view
         await view.refresh()
         answers = []
         for info in sorted(view.listed(), key=lambda info: info.blocks):

@@ -14,7 +14,7 @@ def run_session(client: swarm.Client, work, max_tokens: int = 100, unreachable_n
     successor, as if a firewall stood between them; the client itself still reaches all."""
 
     async def scenario():
-        session = await client._generator.open_session(max_tokens)
+        session = await client.parts.generator.open_session(max_tokens)
         if unreachable_next:
             session.close()
             hops = [

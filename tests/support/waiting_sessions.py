@@ -12,12 +12,12 @@ from swarm.model.kv_cache import PAGE_TOKENS
 from swarm.server.admission.line import Ask, Place
 from swarm.server.links import Links
 from swarm.server.observers import UNOBSERVED, SessionObserver
-from swarm.server.session.journals import Journals
 from swarm.server.session.outbox import Outbox
 from swarm.server.session.reservation import Reservation
 from swarm.server.session.session import Session
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.journal import Journals
 
 HIDDEN = 8
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.simulate.clients import View
-from swarm.errors import NoRoute
-from swarm.route.route import Hop, Request, cost_chain, explain_gaps, fewest_hops
+from swarm.route.route import Hop, Request, cost_chain, fewest_hops, uncovered
 from swarm.route.search.chains import SLACK, best_chains
 from swarm.route.search.network import Network
 
@@ -59,7 +58,7 @@ def petals(view: View, request: Request) -> Sequence[Hop]:
     """
     network, start, stop = view.network, request.start, request.stop
     if not network.serves[start:stop].any(1).all():
-        raise NoRoute(explain_gaps([one.peer for one in network.candidates], network.num_blocks, start, stop))
+        raise uncovered([one.peer for one in network.candidates], network.num_blocks, start, stop)
     return _Petals(network, request).search()
 
 

@@ -17,6 +17,7 @@ from swarm_kernels.cpu.library import (
     ELEMENTS,
     FORMATS,
     BlockView,
+    PackedMatrix,
     RangeView,
     StepView,
     address,
@@ -63,12 +64,12 @@ class CpuBlocks:
     def __init__(
         self,
         specs: Sequence[BlockSpec],
-        weights: Sequence[BlockWeights],
+        weights: Sequence[BlockWeights[PackedMatrix]],
         rope: RopeTable,
         dtype: torch.dtype,
         threads: int,
     ):
-        """weights: of PackedMatrix, all of one format, and norms in float32.
+        """weights: all of one format, and norms in float32.
 
         rope: positions [n] int64 -> cos, sin [n, head_dim] float32. Raises ValueError for a dtype other than float32
         and bfloat16, and for blocks that `supports` refuses.
@@ -172,7 +173,7 @@ class CpuBlocks:
             self._cos, self._sin = cos[:, :half].contiguous(), sin[:, :half].contiguous()
 
 
-def _view(spec: BlockSpec, weights: BlockWeights) -> BlockView:
+def _view(spec: BlockSpec, weights: BlockWeights[PackedMatrix]) -> BlockView:
     return BlockView(
         qkv=weights.qkv.view,
         o=weights.o.view,

@@ -116,11 +116,14 @@ class PackedMatrix:
             raise ValueError(f"a matrix of {columns} columns; the kernels need a multiple of {COLUMNS}")
         padding = -self.rows % ROWS
         self.format = weight.format.name if isinstance(weight, QuantWeight) else "bfloat16"
-        parts = [_padded(part, padding) for part in _parts(weight)]
+        codes, *scales = (_padded(part, padding) for part in _parts(weight))
         nbytes = library().swarm_packed_bytes(FORMATS[self.format], self.rows + padding, columns)
         self.data = (arena or Arena()).take(nbytes)
         self.bias = None if bias is None else _padded(bias.float(), padding)
-        _pack(FORMATS[self.format], parts, self.data)
+        library().swarm_pack(
+            FORMATS[self.format], *map(address, (codes, *scales)), columns, 0, (self.rows + padding) // ROWS,
+            self.data.data_ptr(),
+        )  # fmt: skip
         self.view = MatrixView(self.data.data_ptr(), address(self.bias), self.rows + padding, columns)
 
     def __call__(self, x: Tensor, threads: int, norm: Tensor | None = None, eps: float = 0.0) -> Tensor:
@@ -147,9 +150,3 @@ def _padded(part: Tensor | None, rows: int) -> Tensor | None:
     if part is None:
         return None
     return (F.pad(part, (*(0, 0) * (part.dim() - 1), 0, rows)) if rows else part).contiguous()
-
-
-def _pack(format: int, parts: list[Tensor | None], packed: Tensor) -> None:
-    rows, columns = parts[0].shape
-    pointers = [address(part) for part in parts]
-    library().swarm_pack(format, *pointers, columns, 0, rows // ROWS, packed.data_ptr())

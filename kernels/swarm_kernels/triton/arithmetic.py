@@ -18,7 +18,7 @@ _INTERPRETED = tl.constexpr(INTERPRETED)
 
 
 @triton.jit
-def dot(a, b, acc):
+def dot(a: tl.tensor, b: tl.tensor, acc: tl.tensor) -> tl.tensor:
     """acc + a @ b in float32; a [M, K], b [K, N] of one dtype, acc [M, N] float32."""
     if _INTERPRETED:
         # The interpreter would multiply the bits of bfloat16 as integers, and numpy sums in an order that depends on
@@ -30,7 +30,7 @@ def dot(a, b, acc):
 
 
 @triton.jit
-def cast(x, dtype: tl.constexpr):
+def cast(x: tl.tensor, dtype: tl.constexpr) -> tl.tensor:
     """x as another dtype, rounded to nearest even; for tensors that may be bfloat16 before or after."""
     if not _INTERPRETED or dtype != tl.bfloat16:
         return x.to(dtype)
@@ -42,12 +42,12 @@ def cast(x, dtype: tl.constexpr):
 
 
 @triton.constexpr_function
-def _log2(power):
+def _log2(power: tl.constexpr) -> int:
     return power.bit_length() - 1
 
 
 @triton.jit
-def tree_sum(x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def tree_sum(x: tl.tensor, ROWS: tl.constexpr, COLUMNS: tl.constexpr) -> tl.tensor:
     """x [ROWS, COLUMNS] -> [COLUMNS], ROWS a power of two: neighbours are added in pairs, then pairs of pairs."""
     for level in tl.static_range(_log2(ROWS)):
         x = tl.sum(tl.reshape(x, [ROWS >> (level + 1), 2, COLUMNS]), axis=1)

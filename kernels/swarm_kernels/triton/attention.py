@@ -20,7 +20,10 @@ _ONES = tl.constexpr(16)  # columns of ones that sum up probabilities: the narro
 
 
 @triton.jit
-def load_cache(pool_ptr, scales_ptr, slot, seen, head, d, NUM_KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr):
+def load_cache(
+    pool_ptr: tl.tensor, scales_ptr: "tl.tensor | None", slot: tl.tensor, seen: tl.tensor, head: tl.tensor,
+    d: tl.tensor, NUM_KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor | None]:  # fmt: skip
     """Rows [TILE, BLOCK_D] of one head, and their scales [TILE] float32 or None; zeros where not `seen`."""
     row = slot * NUM_KV_HEADS + head
     inside = seen[:, None] & (d < HEAD_DIM)[None, :]
@@ -33,10 +36,11 @@ def load_cache(pool_ptr, scales_ptr, slot, seen, head, d, NUM_KV_HEADS: tl.const
 
 @triton.jit
 def attend_split(
-    query, position, first, stop, head, table_ptr, keys_ptr, values_ptr, key_scales_ptr, value_scales_ptr, scale,
-    window, NUM_KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
+    query: tl.tensor, position: tl.tensor, first: tl.tensor, stop: tl.tensor, head: tl.tensor, table_ptr: tl.tensor,
+    keys_ptr: tl.tensor, values_ptr: tl.tensor, key_scales_ptr: "tl.tensor | None",
+    value_scales_ptr: "tl.tensor | None", scale: tl.tensor, window: tl.tensor, NUM_KV_HEADS: tl.constexpr,
+    HEAD_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr, ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
     """The softmax of queries [ROWS, BLOCK_D] at `position` [ROWS] over cached positions first to stop - 1.
 
     `first` is a multiple of TILE. Returns for each row the largest score [ROWS], the sum of exponentials [ROWS, 16]
@@ -72,7 +76,10 @@ def attend_split(
 
 
 @triton.jit
-def merge(top, total, acc, split_top, split_total, split_acc):
+def merge(
+    top: tl.tensor, total: tl.tensor, acc: tl.tensor, split_top: tl.tensor, split_total: tl.tensor,
+    split_acc: tl.tensor,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
     """Two softmaxes as one; tops [ROWS], totals and accs [ROWS, any]."""
     new_top = tl.maximum(top, split_top)
     shift = tl.where(new_top == float("-inf"), 0.0, new_top)
@@ -83,11 +90,12 @@ def merge(top, total, acc, split_top, split_total, split_acc):
 
 @triton.jit(do_not_specialize=["window", "splits"])
 def decode_kernel(
-    query_ptr, rows_ptr, sessions_ptr, positions_ptr, table_ptr, keys_ptr, values_ptr, key_scales_ptr,
-    value_scales_ptr, tops_ptr, totals_ptr, accs_ptr, scale, window, table_width, splits,
-    NUM_KV_HEADS: tl.constexpr, REPEATS: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
+    query_ptr: tl.tensor, rows_ptr: tl.tensor, sessions_ptr: tl.tensor, positions_ptr: tl.tensor, table_ptr: tl.tensor,
+    keys_ptr: tl.tensor, values_ptr: tl.tensor, key_scales_ptr: "tl.tensor | None",
+    value_scales_ptr: "tl.tensor | None", tops_ptr: tl.tensor, totals_ptr: tl.tensor, accs_ptr: tl.tensor,
+    scale: tl.tensor, window: tl.tensor, table_width: tl.tensor, splits: tl.tensor, NUM_KV_HEADS: tl.constexpr,
+    REPEATS: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr, ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
+) -> None:  # fmt: skip
     """One program is one split of one KV head for one decoding token; all its query heads are the rows of a product.
 
     query [tokens, heads, head_dim]; rows, sessions [items] int32: each item's token and line of the block table
@@ -121,9 +129,10 @@ def decode_kernel(
 
 @triton.jit(do_not_specialize=["window", "splits"])
 def combine_kernel(
-    rows_ptr, positions_ptr, tops_ptr, totals_ptr, accs_ptr, out_ptr, window, splits,
-    NUM_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
+    rows_ptr: tl.tensor, positions_ptr: tl.tensor, tops_ptr: tl.tensor, totals_ptr: tl.tensor, accs_ptr: tl.tensor,
+    out_ptr: tl.tensor, window: tl.tensor, splits: tl.tensor, NUM_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+) -> None:  # fmt: skip
     """Merges the splits of one query head in order; out [tokens, heads, head_dim].
 
     A kernel of its own: inside the product that follows, each of its programs would have to merge every head again.
@@ -149,11 +158,13 @@ def combine_kernel(
 
 @triton.jit(do_not_specialize=["window"])
 def prefill_kernel(
-    query_ptr, rows_ptr, counts_ptr, sessions_ptr, positions_ptr, table_ptr, keys_ptr, values_ptr, key_scales_ptr,
-    value_scales_ptr, out_ptr, scale, window, table_width,
-    NUM_KV_HEADS: tl.constexpr, REPEATS: tl.constexpr, REPEATS_POWER: tl.constexpr, HEAD_DIM: tl.constexpr,
-    PAGE_SIZE: tl.constexpr, ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
+    query_ptr: tl.tensor, rows_ptr: tl.tensor, counts_ptr: tl.tensor, sessions_ptr: tl.tensor,
+    positions_ptr: tl.tensor, table_ptr: tl.tensor, keys_ptr: tl.tensor, values_ptr: tl.tensor,
+    key_scales_ptr: "tl.tensor | None", value_scales_ptr: "tl.tensor | None", out_ptr: tl.tensor, scale: tl.tensor,
+    window: tl.tensor, table_width: tl.tensor, NUM_KV_HEADS: tl.constexpr, REPEATS: tl.constexpr,
+    REPEATS_POWER: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr, ROWS: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+) -> None:  # fmt: skip
     """One program is one KV head for a tile of consecutive tokens of one session, which see what was cached before.
 
     rows, counts, sessions [tiles] int32: a tile's first token, how many (at most ROWS // REPEATS_POWER), and its line

@@ -1,12 +1,13 @@
 """The Triton kernels behind the interface of swarm_kernels.dispatch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from swarm_kernels.batch import Segment
 from swarm_kernels.block import BlockSpec
+from swarm_kernels.quant import QuantWeight
 from swarm_kernels.triton.blocks import TritonRange, TritonWeights
 from swarm_kernels.triton.layout import Rope, TritonBatch
 
@@ -26,6 +27,8 @@ class TritonBlocks:
         return self._range.layout(segments)
 
     def forward(self, hidden: Tensor, batch: TritonBatch, cache: Cache, start: int, stop: int) -> Tensor:
+        if self._range is None:
+            raise ValueError("a batch that was not laid out here")
         return self._range.forward(hidden, batch, cache, start, stop)
 
     def tune(self, cache: Cache, most: int) -> None:
@@ -41,10 +44,12 @@ class TritonBackend:
         self.norm_dtype = dtype
         self._device = device
 
-    def block(self, tensors: dict[str, Tensor]) -> TritonWeights:
-        return TritonWeights.pack(tensors, self._device)
-
     def blocks(
-        self, specs: Sequence[BlockSpec], weights: Sequence[TritonWeights], rope: Rope, max_context: int
+        self,
+        specs: Sequence[BlockSpec],
+        loaded: Iterable[dict[str, Tensor | QuantWeight]],
+        rope: Rope,
+        max_context: int,
     ) -> TritonBlocks:
+        weights = [TritonWeights.pack(tensors, self._device) for tensors in loaded]
         return TritonBlocks(specs, weights, rope, max_context)

@@ -46,30 +46,32 @@ class TritonWeights:
         o_bias, gate_up_bias and down_bias, all as in BlockWeights. Float tensors have the dtype of the activations.
         """
 
-        def packed(name: str) -> PackedWeight:
-            return pack(tensors[name], tensors.get(f"{name}_bias"), device)
+        def matrix(name: str) -> Tensor | QuantWeight:
+            tensor = tensors[name]
+            if tensor is None:
+                raise TypeError(f"{name} is missing")
+            return tensor
 
         def vector(name: str) -> Tensor | None:
             tensor = tensors.get(name)
+            if isinstance(tensor, QuantWeight):
+                raise TypeError(f"{name} is quantised")
             return None if tensor is None else tensor.to(device).contiguous()
 
-        bias = tensors.get("gate_up_bias")
+        def norm(name: str) -> Tensor:
+            gain = vector(name)
+            if gain is None:
+                raise TypeError(f"{name} is missing")
+            return gain
+
+        bias = vector("gate_up_bias")
         biases = (None, None) if bias is None else bias.chunk(2)
-        gate, up = (
-            pack(half, half_bias, device)
-            for half, half_bias in zip(split_rows(tensors["gate_up"], 2), biases, strict=True)
-        )
+        halves = zip(split_rows(matrix("gate_up"), 2), biases, strict=True)
+        gate, up = (pack(half, half_bias, device) for half, half_bias in halves)
+        qkv, o, down = (pack(matrix(name), vector(f"{name}_bias"), device) for name in ("qkv", "o", "down"))
         return cls(
-            attn_norm=vector("attn_norm"),
-            qkv=packed("qkv"),
-            o=packed("o"),
-            mlp_norm=vector("mlp_norm"),
-            gate=gate,
-            up=up,
-            down=packed("down"),
-            q_norm=vector("q_norm"),
-            k_norm=vector("k_norm"),
-        )
+            norm("attn_norm"), qkv, o, norm("mlp_norm"), gate, up, down, vector("q_norm"), vector("k_norm")
+        )  # fmt: skip
 
 
 class TritonRange:
@@ -154,7 +156,7 @@ def run_block(
 ) -> Stream:
     """One block; next_norm: the gain of the next block's first norm, None after the last."""
     eps = spec.norm_eps
-    qkv = multiply(stream.gained, weights.qkv, squares=stream.squares, eps=eps).hidden
+    qkv = multiply(stream.widened, weights.qkv, squares=stream.squares, eps=eps).hidden
     query = rotate_and_append(qkv, batch, pools, weights.q_norm, weights.k_norm, eps)
     attended = attend(query, batch, pools, spec.window)
     stream = multiply(attended, weights.o, residual=stream.hidden, gain=weights.mlp_norm)

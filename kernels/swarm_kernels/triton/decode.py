@@ -4,7 +4,7 @@ Without a GPU the same buffers are filled and computed, only not captured.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 import triton
@@ -18,15 +18,22 @@ BUCKETS = (1, 2, 4, 8, 16)
 Run = Callable[[Tensor, TritonBatch, Sequence[Pools], range], Tensor]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Recorded:
+    """The graph that computes `out` from a step's buffers, and the pools whose addresses it holds."""
+
+    graph: torch.cuda.CUDAGraph
+    out: Tensor
+    pools: tuple[Pools, ...]
+
+
 @dataclass(slots=True, eq=False)
 class Step:
-    """The buffers of one bucket, and the graph that computes `out` from them."""
+    """The buffers of one bucket."""
 
     hidden: Tensor
     batch: TritonBatch
-    pools: Sequence[Pools] = field(default=())
-    out: Tensor | None = None
-    graph: "torch.cuda.CUDAGraph | None" = None
+    recorded: Recorded | None = None
 
     @classmethod
     def allocate(cls, bucket: int, hidden: Tensor, batch: TritonBatch, table_width: int, splits: int) -> "Step":
@@ -59,6 +66,9 @@ class Step:
         self.batch.table[:count, : batch.table.shape[1]] = batch.table
 
 
+_Key = tuple[int, int, range, tuple[int, ...]]  # bucket, splits, blocks, addresses of the pools of keys
+
+
 class DecodeSteps:
     """Runs batches in which every segment is one token, at most 16 of them."""
 
@@ -66,7 +76,7 @@ class DecodeSteps:
         self._run = run
         self._table_width = triton.cdiv(triton.cdiv(max_context, page_size), 16) * 16
         self._capture = capture
-        self._steps: dict[tuple, Step] = {}
+        self._steps: dict[_Key, Step] = {}
 
     def __call__(self, hidden: Tensor, batch: TritonBatch, pools: Sequence[Pools], blocks: range) -> Tensor:
         """Raises ValueError for a context longer than max_context."""
@@ -82,12 +92,12 @@ class DecodeSteps:
         step.fill(hidden, batch)
         if not self._capture:
             return self._run(step.hidden, step.batch, pools, blocks)[: batch.num_tokens].clone()
-        if step.graph is None:
-            self._record(step, pools, blocks)
-        step.graph.replay()
-        return step.out[: batch.num_tokens].clone()
+        if step.recorded is None:
+            step.recorded = self._record(step, pools, blocks)
+        step.recorded.graph.replay()
+        return step.recorded.out[: batch.num_tokens].clone()
 
-    def _record(self, step: Step, pools: Sequence[Pools], blocks: range) -> None:
+    def _record(self, step: Step, pools: Sequence[Pools], blocks: range) -> "Recorded":
         """The first run compiles kernels, which a capture does not allow; it appends what the replay appends again."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -96,5 +106,5 @@ class DecodeSteps:
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            step.out = self._run(step.hidden, step.batch, pools, blocks)
-        step.graph, step.pools = graph, tuple(pools)
+            out = self._run(step.hidden, step.batch, pools, blocks)
+        return Recorded(graph, out, tuple(pools))

@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 
 from swarm_kernels.triton import attention, product, rope
-from swarm_kernels.triton.layout import TritonBatch, query_rows
+from swarm_kernels.triton.layout import TritonBatch, Work, query_rows
 from swarm_kernels.triton.tiles import Tile, TileCache, block_m
 from swarm_kernels.triton.weights import PackedWeight
 
@@ -39,6 +39,13 @@ class Stream:
     hidden: Tensor
     gained: Tensor | None = None
     squares: Tensor | None = None
+
+    @property
+    def widened(self) -> Tensor:
+        """`gained`, where a norm follows. Raises ValueError after the last block."""
+        if self.gained is None:
+            raise ValueError("a stream that was not widened for a norm")
+        return self.gained
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,7 @@ def multiply_gated(
     stream: Stream, gate: PackedWeight, up: PackedWeight, eps: float, activation: str, tile: Tile | None = None
 ) -> Tensor:
     """activation(norm @ gate.T) * (norm @ up.T), [tokens, rows], of the RMSNorm of a widened stream."""
-    x = stream.gained
+    x = stream.widened
     tokens, columns = x.shape
     _check(x, gate)
     out = x.new_empty(tokens, gate.rows)
@@ -163,7 +170,7 @@ def attend(query: Tensor, batch: TritonBatch, pools: Pools, window: int | None) 
     }
     window = _NO_WINDOW if window is None else window
     if batch.decode is not None:
-        _decode(query, out, batch, pools, window, shape)
+        _decode(query, out, batch, batch.decode, pools, window, shape)
     if batch.prefill is not None:
         tiles = batch.prefill
         prefill = attention.prefill_kernel[(tiles.rows.shape[0], num_kv_heads)]
@@ -176,19 +183,21 @@ def attend(query: Tensor, batch: TritonBatch, pools: Pools, window: int | None) 
     return out.flatten(1)
 
 
-def _decode(query: Tensor, out: Tensor, batch: TritonBatch, pools: Pools, window: int, shape: dict) -> None:
-    items, heads, head_dim = batch.decode.rows.shape[0], query.shape[1], query.shape[2]
+def _decode(
+    query: Tensor, out: Tensor, batch: TritonBatch, work: Work, pools: Pools, window: int, shape: dict[str, int]
+) -> None:
+    items, heads, head_dim = work.rows.shape[0], query.shape[1], query.shape[2]
     splits, block_d = batch.splits, shape["BLOCK_D"]
     tops, totals = query.new_empty(2, items, heads, splits, dtype=torch.float32)
     accs = query.new_empty(items, heads, splits, block_d, dtype=torch.float32)
     decode = attention.decode_kernel[(items, shape["NUM_KV_HEADS"], splits)]
     decode(
-        query, batch.decode.rows, batch.decode.sessions, batch.positions, batch.table, pools.keys, pools.values,
+        query, work.rows, work.sessions, batch.positions, batch.table, pools.keys, pools.values,
         pools.key_scales, pools.value_scales, tops, totals, accs, head_dim**-0.5, window, batch.table.shape[1], splits,
         ROWS=max(16, triton.next_power_of_2(shape["REPEATS"])), **shape, num_warps=4, num_stages=2, **_EXACT,
     )  # fmt: skip
     attention.combine_kernel[(items, heads)](
-        batch.decode.rows, batch.positions, tops, totals, accs, out, window, splits,
+        work.rows, batch.positions, tops, totals, accs, out, window, splits,
         NUM_HEADS=heads, HEAD_DIM=head_dim, BLOCK_D=block_d, num_warps=1, **_EXACT,
     )  # fmt: skip
 

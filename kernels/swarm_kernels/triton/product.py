@@ -21,8 +21,9 @@ _SQUARES_TILE = tl.constexpr(64)  # of those sums, how many are added at a time
 
 @triton.jit
 def widen_stream(
-    stream, row, m, gain_ptr, gained_ptr, squares_ptr, tokens, rows, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr
-):
+    stream: tl.tensor, row: tl.tensor, m: tl.tensor, gain_ptr: tl.tensor, gained_ptr: tl.tensor,
+    squares_ptr: tl.tensor, tokens: tl.tensor, rows: tl.tensor, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
+) -> None:  # fmt: skip
     """Writes `gained` and `squares` of a tile of the stream [BLOCK_N columns from `row`, BLOCK_M tokens m].
 
     The tile is float32, and zero outside the stream.
@@ -42,8 +43,9 @@ def widen_stream(
 
 @triton.jit(do_not_specialize=["tokens"])
 def widen_kernel(
-    stream_ptr, gain_ptr, gained_ptr, squares_ptr, tokens, rows, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr
-):
+    stream_ptr: tl.tensor, gain_ptr: tl.tensor, gained_ptr: tl.tensor, squares_ptr: tl.tensor, tokens: tl.tensor,
+    rows: tl.tensor, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
+) -> None:  # fmt: skip
     """`gained` and `squares` of the stream that enters a range; stream, gained [tokens, rows]."""
     m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     row = tl.program_id(1) * BLOCK_N
@@ -54,7 +56,9 @@ def widen_kernel(
 
 
 @triton.jit
-def inverse_rms(squares_ptr, m, tokens, columns, eps, BLOCK_M: tl.constexpr):
+def inverse_rms(
+    squares_ptr: tl.tensor, m: tl.tensor, tokens: tl.tensor, columns: tl.tensor, eps: tl.tensor, BLOCK_M: tl.constexpr
+) -> tl.tensor:
     """1 / rms of the tokens m [BLOCK_M], from the sums of squares [columns / 16, tokens]."""
     pieces = tl.cdiv(columns, _WIDTH)
     total = tl.zeros((_SQUARES_TILE, BLOCK_M), tl.float32)
@@ -66,14 +70,14 @@ def inverse_rms(squares_ptr, m, tokens, columns, eps, BLOCK_M: tl.constexpr):
 
 
 @triton.jit
-def load_input(x_ptr, k, m, tokens, columns):
+def load_input(x_ptr: tl.tensor, k: tl.tensor, m: tl.tensor, tokens: tl.tensor, columns: tl.tensor) -> tl.tensor:
     """Columns k of tokens m, transposed: [BLOCK_K, BLOCK_M]."""
     inside = (k < columns)[:, None] & (m < tokens)[None, :]
     return tl.load(x_ptr + m[None, :] * columns + k[:, None], inside, other=0.0)
 
 
 @triton.jit
-def look_up(levels_ptr, codes):
+def look_up(levels_ptr: tl.tensor, codes: tl.tensor) -> tl.tensor:
     """The levels [16] float32 of codes 0 to 15."""
     if _INTERPRETED:
         return tl.load(levels_ptr + codes)
@@ -86,7 +90,9 @@ def look_up(levels_ptr, codes):
 
 
 @triton.jit
-def dequantize(codes, scale_ptr, levels_ptr, KIND: tl.constexpr, GROUP: tl.constexpr):
+def dequantize(
+    codes: tl.tensor, scale_ptr: tl.tensor, levels_ptr: tl.tensor, KIND: tl.constexpr, GROUP: tl.constexpr
+) -> tl.tensor:
     """codes [rows, K] small integers -> their values, float32; scale_ptr: where the scales of these rows begin."""
     ROWS: tl.constexpr = codes.shape[0]
     GROUPS: tl.constexpr = codes.shape[1] // GROUP
@@ -106,12 +112,13 @@ def dequantize(codes, scale_ptr, levels_ptr, KIND: tl.constexpr, GROUP: tl.const
 
 @triton.jit
 def add_panel(
-    acc, x, x_high, codes_ptr, scale_ptr, levels_ptr, panel, row, padded_rows,
-    KIND: tl.constexpr, GROUP: tl.constexpr, WIDTH: tl.constexpr, BLOCK_N: tl.constexpr,
-):  # fmt: skip
+    acc: tl.tensor, x: tl.tensor, x_high: tl.tensor, codes_ptr: tl.tensor, scale_ptr: tl.tensor, levels_ptr: tl.tensor,
+    panel: "tl.tensor | int", row: tl.tensor, padded_rows: tl.tensor, KIND: tl.constexpr, GROUP: tl.constexpr,
+    WIDTH: tl.constexpr, BLOCK_N: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """acc + the product of rows `row` to row + BLOCK_N - 1 of one panel with its columns of the input.
 
-    x [columns, BLOCK_M]; x_high the second half of the columns, for formats of four bits, else None.
+    x [columns, BLOCK_M]; x_high the second half of the columns, for formats of four bits.
     """
     first = (panel * padded_rows + row).to(tl.int64)
     codes_ptr += first * WIDTH
@@ -131,22 +138,28 @@ def add_panel(
 
 
 @triton.jit
-def load_inputs(x_ptr, panel, m, tokens, columns, KIND: tl.constexpr, WIDTH: tl.constexpr):
-    """The columns of a panel: both halves for formats of four bits, else all and None."""
+def load_inputs(
+    x_ptr: tl.tensor, panel: "tl.tensor | int", m: tl.tensor, tokens: tl.tensor, columns: tl.tensor,
+    KIND: tl.constexpr, WIDTH: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
+    """The columns of a panel: both halves for formats of four bits, else all of them, twice."""
     if (KIND == "int4") | (KIND == "nf4"):
         k = panel * (2 * WIDTH) + tl.arange(0, WIDTH)
         return load_input(x_ptr, k, m, tokens, columns), load_input(x_ptr, k + WIDTH, m, tokens, columns)
     else:
         k = panel * WIDTH + tl.arange(0, WIDTH)
-        return load_input(x_ptr, k, m, tokens, columns), None
+        x = load_input(x_ptr, k, m, tokens, columns)
+        return x, x
 
 
 @triton.jit(do_not_specialize=["tokens"])
 def product_kernel(
-    x_ptr, codes_ptr, scale_ptr, levels_ptr, bias_ptr, in_squares_ptr, residual_ptr, out_ptr,
-    gain_ptr, gained_ptr, squares_ptr, tokens, rows, padded_rows, columns, panels, eps,
-    KIND: tl.constexpr, GROUP: tl.constexpr, WIDTH: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
-):  # fmt: skip
+    x_ptr: tl.tensor, codes_ptr: tl.tensor, scale_ptr: tl.tensor, levels_ptr: tl.tensor, bias_ptr: "tl.tensor | None",
+    in_squares_ptr: "tl.tensor | None", residual_ptr: "tl.tensor | None", out_ptr: tl.tensor,
+    gain_ptr: "tl.tensor | None", gained_ptr: tl.tensor, squares_ptr: tl.tensor, tokens: tl.tensor, rows: tl.tensor,
+    padded_rows: tl.tensor, columns: tl.tensor, panels: tl.tensor, eps: tl.tensor, KIND: tl.constexpr,
+    GROUP: tl.constexpr, WIDTH: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
+) -> None:  # fmt: skip
     """out [tokens, rows] = x @ weight.T (/ rms) (+ bias) (+ residual); with a gain also `gained` and `squares` of out.
 
     Pointers that do not apply are None. in_squares_ptr: x is `gained`, and these are the squares of its stream.
@@ -177,7 +190,7 @@ def product_kernel(
 
 
 @triton.jit
-def activate(x, ACTIVATION: tl.constexpr):
+def activate(x: tl.tensor, ACTIVATION: tl.constexpr) -> tl.tensor:
     """x float32; the names of reference.ACTIVATIONS, aliases resolved."""
     if ACTIVATION == "silu":
         return x / (1.0 + tl.exp(-x))
@@ -193,11 +206,12 @@ def activate(x, ACTIVATION: tl.constexpr):
 
 @triton.jit(do_not_specialize=["tokens"])
 def gated_kernel(
-    x_ptr, gate_ptr, gate_scale_ptr, gate_bias_ptr, up_ptr, up_scale_ptr,
-    up_bias_ptr, levels_ptr, in_squares_ptr, out_ptr, tokens, rows, padded_rows, columns, panels, eps,
-    ACTIVATION: tl.constexpr, KIND: tl.constexpr, GROUP: tl.constexpr, WIDTH: tl.constexpr,
-    BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
-):  # fmt: skip
+    x_ptr: tl.tensor, gate_ptr: tl.tensor, gate_scale_ptr: tl.tensor, gate_bias_ptr: "tl.tensor | None",
+    up_ptr: tl.tensor, up_scale_ptr: tl.tensor, up_bias_ptr: tl.tensor, levels_ptr: tl.tensor,
+    in_squares_ptr: tl.tensor, out_ptr: tl.tensor, tokens: tl.tensor, rows: tl.tensor, padded_rows: tl.tensor,
+    columns: tl.tensor, panels: tl.tensor, eps: tl.tensor, ACTIVATION: tl.constexpr, KIND: tl.constexpr,
+    GROUP: tl.constexpr, WIDTH: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
+) -> None:  # fmt: skip
     """out [tokens, rows] = activation(x @ gate.T / rms (+ bias)) * (x @ up.T / rms (+ bias)); x is `gained`."""
     m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     row = tl.program_id(1) * BLOCK_N

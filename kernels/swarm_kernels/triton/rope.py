@@ -5,21 +5,28 @@ import triton.language as tl
 
 from swarm_kernels.triton.arithmetic import cast, tree_sum
 
+_ONE = tl.constexpr(1)
 _TINY = tl.constexpr(1e-30)  # a row of zeros has this scale, so that nothing divides by zero
 
 
 @triton.jit
-def normalize(low, high, gain_ptr, i, eps, HALF: tl.constexpr, BLOCK_HALF: tl.constexpr):
+def normalize(
+    low: tl.tensor, high: tl.tensor, gain_ptr: tl.tensor, i: tl.tensor, eps: tl.tensor, HALF: tl.constexpr,
+    BLOCK_HALF: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
     """RMSNorm of one head, given as two halves [BLOCK_HALF]."""
     squares = tl.reshape(low * low + high * high, [BLOCK_HALF, 1])
-    inverse = 1.0 / tl.sqrt_rn(tree_sum(squares, BLOCK_HALF, 1) / (2 * HALF) + eps)
+    inverse = 1.0 / tl.sqrt_rn(tree_sum(squares, BLOCK_HALF, _ONE) / (2 * HALF) + eps)
     gain_low = tl.load(gain_ptr + i, mask=i < HALF, other=0.0).to(tl.float32)
     gain_high = tl.load(gain_ptr + HALF + i, mask=i < HALF, other=0.0).to(tl.float32)
     return low * inverse * gain_low, high * inverse * gain_high
 
 
 @triton.jit
-def append(low, high, pool_ptr, scales_ptr, where, i, HALF: tl.constexpr):
+def append(
+    low: tl.tensor, high: tl.tensor, pool_ptr: tl.tensor, scales_ptr: "tl.tensor | None", where: tl.tensor,
+    i: tl.tensor, HALF: tl.constexpr,
+) -> None:  # fmt: skip
     """Writes one head at row `where` of a pool [slots * kv heads, head_dim], quantised if it has scales."""
     at = pool_ptr + where * (2 * HALF) + i
     if scales_ptr is not None:
@@ -34,10 +41,11 @@ def append(low, high, pool_ptr, scales_ptr, where, i, HALF: tl.constexpr):
 
 @triton.jit
 def rope_append_kernel(
-    qkv_ptr, query_ptr, cos_ptr, sin_ptr, slots_ptr, q_norm_ptr, k_norm_ptr, keys_ptr, values_ptr, key_scales_ptr,
-    value_scales_ptr, eps, NUM_HEADS: tl.constexpr, NUM_KV_HEADS: tl.constexpr, HALF: tl.constexpr,
-    BLOCK_HALF: tl.constexpr,
-):  # fmt: skip
+    qkv_ptr: tl.tensor, query_ptr: tl.tensor, cos_ptr: tl.tensor, sin_ptr: tl.tensor, slots_ptr: tl.tensor,
+    q_norm_ptr: "tl.tensor | None", k_norm_ptr: tl.tensor, keys_ptr: tl.tensor, values_ptr: tl.tensor,
+    key_scales_ptr: "tl.tensor | None", value_scales_ptr: "tl.tensor | None", eps: tl.tensor, NUM_HEADS: tl.constexpr,
+    NUM_KV_HEADS: tl.constexpr, HALF: tl.constexpr, BLOCK_HALF: tl.constexpr,
+) -> None:  # fmt: skip
     """One program is one head of one token: a query, a key or a value.
 
     qkv [tokens, heads + 2 * kv heads, head_dim] -> query [tokens, heads, head_dim], and rows of the pools [slots,

@@ -94,8 +94,9 @@ def _pack_quant(weight: QuantWeight, bias: Tensor | None, device: torch.device |
         codes = low | high << 4
         scale = torch.cat(scale.chunk(2, dim=-1), dim=1).contiguous()
     levels = torch.tensor(NF4_LEVELS, device=device) if format.kind == "codebook" else None
+    rows, columns = weight.shape
     return PackedWeight(
-        _KINDS[format.kind], *weight.shape, format.group, codes.to(device), scale.to(device),
+        _KINDS[format.kind], rows, columns, format.group, codes.to(device), scale.to(device),
         None if bias is None else bias.to(device), levels,
     )  # fmt: skip
 
@@ -104,4 +105,4 @@ def _panels(matrix: Tensor, width: int) -> Tensor:
     """[rows, columns] -> [panels, padded rows, width], padded with zeros."""
     rows, columns = matrix.shape
     padded = F.pad(matrix, (0, -columns % width, 0, -rows % _ROW_MULTIPLE))
-    return padded.unflatten(1, (-1, width)).transpose(0, 1).contiguous()
+    return torch.unflatten(padded, 1, (-1, width)).transpose(0, 1).contiguous()

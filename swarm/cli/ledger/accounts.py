@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from swarm.home import client_identity, ledger_folder
 from swarm.market.ledger.ids import parse_address
@@ -13,7 +14,8 @@ from swarm.market.ledger.opening import open_ledger
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.identity import Identity
 
-Argument = tuple[str, dict[str, object]]
+Argument = tuple[str, dict[str, Any]]
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 ADDRESS: Argument = ("address", {"nargs": "?", "metavar": "ADDRESS", "help": "(default: one's own)"})
 COLUMNS = ("available", "escrowed", "staked", "unbonding", "total")
 
@@ -33,7 +35,7 @@ def common_options() -> argparse.ArgumentParser:
 
 
 def add_verb(
-    verbs: argparse._SubParsersAction,
+    verbs: Verbs,
     name: str,
     command: Callable[[argparse.Namespace], int | None],
     purpose: str,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from swarm.cli.ledger.accounts import add_verb, moment, opened
+from swarm.cli.ledger.accounts import Verbs, add_verb, moment, opened
 from swarm.cli.support.terminal import print_table
 from swarm.errors import InvalidRequest
 from swarm.home import payments_file, receipts_file
@@ -23,7 +23,7 @@ _COLUMNS = ("session", "time", "paid to", "blocks", "prompt", "new", "price", "c
 _TOKEN_COLUMNS = ("session", "position", "kind", "peer", "blocks", "price", "amount", "receipt", "settled_in")
 
 
-def add_bill_verb(verbs: argparse._SubParsersAction) -> None:
+def add_bill_verb(verbs: Verbs) -> None:
     bill = add_verb(
         verbs,
         "bill",
@@ -101,7 +101,7 @@ def _row(payment: Payment) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _token_rows(payment: Payment) -> Iterator[tuple]:
+def _token_rows(payment: Payment) -> Iterator[tuple[object, ...]]:
     bill = payment.bill
     for token in payment.tokens():
         price = bill.prefill_price if token.is_prefill else bill.decode_price

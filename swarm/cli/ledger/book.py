@@ -7,7 +7,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from swarm.cli.ledger.accounts import ADDRESS, COLUMNS, add_verb, address_in, as_json, cells, moment, opened, where
+from swarm.cli.ledger.accounts import (
+    ADDRESS,
+    COLUMNS,
+    Verbs,
+    add_verb,
+    address_in,
+    as_json,
+    cells,
+    moment,
+    opened,
+    where,
+)
 from swarm.cli.ledger.bill import last_sessions, own_payments, print_payments
 from swarm.cli.support.terminal import print_table
 from swarm.errors import InvalidRequest
@@ -23,7 +34,7 @@ from swarm.wire.formats.amounts import format_amount
 _HISTORY_COLUMNS = ("number", "time", "kind", "by", "address", "bucket", "amount")
 
 
-def add_book_verbs(verbs: argparse._SubParsersAction) -> None:
+def add_book_verbs(verbs: Verbs) -> None:
     history = add_verb(verbs, "history", _history, "the entries that touch an account", ADDRESS)
     history.add_argument("--all", action="store_true", help="all entries of the ledger")
     history.add_argument("--first", type=int, default=0, metavar="N", help="from this number on (default: 0)")
@@ -74,19 +85,19 @@ def _entry_as_json(entry: Entry) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _lines(entry: Entry) -> Iterator[tuple]:
+def _lines(entry: Entry) -> Iterator[tuple[int, int, str, str, str, str, int | None]]:
     """By _HISTORY_COLUMNS; an entry that moves nothing has one as well."""
     head = (entry.number, entry.time_ms, entry.kind, format_address(entry.by))
     yield from ((*head, format_address(line.address), line.bucket, line.amount) for line in entry.postings)
     if not entry.postings:
-        yield (*head, "", "", "")
+        yield (*head, "", "", None)
 
 
 def _in_words(entry: Entry) -> Iterator[tuple[str, ...]]:
     """What is the same as in the line above is left out."""
     for index, (number, time_ms, kind, by, address, bucket, amount) in enumerate(_lines(entry)):
         head = ("", "", "", "") if index else (str(number), moment(time_ms / 1000), kind, by)
-        yield *head, address, bucket, format_amount(amount) if bucket else ""
+        yield *head, address, bucket, "" if amount is None else format_amount(amount)
 
 
 # --- audit -----------------------------------------------------------------------------------------------------------

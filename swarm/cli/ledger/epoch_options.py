@@ -2,13 +2,14 @@
 
 import argparse
 
+from swarm.cli.support import parsing
 from swarm.errors import InvalidRequest
 from swarm.market.pricing.contribution import Contribution
 from swarm.market.pricing.market import Market
 from swarm.market.pricing.policy import Pricing
 from swarm.market.rewards.closing import MODES, REVEAL_S, Plan
 from swarm.market.rewards.rewards import Rewards
-from swarm.wire.formats.amounts import parse_amount, parse_percent
+from swarm.wire.formats.amounts import parse_percent
 from swarm.wire.formats.quotes import FREE
 
 MINTS = "50"  # per cent
@@ -16,7 +17,7 @@ MINTS = "50"  # per cent
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--emission", metavar="AMOUNT", help="mint at most so much for each epoch")
+    add("--emission", type=parsing.amount, metavar="AMOUNT", help="mint at most so much for each epoch")
     add(
         "--pricing",
         choices=MODES,
@@ -25,15 +26,23 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         "market mints a part of what was burned, for those whose work it was burned for; rewards, by validators' "
         "scores; contribution, points, by what clients acknowledged",
     )
-    add("--mints", metavar="PERCENT", default=MINTS, help="market: so much of what was burned (default: %(default)s)")
+    add(
+        "--mints",
+        type=parse_percent,
+        metavar="PERCENT",
+        default=MINTS,
+        help="market: so much of what was burned (default: %(default)s)",
+    )
     add(
         "--validators",
+        type=parse_percent,
         metavar="PERCENT",
         default="50",
         help="rewards: so much of the emission is for validators (default: %(default)s)",
     )
     add(
         "--server-stake",
+        type=parsing.amount,
         metavar="AMOUNT",
         default="1n",
         help="rewards: what a server must have at stake (default: %(default)s)",
@@ -51,13 +60,13 @@ def plan_of(args: argparse.Namespace) -> Plan:
     """Raises InvalidRequest."""
     if args.emission is None:
         raise InvalidRequest("say how much an epoch may mint at most, with --emission AMOUNT")
-    return Plan(_pricing(args), parse_amount(args.emission), args.reveal)
+    return Plan(_pricing(args), args.emission, args.reveal)
 
 
 def _pricing(args: argparse.Namespace) -> Pricing:
     if args.pricing == "market":
-        return Market(FREE, mints_ppm=parse_percent(args.mints))
+        return Market(FREE, mints_ppm=args.mints)
     if args.pricing == "contribution":
         return Contribution()
-    servers_ppm = parse_percent("100") - parse_percent(args.validators)
-    return Rewards(FREE, servers_ppm, parse_amount(args.server_stake))
+    servers_ppm = parse_percent("100") - args.validators
+    return Rewards(FREE, servers_ppm, args.server_stake)

@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from swarm.cli.ledger.accounts import add_verb, moment, opened
+from swarm.cli.ledger.accounts import Verbs, add_verb, moment, opened
 from swarm.cli.ledger.epoch_options import add_plan_options, plan_of
 from swarm.cli.support.terminal import print_table
 from swarm.errors import LedgerRefusal
@@ -14,11 +14,11 @@ from swarm.market.rewards.epochs import Epochs, Span
 from swarm.wire.formats.amounts import format_amount
 
 
-def add_epoch_verbs(verbs: argparse._SubParsersAction) -> None:
+def add_epoch_verbs(verbs: Verbs) -> None:
     epochs = verbs.add_parser("epoch", help="see the ledger's epochs, and close one")
-    epochs = epochs.add_subparsers(required=True, metavar="VERB")
-    add_verb(epochs, "list", _list, "when epochs began and ended, and whether they are paid")
-    add_plan_options(add_verb(epochs, "close", _close, "end the running epoch and, once all had time to reveal, mint "
+    closing: Verbs = epochs.add_subparsers(required=True, metavar="VERB")
+    add_verb(closing, "list", _list, "when epochs began and ended, and whether they are paid")
+    add_plan_options(add_verb(closing, "close", _close, "end the running epoch and, once all had time to reveal, mint "
         "its emission (the issuer's, for a ledger whose service does not do it)"))  # fmt: skip
 
 
@@ -45,7 +45,8 @@ def _close(args: argparse.Namespace) -> None:
         _report(args, closed)
         closed = closer.step()
     if closed is None:
-        pending = closer.pending()
+        if (pending := closer.pending()) is None:
+            raise LedgerRefusal("nothing is to be closed or paid now")
         when = moment(closer.due_s(pending))
         raise LedgerRefusal(f"epoch {pending.epoch} has ended; do this again from {when} on, to pay it")
     _report(args, closed)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
+from swarm.cli.ledger.accounts import Verbs
 from swarm.cli.ledger.epoch_options import add_plan_options, plan_of
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.events import Events
@@ -34,7 +35,7 @@ _GRACE_S = 5.0  # for calls that are being answered
 _MAX_DELAY_S = 10 * 366 * 86_400
 
 
-def add_serve_verb(verbs: argparse._SubParsersAction) -> None:
+def add_serve_verb(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "serve",
         help="keep a ledger for other machines",
@@ -57,15 +58,7 @@ def add_serve_verb(verbs: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="key of the issuer of a new ledger, who may mint and slash (default: this user's)",
     )
-    add(
-        "--withdraw-delay",
-        type=int,
-        metavar="S",
-        help="of a new ledger: that payees have to settle in, before "
-        "payers take back what is in a channel (default: a day)",
-    )
-    add("--unbonding", type=int, metavar="S", help="of a new ledger: until stake comes back (default: 7 days)")
-    add("--burn", metavar="PERCENT", help="of a new ledger: of every settlement (default: 0)")
+    _add_rules(parser)
     add(
         "--orders-per-minute",
         type=int,
@@ -92,6 +85,19 @@ def add_serve_verb(verbs: argparse._SubParsersAction) -> None:
     add_json(parser, "print one JSON object per event")
     add("--exit-with-parent", action="store_true", help="stop when standard input closes")
     parser.set_defaults(command=_serve)
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--withdraw-delay",
+        type=int,
+        metavar="S",
+        help="of a new ledger: that payees have to settle in, before payers take back what is in a channel (default: "
+        "a day)",
+    )
+    add("--unbonding", type=int, metavar="S", help="of a new ledger: until stake comes back (default: 7 days)")
+    add("--burn", type=parse_percent, metavar="PERCENT", help="of a new ledger: of every settlement (default: 0)")
 
 
 def _serve(args: argparse.Namespace) -> None:
@@ -142,7 +148,7 @@ def _open(folder: Path, args: argparse.Namespace) -> SqliteLedger:
     asked = {
         "withdraw_delay_s": args.withdraw_delay,
         "unbonding_s": args.unbonding,
-        "burn_ppm": None if args.burn is None else parse_percent(args.burn),
+        "burn_ppm": args.burn,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
     identity = Identity.load_or_create(args.identity) if args.identity else client_identity()
@@ -159,8 +165,13 @@ def _stopped(exit_with_parent: bool) -> Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     if exit_with_parent:
-        Thread(target=lambda: (sys.stdin.buffer.read(), stopped.set()), daemon=True).start()
+        Thread(target=_await_parent, args=(stopped,), daemon=True).start()
     return stopped
+
+
+def _await_parent(stopped: Event) -> None:
+    sys.stdin.buffer.read()
+    stopped.set()
 
 
 def _keep_epochs(args: argparse.Namespace, closer: Closer | None, stopped: Event) -> None:
@@ -172,9 +183,11 @@ def _keep_epochs(args: argparse.Namespace, closer: Closer | None, stopped: Event
             Events(args.json).tell("epoch_failed", f"no epoch was closed: {error}", message=str(error))
             stopped.wait(_EPOCH_RETRY_S)
             continue
-        if closed and closed.payments is None:
+        if closed is None:
+            continue
+        if closed.payments is None:
             Events(args.json).tell("epoch_ended", f"epoch {closed.epoch} has ended", epoch=closed.epoch)
-        elif closed:
+        else:
             total = sum(closed.payments.values())
             text = f"epoch {closed.epoch}: {format_amount(total)} credits minted for {len(closed.payments)} accounts"
             Events(args.json).tell("epoch_paid", text, epoch=closed.epoch, minted=total, accounts=len(closed.payments))

@@ -6,26 +6,27 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from swarm.cli.ledger.accounts import add_verb, opened
+from swarm.cli.ledger.accounts import Verbs, add_verb, opened
+from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_model
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.market.charges import Charge, carry_out, require_arbiter, slash_proof
 from swarm.market.ledger.ids import parse_address
 from swarm.market.ledger.ledger import Ledger
 from swarm.verify.fraud.proofs import EQUIVOCATION, MAX_PROOF_BYTES, Proof
-from swarm.wire.formats.amounts import MAX_AMOUNT, format_amount, parse_amount
+from swarm.wire.formats.amounts import MAX_AMOUNT, format_amount
 
 NOT_CONVICTED = 3  # exit status
 
 
-def add_slash_verb(verbs: argparse._SubParsersAction) -> None:
+def add_slash_verb(verbs: Verbs) -> None:
     parser = add_verb(
         verbs, "slash", _slash, "take the stake of a peer that evidence convicts (the arbiter's; that it told two "
         "stories, anybody may bring)", ("file", {"type": Path, "metavar": "FILE", "help": "evidence, or a proof"}),
     )  # fmt: skip
     parser.epilog = "Evidence is computed again first. The exit status is 3 if it does not convict."
     add = parser.add_argument
-    add("--amount", metavar="AMOUNT", help="take no more than this (default: all that is at stake)")
+    add("--amount", type=parsing.amount, metavar="AMOUNT", help="take no more (default: all that is at stake)")
     add(
         "--reporter",
         metavar="ADDRESS",
@@ -37,9 +38,9 @@ def add_slash_verb(verbs: argparse._SubParsersAction) -> None:
 
 
 def _slash(args: argparse.Namespace) -> int:
-    ledger, at_most = opened(args), parse_amount(args.amount) if args.amount else MAX_AMOUNT
+    ledger, at_most = opened(args), MAX_AMOUNT if args.amount is None else args.amount
     if proof := _read_proof(args.file):
-        if proof.kind == EQUIVOCATION and (args.amount or args.reporter):
+        if proof.kind == EQUIVOCATION and (args.amount is not None or args.reporter):
             raise InvalidRequest("an equivocation takes all stake, for who brings it; no --amount, no --reporter")
         reporter = parse_address(args.reporter) if args.reporter else ledger.address
         _report(args, proof.accused, slash_proof(ledger, proof, reporter, at_most))

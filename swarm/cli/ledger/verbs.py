@@ -9,15 +9,16 @@ from swarm.cli.ledger.book import add_book_verbs
 from swarm.cli.ledger.epochs import add_epoch_verbs
 from swarm.cli.ledger.serve import add_serve_verb
 from swarm.cli.ledger.slash import add_slash_verb
+from swarm.cli.support import parsing
 from swarm.cli.support.terminal import print_table, run
 from swarm.errors import InvalidRequest, LedgerRefusal
 from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.ledger import Channel, Ledger
 from swarm.market.ledger.ordered import OrderedLedger
-from swarm.wire.formats.amounts import format_amount, parse_amount
+from swarm.wire.formats.amounts import format_amount
 
 _TO: Argument = ("to", {"metavar": "ADDRESS", "help": "me is one's own"})
-_AMOUNT: Argument = ("amount", {"metavar": "AMOUNT"})
+_AMOUNT: Argument = ("amount", {"type": parsing.amount, "metavar": "AMOUNT"})
 
 
 def main(arguments: list[str]) -> int:
@@ -27,8 +28,8 @@ def main(arguments: list[str]) -> int:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m swarm ledger",
-        description="Accounts, channels and stake in a ledger, and its book. Amounts are in credits, as 1.5, or in "
-        "nano-credits, as 250n; addresses are 0x and 40 hex digits, or peer ids; in JSON, amounts are nano-credits.",
+        description=f"Accounts, channels and stake in a ledger, and its book. Write {parsing.AMOUNTS}; addresses are "
+        "0x and 40 hex digits, or peer ids; in JSON, amounts are nano-credits.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     add_verb(verbs, "balance", _balance, "what an account owns", ADDRESS)
@@ -69,19 +70,19 @@ def _balance(args: argparse.Namespace) -> None:
 def _mint(args: argparse.Namespace) -> None:
     ledger = opened(args)
     to = address_in(args.to, ledger)
-    ledger.mint(to, parse_amount(args.amount))
+    ledger.mint(to, args.amount)
     _print_account(args, ledger, to)
 
 
 def _transfer(args: argparse.Namespace) -> None:
     ledger = opened(args)
-    ledger.transfer(address_in(args.to, ledger), parse_amount(args.amount))
+    ledger.transfer(address_in(args.to, ledger), args.amount)
     _print_account(args, ledger, ledger.address)
 
 
 def _redeem(args: argparse.Namespace) -> None:
     ledger = opened(args)
-    ledger.redeem(parse_amount(args.amount))
+    ledger.redeem(args.amount)
     _print_account(args, ledger, ledger.address)
 
 
@@ -98,13 +99,13 @@ def _print_account(args: argparse.Namespace, ledger: Ledger, address: bytes) -> 
 
 def _bond(args: argparse.Namespace) -> None:
     ledger = opened(args)
-    ledger.bond(parse_amount(args.amount))
+    ledger.bond(args.amount)
     _print_stake(args, ledger, ledger.address)
 
 
 def _unbond(args: argparse.Namespace) -> None:
     ledger = opened(args)
-    ledger.unbond(parse_amount(args.amount))
+    ledger.unbond(args.amount)
     _print_stake(args, ledger, ledger.address)
 
 
@@ -154,14 +155,20 @@ def _close(args: argparse.Namespace) -> None:
         what = "closed"
     elif not channel.closes_at:
         ledger.request_close(channel.id)
-        what = f"asked for; from {moment(ledger.channel(channel.id).closes_at)} on, do this again to get the rest"
+        closes_at = _as_it_is(ledger, channel).closes_at
+        what = f"asked for; from {moment(closes_at)} on, do this again to get the rest"
     elif ledger.now() < channel.closes_at:
         raise LedgerRefusal(f"the payee may settle until {moment(channel.closes_at)}; do this again then")
     else:
         ledger.close(channel.id)
         what = "closed"
-    after = ledger.channel(channel.id)
+    after = _as_it_is(ledger, channel)
     print(json.dumps(_channel_as_json(after)) if args.json else f"channel {channel.id.hex()}: {what}")
+
+
+def _as_it_is(ledger: Ledger, channel: Channel) -> Channel:
+    """Read again."""
+    return ledger.channel(channel.id) or channel
 
 
 def _channels_of(ledger: Ledger, address: bytes) -> list[Channel]:

@@ -75,5 +75,5 @@ def make_client(args: argparse.Namespace) -> Client:
 def generate_options(args: argparse.Namespace) -> dict[str, object]:
     """By those arguments, for `generate` and `stream`."""
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop", "verify",
-             "sensitive")  # fmt: skip
-    return {name: getattr(args, name) for name in names} | {"bid": args.priority_fee}
+             "sensitive", "priority_fee")  # fmt: skip
+    return {name: getattr(args, name) for name in names}

@@ -7,7 +7,6 @@ from tqdm import tqdm
 
 from swarm.cli.support.commands import generate_command, serve_command
 from swarm.cli.support.events import Events
-from swarm.market.stake import quoted_stake
 from swarm.route.peer import PeerInfo
 from swarm.server import life
 from swarm.server.config import ServerConfig
@@ -99,11 +98,18 @@ def _warnings(ready: life.Ready) -> list[str]:
     record, lines = ready.record, []
     if ready.is_split:
         lines.append("Warning: other peers serve another revision of this model; chains cannot mix revisions.")
-    if ready.staked < (needed := quoted_stake(record.asks, record.stop - record.start)):
-        wanted = f"{format_amount(needed)} credits at stake for these prices and blocks"
-        has = format_amount(ready.staked)
-        lines.append(f"Warning: clients look for {wanted}; it has {has}. Most will not use it: see --stake.")
-    return lines
+    return lines + _stake_warnings(ready) if record.asks.is_paid else lines
+
+
+def _stake_warnings(ready: life.Ready) -> list[str]:
+    from swarm.market.stake import quoted_stake
+
+    needed = quoted_stake(ready.record.asks, ready.record.stop - ready.record.start)
+    if ready.staked >= needed:
+        return []
+    wanted = f"{format_amount(needed)} credits at stake for these prices and blocks"
+    has = format_amount(ready.staked)
+    return [f"Warning: clients look for {wanted}; it has {has}. Most will not use it: see --stake."]
 
 
 def _asked(quote: Quote) -> str:

@@ -15,15 +15,15 @@ from swarm.market.auction.auction import Auction, clear
 from swarm.market.auction.offer import prove
 from swarm.market.auction.sealed import MAX_BIDS, SealedBids
 from swarm.market.auction.tender import SALT_BYTES, Commitment, Order, SignedBid
-from swarm.market.pricing.modes import PREFILL_SHARE
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.terms import Terms
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.opening import Choose
 from swarm.session.router import Router
+from swarm.session.wanted import Wanted
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.formats.quotes import MAX_PRICE, Offer, Price
+from swarm.wire.formats.quotes import MAX_PRICE, PREFILL_SHARE, Offer, Price
 from swarm.wire.identity import address_of
 from swarm.wire.transport import Peer
 
@@ -72,8 +72,8 @@ async def hold(order: Order, asked: Mapping[bytes, PeerInfo], connect: Callable[
     """Ask these peers (by address) for bids, until the order's deadlines. Who is late, or cheats, only harms itself."""
     sealed, refusals = SealedBids(order), {}
 
-    async def ask(peer: bytes, until_ms: int, take: Callable[[bytes, pb.Tendered], None], **more: object) -> None:
-        request, timeout_s = pb.Tender(order=order.encode(), **more), max(until_ms - now_ms(), 0) / 1000
+    async def ask(peer: bytes, until_ms: int, take: Callable[[bytes, pb.Tendered], None], request: pb.Tender) -> None:
+        timeout_s = max(until_ms - now_ms(), 0) / 1000
         try:
             take(peer, await connect(asked[peer]).tender(request, timeout_s))
         except SwarmError as error:
@@ -91,11 +91,13 @@ async def hold(order: Order, asked: Mapping[bytes, PeerInfo], connect: Callable[
             raise InvalidRequest("a bid of another peer, or for blocks that it does not serve")
         sealed.reveal(signed, now_ms())
 
-    await asyncio.gather(*(ask(peer, order.commit_by_ms, commit) for peer in asked))
+    told = order.encode()
+    await asyncio.gather(*(ask(peer, order.commit_by_ms, commit, pb.Tender(order=told)) for peer in asked))
     await asyncio.sleep(max(order.commit_by_ms - now_ms(), 0) / 1000)
     shown = {one.peer: one.encode() for one in sealed.commitments}
     await asyncio.gather(*(
-        ask(peer, order.reveal_by_ms, reveal, commitment=own, commitments=shown.values()) for peer, own in shown.items()
+        ask(peer, order.reveal_by_ms, reveal, pb.Tender(order=told, commitment=own, commitments=shown.values()))
+        for peer, own in shown.items()
     ))  # fmt: skip
     return Tenders(order, asked, sealed.bids, refusals)
 
@@ -112,15 +114,21 @@ class Auctioneer:
     """Of one client. Lives in one event loop."""
 
     def __init__(self, router: Router, checkpoint: Checkpoint, terms: Terms, blocks: tuple[int, int], window_s: float):
-        """blocks: that a chain covers. window_s: that peers have to commit themselves, and again to reveal."""
+        """terms: with a ledger and a max_price. blocks: that a chain covers. window_s: that peers have to commit
+        themselves, and again to reveal. Raises InvalidRequest for other terms."""
+        if terms.ledger is None:
+            raise InvalidRequest("an auction needs a ledger to pay on; say which, with --ledger or SWARM_LEDGER")
+        if terms.max_price is None:
+            raise InvalidRequest("an auction needs a max_price: a peer without a competitor is paid as much")
+        self._ledger, self._max_price = terms.ledger, terms.max_price
         self._router, self._checkpoint, self._terms = router, checkpoint, terms
         self._start, self._stop = blocks
         self._window_ms = int(window_s * 1000)
 
-    def choose(self, prompt_tokens: int, new_tokens: int, batch: bool, bid: int) -> Choose:
+    def choose(self, wanted: Wanted) -> Choose:
         """For one session: its chain by an auction, whose bids are used again if a winner turns out to be full.
 
-        bid: nano-credits per block-token on top. The chain raises NoRoute that says who bid what, RevisionMismatch.
+        The chain raises NoRoute that says who bid what, RevisionMismatch.
         """
         tenders: Tenders | None = None
 
@@ -128,20 +136,21 @@ class Auctioneer:
             nonlocal tenders
             if tenders is None or tenders.is_late:
                 asked = await self._bidders()
-                order = self._order(prompt_tokens, new_tokens, batch, bid)
+                order = self._order(wanted)
                 tenders = await hold(order, asked, self._router.connection_to)
             return tenders.chain({peer.peer_id for peer in self._router.view.usable(avoid)})
 
         return chain
 
-    def _order(self, prompt_tokens: int, new_tokens: int, batch: bool, bid: int) -> Order:
+    def _order(self, wanted: Wanted) -> Order:
         blocks, commit_by_ms = self._stop - self._start, now_ms() + self._window_ms
         reveal_by_ms = commit_by_ms + self._window_ms
-        most = max(self._terms.max_price - bid * blocks, 0)
+        most = max(self._max_price - wanted.priority_fee * blocks, 0)
+        maximum = reserve(most, blocks, wanted.prompt_tokens, wanted.new_tokens)
         return Order(
-            self._terms.ledger, self._checkpoint.name, self._checkpoint.revision, self._start, self._stop,
-            prompt_tokens, new_tokens, reserve(most, blocks, prompt_tokens, new_tokens), commit_by_ms, reveal_by_ms,
-            reveal_by_ms + START_MS, os.urandom(SALT_BYTES), numerics=self._terms.numerics_id or "", batch=batch,
+            self._ledger, self._checkpoint.name, self._checkpoint.revision, self._start, self._stop,
+            wanted.prompt_tokens, wanted.new_tokens, maximum, commit_by_ms, reveal_by_ms, reveal_by_ms + START_MS,
+            os.urandom(SALT_BYTES), numerics=self._terms.numerics_id or "", batch=wanted.background,
         )  # fmt: skip
 
     async def _bidders(self) -> dict[bytes, PeerInfo]:
@@ -152,7 +161,7 @@ class Auctioneer:
             peers = self._bidding(self._router.view.usable())
         if not peers:
             raise NoRoute(
-                f"no peer bids for orders of {self._checkpoint.name!r} on the ledger {self._terms.ledger.hex()[:16]}; "
+                f"no peer bids for orders of {self._checkpoint.name!r} on the ledger {self._ledger.hex()[:16]}; "
                 "leave the auction out to take peers at the prices that they post"
             )
         peers.sort(key=lambda peer: peer.asks.price.decode)
@@ -161,6 +170,6 @@ class Auctioneer:
     def _bidding(self, peers: Sequence[PeerInfo]) -> list[PeerInfo]:
         return [
             peer for peer in peers
-            if peer.asks.mode == Auction.mode and peer.asks.ledger == self._terms.ledger
+            if peer.asks.mode == Auction.mode and peer.asks.ledger == self._ledger
             and peer.start < self._stop and peer.stop > self._start
         ]  # fmt: skip

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import grpc
 
 from swarm.errors import InvalidRequest, PeerBusy, SwarmError
+from swarm.market.auction.firm_bid import FirmBid
 from swarm.market.auction.offer import order_of
 from swarm.market.auction.sealed import MAX_BIDS
-from swarm.market.auction.standing import Standing
 from swarm.market.auction.tender import Bid, Commitment, Order, SignedBid, commitment_of
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
@@ -38,7 +38,7 @@ class Bidding:
         """served: what this server announces now. ledger: id of the one it is paid on. bid: for an order, with blocks
         from first to last that it serves. now: Unix time."""
         self._served, self._identity, self._ledger, self._bid, self._now = served, identity, ledger, bid, now
-        self._orders: dict[bytes, Standing] = {}  # by hash
+        self._orders: dict[bytes, FirmBid] = {}  # by hash
         self._callers: OrderedDict[str, Allowance] = OrderedDict()
         self._calls = Allowance(CALLS, CALLS_PERIOD_S)
         self._clearing = asyncio.Lock()
@@ -59,29 +59,29 @@ class Bidding:
             return pb.Tendered(commitment=self._commit(order).encode())
         return pb.Tendered(bid=(await self._reveal(order, request)).encode())
 
-    async def lease(self, request: pb.Open) -> Standing:
+    async def lease(self, request: pb.Open) -> FirmBid:
         """What a session draws on that `request`, which is untrusted, opens with an offer.
 
         Raises InvalidRequest if the offer pays less than is due, or is not for this session; PeerBusy if this server
         stands by its bid no more, or its order's tokens are in use or used up: the client is to order again.
         """
         payment = request.payment
-        standing = self._orders.get(order_of(payment.offer))
-        if standing is None or not standing.is_revealed:
+        firm = self._orders.get(order_of(payment.offer))
+        if firm is None or not firm.is_revealed:
             raise PeerBusy("this peer has made no bid for this order, or stands by it no more; order again")
-        order = standing.order
+        order = firm.order
         if self._now_ms > order.start_by_ms + SKEW_MS:
             raise PeerBusy("an offer after its order's latest start; order again")
         if payment.batch != order.batch:
             raise InvalidRequest("an offer for batch work is good for batch sessions, and for no others")
         async with self._clearing:
-            lease = await asyncio.to_thread(standing.lease, payment.offer, request.start, request.stop)
+            lease = await asyncio.to_thread(firm.lease, payment.offer, request.start, request.stop)
         price = Price(payment.prefill, payment.decode)
         if price.prefill < lease.price.prefill or price.decode < lease.price.decode:
             raise InvalidRequest(f"an opening at {tuple(price)} nano-credits; the award is {tuple(lease.price)}")
-        if (request.stop - request.start) * request.max_tokens > standing.left:
+        if (request.stop - request.start) * request.max_tokens > firm.left:
             raise PeerBusy(f"a session of {request.max_tokens} tokens; there are fewer left of its order: order again")
-        return standing
+        return firm
 
     @property
     def _now_ms(self) -> int:
@@ -103,18 +103,18 @@ class Bidding:
             if len(self._orders) >= MAX_ORDERS:
                 raise PeerBusy(f"this peer stands by {MAX_ORDERS} bids already; order again later")
             bid = self._bid(order, *self._served().blocks)
-            self._orders[order.hash] = Standing(order, bid.sign(self._identity), commitment_of(bid, self._identity))
+            self._orders[order.hash] = FirmBid(order, bid.sign(self._identity), commitment_of(bid, self._identity))
         return self._orders[order.hash].commitment
 
     async def _reveal(self, order: Order, request: pb.Tender) -> SignedBid:
-        standing = self._orders.get(order.hash)
-        if standing is None or standing.commitment.encode() != request.commitment:
+        firm = self._orders.get(order.hash)
+        if firm is None or firm.commitment.encode() != request.commitment:
             raise InvalidRequest("this peer has not committed itself so for this order")
         if not order.commit_by_ms - SKEW_MS <= self._now_ms < order.reveal_by_ms + SKEW_MS:
             raise InvalidRequest("too early to reveal a bid, or too late, by this peer's clock")
         if len(request.commitments) > MAX_BIDS:
             raise InvalidRequest(f"{len(request.commitments)} commitments to bids for one order; at most {MAX_BIDS}")
-        return standing.reveal(await asyncio.to_thread(lambda: [*map(Commitment.decode, request.commitments)]))
+        return firm.reveal(await asyncio.to_thread(lambda: [*map(Commitment.decode, request.commitments)]))
 
     def _check(self, order: Order) -> None:
         record, now_ms = self._served(), self._now_ms
@@ -137,6 +137,6 @@ class Bidding:
         """Stand no more by bids whose time is over."""
         horizon = self._now_ms - SKEW_MS
         self._orders = {
-            key: standing for key, standing in self._orders.items()
-            if horizon <= (standing.order.start_by_ms if standing.is_revealed else standing.order.reveal_by_ms)
+            key: firm for key, firm in self._orders.items()
+            if horizon <= (firm.order.start_by_ms if firm.is_revealed else firm.order.reveal_by_ms)
         }  # fmt: skip

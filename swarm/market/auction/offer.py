@@ -1,6 +1,6 @@
 """What a client opens a hop of an award with: the order's name, and every bid that it counts.
 
-A peer can so work out for itself what it is to be paid (see swarm.market.auction.standing).
+A peer can so work out for itself what it is to be paid (see swarm.market.auction.firm_bid).
 """
 
 from collections.abc import Sequence

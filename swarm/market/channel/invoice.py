@@ -24,21 +24,34 @@ class HopInvoice:
         self._wallet, self._expected = wallet, expected
         self.sent = Tokens()  # to this hop, or to those before it: more it cannot bill
         self.got = Tokens()
+        self._replayed = 0  # positions that are owed with the first answer
         self.tokens = Tokens()  # that are paid for
         self.amount = 0  # nano-credits
+        self._is_booked = False
         self.receipt = NOTHING  # hash of the last
 
     def hear(self, opened: pb.Opened) -> None:
         """The hop has opened the session."""
         self._wallet.hear(self.channel, opened, self.credit)
 
+    def note_replay(self, positions: int) -> None:
+        """So many are replayed to the hop, which takes another's place."""
+        self.sent += Tokens(prefill=positions)
+        self._replayed = positions
+
     def note_sent(self, tokens: Tokens) -> None:
         self.sent += tokens
 
     def note_got(self, tokens: Tokens) -> None:
         """An answer came that has passed this hop."""
-        self.got += tokens
+        self.got += Tokens(prefill=self._replayed) + tokens
+        self._replayed = 0
         self._owe(self.got)
+
+    def note_filled(self, positions: int) -> None:
+        """The hop holds so many, which it computed while another served."""
+        self._replayed = positions
+        self.note_got(Tokens())
 
     def note_receipts(self, receipts: list[SignedReceipt]) -> None:
         """All that the hop has signed so far."""
@@ -63,10 +76,11 @@ class HopInvoice:
         return self._wallet.sign(self.channel, self.receipt)
 
     def close(self) -> None:
-        """The session is over: nothing more will be owed."""
+        """The session is over: nothing more will be owed. May be called again."""
         self.channel.expected -= self._expected
         self._expected = 0
-        if self.amount:
+        if self.amount and not self._is_booked:
+            self._is_booked = True
             self._wallet.book(self)
 
     def _owe(self, tokens: Tokens) -> None:

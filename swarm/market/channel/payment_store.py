@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from swarm.clock import now_ms
 from swarm.database import open_database
@@ -145,6 +146,6 @@ class PaymentStore:
             known = self._newest[channel] = SignedVoucher.decode(data)
         return known
 
-    def _run(self, statement: str, *values: object) -> list[tuple]:
+    def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock, closing(self._database.execute(statement, values)) as cursor:
             return cursor.fetchall()

@@ -29,13 +29,14 @@ def payer_of(request: pb.Open, payee: bytes) -> bytes:
 
 
 def agreed_price(payment: pb.Payment, quote: Quote) -> Price:
-    """The price of a session that is opened at `quote` with `payment`, its bid included: with an offer, the price that
-    the payment names. Raises InvalidRequest."""
-    if max(payment.bid, payment.prefill, payment.decode) > MAX_PRICE:
-        raise InvalidRequest(f"a bid or a price of more than {MAX_PRICE} nano-credits a block-token")
+    """The price of a session that is opened at `quote` with `payment`, its priority fee included: with an offer, the
+    price that the payment names. Raises InvalidRequest."""
+    priority_fee = payment.bid  # as the wire has it
+    if max(priority_fee, payment.prefill, payment.decode) > MAX_PRICE:
+        raise InvalidRequest(f"a priority fee or a price of more than {MAX_PRICE} nano-credits a block-token")
     if payment.offer:
-        return Price(payment.prefill, payment.decode).plus(payment.bid)
-    return (quote.idle_price if payment.batch else quote.price).plus(payment.bid)
+        return Price(payment.prefill, payment.decode).plus(priority_fee)
+    return (quote.idle_price if payment.batch else quote.price).plus(priority_fee)
 
 
 def _statement(request: pb.Open, payee: bytes) -> bytes:

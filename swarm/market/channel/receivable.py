@@ -5,7 +5,7 @@ exceeds the credit that the payee grants; so that is the most it can lose.
 """
 
 from swarm.errors import LedgerRefusal, PaymentRequired
-from swarm.market.auction.standing import Standing
+from swarm.market.auction.firm_bid import FirmBid
 from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.ledger.ledger import Channel
 from swarm.wire.formats.quotes import Price
@@ -93,25 +93,25 @@ class Tab:
         self.receivable, self.price, self.blocks, self.credit = receivable, price, blocks, credit
         self.tokens = Tokens()
         self._begun = 0
-        self._standing: Standing | None = None  # the bid that it was opened at
+        self._firm: FirmBid | None = None  # the bid that it was opened at
         self._reserved = 0  # block-tokens of it
 
-    def draw_on(self, standing: Standing, max_tokens: int) -> None:
+    def draw_on(self, firm: FirmBid, max_tokens: int) -> None:
         """The session, of `max_tokens` at most, is at the price of a bid."""
-        self._standing, self._reserved = standing, self.blocks * max_tokens
+        self._firm, self._reserved = firm, self.blocks * max_tokens
 
     def enter(self) -> None:
         """The session is open."""
         self.receivable.join()
-        if self._standing:
-            self._standing.reserve(self._reserved)
+        if self._firm:
+            self._firm.reserve(self._reserved)
 
     def leave(self) -> None:
         """The session is over."""
         self.drop()
         self.receivable.leave()
-        if self._standing:
-            self._standing.release(self._reserved - self.blocks * sum(self.tokens))
+        if self._firm:
+            self._firm.release(self._reserved - self.blocks * sum(self.tokens))
 
     def value(self, tokens: Tokens) -> int:
         """Nano-credits."""

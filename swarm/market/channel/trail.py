@@ -5,7 +5,7 @@ for), and the ledger (what was settled).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from swarm.market.channel.payment_store import Bill
@@ -88,7 +88,7 @@ def _paid(ledger: Ledger, channel: bytes) -> int:
     return found.paid if found else 0
 
 
-def _settlements(ledger: Ledger) -> dict[bytes, Sequence[tuple[int, int]]]:
+def _settlements(ledger: Ledger) -> Mapping[bytes, Sequence[tuple[int, int]]]:
     """By channel: how much it had paid in all, and by which entry. Where the book shows the vouchers themselves, as a
     chain's does not."""
     found: dict[bytes, list[tuple[int, int]]] = defaultdict(list)

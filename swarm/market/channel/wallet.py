@@ -154,11 +154,13 @@ class Wallet:
         known = self._channels.get(payee) or self._found(payee)
         if known is None:
             known = self._claim(self.ledger.open_channel(payee, self._affordable(need, max(need, usual))))
+            if known is None:
+                raise PaymentRequired("another process of this user took the channel just opened; try again")
             self._channels[payee] = known
         elif known.headroom < need:
             missing = need - known.headroom
             self.ledger.top_up(known.channel.id, self._affordable(missing, max(missing, usual)))
-            known.channel = self.ledger.channel(known.channel.id)
+            known.channel = self.ledger.channel(known.channel.id) or known.channel
         return known
 
     def _found(self, payee: bytes) -> WalletChannel | None:

@@ -12,7 +12,7 @@ from swarm.market.channel.payee_channels import PayeeChannels
 from swarm.market.channel.receivable import Tab
 from swarm.server.observers import SessionObserver, SessionObservers, WorkObserver
 from swarm.server.session.outbox import Outbox
-from swarm.server.session.work import Slice, Work
+from swarm.server.session.steps import Slice, Work
 from swarm.verify.receipts.work import ReceiptObserver, SignedSession
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import Rows

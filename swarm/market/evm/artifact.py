@@ -15,4 +15,5 @@ def source_digest() -> str:
 
 def load_contract() -> dict[str, object]:
     """What `python -m swarm.market.evm.compile` wrote: abi, bytecode (0x...), compiler, source (its digest)."""
-    return json.loads(ARTIFACT.read_text())
+    artifact: dict[str, object] = json.loads(ARTIFACT.read_text())
+    return artifact

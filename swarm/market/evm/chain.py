@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from hexbytes import HexBytes
 from web3 import Web3
 from web3.exceptions import ContractLogicError, TimeExhausted, Web3Exception, Web3RPCError
-from web3.types import TxReceipt
+from web3.types import TxParams, TxReceipt, Wei
 
 from swarm.errors import LedgerRefusal, PeerUnreachable
 from swarm.market.evm.refusals import refusal
@@ -79,27 +80,34 @@ class Chain:
                 raise LedgerRefusal(f"transaction {hash.hex()} failed, because of what was in the chain before it")
             return receipt
 
-    def _submit(self, to: bytes, data: bytes, value: int) -> bytes:
+    def _submit(self, to: bytes, data: bytes, value: int) -> HexBytes:
+        """Its hash."""
         eth, address = self.web3.eth, self._identity.address
         balance = eth.get_balance(Web3.to_checksum_address(address))
         tip, price = self._prices()
         _need_funds(address, balance, value + _LEAST_GAS * price)
         gas = eth.estimate_gas(self._request(to, data, value)) * 5 // 4
         _need_funds(address, balance, value + gas * price)
-        for attempt in range(_TRIES):
+        tries = _TRIES
+        while True:
             nonce = max(eth.get_transaction_count(Web3.to_checksum_address(address), "pending"), self._numbers.next)
             self._numbers.next = nonce + 1
             transaction = Transaction(self.id, nonce, tip, price, gas, to, value, data)
             try:
                 return eth.send_raw_transaction(transaction.sign(self._identity))
             except Web3RPCError as error:
-                if attempt == _TRIES - 1 or not any(word in str(error) for word in _TAKEN):
+                tries -= 1
+                if not tries or not any(word in str(error) for word in _TAKEN):
                     self._numbers.next = 0
                     raise
 
-    def _request(self, to: bytes, data: bytes, value: int) -> dict[str, object]:
-        request = {"from": Web3.to_checksum_address(self._identity.address), "data": data, "value": value}
-        return {**request, "to": Web3.to_checksum_address(to)} if to else request
+    def _request(self, to: bytes, data: bytes, value: int) -> TxParams:
+        request = TxParams(
+            {"from": Web3.to_checksum_address(self._identity.address), "data": data, "value": Wei(value)}
+        )
+        if to:
+            request["to"] = Web3.to_checksum_address(to)
+        return request
 
     def _prices(self) -> tuple[int, int]:
         """Tip and price in wei per unit of gas: enough for the price to double before the transaction is in."""
@@ -111,7 +119,7 @@ class Chain:
         price = 2 * base + tip
         return tip, price if limit is None else min(price, limit)
 
-    def _confirmed(self, hash: bytes) -> TxReceipt:
+    def _confirmed(self, hash: HexBytes) -> TxReceipt:
         deadline = time.monotonic() + _MINED_S
         try:
             self.web3.eth.wait_for_transaction_receipt(hash, timeout=_MINED_S, poll_latency=_POLL_S)

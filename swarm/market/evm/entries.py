@@ -71,7 +71,9 @@ def _entry(events: Sequence[Event], parties: Parties, time_s: Callable[[int], in
 
 
 def _by(event: Event, parties: Parties) -> bytes:
-    return event.arguments.get("by", parties.arbiter if event.name == "Slash" else parties.issuer)
+    if "by" in event.arguments:
+        return event.address("by")
+    return parties.arbiter if event.name == "Slash" else parties.issuer
 
 
 def _details(event: Event) -> dict[str, object]:
@@ -85,29 +87,28 @@ def _details(event: Event) -> dict[str, object]:
 
 def postings(event: Event, rules: Rules) -> list[Posting]:
     """What it moved, in lines that add up to 0."""
-    arguments = event.arguments
     if event.name == "Settle":
-        worth = arguments["amount"]
+        worth = event.number("amount")
         burned = worth * rules.burn_ppm // PER_MILLION
         return [
-            Posting(arguments["payer"], "escrowed", -worth), Posting(arguments["payee"], "available", worth - burned),
+            Posting(event.address("payer"), "escrowed", -worth),
+            Posting(event.address("payee"), "available", worth - burned),
             Posting(OUTSIDE, "burned", burned),
-        ]  # fmt: skip
+        ]
     if event.name in ("Slash", "SlashEquivocation"):
-        slashed = arguments["staked"] + arguments["unbonding"]
-        reward = slashed * rules.reporter_ppm // PER_MILLION
-        reporter = arguments["reporter" if event.name == "Slash" else "by"]
+        staked, unbonding, offender = event.number("staked"), event.number("unbonding"), event.address("offender")
+        reward = (staked + unbonding) * rules.reporter_ppm // PER_MILLION
+        reporter = event.address("reporter" if event.name == "Slash" else "by")
         return [
-            Posting(arguments["offender"], "staked", -arguments["staked"]),
-            Posting(arguments["offender"], "unbonding", -arguments["unbonding"]),
-            Posting(reporter, "available", reward), Posting(OUTSIDE, "burned", slashed - reward),
+            Posting(offender, "staked", -staked), Posting(offender, "unbonding", -unbonding),
+            Posting(reporter, "available", reward), Posting(OUTSIDE, "burned", staked + unbonding - reward),
         ]  # fmt: skip
     if event.name not in _FLOWS:
         return []
     (source, out), (target, into) = _FLOWS[event.name]
-    amount = arguments["amount"]
+    amount = event.number("amount")
     return [Posting(_party(event, source), out, -amount), Posting(_party(event, target), into, amount)]
 
 
 def _party(event: Event, name: str | None) -> bytes:
-    return OUTSIDE if name is None else event.arguments[name]
+    return OUTSIDE if name is None else event.address(name)

@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from eth_abi.exceptions import EncodingError
+from eth_typing import HexStr
 from web3 import Web3
 from web3.exceptions import BadFunctionCallOutput, Web3Exception
 
@@ -79,7 +81,8 @@ class EvmLedger(Ledger):
     def channels(self, payer: bytes | None = None, payee: bytes | None = None) -> list[Channel]:
         parties = (None if party is None else (word(party),) for party in (payer, payee))
         opened = self._all_seen((self._logs.topic("OpenChannel"),), *parties)
-        return [self.channel(event.arguments["channel"]) for event in opened]
+        found = (self.channel(event.address("channel")) for event in opened)
+        return [channel for channel in found if channel]
 
     def history(self, address: bytes | None = None, first: int = 0) -> Iterator[Entry]:
         times: dict[int, int] = {}
@@ -98,7 +101,7 @@ class EvmLedger(Ledger):
         """An event's first two members are the accounts that it touches; but not issuer and arbiter, who are known."""
         if address is None:
             return [()]
-        questions = [(None, (word(address),)), (None, None, (word(address),))]
+        questions: list[Topics] = [(None, (word(address),)), (None, None, (word(address),))]
         if address == self.issuer:
             questions.append(((self._logs.topic("Emit"), self._logs.topic("EndCommits")),))
         if address == self.arbiter:
@@ -111,9 +114,11 @@ class EvmLedger(Ledger):
         with answers():
             return seen.read()
 
-    def _read(self, name: str, *arguments: object) -> Sequence:
+    def _read(self, name: str, *arguments: object) -> Sequence[Any]:
+        """What the contract's view `name` gives, of the types that its source says."""
         with answers():
-            return self._contract.functions[name](*arguments).call()
+            values: Sequence[Any] = self._contract.functions[name](*arguments).call()
+            return values
 
     # --- operations that are not as everywhere -----------------------------------------------------------------------
 
@@ -187,7 +192,7 @@ def _checksummed(address: object) -> str:
 
 
 def _bytes(address: str) -> bytes:
-    return Web3.to_bytes(hexstr=address)
+    return Web3.to_bytes(hexstr=HexStr(address))
 
 
 def _as_is(value: Value) -> Value:

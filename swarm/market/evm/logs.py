@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from eth_typing import HexStr
 from web3 import Web3
 from web3.contract import Contract
 from web3.types import LogReceipt
@@ -23,6 +24,18 @@ class Event:
     index: int  # within the block
     transaction: bytes  # its hash
 
+    def number(self, name: str) -> int:
+        """The argument `name`, which is one."""
+        value = self.arguments[name]
+        assert isinstance(value, int)
+        return value
+
+    def address(self, name: str) -> bytes:
+        """The argument `name`, which is an address, or other bytes."""
+        value = self.arguments[name]
+        assert isinstance(value, bytes)
+        return value
+
     @property
     def place(self) -> tuple[int, int]:
         return self.block, self.index
@@ -38,7 +51,8 @@ class Logs:
 
     def __init__(self, contract: Contract, created: int, span: int = SPAN):
         self._contract, self._eth, self.created, self._span = contract, contract.w3.eth, created, span
-        self._types = {bytes(Web3.to_bytes(hexstr=event().topic)): event() for event in contract.events}
+        events = [contract.events[one["name"]]() for one in contract.abi if one["type"] == "event"]
+        self._types = {bytes(Web3.to_bytes(hexstr=HexStr(event.topic))): event for event in events}
         self._topics = {event.event_name: topic for topic, event in self._types.items()}
 
     @property
@@ -70,7 +84,7 @@ class Logs:
     def _event(self, log: LogReceipt) -> Event:
         event = self._types[bytes(log["topics"][0])].process_log(log)
         arguments = {
-            name: Web3.to_bytes(hexstr=value) if isinstance(value, str) else value
+            name: Web3.to_bytes(hexstr=HexStr(value)) if isinstance(value, str) else value
             for name, value in event["args"].items()
         }
         return Event(event["event"], arguments, log["blockNumber"], log["logIndex"], bytes(log["transactionHash"]))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from web3 import HTTPProvider, Web3
 
@@ -14,7 +15,13 @@ from swarm.market.ledger.ids import parse_address
 from swarm.wire.identity import Identity
 
 _ANSWER_S = 30.0  # that a node may take
-_KEYS = {"rpc": str, "contract": str, "confirmations": int, "gas": (int, float), "span": int}
+_KEYS: Mapping[str, type | tuple[type, ...]] = {
+    "rpc": str,
+    "contract": str,
+    "confirmations": int,
+    "gas": (int, float),
+    "span": int,
+}
 
 
 def open_evm_ledger(config_file: Path, identity: Identity) -> EvmLedger:
@@ -32,7 +39,7 @@ def open_evm_ledger(config_file: Path, identity: Identity) -> EvmLedger:
     return EvmLedger(web3, parse_address(config["contract"]), identity, terms, config.get("span", SPAN))
 
 
-def _read(file: Path) -> Mapping:
+def _read(file: Path) -> dict[str, Any]:
     example = 'write {"rpc": "https://...", "contract": "0x..."}'
     try:
         config = json.loads(file.read_text())
@@ -43,7 +50,7 @@ def _read(file: Path) -> Mapping:
     for name, value in config.items():
         if name not in _KEYS:
             raise InvalidRequest(f"{file}: {name!r:.40} is not known; known are {', '.join(_KEYS)}")
-        is_number = isinstance(value, int | float)
-        if not isinstance(value, _KEYS[name]) or isinstance(value, bool) or (is_number and value < 0):
+        is_negative = isinstance(value, int | float) and value < 0
+        if not isinstance(value, _KEYS[name]) or isinstance(value, bool) or is_negative:
             raise InvalidRequest(f"{file}: {name} cannot be {value!r:.60}")
     return config

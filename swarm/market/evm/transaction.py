@@ -28,4 +28,4 @@ class Transaction:
         members = [self.chain, self.nonce, self.tip, self.price, self.gas, self.to, self.value, self.data, []]
         signature = identity.sign_hash(keccak256(_TYPE + rlp.encode(members)))
         r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:64])
-        return _TYPE + rlp.encode([*members, signature[64], r, s])
+        return _TYPE + bytes(rlp.encode([*members, signature[64], r, s]))

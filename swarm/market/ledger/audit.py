@@ -132,9 +132,9 @@ class _Audit:
         wrong = [name for name in ("number", "time_ms", "postings", "previous") if
                  getattr(record, name) != getattr(again, name)]  # fmt: skip
         self._problems += [f"entry {record.number} has another {name} than its order makes" for name in wrong]
-        keeper = self._again.terms.keeper
-        if record.keeper != keeper:
-            self._problems.append(f"entry {record.number} is not signed by the keeper, {format_address(keeper)}")
+        terms = self._again.terms
+        if terms and record.keeper != terms.keeper:
+            self._problems.append(f"entry {record.number} is not signed by the keeper, {format_address(terms.keeper)}")
         if sum(line.amount for line in record.postings):
             self._problems.append(f"entry {record.number} has postings that do not add up to 0")
         return not self._problems
@@ -163,5 +163,5 @@ class _Audit:
         return _unless_changed(ledger, last, wrong)
 
 
-def _words(row: tuple) -> str:
+def _words(row: tuple[object, ...]) -> str:
     return ", ".join(str(value.hex() if isinstance(value, bytes) else value)[:80] for value in row)

@@ -9,6 +9,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from swarm.errors import LedgerRefusal
 from swarm.market.channel.vouchers import SignedVoucher
@@ -94,7 +95,7 @@ class Entry:
     time_ms: int
     kind: str  # the method's name in Ledger, "open_channel"
     by: bytes  # address of who ordered it
-    details: Mapping[str, object]  # its arguments: bytes as hex, amounts as int
+    details: Mapping[str, Any]  # its arguments, as JSON has them: bytes as hex, amounts as int
     postings: tuple[Posting, ...]
     hash: bytes  # by which this entry is known: of the chain up to here, or of the transaction
 

@@ -46,4 +46,5 @@ def _open_evm(file: Path, identity: Identity) -> Ledger:
         module = import_module("swarm.market.evm.opening")
     except ModuleNotFoundError as error:
         raise InvalidRequest(f"a ledger on a chain needs {error.name}: pip install 'swarm-inference[evm]'") from error
-    return module.open_evm_ledger(file, identity)
+    ledger: Ledger = module.open_evm_ledger(file, identity)
+    return ledger

@@ -7,6 +7,7 @@ from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.ledger.ledger import Entry, Ledger, Posting
 from swarm.market.ledger.orders import SignedOrder, new_order, pack_payments, pack_vouchers
 from swarm.market.ledger.records import Record
+from swarm.market.ledger.rules import Terms
 from swarm.wire.formats.eip712 import Value
 from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.identity import Identity
@@ -20,6 +21,10 @@ class OrderedLedger(Ledger):
     def __init__(self, identity: Identity):
         self._identity = identity
         self.address = identity.address
+
+    def _set_terms(self, terms: Terms) -> None:
+        self.id, self.rules = terms.id, terms.rules
+        self.issuer, self.arbiter, self.keeper = terms.issuer, terms.arbiter, terms.keeper
 
     @abstractmethod
     def submit(self, order: SignedOrder) -> Record:

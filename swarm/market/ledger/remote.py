@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from threading import Lock
 
 import grpc
-from google.protobuf.message import Message
 
 from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable, from_wire
 from swarm.market.ledger.ledger import Account, Channel, Supply
@@ -18,7 +17,20 @@ from swarm.market.ledger.orders import SignedOrder
 from swarm.market.ledger.records import Record
 from swarm.market.ledger.rules import Terms
 from swarm.market.service import ledger_pb2 as pb
-from swarm.market.service.transport import METHODS, SERVICE, LedgerAddress, connect
+from swarm.market.service.transport import (
+    ACCOUNT,
+    CHANNELS,
+    ENTRIES,
+    METHODS,
+    SERVICE,
+    STATE,
+    SUBMIT,
+    Answer,
+    LedgerAddress,
+    Method,
+    Query,
+    connect,
+)
 from swarm.wire.identity import Identity
 
 TIMEOUT_S = 40.0  # longer than the service waits for other processes that write
@@ -33,11 +45,13 @@ class RemoteLedger(OrderedLedger):
         self.where = address
         self._channel = connect(address)
         self._methods = {
-            name: self._channel.unary_unary(f"/{SERVICE}/{name}", query.SerializeToString, answer.FromString)
-            for name, (query, answer) in METHODS.items()
+            name: self._channel.unary_unary(f"/{SERVICE}/{name}", one.query.SerializeToString, one.answer.FromString)
+            for name, one in METHODS.items()
         }
         self._lock, self._head = Lock(), (-1, b"")  # number and hash of the latest entry that was seen
-        self._set_terms(self._first())
+        first = self._first()
+        self._set_terms(Terms.of(first.order))
+        self._checked(first.encode())
 
     def shut(self) -> None:
         """Close the connection."""
@@ -60,17 +74,17 @@ class RemoteLedger(OrderedLedger):
         return [(part.amount, part.release_s) for part in self._account(address).parts]
 
     def channel(self, channel: bytes) -> Channel | None:
-        found = self._call("Channels", pb.ChannelsQuery(id=channel)).channels
+        found = self._call(CHANNELS, pb.ChannelsQuery(id=channel)).channels
         return _channel(found[0]) if found else None
 
     def channels(self, payer: bytes | None = None, payee: bytes | None = None) -> list[Channel]:
         found: list[Channel] = []
-        while page := self._call("Channels", pb.ChannelsQuery(payer=payer, payee=payee, first=len(found))).channels:
+        while page := self._call(CHANNELS, pb.ChannelsQuery(payer=payer, payee=payee, first=len(found))).channels:
             found += map(_channel, page)
         return found
 
     def records(self, address: bytes | None = None, first: int = 0) -> Iterator[Record]:
-        while page := self._call("Entries", pb.EntriesQuery(address=address, first=first)).entries:
+        while page := self._call(ENTRIES, pb.EntriesQuery(address=address, first=first)).entries:
             for data in page:
                 record = self._checked(data)
                 if record.number < first:
@@ -81,7 +95,7 @@ class RemoteLedger(OrderedLedger):
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def submit(self, order: SignedOrder) -> Record:
-        entries = self._call("Submit", pb.Order(order=order.encode())).entries
+        entries = self._call(SUBMIT, pb.Order(order=order.encode())).entries
         record = self._checked(entries[0] if entries else b"")
         if record.order != order:
             raise InvalidRequest(f"the ledger at {self.where} answers with another order than it was given")
@@ -90,30 +104,25 @@ class RemoteLedger(OrderedLedger):
 
     def _state(self) -> pb.State:
         before = self._head
-        state = self._call("State", pb.StateQuery())
+        state = self._call(STATE, pb.StateQuery())
         self._saw(self._checked(state.head), before)
         return state
 
     def _account(self, address: bytes | None) -> pb.Account:
-        return self._call("Account", pb.AccountQuery(address=self.address if address is None else address))
+        return self._call(ACCOUNT, pb.AccountQuery(address=self.address if address is None else address))
 
-    def _call(self, method: str, query: Message) -> Message:
+    def _call(self, method: Method[Query, Answer], query: Query) -> Answer:
         try:
-            return self._methods[method](query, timeout=TIMEOUT_S)
+            answer: Answer = self._methods[method.name](query, timeout=TIMEOUT_S)
+            return answer
         except grpc.RpcError as error:
             raise _error(error, self.where) from error
 
     # --- what the keeper has signed ----------------------------------------------------------------------------------
 
     def _first(self) -> Record:
-        entries = self._call("Entries", pb.EntriesQuery()).entries
+        entries = self._call(ENTRIES, pb.EntriesQuery()).entries
         return Record.decode(entries[0] if entries else b"")
-
-    def _set_terms(self, first: Record) -> None:
-        terms = Terms.of(first.order)
-        self.id, self.rules = terms.id, terms.rules
-        self.issuer, self.arbiter, self.keeper = terms.issuer, terms.arbiter, terms.keeper
-        self._checked(first.encode())
 
     def _checked(self, data: bytes) -> Record:
         """The entry in `data`. Raises InvalidRequest if the keeper did not sign it, or for another ledger."""

@@ -21,6 +21,7 @@ from swarm.market.ledger.ledger import Account, Channel, Rules, Supply
 from swarm.market.ledger.ordered import OrderedLedger
 from swarm.market.ledger.orders import SignedOrder, new_order
 from swarm.market.ledger.records import Record
+from swarm.market.ledger.rules import Terms
 from swarm.wire.identity import Identity
 
 BUSY_S = 30.0  # how long to wait for other processes that write
@@ -52,8 +53,8 @@ class SqliteLedger(OrderedLedger):
         with self._using_file():
             self._database = connect(path)
             self._book = Book(self._database)
-            self._keeper = self._found(rules or Rules(), arbiter)
-        self._set_terms()
+            self._keeper, terms = self._found(rules or Rules(), arbiter)
+        self._set_terms(terms)
 
     def shut(self) -> None:
         """Let go of the file."""
@@ -121,18 +122,18 @@ class SqliteLedger(OrderedLedger):
 
     # --- a new ledger ------------------------------------------------------------------------------------------------
 
-    def _found(self, rules: Rules, arbiter: bytes | None) -> Identity:
-        """Write the first entry, if nobody has; returns the keeper's key."""
+    def _found(self, rules: Rules, arbiter: bytes | None) -> tuple[Identity, Terms]:
+        """Write the first entry, if nobody has; returns the keeper's key, and what that entry fixes."""
         with self._book.transaction():
             self._book.create()
-            if self._book.terms is None:
-                keeper = self._new_keeper()
-                nonce = os.urandom(32)
+            terms = self._book.terms
+            if terms is None or self._path is None:
+                keeper, nonce = self._new_keeper(), os.urandom(32)
                 values = (nonce, arbiter or self.address, keeper.address, *astuple(rules))
                 genesis = new_order(ledger_id(self.address, nonce), "genesis", *values).sign(self._identity)
                 self._book.append(genesis, self._time_ms(), keeper.sign_hash)
-                return keeper
-        return self._old_keeper()
+                return keeper, Terms.of(genesis)
+        return _old_keeper(self._path, terms.keeper), terms
 
     def _new_keeper(self) -> Identity:
         if self._path is None:
@@ -142,19 +143,15 @@ class SqliteLedger(OrderedLedger):
             _sync(made)
         return keeper
 
-    def _old_keeper(self) -> Identity:
-        file, address = keeper_file(self._path), self._book.terms.keeper
-        if not file.exists() or (keeper := Identity.load_or_create(file)).address != address:
-            raise SwarmError(
-                f"{file} is not there, or not the key of {format_address(address)}, who signs the entries of the "
-                f"ledger in {self._path}; put it back from where it was moved or backed up"
-            )
-        return keeper
 
-    def _set_terms(self) -> None:
-        terms = self._book.terms
-        self.id, self.rules = terms.id, terms.rules
-        self.issuer, self.arbiter, self.keeper = terms.issuer, terms.arbiter, terms.keeper
+def _old_keeper(path: Path, address: bytes) -> Identity:
+    file = keeper_file(path)
+    if not file.exists() or (keeper := Identity.load_or_create(file)).address != address:
+        raise SwarmError(
+            f"{file} is not there, or not the key of {format_address(address)}, who signs the entries of the ledger in "
+            f"{path}; put it back from where it was moved or backed up"
+        )
+    return keeper
 
 
 def keeper_file(path: Path) -> Path:
@@ -170,7 +167,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-_REMEDY = "restore it from a backup"
+_REMEDY = "use a backup"
 
 
 def connect(path: Path | None) -> sqlite3.Connection:

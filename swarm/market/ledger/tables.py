@@ -6,6 +6,7 @@ Everything here runs inside the transaction that also writes the entry, so that 
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 from swarm.market.ledger.ledger import Account, Channel, Posting, Supply
 
@@ -72,7 +73,7 @@ class Tables:
             )
             return 0
         before = self.account(line.address)
-        balance = getattr(before, line.bucket) + line.amount
+        balance: int = getattr(before, line.bucket) + line.amount
         if balance >= 0:
             after = replace(before, **{line.bucket: balance})
             row = (line.address, after.available, after.escrowed, after.staked, after.unbonding)
@@ -87,8 +88,7 @@ class Tables:
 
     def channels(self, payer: bytes | None, payee: bytes | None, first: int = 0, limit: int = -1) -> list[Channel]:
         """limit: how many from number `first` of them on; -1: all."""
-        wanted = {"payer": payer, "payee": payee}
-        wanted = {column: address for column, address in wanted.items() if address is not None}
+        wanted = {column: one for column, one in (("payer", payer), ("payee", payee)) if one is not None}
         condition = " AND ".join(f"{column} = ?" for column in wanted) or "TRUE"
         return list(self._channels(condition, *wanted.values(), limit=limit, offset=first))
 
@@ -105,8 +105,9 @@ class Tables:
     def _channels(self, condition: str, *values: bytes, limit: int = -1, offset: int = 0) -> Iterator[Channel]:
         sql = f"SELECT id, payer, payee, deposit, paid, closes_at, is_closed FROM channel WHERE {condition}"
         query = f"{sql} ORDER BY number LIMIT ? OFFSET ?"
-        for *row, is_closed in self._database.execute(query, (*values, limit, offset)):
-            yield Channel(*row, bool(is_closed))
+        for row in self._database.execute(query, (*values, limit, offset)):
+            id, payer, payee, deposit, paid, closes_at, is_closed = row
+            yield Channel(id, payer, payee, deposit, paid, closes_at, bool(is_closed))
 
     # --- stake -------------------------------------------------------------------------------------------------------
 
@@ -117,7 +118,9 @@ class Tables:
     def take_released(self, address: bytes, now_s: int) -> int:
         """Remove what may be withdrawn by now; returns how much that was."""
         condition = "FROM unbonding WHERE address = ? AND release_s <= ?"
-        (amount,) = self._row(f"SELECT coalesce(sum(amount), 0) {condition}", address, now_s)
+        amount: int = self._database.execute(
+            f"SELECT coalesce(sum(amount), 0) {condition}", (address, now_s)
+        ).fetchone()[0]
         self._database.execute(f"DELETE {condition}", (address, now_s))
         return amount
 
@@ -157,7 +160,10 @@ class Tables:
 
     def committed(self, epoch: int, address: bytes) -> tuple[bytes, bytes | None] | None:
         """The digest, and what was revealed."""
-        return self._row("SELECT digest, payload FROM commitment WHERE epoch = ? AND address = ?", epoch, address)
+        found: tuple[bytes, bytes | None] | None = self._row(
+            "SELECT digest, payload FROM commitment WHERE epoch = ? AND address = ?", epoch, address
+        )
+        return found
 
     def reveal(self, epoch: int, address: bytes, payload: bytes) -> None:
         sql = "UPDATE commitment SET payload = ? WHERE epoch = ? AND address = ?"
@@ -166,5 +172,6 @@ class Tables:
     def touch(self, address: bytes, number: int) -> None:
         self._database.execute("INSERT OR IGNORE INTO touched VALUES (?, ?)", (address, number))
 
-    def _row(self, sql: str, *values: object) -> tuple | None:
+    def _row(self, sql: str, *values: bytes | int) -> Any:
+        """The first, of the types that the schema says, or None."""
         return self._database.execute(sql, values).fetchone()

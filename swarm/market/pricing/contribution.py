@@ -1,7 +1,7 @@
 """No money: who computes for others earns points, and points buy a place nearer the front of servers' queues.
 
 Work is free. Points are the unit of a ledger of their own: an epoch's emission mints them, and a session that offers
-`bid` points per block-token goes before those that offer less. Points are worth nothing else.
+more points per block-token, as a priority fee, goes before others. Points are worth nothing else.
 
 What inventing work brings. A client and a server that belong together can sign for work that nobody did, and pay
 nothing for it. No rule that looks at signatures alone can tell. So it is bounded: neither one server's work nor the
@@ -11,7 +11,7 @@ not prevented, since keys cost nothing; and invented work makes everybody else's
 inventors get. A swarm that minds lets in members only, who share a secret, or uses money.
 
 A ledger takes nothing from an account, so points that nobody spends stay. What they buy shrinks: they are compared with
-other bids, and every epoch mints as many as the one before.
+other fees, and every epoch mints as many as the one before.
 """
 
 from collections import defaultdict

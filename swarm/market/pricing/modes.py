@@ -9,10 +9,7 @@ from swarm.market.pricing.fixed import Fixed
 from swarm.market.pricing.market import Market
 from swarm.market.pricing.policy import Pricing
 from swarm.market.rewards.rewards import Rewards
-from swarm.wire.formats.quotes import Price
-
-DEFAULT_DECODE = 1000  # nano-credits per block-token: 30 credits for a million tokens through 30 blocks
-PREFILL_SHARE = 20  # a prompt's token costs a 20th of a generated one to compute
+from swarm.wire.formats.quotes import DEFAULT_DECODE, PREFILL_SHARE, Price
 
 _MODES: dict[str, Callable[[Price], Pricing]] = {
     "fixed": Fixed,

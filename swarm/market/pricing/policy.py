@@ -70,7 +70,7 @@ class Pricing(ABC):
         Half of the price or less up to a utilisation of 0.5; the discount shrinks from there, and a full server gives
         none. Rounded down: never less of a discount than that.
         """
-        rest = 1 - Fraction(_IDLE_DISCOUNT) * min(1, 2 * (1 - Fraction(demand.utilisation)))
+        rest = 1 - Fraction(_IDLE_DISCOUNT) * min(Fraction(1), 2 * (1 - Fraction(demand.utilisation)))
         return Price(*(int(rest * part) for part in self.price))
 
     def emission(self, epoch: Epoch) -> dict[bytes, int]:

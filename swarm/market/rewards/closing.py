@@ -54,7 +54,7 @@ class Closer:
 
     def __init__(self, ledger: Ledger, plan: Plan):
         self._ledger, self._plan, self._epochs = ledger, plan, Epochs(ledger)
-        self._settled = -1  # epochs up to this one have been paid
+        self._paid = -1  # epochs up to this one have been paid
 
     def step(self, epoch_s: float = 0.0) -> Closed | None:
         """Whatever is next, if it is time; epoch_s: that an epoch lasts at least. To be called again and again.
@@ -84,7 +84,7 @@ class Closer:
         return ceil(span.ended_ms / 1000) + self._plan.reveal_s if self._plan.is_revealed else 0
 
     def _is_paid(self, span: Span) -> bool:
-        return span.is_emitted or span.epoch <= self._settled
+        return span.is_emitted or span.epoch <= self._paid
 
     def _emit(self, span: Span) -> Closed | None:
         payments = payments_of(self._ledger, span, self._plan)
@@ -93,9 +93,9 @@ class Closer:
         except LedgerRefusal:
             if payments:
                 raise
-            self._settled = span.epoch  # nothing was to be paid, and that was said before
+            self._paid = span.epoch  # nothing was to be paid, and that was said before
             return None
-        self._settled = span.epoch
+        self._paid = span.epoch
         return Closed(span.epoch, payments)
 
 

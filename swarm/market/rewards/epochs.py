@@ -6,7 +6,7 @@ epoch's emission (`Ledger.emit`). No clock but the ledger's own counts.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from swarm.market.ledger.ledger import Entry, Ledger, Posting
@@ -24,6 +24,13 @@ class Span:
     ended_ms: int = 0
     is_emitted: bool = False  # an emission of nothing leaves no trace on a chain
 
+    @property
+    def next(self) -> int:
+        """Number from which entries are of later epochs. Raises ValueError while it is running."""
+        if self.last is None:
+            raise ValueError(f"epoch {self.epoch} has not ended")
+        return self.last + 1
+
 
 class Epochs:
     """The epochs of one ledger, of which what is old is read once. Not for several threads at a time."""
@@ -36,21 +43,21 @@ class Epochs:
 
     def read(self) -> list[Span]:
         """All of them, in order; the last one is running. Raises PeerUnreachable."""
-        if self._running is None:
-            self._running = Span(0, 0, _begin_ms(self._ledger))
+        running = self._running or Span(0, 0, _begin_ms(self._ledger))
         for entry in self._ledger.history(self._ledger.issuer, self._next):
             self._next = entry.number + 1
             if entry.kind == "end_commits":
-                self._end(entry)
+                running = self._end(running, entry)
             elif entry.kind == "emit":
                 self._ended = [_emitted(span, _epoch_of(entry)) for span in self._ended]
-        return [*self._ended, self._running]
+        self._running = running
+        return [*self._ended, running]
 
-    def _end(self, entry: Entry) -> None:
-        """An issuer may leave numbers out; those are no epochs."""
+    def _end(self, running: Span, entry: Entry) -> Span:
+        """The one that runs from then on. An issuer may leave numbers out; those are no epochs."""
         epoch = _epoch_of(entry)
-        self._ended.append(replace(self._running, epoch=epoch, last=entry.number, ended_ms=entry.time_ms))
-        self._running = Span(epoch + 1, entry.number + 1, entry.time_ms)
+        self._ended.append(replace(running, epoch=epoch, last=entry.number, ended_ms=entry.time_ms))
+        return Span(epoch + 1, entry.number + 1, entry.time_ms)
 
 
 def settled(ledger: Ledger, span: Span) -> list[Work]:
@@ -68,7 +75,7 @@ def revealed(ledger: Ledger, span: Span, reveal_s: int) -> dict[bytes, bytes]:
     """What was revealed for an epoch that has ended, within so many seconds from its end; by address."""
     until_ms = span.ended_ms + reveal_s * 1000
     payloads: dict[bytes, bytes] = {}
-    for entry in ledger.history(first=span.last + 1):
+    for entry in ledger.history(first=span.next):
         if entry.time_ms >= until_ms:
             break
         if entry.kind == "reveal" and entry.details["epoch"] == span.epoch:
@@ -80,13 +87,13 @@ def stakes(ledger: Ledger, span: Span, addresses: Iterable[bytes]) -> dict[bytes
     """Nano-credits that addresses had at stake when an epoch ended. What is bonded once ballots are open adds no weight
     to them."""
     wanted = set(addresses)
-    later = _stake_changes(ledger, span.last + 1)
+    later = _stake_changes(ledger, span.next)
     while True:
         at_end = {address: ledger.account(address).staked for address in wanted}
         for line in later:
             if line.address in at_end:
                 at_end[line.address] -= line.amount
-        seen, later = later, _stake_changes(ledger, span.last + 1)
+        seen, later = later, _stake_changes(ledger, span.next)
         if seen == later:  # else an account may have been read after an entry that was not there before
             return at_end
 
@@ -97,7 +104,7 @@ def _stake_changes(ledger: Ledger, first: int) -> list[Posting]:
 
 def _entries(ledger: Ledger, span: Span) -> Iterator[Entry]:
     for entry in ledger.history(first=span.first):
-        if entry.number > span.last:
+        if entry.number >= span.next:
             return
         yield entry
 
@@ -125,8 +132,8 @@ def _begin_ms(ledger: Ledger) -> int:
 
 def _epoch_of(entry: Entry) -> int:
     """On a chain, an emission's entry has a part for every payment."""
-    details: Mapping = entry.details["all"][0] if "all" in entry.details else entry.details
-    return details["epoch"]
+    details = entry.details["all"][0] if "all" in entry.details else entry.details
+    return int(details["epoch"])
 
 
 def _emitted(span: Span, epoch: int) -> Span:

@@ -105,7 +105,9 @@ def consensus(
     return Consensus(_agreed(ballots, agreement, paid), agreement)
 
 
-def _agreed(ballots: Mapping[bytes, Mapping[bytes, int]], say: Mapping[bytes, int], servers: list[bytes]) -> dict:
+def _agreed(
+    ballots: Mapping[bytes, Mapping[bytes, int]], say: Mapping[bytes, int], servers: list[bytes]
+) -> dict[bytes, int]:
     """Scores that most of `say` supports, by server; _WHOLE in all."""
     return split(_WHOLE, {
         server: _supported([(ballot.get(server, 0), say[validator]) for validator, ballot in ballots.items()])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -56,10 +57,11 @@ class LedgerService:
         """data: the query, as it came in; user: the IP address that it comes from. Raises SwarmError."""
         self._count(user, method == "Submit", 1 + len(data) // 1024)
         try:
-            query = METHODS[method][0].FromString(data)
+            query = METHODS[method].query.FromString(data)
         except DecodeError as error:
             raise InvalidRequest(f"malformed query: {error}") from error
-        return getattr(self, f"_{method.lower()}")(query)
+        answer: Message = getattr(self, f"_{method.lower()}")(query)
+        return answer
 
     def _count(self, user: str, is_order: bool, calls: int) -> None:
         with self._lock:
@@ -120,9 +122,9 @@ def serve(service: LedgerService, host: str, port: int, certificate: Certificate
     ]
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ledger")
     server = grpc.server(threads, options=options, maximum_concurrent_rpcs=MAX_WAITING)
-    handlers = {
-        name: grpc.unary_unary_rpc_method_handler(_handler(service, name), None, answer.SerializeToString)
-        for name, (_, answer) in METHODS.items()
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        name: grpc.unary_unary_rpc_method_handler(_handler(service, name), None, method.answer.SerializeToString)
+        for name, method in METHODS.items()
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     credentials = grpc.ssl_server_credentials([(certificate.private_key_pem, certificate.certificate_pem)])

@@ -8,9 +8,12 @@ import hashlib
 import re
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.market.service import ledger_pb2 as pb
@@ -18,19 +21,32 @@ from swarm.wire.tls import SERVER_NAME, pem_from_der
 from swarm.wire.transport import join_address
 
 SERVICE = "swarm.ledger.v1.Ledger"
-# Methods, what they are asked, and what they answer.
-METHODS = {
-    "Submit": (pb.Order, pb.Entries),
-    "Entries": (pb.EntriesQuery, pb.Entries),
-    "State": (pb.StateQuery, pb.State),
-    "Account": (pb.AccountQuery, pb.Account),
-    "Channels": (pb.ChannelsQuery, pb.Channels),
-}
 MAX_REQUEST_BYTES = 256 * 1024
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 CONNECT_S = 10.0
 
 _ADDRESS = re.compile(r"(\[[^]/]+\]|[^][:/\s]+):(\d{1,5})/([0-9a-f]{64})")
+
+
+Query = TypeVar("Query", bound=Message)
+Answer = TypeVar("Answer", bound=Message)
+
+
+@dataclass(frozen=True)
+class Method(Generic[Query, Answer]):
+    """What it is asked, and what it answers."""
+
+    name: str
+    query: type[Query]
+    answer: type[Answer]
+
+
+SUBMIT = Method("Submit", pb.Order, pb.Entries)
+ENTRIES = Method("Entries", pb.EntriesQuery, pb.Entries)
+STATE = Method("State", pb.StateQuery, pb.State)
+ACCOUNT = Method("Account", pb.AccountQuery, pb.Account)
+CHANNELS = Method("Channels", pb.ChannelsQuery, pb.Channels)
+METHODS: Mapping[str, Method[Any, Any]] = {one.name: one for one in (SUBMIT, ENTRIES, STATE, ACCOUNT, CHANNELS)}
 
 
 @dataclass(frozen=True)
@@ -83,7 +99,7 @@ def _certificate(address: LedgerAddress) -> bytes:
             socket.create_connection((address.host, address.port), CONNECT_S) as plain,
             context.wrap_socket(plain) as secure,
         ):
-            return secure.getpeercert(binary_form=True)
+            return secure.getpeercert(binary_form=True) or b""
     except OSError as error:
         where = join_address(address.host, address.port)
         raise PeerUnreachable(f"the ledger at {where} does not answer: {error}") from error

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from swarm.errors import NoRoute
-from swarm.route.route import Candidate, Chain, Request, explain_gaps
+from swarm.route.route import Candidate, Chain, Request, uncovered
 from swarm.route.search.budget import ROUNDING, least_prices, shortest_within
 from swarm.route.search.network import Network, Problem
 from swarm.route.search.shortest import shortest
@@ -64,7 +64,7 @@ def _solve(problem: Problem, request: Request) -> list[int]:
 def _check(problem: Problem, request: Request) -> None:
     if not problem.network.serves[problem.start : problem.stop].any(1).all():
         peers = [candidate.peer for candidate in problem.network.candidates]
-        raise NoRoute(explain_gaps(peers, problem.network.num_blocks, problem.start, problem.stop))
+        raise uncovered(peers, problem.network.num_blocks, problem.start, problem.stop)
     cheapest = least_prices(problem)[0]
     if request.max_price is not None and cheapest > request.max_price * (1 + ROUNDING):
         limit, least = format_amount(int(request.max_price)), format_amount(math.ceil(cheapest))

@@ -72,7 +72,7 @@ class Door:
         horizon = self._clock() - PATIENCE_S
         for session in self._background():
             if session.steps.waiting and max(session.pace.served, session.pace.last_active) < horizon:
-                _end(session, f"this peer had no time for batch work for {PATIENCE_S:.0f} s")
+                _end(session, f"this peer had no time for background work for {PATIENCE_S:.0f} s")
 
     @property
     def used_share(self) -> float:
@@ -103,7 +103,7 @@ class Door:
                 fee, length = session.reservation.priority_fee, session.steps.length
                 occupants.append(Occupant(session, fee, pages, length))
         for session in who_gives_way(occupants, short):
-            _end(session, "an on-demand session needs the room of this batch session")
+            _end(session, "an on-demand session needs the room of this background session")
 
     def _refusal(self, request: pb.Open, ask: Ask, claim: Room) -> PeerBusy:
         free, total, before = self._free, self._total, claim.sessions - 1
@@ -115,8 +115,8 @@ class Door:
         elif before:
             text = "what room there is goes to others"
         else:
-            text = "this peer has no idle room for batch sessions"
-        return PeerBusy(f"{text}; {before} that bid more or came earlier go first" if before else text)
+            text = "this peer has no idle room for background sessions"
+        return PeerBusy(f"{text}; {before} that pay more or came earlier go first" if before else text)
 
 
 def _ask(request: pb.Open, caller: str) -> Ask:

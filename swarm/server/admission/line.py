@@ -98,8 +98,8 @@ class WaitingList:
         """Note that `ask` is there, and say what has to be free before it is let in: room for itself and for all that
         go before it. Ask again at least every FORGOTTEN_S, or the place is lost.
 
-        Where the list is full, only a higher bid gets a place, that of the last in line; so a flood of openings takes
-        no more memory, and pushes nobody out who bids as much as it does.
+        Where the list is full, only a higher fee gets a place, that of the last in line; so a flood of openings takes
+        no more memory, and pushes nobody out who offers as much as it does.
         """
         self._forget(now)
         place = self._places.get(ask.key) or Place(ask, now, now, next(self._numbers))

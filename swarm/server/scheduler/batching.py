@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swarm.server.session.session import Session
-from swarm.server.session.work import Slice
+from swarm.server.session.steps import Slice
 from swarm.wire.formats.quotes import MAX_PRICE
 
 HOLD = 0.75  # of a decode batch's time: how long one may be held back for more tokens

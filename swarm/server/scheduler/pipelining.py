@@ -16,7 +16,7 @@ BUSY = 0.6  # of a round: how long a server may compute when it divides once mor
 STILL_BUSY = 0.75  # and when it stays with as many as it has
 WORTH = 0.25  # seconds that a token must save at this hop, for each second more that the hop computes in a round
 _RATE = 0.2  # of the difference, that one batch moves a mean
-NEARLY_NOTHING = 0.05  # of a decode batch's time: what rows of batch sessions may add to it
+NEARLY_NOTHING = 0.05  # of a decode batch's time: what rows of background sessions may add to it
 
 
 class DecodeTimes:
@@ -74,7 +74,7 @@ def rows_to_take(waiting: int, sessions: int, count: int) -> int:
 
 
 def rows_to_top_up(rows: int, spare: int, batch_s: Callable[[float], float]) -> int:
-    """How many of `spare` rows of batch sessions may join a decode batch of `rows` others, since that costs those
+    """How many of `spare` rows of background sessions may join a decode batch of `rows` others, since that costs those
     nearly nothing: on a GPU the time of a batch is that of reading the weights, however many share it; a processor
     that multiplies row by row shows in `batch_s` that it has nothing to give away.
 

@@ -8,7 +8,7 @@ import torch
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.server.session.session import Session
-from swarm.server.session.work import Slice
+from swarm.server.session.steps import Slice
 from swarm_kernels import Segment
 
 _Layout = tuple[tuple[Session, int, int], ...]  # session, position, count

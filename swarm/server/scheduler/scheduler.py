@@ -20,7 +20,7 @@ from swarm.server.scheduler.pipelining import DecodeTimes, micro_batches, rows_t
 from swarm.server.scheduler.runner import Runner
 from swarm.server.session.reservation import SessionKey
 from swarm.server.session.session import Session
-from swarm.server.session.work import Slice
+from swarm.server.session.steps import Slice
 from swarm.wire import messages_pb2 as pb
 
 INLINE_S = 0.1  # how long the event loop may be busy with one batch
@@ -135,7 +135,7 @@ class Scheduler:
         waiting = spare = top_up = 0
         for session in expected:
             waiting += session.steps.next_rows > 0
-        rows = rows_to_take(waiting, len(expected), self._micro_batches) if waiting else 0
+        rows = rows_to_take(waiting, len(expected), self._micro_batches) if waiting > 1 else waiting
         rows = min(rows, self._limits.decode_rows)
         for session in sessions:
             spare += session.reservation.background and session.steps.next_rows > 0

@@ -9,15 +9,14 @@ import torch
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.server.links import Links
 from swarm.server.observers import SessionObserver
-from swarm.server.session.journals import Journals
 from swarm.server.session.next_hop import NextHop
 from swarm.server.session.outbox import Outbox
 from swarm.server.session.pace import Pace
 from swarm.server.session.reservation import Reservation
-from swarm.server.session.steps import StepQueue
-from swarm.server.session.work import Slice
+from swarm.server.session.steps import Slice, StepQueue
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.journal import Journals
 from swarm.wire.transport import MAX_STEP_TOKENS
 
 

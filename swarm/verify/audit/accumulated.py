@@ -40,7 +40,7 @@ class Accumulated:
         return Accumulated(max(0.0, self.score + min(evidence, _MOST)), self.segments + 1)
 
     def encode(self) -> bytes:
-        """For a peer's page in the book."""
+        """As the reputation store keeps it for a peer."""
         return struct.pack("<dQ", self.score, self.segments)
 
     @classmethod

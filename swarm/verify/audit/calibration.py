@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -207,13 +207,13 @@ def load_thresholds(folder: Path, revision: str, quant: str, dtype: torch.dtype)
         raise InvalidRequest(f"{path} holds no thresholds ({error}); calibrate again, or delete it") from error
 
 
-def _parse(values: dict[str, object]) -> Thresholds:
-    made_by = Provenance(**values["provenance"])
+def _parse(values: dict[str, Any]) -> Thresholds:
+    """From JSON, which may hold anything. Raises ValueError, TypeError, KeyError."""
     numbers = {field.name: values[field.name] for field in fields(Thresholds) if field.name != "provenance"}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} is {value!r:.40}")
-    return Thresholds(**numbers, provenance=made_by)
+    return Thresholds(**numbers, provenance=Provenance(**values["provenance"]))
 
 
 def _path(folder: Path, revision: str, quant: str, dtype: str) -> Path:

@@ -9,15 +9,16 @@ from swarm.errors import SwarmError
 from swarm.results import Audit
 from swarm.route.peer import PeerInfo
 from swarm.session.hop import HopFailed, HopStream
-from swarm.session.session import Session
 from swarm.verify.audit.accumulated import Accumulated
 from swarm.verify.audit.case import Case
 from swarm.verify.audit.gathering import fetch_rows, gather_case
 from swarm.verify.audit.judgement import Judgement, Verdict, accumulate
 from swarm.verify.audit.judges import LocalJudge, PeerJudges
 from swarm.verify.audit.panel import draw_panel
+from swarm.verify.audit.thresholds import Thresholds
 from swarm.verify.fraud import proofs
 from swarm.verify.fraud.penalties import Penalties
+from swarm.verify.receipts.observer import SignedSession
 from swarm.verify.reputation.standing import Event
 from swarm.wire.formats.receipts import SignedReceipt
 
@@ -36,20 +37,20 @@ class Examiner:
         self._reputation = penalties.reputation
 
     async def examine(
-        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], by_peers: bool, by_us: bool
+        self, session: SignedSession, stream: HopStream, segment: Sequence[SignedReceipt], by_peers: bool, by_us: bool
     ) -> Audit:
         """Have one segment of a hop's work recomputed, and draw the consequences. The session must be open.
 
         by_peers: others may see its activations. by_us: this client may take the time and the memory.
         """
         peers = self._judges.for_work(segment[0]) if by_peers else {}
-        by_us = by_us and self.local is not None
+        judge = self.local if by_us else None
         by, judgement = NOBODY, None
         try:
-            if peers and not (by_us and self._prefers_local):
+            if peers and not (judge and self._prefers_local):
                 by, judgement = await self._ask_peers(session, stream, segment, peers)
-            elif by_us:
-                by, judgement = LOCAL, await self._judge_here(session, stream, segment, not by_peers)
+            elif judge:
+                by, judgement = LOCAL, await self._judge_here(judge, session, stream, segment, not by_peers)
         except SwarmError as error:
             logger.info("an audit of peer %s came to nothing: %s", stream.hop.peer.peer_id, error)
         first = segment[0].receipt.position
@@ -62,28 +63,34 @@ class Examiner:
     # --- here --------------------------------------------------------------------------------------------------------
 
     async def _judge_here(
-        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], sensitive: bool
+        self,
+        judge: LocalJudge,
+        session: SignedSession,
+        stream: HopStream,
+        segment: Sequence[SignedReceipt],
+        sensitive: bool,
     ) -> Judgement | None:
         """By the bits, or by the sketches; where these leave a doubt, by the outputs themselves."""
-        exact = await self.local.has_numerics_of(segment[0])
-        case = await gather_case(session.chain, stream, segment, sketches=not exact)
-        return await self._judge_case(session, stream, case, sensitive) if case else None
+        exact = await judge.has_numerics_of(segment[0])
+        case = await gather_case(session, stream, segment, sketches=not exact)
+        return await self._judge_case(judge, session, stream, case, sensitive) if case else None
 
-    async def _judge_case(self, session: Session, stream: HopStream, case: Case, sensitive: bool) -> Judgement:
-        judgement = await self.local.judge(case)
+    async def _judge_case(
+        self, judge: LocalJudge, session: SignedSession, stream: HopStream, case: Case, sensitive: bool
+    ) -> Judgement:
+        judgement, thresholds = await judge.judge(case), judge.thresholds(case.terms)
         if judgement.verdict != Verdict.PASS:
-            outputs = await fetch_rows(session.chain, stream, case.first, case.stop)
+            outputs = await fetch_rows(session, stream, case.first, case.stop)
             if outputs is not None:
                 case = replace(case, outputs=outputs)
-                judgement = await self.local.judge(case)
-            thresholds = self.local.thresholds(case.terms)
+                judgement = await judge.judge(case)
             await self._penalties.keep_evidence(case, judgement, sensitive, thresholds)
-        return self._accumulated(case, judgement)
+        return self._accumulated(case, judgement, thresholds)
 
-    def _accumulated(self, case: Case, judgement: Judgement) -> Judgement:
+    def _accumulated(self, case: Case, judgement: Judgement, thresholds: Thresholds) -> Judgement:
         """`judgement`, or a conviction if this peer was a little off too often."""
         state = Accumulated.decode(self._reputation.statistic(case.peer_id))
-        state = accumulate(state, judgement, self.local.thresholds(case.terms))
+        state = accumulate(state, judgement, thresholds)
         self._reputation.keep_statistic(case.peer_id, state.encode())
         if state.convicts and judgement.verdict == Verdict.SUSPECT:
             return replace(judgement, verdict=Verdict.FAIL, reason=f"{judgement.reason}; {state}")
@@ -92,10 +99,10 @@ class Examiner:
     # --- by others ---------------------------------------------------------------------------------------------------
 
     async def _ask_peers(
-        self, session: Session, stream: HopStream, segment: Sequence[SignedReceipt], peers: dict[str, PeerInfo]
+        self, session: SignedSession, stream: HopStream, segment: Sequence[SignedReceipt], peers: dict[str, PeerInfo]
     ) -> tuple[str, Judgement | None]:
         """Who recomputed it, and what came out; a panel of others settles what they disagree on."""
-        case = await gather_case(session.chain, stream, segment, sketches=False)
+        case = await gather_case(session, stream, segment, sketches=False)
         if case is None:
             return NOBODY, None
         for peer_id in draw_panel(segment[-1].receipt.hash, self._judges.weights(peers), len(peers)):
@@ -113,17 +120,17 @@ class Examiner:
 
     async def _dispute(
         self,
-        session: Session,
+        session: SignedSession,
         stream: HopStream,
         case: Case,
         differing: Sequence[tuple[SignedReceipt, SignedReceipt]],
         others: dict[str, PeerInfo],
-    ) -> tuple[str, Judgement]:
+    ) -> tuple[str, Judgement | None]:
         """An auditor's receipts are not the accused's. This client believes its own computation, if it has the bits;
         else a panel of `others`; else its own tolerance."""
         auditor_id = differing[0][1].peer_id
         if self.local and await self.local.has_numerics_of(differing[0][0]):
-            judgement = await self._judge_case(session, stream, case, sensitive=False)
+            judgement = await self._judge_case(self.local, session, stream, case, sensitive=False)
             liar = auditor_id if judgement.verdict == Verdict.PASS else case.peer_id
             if liar == auditor_id:
                 self._reputation.observe(liar, Event.AUDIT_FAILED)
@@ -131,7 +138,7 @@ class Examiner:
             return LOCAL, judgement
         settled = await self._settle(case, differing[0], others)
         if settled is None and self.local:
-            return LOCAL, await self._judge_here(session, stream, case.segment, sensitive=False)
+            return LOCAL, await self._judge_here(self.local, session, stream, case.segment, sensitive=False)
         if settled is None:
             self._reputation.observe(auditor_id, Event.AUDIT_SUSPECT)  # it may as well be the auditor
             settled = Verdict.SUSPECT, "another peer gets other bits, and nobody else is there to settle it"

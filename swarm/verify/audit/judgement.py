@@ -212,7 +212,8 @@ def _failed(method: str, reason: str) -> Judgement:
 def _off_line(error: Tensor, spread: Tensor) -> Tensor:
     """[tokens]: the norms of errors [tokens, n], less what of them lies on the way from 0 to `spread`."""
     share = (error * spread).sum(1) / spread.square().sum(1).clamp(min=1e-30)
-    return (error - share.clamp(0, 1)[:, None] * spread).norm(dim=1)
+    norms: Tensor = (error - share.clamp(0, 1)[:, None] * spread).norm(dim=1)
+    return norms
 
 
 def _relative(error: Tensor, x: Tensor, reference: Tensor, rounded: Tensor, wire_dtype: torch.dtype) -> Tensor:

@@ -8,7 +8,6 @@ from typing import TypeVar
 import torch
 
 from swarm.errors import InvalidRequest, NoRoute, RevisionMismatch
-from swarm.market.channel.wallet import Wallet
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
@@ -16,15 +15,17 @@ from swarm.route.route import Hop
 from swarm.session.chain import SessionOptions
 from swarm.session.hop import HopFailed
 from swarm.session.limits import ClientLimits
+from swarm.session.observers import HopObserver
 from swarm.session.session import Session
 from swarm.verify.audit.case import Case
 from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judgement import Judgement
 from swarm.verify.audit.thresholds import Thresholds
+from swarm.verify.receipts.observer import ReceiptObserver
 from swarm.wire import codec
-from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.receipts import SignedReceipt, Terms
 
+Observe = Callable[[ReceiptObserver, int], HopObserver]  # (receipts, prompt tokens) -> a session's observer
 _T = TypeVar("_T")
 
 
@@ -60,21 +61,22 @@ class PeerJudges:
 
     def __init__(
         self,
-        view: PeerTable,
+        table: PeerTable,
         checkpoint: Checkpoint,
         limits: ClientLimits,
-        wallet: Wallet | None = None,
+        observe: Observe = lambda receipts, prompt_tokens: receipts,
         stake_of: Callable[[str], int] = lambda peer_id: 0,
     ):
-        """stake_of: what a peer has at stake, nano-credits."""
-        self._view, self._checkpoint, self._limits, self._wallet = view, checkpoint, limits, wallet
+        """observe: all that watches over a session, made around its receipts. stake_of: what a peer has at stake,
+        nano-credits."""
+        self._table, self._checkpoint, self._limits, self._observe = table, checkpoint, limits, observe
         self._stake_of = stake_of
 
     def for_work(self, accused: SignedReceipt) -> dict[str, PeerInfo]:
         """Those that promise the same bits, by peer id, without the one whose work it is."""
         terms = accused.receipt.terms
         try:
-            usable = self._view.usable({accused.peer_id})
+            usable = self._table.usable({accused.peer_id})
         except (NoRoute, RevisionMismatch):  # this client demands what none of the others has
             return {}
         return {
@@ -95,17 +97,19 @@ class PeerJudges:
         terms = case.terms
         hop = Hop(peer, terms.start, terms.stop)
         wire = codec.torch_dtype(terms.wire_dtype)
-        session = Session([hop], [self._view.connection_to(peer)], self._options(case, wire))
+        signed = ReceiptObserver(seal_tokens=1)  # in the case's pieces, so that its receipts can be laid beside them
+        observer = self._observe(signed, case.stop)
+        session = Session([hop], [self._table.connection_to(peer)], self._options(case, wire), observer=observer)
         try:
             await session.open()
             x = case.inputs.tensor()
-            for one in case.receipts:  # in the same pieces, so that its receipts can be laid beside them
+            for one in case.receipts:
                 rows = x[one.receipt.position : one.receipt.stop_position]
-                await session.forward(one.receipt.position, rows, pb.LAST, seal=True)
-            await session.settle()
+                await session.forward(one.receipt.position, rows)
+            await session.finish()
         finally:
             session.close()
-        own = session.receipts.all()
+        own = signed.receipts.all()
         if len(own) != len(case.receipts):
             raise HopFailed(InvalidRequest(f"peer {peer.peer_id[-8:]} did not sign for what it recomputed"), [])
         return own
@@ -119,7 +123,5 @@ class PeerJudges:
             max_tokens=case.stop,
             open_timeout_s=self._limits.open_timeout_s,
             step_timeout_s=self._limits.step_timeout_s,
-            weights=self._view.weights.root,
-            wallet=self._wallet,
-            prompt_tokens=case.stop,
+            weights=self._table.weights.root,
         )

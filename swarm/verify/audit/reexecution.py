@@ -101,7 +101,7 @@ def prefill(
     """
     config, length = blocks.config, -(-len(hidden) // _PAGE)
     shape = (sessions * length, _PAGE, config.num_kv_heads, config.head_dim)
-    cache = [tuple(hidden.new_zeros(shape) for _ in "kv") for _ in range(blocks.start, blocks.stop)]
+    cache = [(hidden.new_zeros(shape), hidden.new_zeros(shape)) for _ in range(blocks.start, blocks.stop)]
     tables = [range(session * length, (session + 1) * length) for session in range(sessions)]
     rows, start = [], 0
     for piece in hidden.split(pieces if isinstance(pieces, int) else list(pieces)):

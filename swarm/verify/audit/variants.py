@@ -14,7 +14,19 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from swarm.model import BlockRange, Checkpoint
 from swarm.verify.audit.reexecution import prefill
-from swarm_kernels import FORMATS, Backend, Format, Linear, QuantWeight, TorchBackend, cpu, quantize, weight_bits
+from swarm_kernels import (
+    FORMATS,
+    Backend,
+    BlockWeights,
+    Format,
+    Linear,
+    Product,
+    QuantWeight,
+    TorchBackend,
+    cpu,
+    quantize,
+    weight_bits,
+)
 
 CONTEXT = 64  # tokens that a peer with a truncated context looks back, at most
 
@@ -148,7 +160,7 @@ class Products(TorchBackend):
 
     def __init__(
         self,
-        product: Callable[[Tensor, Tensor | None], object],
+        product: Callable[[Tensor, Tensor | None], Product],
         dtype: torch.dtype,
         weights: Weights | None = None,
         every: int = 1,
@@ -156,12 +168,12 @@ class Products(TorchBackend):
         super().__init__("none", dtype, _CPU)
         self._kind, self._weights, self._every, self._blocks = product, weights, every, 0
 
-    def block(self, tensors: dict[str, Tensor | QuantWeight]) -> object:
-        made = super().block(tensors)
+    def _block(self, tensors: dict[str, Tensor | QuantWeight]) -> BlockWeights[Product]:
+        made = super()._block(tensors)
         self._blocks += 1
         return made
 
-    def _product(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> object:
+    def _product(self, weight: Tensor | QuantWeight, bias: Tensor | None) -> Product:
         values = weight.dequantize() if isinstance(weight, QuantWeight) else weight.float()
         if self._weights is not None and self._blocks % self._every == 0:
             values = self._weights(values)

@@ -5,6 +5,7 @@ It holds what the accused signed, the inputs that it had, and the outputs that i
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +44,11 @@ class Bundle:
     def encode(self, identity: Identity) -> bytes:
         """The file, signed by the accuser."""
         payload = self._payload()
-        return msgpack.packb([VERSION, payload, identity.peer_id, identity.sign(_DOMAIN, payload)])
+        return _pack([VERSION, payload, identity.peer_id, identity.sign(_DOMAIN, payload)])
 
     def _payload(self) -> bytes:
         case = self.case
-        return msgpack.packb([
+        return _pack([
             self.model, self.revision, [one.encode() for one in case.receipts], case.first, case.inputs.columns,
             case.inputs.data, case.outputs.data if case.outputs is not None else b"",
         ])  # fmt: skip
@@ -68,11 +69,12 @@ class Bundle:
                 pass
             case _:
                 raise InvalidRequest("an evidence file with other parts than it should have")
-        if not receipts or not all(isinstance(one, bytes) and len(one) <= MAX_RECEIPT_BYTES for one in receipts):
+        encoded = [one for one in receipts if isinstance(one, bytes) and len(one) <= MAX_RECEIPT_BYTES]
+        if not encoded or len(encoded) != len(receipts):
             raise InvalidRequest("evidence without receipts")
         if not 0 < columns < 2**20:
             raise InvalidRequest(f"evidence with rows of {columns} numbers")
-        signed = tuple(SignedReceipt.decode(one) for one in receipts)
+        signed = tuple(SignedReceipt.decode(one) for one in encoded)
         wire, length = signed[0].receipt.terms.wire_dtype, signed[-1].receipt.stop_position
         expected = length * columns * codec.torch_dtype(wire).itemsize
         if length > MAX_POSITIONS or len(inputs) != expected or len(outputs) > expected:
@@ -94,6 +96,11 @@ def write_evidence(folder: Path, bundle: Bundle, data: bytes) -> Path | None:
         return None
     logger.warning("peer %s may not have computed what it announced; evidence: %s", peer_id, file)
     return file
+
+
+def _pack(parts: Sequence[object]) -> bytes:
+    packed: bytes = msgpack.packb(parts)
+    return packed
 
 
 def _unpack(data: bytes) -> object:

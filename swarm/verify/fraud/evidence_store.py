@@ -62,6 +62,16 @@ class EvidenceStore:
         self._checks = Allowance(CHECKS, CHECKS_PERIOD_S, now)
         self._checking = asyncio.Lock()  # one at a time is in memory
 
+    @property
+    def kept(self) -> int:
+        """Pieces of evidence that are kept."""
+        return len(self._kept)
+
+    @property
+    def arriving(self) -> int:
+        """Pieces that are on their way here."""
+        return len(self._arriving)
+
     # --- in ----------------------------------------------------------------------------------------------------------
 
     async def deposit(self, requests: AsyncIterator[pb.DepositPiece], context: object) -> pb.Deposited:

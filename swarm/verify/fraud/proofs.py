@@ -32,7 +32,8 @@ class Proof:
     receipts: tuple[SignedReceipt, ...]  # of an audit, the accused's is the first; else the last
 
     def encode(self) -> bytes:
-        return msgpack.packb([VERSION, self.kind, [signed.encode() for signed in self.receipts]])
+        encoded: bytes = msgpack.packb([VERSION, self.kind, [signed.encode() for signed in self.receipts]])
+        return encoded
 
     @classmethod
     def decode(cls, data: bytes) -> "Proof":
@@ -42,9 +43,10 @@ class Proof:
                 pass
             case _:
                 raise InvalidRequest(f"not a proof of version {VERSION}")
-        if not all(isinstance(receipt, bytes) for receipt in receipts):
+        encoded = [receipt for receipt in receipts if isinstance(receipt, bytes)]
+        if len(encoded) != len(receipts):
             raise InvalidRequest("a proof with something else than receipts")
-        proof = cls.of(kind, [SignedReceipt.decode(receipt) for receipt in receipts])
+        proof = cls.of(kind, [SignedReceipt.decode(receipt) for receipt in encoded])
         if proof.encode() != data:  # the same in other bytes would be news to whoever knows it
             raise InvalidRequest("a proof that is not in its canonical encoding")
         return proof

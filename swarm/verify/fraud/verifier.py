@@ -35,7 +35,7 @@ class FraudVerifier:
 
     def __init__(
         self,
-        view: PeerTable,
+        table: PeerTable,
         checkpoint: Checkpoint,
         judge: LocalJudge,
         digests: DigestCache,
@@ -45,7 +45,7 @@ class FraudVerifier:
         """judge: for nothing else, so that this client's own audits need not wait for strangers'. digests: of the
         model's weights. folder: for evidence that convicts."""
         self._slashing = slashing
-        self._view, self._checkpoint, self._judge = view, checkpoint, judge
+        self._table, self._checkpoint, self._judge = table, checkpoint, judge
         self._digests, self._folder = digests, folder
         self._allowance = Allowance(EXAMINATIONS, PERIOD_S)
 
@@ -58,7 +58,7 @@ class FraudVerifier:
         announced, holder = conviction.bundle, self._holder(conviction)
         if announced is None or holder is None or not self._is_used(conviction.accused) or not self._allowance.spend():
             return None
-        data = await blobs.withdraw(self._view.connection_to(holder), announced.digest, announced.nbytes)
+        data = await blobs.withdraw(self._table.connection_to(holder), announced.digest, announced.nbytes)
         try:
             bundle = await asyncio.to_thread(Bundle.decode, data)
         except InvalidRequest as error:
@@ -84,12 +84,12 @@ class FraudVerifier:
         bundle = conviction.bundle
         if bundle is None or bundle.nbytes > MAX_PARCEL_BYTES:
             return None
-        others = (peer for peer in self._view.listed() if peer.peer_id != conviction.accused)
+        others = (peer for peer in self._table.listed() if peer.peer_id != conviction.accused)
         return next((peer for peer in others if peer.endpoint == bundle.holder), None)
 
     def _is_used(self, accused: str) -> bool:
         try:
-            return any(peer.peer_id == accused for peer in self._view.usable())
+            return any(peer.peer_id == accused for peer in self._table.usable())
         except (NoRoute, RevisionMismatch):
             return False
 

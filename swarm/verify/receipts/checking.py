@@ -67,6 +67,10 @@ class HopReceipts:
         """All positions below are signed for."""
         return self.receipts[-1].receipt.stop_position if self.receipts else 0
 
+    def take_over(self, position: int) -> None:
+        """Until now it was filled; its outputs are sent on from `position`."""
+        self.live_from = position
+
     def add(self, signed: SignedReceipt) -> Iterator[SignedReceipt]:
         """Take in one receipt; yields what is new and in its order by that, each as it is taken in. Raises Misfit."""
         receipt = signed.receipt
@@ -102,8 +106,9 @@ class HopReceipts:
 class ChainReceipts:
     """All receipts of one session."""
 
-    def __init__(self):
-        self.on_receipt: Callable[[SignedReceipt], None] = lambda signed: None  # told of every one that fits
+    def __init__(self, on_receipt: Callable[[SignedReceipt], None] = lambda signed: None):
+        """on_receipt: told of every one that fits."""
+        self._on_receipt = on_receipt
         self.hops: list[HopReceipts] = []  # in the order in which they were opened
         self.faults: list[Fault] = []
         self._noted = 0
@@ -168,7 +173,7 @@ class ChainReceipts:
         try:
             for new in hop.add(signed):
                 self._check_place(hop, new)
-                self.on_receipt(new)
+                self._on_receipt(new)
         except Misfit as bad:
             self.blame(hop.peer_id, bad.kind, bad.detail, bad.evidence)
 

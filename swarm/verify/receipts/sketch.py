@@ -45,7 +45,7 @@ def projections(seed: bytes, hidden_size: int, k: int = K) -> Tensor:
 def project(rows: Tensor, seed: bytes, k: int = K) -> Tensor:
     """rows [count, hidden_size] of one receipt -> [count, k] float32. Every ROWS rows have directions of their own:
     errors of neighbours look alike, and would otherwise all be over- or underrated together."""
-    pieces = rows.float().split(ROWS)
+    pieces: tuple[Tensor, ...] = rows.float().split(ROWS)
     seeds = (seed + index.to_bytes(4, "little") for index in range(len(pieces)))
     return torch.cat([piece @ projections(own, rows.shape[1], k) for piece, own in zip(pieces, seeds, strict=True)])
 

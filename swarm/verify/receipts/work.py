@@ -6,7 +6,7 @@ from swarm.errors import InvalidRequest
 from swarm.server.observers import SessionObserver, WorkObserver
 from swarm.server.served import Served
 from swarm.server.session.outbox import Outbox
-from swarm.server.session.work import Slice
+from swarm.server.session.steps import Slice
 from swarm.verify.receipts.store import ReceiptStore
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import messages_pb2 as pb

@@ -30,29 +30,25 @@ class ReceiptWriter:
         self._given = 0  # receipts that were sent on
 
     @property
-    def _unsigned(self) -> int:
-        return len(self._is_prompt)
-
-    @property
     def tokens(self) -> Tokens:
         """All that receipts were, or will be, signed for."""
         prefill = sum(self._is_prompt)
-        return self._billed + Tokens(prefill, self._unsigned - prefill)
+        return self._billed + Tokens(prefill, len(self._is_prompt) - prefill)
 
     def record(self, position: int, inputs: Rows, outputs: Rows, prompt: bool = False) -> None:
         """Rows from `position` on, as they came and as they go. A position that was recorded before is computed again:
         what followed it and is not signed yet is forgotten, as it is in the cache. prompt: part of one, or of a
         replay."""
-        kept = position - self._position
-        if 0 < kept < self._unsigned:
+        kept, unsigned = position - self._position, len(self._is_prompt)
+        if 0 < kept < unsigned:
             self._inputs, self._outputs = [Rows.join(self._inputs)[:kept]], [Rows.join(self._outputs)[:kept]]
             del self._is_prompt[kept:]
-        elif kept <= 0 or kept > self._unsigned:
+        elif kept <= 0 or kept > unsigned:
             self._inputs, self._outputs, self._is_prompt, self._position = [], [], [], position
         self._inputs.append(inputs)
         self._outputs.append(outputs)
         self._is_prompt += [prompt] * len(outputs)
-        if self._unsigned >= MAX_CHUNK:
+        if len(self._is_prompt) >= MAX_CHUNK:
             self.seal()
 
     def seal(self, before: Sequence[bytes] = ()) -> None:
@@ -77,11 +73,11 @@ class ReceiptWriter:
             context=self._context,
             outputs=outputs_root,
             sketch=sketch_hash(projected),
-            upstream=self._upstream(before, len(outputs), inputs_root),
+            upstream=self.upstream(before, len(outputs), inputs_root),
             previous=self.last,
             time_ms=int(time.time() * 1000),
         )
-        signed = receipt.sign(self._identity)
+        signed = self.sign(receipt)
         self._signed.append((signed.encode(), projected))
         self.last = receipt.hash
         self._billed = self.tokens
@@ -99,7 +95,13 @@ class ReceiptWriter:
         """All receipts from number `index` on, and their sketches."""
         return [receipt for receipt, _ in self._signed[index:]], [sketch for _, sketch in self._signed[index:]]
 
-    def _upstream(self, before: Sequence[bytes], count: int, inputs_root: bytes) -> bytes:
+    def sign(self, receipt: Receipt) -> SignedReceipt:
+        """With this hop's key."""
+        return receipt.sign(self._identity)
+
+    def upstream(self, before: Sequence[bytes], count: int, inputs_root: bytes) -> bytes:
+        """Hash of the previous hop's receipt over the `count` rows that are signed for next, if it is among `before`
+        and says the same of them; else NOTHING."""
         for data in reversed(before[-_READ_BACK:]):
             try:
                 receipt = SignedReceipt.decode(data).receipt

@@ -12,6 +12,8 @@ CREDIT_TOKENS = 64  # of unpaid work after which a server waits for its client's
 MESSAGE_TOKENS = 256  # of a prompt, or of a replay
 MAX_PRICE = 2**40  # nano-credits per block-token: some thousand credits for one token through one block
 MAX_CREDIT_TOKENS = 2**16
+DEFAULT_DECODE = 1000  # nano-credits per block-token: 30 credits for a million tokens through 30 blocks
+PREFILL_SHARE = 20  # a prompt's token costs a 20th of a generated one to compute
 MODES = ("fixed", "market", "auction", "rewards", "contribution")
 
 
@@ -25,9 +27,9 @@ class Price(NamedTuple):
         """Nano-credits for so much work."""
         return blocks * (prefill_tokens * self.prefill + decode_tokens * self.decode)
 
-    def plus(self, bid: int) -> "Price":
-        """With `bid` nano-credits per block-token on top, for going first."""
-        return Price(self.prefill + bid, self.decode + bid)
+    def plus(self, priority_fee: int) -> "Price":
+        """With so many nano-credits per block-token on top, for going first."""
+        return Price(self.prefill + priority_fee, self.decode + priority_fee)
 
 
 FREE = Price()
@@ -52,7 +54,7 @@ class Quote:
 
     @property
     def is_paid(self) -> bool:
-        """Whether it keeps accounts: the price may be 0 and bids paid all the same."""
+        """Whether it keeps accounts: the price may be 0 and priority fees paid all the same."""
         return bool(self.ledger)
 
     def credit(self, price: Price, blocks: int) -> int:

@@ -50,7 +50,7 @@ def test_an_honest_chain_is_blamed_for_nothing_and_passes_audits(swarm_, run):
 def test_other_results_than_announced_fail_the_first_audit(swarm_, run, cheat):
     audit = audited(swarm_, cheat, swarm_.middle_chain)
     assert (audit.verdict, audit.judgement.method) == (Verdict.FAIL, "exact")
-    assert swarm_.book.is_shunned(swarm_.wrong.peer_id)
+    assert swarm_.reputation.is_shunned(swarm_.wrong.peer_id)
 
 
 def test_cached_answers_fail_the_first_audit(swarm_, run):
@@ -81,11 +81,11 @@ def test_an_auditor_with_other_kernels_is_not_fooled_either(swarm_, run, cheat):
         await swarm_.work(session)
         stream = session.chain.streams[1]
         try:
-            return await gather_case(session.chain, stream, stream.receipts.receipts, sketches=True)
+            return await gather_case(session.signed, stream, session.receipts_of(stream), sketches=True)
         finally:
             session.close()
 
     with swarm_.cheater.does(cheat):
         case = wait(work())
-    judgement = judge_case(case, NoPromise(swarm_.client._checkpoint, 1, 3, "none", torch.bfloat16), BUILT_IN)
+    judgement = judge_case(case, NoPromise(swarm_.client.parts.checkpoint, 1, 3, "none", torch.bfloat16), BUILT_IN)
     assert (judgement.verdict, judgement.method) == (Verdict.FAIL, "sketch")

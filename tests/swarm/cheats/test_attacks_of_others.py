@@ -42,14 +42,16 @@ def disputed(
             for seed in range(20):  # the draw depends on what was signed
                 await swarm_.work(session, seed)
                 stream = session.chain.streams[1]
-                receipts = stream.receipts.receipts
+                receipts = session.receipts_of(stream)
                 for stop in range(1, len(receipts) + 1):
                     drawn = draw_panel(receipts[stop - 1].receipt.hash, dict.fromkeys(ids, 1.0), len(ids))
                     if drawn[0] == first.peer_id:
                         examiner = swarm_.examiner(prefers_local=False)
                         if not with_files:
                             examiner.local = None
-                        return await examiner.examine(session, stream, receipts[:stop], by_peers=True, by_us=True)
+                        return await examiner.examine(
+                            session.signed, stream, receipts[:stop], by_peers=True, by_us=True
+                        )
                 session.close()
                 session = swarm_.session(session.hops)
         finally:
@@ -64,32 +66,34 @@ def disputed(
 def test_a_false_accuser_is_found_out_by_a_client_that_has_the_model(swarm_, run):
     audit = disputed(swarm_, "lie-as-auditor", swarm_.middle, [swarm_.wrong, swarm_.twin], True, swarm_.wrong)
     assert (audit.by, audit.verdict) == ("local", Verdict.PASS)
-    assert swarm_.book.is_convicted(swarm_.wrong.peer_id)  # the twin is the witness that others can read of
+    assert swarm_.reputation.is_convicted(swarm_.wrong.peer_id)  # the twin is the witness that others can read of
 
 
 def test_a_false_accuser_is_outvoted_by_a_panel(swarm_, run):
     audit = disputed(swarm_, "lie-as-auditor", swarm_.middle, [swarm_.wrong, swarm_.twin], False, swarm_.wrong)
     assert audit.verdict == Verdict.PASS
-    assert swarm_.book.is_shunned(swarm_.wrong.peer_id) and not swarm_.book.is_shunned(swarm_.middle.peer_id)
+    assert swarm_.reputation.is_shunned(swarm_.wrong.peer_id) and not swarm_.reputation.is_shunned(
+        swarm_.middle.peer_id
+    )
 
 
 def test_a_false_accuser_with_nobody_to_settle_it_makes_a_suspect_of_itself_too(swarm_, run):
     audit = disputed(swarm_, "lie-as-auditor", swarm_.middle, [swarm_.wrong], False, swarm_.wrong)
     assert audit.verdict == Verdict.SUSPECT
-    assert all(swarm_.book.standing(peer.peer_id).is_suspect for peer in (swarm_.wrong, swarm_.middle))
-    assert not any(swarm_.book.is_shunned(peer.peer_id) for peer in (swarm_.wrong, swarm_.middle))
+    assert all(swarm_.reputation.standing(peer.peer_id).is_suspect for peer in (swarm_.wrong, swarm_.middle))
+    assert not any(swarm_.reputation.is_shunned(peer.peer_id) for peer in (swarm_.wrong, swarm_.middle))
 
 
 @pytest.mark.parametrize("is_known", [False, True])
 def test_a_panel_convicts_for_good_only_where_the_client_knows_it(swarm_, run, is_known):
     if is_known:
         for peer in (swarm_.middle, swarm_.twin):
-            swarm_.book.observe(peer.peer_id, Event.AUDIT_PASSED)
+            swarm_.reputation.observe(peer.peer_id, Event.AUDIT_PASSED)
     panel = [swarm_.middle, swarm_.twin]
     audit = disputed(swarm_, "int4-as-bf16", swarm_.wrong, panel, False, swarm_.middle)
     assert audit.verdict == Verdict.FAIL
-    assert swarm_.book.is_shunned(swarm_.wrong.peer_id)
-    assert swarm_.book.is_convicted(swarm_.wrong.peer_id) == is_known
+    assert swarm_.reputation.is_shunned(swarm_.wrong.peer_id)
+    assert swarm_.reputation.is_convicted(swarm_.wrong.peer_id) == is_known
 
 
 def test_a_swarm_of_fresh_keys_convinces_nobody_of_its_accusation(swarm_, run):
@@ -108,7 +112,7 @@ def test_a_swarm_of_fresh_keys_convinces_nobody_of_its_accusation(swarm_, run):
         crowd.append(replace(honest.receipt, terms=terms, outputs=bytes(32)).sign(fresh))
     proof = Proof.of(AUDIT, [honest, *crowd])
     announcer = Identity().peer_id
-    conviction = Conviction(swarm_.client._checkpoint.name, honest.peer_id, announcer, AUDIT, proof.encode())
+    conviction = Conviction(swarm_.client.parts.checkpoint.name, honest.peer_id, announcer, AUDIT, proof.encode())
     assert wait(swarm_.penalties.check(conviction)) is None
     invented = replace(conviction, proof=proof.encode()[:-1] + b"?")
     assert wait(swarm_.penalties.check(invented)) is False
@@ -155,13 +159,13 @@ def test_what_a_client_got_is_only_acknowledged_between_hops(swarm_, run):
 
 def test_a_client_that_rewinds_for_ever_is_stopped(swarm_, run):
     async def work() -> int:
-        session = swarm_.session([Hop(swarm_.first, 0, 1)])
+        session = swarm_.session([Hop(swarm_.first, 0, 1)], seal_tokens=1)
         await session.open()
         count = 0
         try:
             row = torch.zeros(1, swarm_.client.config.hidden_size)
             while count < 20 * (PROMPT + TOKENS):
-                await session.forward(0, row, seal=True)
+                await session.forward(0, row)
                 count += 1
         except HopFailed as failure:
             assert "again and again" in str(failure)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from cheats import all_faults
+from cheats import WatchedSession, all_faults
 from swarm.client.background import wait
 from swarm.results import Audit
 from swarm.route.peer import PeerInfo
@@ -17,7 +17,7 @@ from swarm.verify.receipts.checking import MAX_FAULTS, FaultKind
 KINDS = FaultKind
 
 
-def faults(session: Session, peer: PeerInfo) -> set[FaultKind]:
+def faults(session: WatchedSession, peer: PeerInfo) -> set[FaultKind]:
     return {fault.kind for fault in session.receipts.faults if fault.peer_id == peer.peer_id}
 
 
@@ -137,7 +137,7 @@ def test_sketches_that_are_withheld_are_a_fault(swarm_, run):
         session = swarm_.session(swarm_.middle_chain)
         await swarm_.work(session)
         stream = session.chain.streams[1]
-        assert await gather_case(session.chain, stream, stream.receipts.receipts, sketches=True) is None
+        assert await gather_case(session.signed, stream, session.receipts_of(stream), sketches=True) is None
         session.close()
         return session
 

@@ -168,9 +168,9 @@ def test_ctrl_c_ends_it_with_a_summary(home, local):
 
 
 def test_a_swarm_with_a_gap_is_reported_and_waited_for(home, capsys, local):
-    book = ReputationStore(standing_file())
-    book.convict(local.servers[1].peer_id, EQUIVOCATION, b"")
-    book.close()
+    reputation = ReputationStore(standing_file())
+    reputation.convict(local.servers[1].peer_id, EQUIVOCATION, b"")
+    reputation.close()
     event, summary = audit(capsys, local, "--rounds", "1")
     assert event["event"] == "error"
     assert "no peer serves blocks 15:30" in event["message"]
@@ -241,9 +241,9 @@ def test_a_convict_is_not_visited_and_is_announced_again(home, capsys, local, cr
         out = client.generate("Hello", max_new_tokens=2, through=chain_with(local, identity.peer_id))
     (first,) = [one for one in out.receipts if one.peer_id == identity.peer_id][:1]
     proof = Proof.of(EQUIVOCATION, [first, replace(first.receipt, outputs=bytes(32)).sign(identity)])
-    book = ReputationStore(standing_file())
-    book.convict(proof.accused, proof.kind, proof.encode())
-    book.close()
+    reputation = ReputationStore(standing_file())
+    reputation.convict(proof.accused, proof.kind, proof.encode())
+    reputation.close()
     *_, summary = audit(capsys, local, "--rounds", "2")
     assert identity.peer_id not in summary["peers"]
     assert len(summary["peers"]) == 2

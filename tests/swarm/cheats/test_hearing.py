@@ -54,7 +54,7 @@ def local() -> Iterator[Swarm]:
 def _swift(monkeypatch):
     """Clients look often for what is new."""
     monkeypatch.setattr("swarm.peers.table.REFRESH_S", 0.3)
-    monkeypatch.setattr("swarm.peers.table.ACCUSATIONS_EVERY_S", 0.3)
+    monkeypatch.setattr("swarm.verify.fraud.inbox.LOOK_EVERY_S", 0.3)
 
 
 @contextmanager
@@ -67,16 +67,16 @@ def client_at(home: Path, local: Swarm, **options: object) -> Iterator[swarm.Cli
         yield client
 
 
-def book_of(client: swarm.Client) -> ReputationStore:
-    return client._router.view.reputation
+def reputation_of(client: swarm.Client) -> ReputationStore:
+    return client.parts.router.view.reputation
 
 
 def usable(client: swarm.Client) -> set[str]:
-    return {peer.peer_id for peer in client._router.view.usable()}
+    return {peer.peer_id for peer in client.parts.router.view.usable()}
 
 
 def check(client: swarm.Client, said: Conviction) -> bool | None:
-    return wait(client._auditing._penalties.check(said))
+    return wait(client.parts.trust.penalties.check(said))
 
 
 class Witness:
@@ -87,12 +87,12 @@ class Witness:
         allowed = [accused.peer_id, last.peer_id]
         with client_at(home, local, audit="local", audit_rate=1.0, trusted=allowed) as client:
             if lies:
-                client._auditing._examiner.local.judge = _lie
+                client.parts.trust.auditing._examiner.local.judge = _lie
             client.generate("The capital of France is", max_new_tokens=40, ignore_eos=True)
-            assert wait_until(lambda: book_of(client).is_convicted(accused.peer_id), 60)
-            announcer = client._auditing._penalties._announcer
+            assert wait_until(lambda: reputation_of(client).is_convicted(accused.peer_id), 60)
+            announcer = client.parts.trust.penalties._announcer
             assert wait_until(lambda: accused.peer_id in announcer._standing and not announcer._beginning, 60)
-            self.peer_id, self.accused = client._auditing._penalties._identity.peer_id, accused.peer_id
+            self.peer_id, self.accused = client.parts.trust.penalties._identity.peer_id, accused.peer_id
             said = announcer._standing[accused.peer_id]
             self.holders, self.data = said.holders, said.file.read_bytes()
 
@@ -122,7 +122,7 @@ def deaf(local, tmp_path_factory) -> Iterator[swarm.Client]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FraudInbox, "consider", lambda self, accusations, peers: None)
         with client_at(tmp_path_factory.mktemp("deaf"), local, audit="off") as client:
-            client._penalties.inbox.consider = lambda accusations, peers: None
+            client.parts.trust.penalties.inbox.consider = lambda accusations, peers: None
             patch.undo()
             yield client
 
@@ -130,7 +130,7 @@ def deaf(local, tmp_path_factory) -> Iterator[swarm.Client]:
 def test_a_client_that_never_met_a_cheat_hears_of_it_recomputes_its_work_and_shuns_it(local, witness, tmp_path):
     cheat = witness.accused
     with client_at(tmp_path, local, audit="off") as stranger:
-        assert wait_until(lambda: book_of(stranger).is_convicted(cheat), 60)
+        assert wait_until(lambda: reputation_of(stranger).is_convicted(cheat), 60)
         assert cheat not in usable(stranger)
         route = stranger.generate("The capital of France is", max_new_tokens=2).route
         assert cheat not in {hop.peer_id for hop in route}
@@ -140,9 +140,9 @@ def test_a_client_that_never_met_a_cheat_hears_of_it_recomputes_its_work_and_shu
 
 def test_evidence_of_honest_work_counts_against_who_announces_it_and_not_against_the_accused(local, liar, tmp_path):
     with client_at(tmp_path, local, audit="off") as client:
-        assert wait_until(lambda: not book_of(client).standing(liar.peer_id).is_credible, 60)
+        assert wait_until(lambda: not reputation_of(client).standing(liar.peer_id).is_credible, 60)
         assert liar.accused in usable(client)
-        assert not book_of(client).standing(liar.accused).is_suspect
+        assert not reputation_of(client).standing(liar.accused).is_suspect
     assert not list(tmp_path.glob(f"evidence/{liar.accused[-8:]}-*"))
 
 
@@ -169,12 +169,12 @@ def test_who_computes_other_bits_convicts_gross_cheats_but_calls_nobody_a_liar(d
 
 
 def test_a_client_without_the_models_files_cannot_tell(deaf, witness, monkeypatch):
-    monkeypatch.setattr(deaf._auditing._penalties, "_verifier", None)
+    monkeypatch.setattr(deaf.parts.trust.penalties, "_verifier", None)
     assert check(deaf, witness.conviction()) is None
 
 
 def test_strangers_can_have_a_client_recompute_only_so_often(deaf, witness, monkeypatch):
-    monkeypatch.setattr(deaf._auditing._penalties._verifier, "_allowance", Allowance(1, 3600.0))
+    monkeypatch.setattr(deaf.parts.trust.penalties._verifier, "_allowance", Allowance(1, 3600.0))
     assert check(deaf, witness.conviction()) is True
     assert check(deaf, witness.conviction()) is None
 

@@ -133,7 +133,7 @@ def test_who_signs_two_stories_loses_all_its_stake_to_the_client_that_found_it(m
         market.cheat_file.write_text("equivocate")
         with client_of(market, tmp_path, audit="off") as client:
             client.generate(PROMPT, **OPTIONS, through=market.chain(cheat))
-            assert client._router.view.reputation.is_convicted(cheat.peer_id)
+            assert client.parts.router.view.reputation.is_convicted(cheat.peer_id)
             assert wait_until(lambda: market.stake_of(cheat).staked == 0, timeout_s=20)
         market.cheat_file.unlink()
         assert rewards(market, finder(tmp_path)) == [STAKE // 2]
@@ -155,7 +155,7 @@ def accused(market, tmp_path_factory) -> tuple[LocalServer, Path, Path]:
         with client_of(market, home, audit="local", audit_rate=1.0) as client:
             client.generate(PROMPT, **OPTIONS, through=market.chain(cheat))
             client.wait_for_audits()
-            assert client._router.view.reputation.is_convicted(cheat.peer_id)
+            assert client.parts.router.view.reputation.is_convicted(cheat.peer_id)
         market.cheat_file.unlink()
         own = open_ledger(str(market.folder), Identity.load_or_create(cheat.home / "identities" / "0.key"))
         own.unbond(STAKE // 2)
@@ -225,7 +225,7 @@ async def _lie(case: object) -> Judgement:
 def test_evidence_of_honest_work_slashes_neither_the_accused_nor_anybody_else(market, run, tmp_path):
     """A liar signs an honest server's work as evidence."""
     with client_of(market, tmp_path, audit="local", audit_rate=1.0) as client:
-        client._auditing._examiner.local.judge = _lie
+        client.parts.trust.auditing._examiner.local.judge = _lie
         client.generate(PROMPT, **OPTIONS, through=market.chain(market.honest))
         client.wait_for_audits()
     for server in market.servers:
@@ -242,7 +242,7 @@ def test_an_arbiter_hears_of_evidence_computes_it_again_and_slashes_though_the_c
     market, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("swarm.peers.table.REFRESH_S", 0.3)
-    monkeypatch.setattr("swarm.peers.table.ACCUSATIONS_EVERY_S", 0.3)
+    monkeypatch.setattr("swarm.verify.fraud.inbox.LOOK_EVERY_S", 0.3)
     with market.server(stake="0.1") as cheat:
         with swarm.Client("demo", market.peers, ledger=str(market.folder), audit="off", allow_unstaked=True) as arbiter:
             arbiter.arbitrate()

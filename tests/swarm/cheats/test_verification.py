@@ -134,6 +134,6 @@ def test_an_unknown_verification_is_refused(client):
 
 def test_what_nobody_may_recompute_cannot_be_fully_verified(client, monkeypatch):
     """As with a hub's model, whose files are not on this machine, when no other peer may see the activations."""
-    monkeypatch.setattr(client._auditing._examiner, "local", None)
+    monkeypatch.setattr(client.parts.trust.auditing._examiner, "local", None)
     with pytest.raises(swarm.InvalidRequest, match="nobody can recompute"):
         client.generate(PROMPT, **OPTIONS, verify="full", sensitive=True)

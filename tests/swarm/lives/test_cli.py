@@ -146,6 +146,8 @@ BAD_ARGUMENTS = {
     "--kv-memory lots": "not a size",
     "--kv-memory 1k": "raise --kv-memory",
     "--threads 0": "--threads must be positive",
+    "--price 1000": "for 1000 nano-credits, write 1000n",
+    "--stake 1,5": "write credits, like 1.5",
 }
 
 
@@ -220,6 +222,13 @@ def test_an_unknown_verb_is_named(home):
     result = run("swarm", "genrate", "x")
     assert result.returncode == 2
     assert "unknown verb 'genrate'" in result.stderr
+
+
+def test_a_command_that_has_another_name_now_says_which(home):
+    result = run("swarm.ledger", "--port", "4000")
+    assert result.returncode == 1
+    assert "`python -m swarm ledger serve` now" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_no_process_outlives_a_local_swarm_nor_its_parent(home):

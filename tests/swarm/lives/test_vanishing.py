@@ -58,7 +58,7 @@ def test_hundreds_of_sessions_open_and_close_under_garbage_collection(client, ro
 
         async def many() -> None:
             for round_ in range(rounds):
-                sessions = await asyncio.gather(*(client._generator.open_session(40) for _ in range(8)))
+                sessions = await asyncio.gather(*(client.parts.generator.open_session(40) for _ in range(8)))
                 for session in sessions[round_ % 2 :]:
                     session.close()
                 if round_ % 2:  # the first is closed too, and left to the collector in a cycle of its own

@@ -96,7 +96,7 @@ def test_a_winner_that_is_full_leaves_the_order_to_the_next(book, bidders):
             assert wait_until(lambda: len(client.usable_peers()) == 4, 20)
             cheap, dear, alone = (server.peer_id for server in bidders.named)
             blocked = [swarm.Hop(cheap, (0, 15)), swarm.Hop(spare.peer_id, (15, 30))]
-            first = wait(client._generator.open_session(5 + NEW, 5, through=blocked))
+            first = wait(client.parts.generator.open_session(5 + NEW, 5, through=blocked))
             generation = client.generate(PROMPT, max_new_tokens=NEW, ignore_eos=True)
             first.close()
         assert [hop.peer_id for hop in generation.route] == [dear, alone]

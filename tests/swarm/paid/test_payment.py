@@ -127,7 +127,7 @@ def test_an_account_that_does_not_cover_a_session_is_told_what_to_do(paid, book,
 
 def test_a_bid_is_paid_on_top_of_the_price(paid, book):
     with swarm.Client("demo", paid.peers, ledger=str(book[0])) as client:
-        generation = client.generate(PROMPT, max_new_tokens=4, bid=7, ignore_eos=True)
+        generation = client.generate(PROMPT, max_new_tokens=4, priority_fee=7, ignore_eos=True)
     prompt = len(generation.prompt_token_ids)
     assert generation.cost == 30 * (prompt * (PREFILL + 7) + 3 * (PRICE + 7))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 import swarm
-from ledgers import KEYS, RULES, World, sqlite
+from ledgers import KEYS, RULES, World, revealed, sqlite
 from swarm.auditor.auditor import Round
 from swarm.auditor.scoring import Measurements
 from swarm.auditor.validator import Validator
@@ -97,7 +97,7 @@ def commits(ledger: Ledger) -> list[int]:
 
 
 def shown(ledger: Ledger, epoch: int) -> dict:
-    return {who: dict(scores) for who, scores in counted(epoch, ledger.revealed(epoch)).items()}
+    return {who: dict(scores) for who, scores in counted(epoch, revealed(ledger, epoch)).items()}
 
 
 def pay(world: World) -> dict[bytes, int]:

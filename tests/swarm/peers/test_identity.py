@@ -18,6 +18,7 @@ from swarm.peers.directory import Directory
 from swarm.route.route import Hop
 from swarm.session.hop import HopFailed
 from swarm.session.session import Session
+from swarm.session.wanted import Wanted
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
 from tampered import CHANGED, NUM_BLOCKS, change_weight, digests_of
@@ -73,7 +74,7 @@ def test_servers_announce_their_weights_and_say_them_block_by_block(local, origi
         infos = {info.peer_id: info for info in listed(client)}
         for server, folder in zip(local.servers, (original, original, tampered), strict=True):
             info = infos[server.peer_id]
-            status = wait(client._router.view.connection_to(info).status(5.0))
+            status = wait(client.parts.router.view.connection_to(info).status(5.0))
             assert list(status.block_digests) == digests_of(folder)
             assert info.weights == weights_root(digests_of(folder))
             assert len(info.record_hash) == 32
@@ -90,12 +91,12 @@ def test_a_peer_with_one_changed_weight_is_never_chosen_by_who_has_the_files(loc
 
 def test_a_peer_refuses_a_session_that_expects_other_weights(local, original):
     with swarm.Client(str(original), local.peers) as client:
-        wait(client._router.view.weigh())
+        wait(client.parts.router.view.weigh())
         changed = next(info for info in listed(client) if info.peer_id == local.servers[2].peer_id)
 
         async def open_at(start: int, stop: int) -> None:
-            hops, options = [Hop(changed, start, stop)], client._generator._session_options([], 0, 9, 0, False)
-            session = Session(hops, [client._router.connection_to(changed)], options)
+            hops, options = [Hop(changed, start, stop)], client.parts.generator.session_options([], Wanted(0, 9))
+            session = Session(hops, [client.parts.router.connection_to(changed)], options)
             try:
                 await session.open()
             finally:
@@ -110,10 +111,10 @@ def test_a_peer_refuses_a_session_that_expects_other_weights(local, original):
 def test_who_has_no_files_uses_the_replicas_that_agree_and_says_so_once(local, original, monkeypatch, caplog):
     checkpoint = open_checkpoint(str(original))
     checkpoint.local = False
-    monkeypatch.setattr("swarm.client.client.open_checkpoint", lambda model, revision: checkpoint)
+    monkeypatch.setattr("swarm.client.assembly.open_checkpoint", lambda model, revision: checkpoint)
     with caplog.at_level(logging.WARNING), swarm.Client("small", local.peers) as client:
         assert {client.generate("Hello", max_new_tokens=1).route[0].peer_id for _ in range(12)} <= honest(local)
-        assert client._router.view.weights.root(0, NUM_BLOCKS) == weights_root(digests_of(original))
+        assert client.parts.router.view.weights.root(0, NUM_BLOCKS) == weights_root(digests_of(original))
     assert sum("announce different weights" in record.message for record in caplog.records) == 1
 
 
@@ -135,11 +136,11 @@ def test_who_announces_weights_that_it_does_not_serve_is_found_out_when_a_sessio
 
     with swarm.Client(str(original), local.peers) as client:
         listed(client)
-        wait(publish(client._router.view))
+        wait(publish(client.parts.router.view))
     with swarm.Client(str(original), local.peers, trusted=[thief.peer_id]) as client:
         with pytest.raises(RevisionMismatch, match="not those that the client expects"):
             client.generate("Hello", max_new_tokens=1)
-        assert client._router.view.reputation.standing(thief.peer_id).faults > 0
+        assert client.parts.router.view.reputation.standing(thief.peer_id).faults > 0
     with swarm.Client(str(original), local.peers) as client:
         assert client.generate("Hello", max_new_tokens=1).route[0].peer_id in honest(local)
 

@@ -21,6 +21,7 @@ from swarm.generate.options import GenerateOptions
 from swarm.results import Generation
 from swarm.session.hop import HopFailed
 from swarm.session.session import Session
+from swarm.session.wanted import Wanted
 
 PROMPTS = [f"{what} is" for what in ("The capital of France", "Water", "The sun", "A cat", "My name", "The sky")]
 TOKENS = 6
@@ -40,19 +41,20 @@ def client(local):
 
 
 def test_a_full_server_serves_the_higher_bid_first(client):
-    async def session(bid: int) -> Session:
-        hops = await client._router.chain(4, 4)
-        peers = [client._router.connection_to(hop.peer) for hop in hops]
-        return Session(hops, peers, client._generator._session_options(hops, 4, 8, bid, batch=False))
+    async def session(fee: int) -> Session:
+        wanted = Wanted(4, 4, priority_fee=fee)
+        hops = await client.parts.router.chain(wanted)
+        peers = [client.parts.router.connection_to(hop.peer) for hop in hops]
+        return Session(hops, peers, client.parts.generator.session_options(hops, wanted))
 
-    async def refusal(bid: int) -> str:
+    async def refusal(fee: int) -> str:
         with pytest.raises(HopFailed) as refused:
-            await (await session(bid)).open()
+            await (await session(fee)).open()
         assert isinstance(refused.value.cause, PeerBusy)
         return str(refused.value)
 
-    async def open_session(bid: int) -> Session:
-        opened = await session(bid)
+    async def open_session(fee: int) -> Session:
+        opened = await session(fee)
         await opened.open()
         return opened
 
@@ -61,7 +63,7 @@ def test_a_full_server_serves_the_higher_bid_first(client):
     assert "all 1 sessions" in wait(refusal(2**30))
     first.close()
     assert wait_until(lambda: not any(status.load.sessions for status in statuses(client)), 10)
-    assert "what room there is goes to others; 1 that bid more or came earlier go first" in wait(refusal(0))
+    assert "what room there is goes to others; 1 that pay more or came earlier go first" in wait(refusal(0))
     wait(open_session(2**30)).close()
 
 

@@ -38,7 +38,7 @@ def client(local):
 
 def computer(client: swarm.Client):
     """The blocks that it has loaded, in the one format there is."""
-    (loaded,) = client._local._loaded.values()
+    (loaded,) = client.parts.local._loaded.values()
     return loaded.result()
 
 
@@ -68,9 +68,9 @@ def test_the_swarm_gets_the_last_local_blocks_output_and_positions_may_be_comput
     embedded = client._ends.embed(tokens)
 
     async def compute() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, bytes]:
-        session = await client._generator.open_session(len(tokens) + 2)
+        session = await client.parts.generator.open_session(len(tokens) + 2)
         try:
-            async with client._local.around(session, len(tokens) + 2) as way:
+            async with client.parts.local.around(session, len(tokens) + 2) as way:
                 once = await way.forward(0, embedded, pb.ALL)
                 sent = bytes(session._chain.sent._data)
                 await way.forward(3, embedded[:4].flip(0))  # other tokens in the middle

@@ -89,12 +89,12 @@ def test_the_numerics_id_is_that_of_peers_which_compute_the_same(local):
 
 def test_the_head_follows_the_chain(local):
     with swarm.Client("demo", local.peers) as client:
-        peers = client._router.view.usable()
-        assert set(client._heads) == {"int8"}
+        peers = client.parts.router.view.usable()
+        assert set(client.parts.heads.formats) == {"int8"}
     assert head_format(peers) == "int8"
     assert head_format([]) == "float32"
     with swarm.Client("demo", local.peers, head="bfloat16") as client:
-        assert set(client._heads) == {"bfloat16"}
+        assert set(client.parts.heads.formats) == {"bfloat16"}
         assert client.generate("The capital of France is", max_new_tokens=1).text == " Paris"
 
 

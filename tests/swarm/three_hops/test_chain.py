@@ -112,7 +112,7 @@ def test_a_client_uses_only_peers_on_its_terms(local):
 
 def test_a_client_knows_the_way_to_every_peer_and_compares_what_they_claim_with_what_it_sees(local):
     with swarm.Client("demo", local.peers) as client:
-        view, peer_ids = client._router.view, {server.peer_id for server in local.servers}
+        view, peer_ids = client.parts.router.view, {server.peer_id for server in local.servers}
         assert wait_until(lambda: set(view._pings.links()) >= peer_ids, timeout_s=10)
         client.generate(PROMPT, max_new_tokens=40, ignore_eos=True)
         now_s = time.time()

@@ -15,6 +15,7 @@ from sessions import run_session
 from swarm.client.background import wait
 from swarm.session.hop import HopFailed
 from swarm.session.session import Session
+from swarm.session.wanted import Wanted
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.session_id import new_session_id
@@ -115,7 +116,7 @@ def open_request(client: swarm.Client, **changes: object) -> pb.ToServer:
     fields = {
         "session_id": new_session_id(),
         "model": "demo",
-        "revision": client._checkpoint.revision,
+        "revision": client.parts.checkpoint.revision,
         "start": 0,
         "stop": 10,
         "wire_dtype": pb.FLOAT32,
@@ -126,8 +127,8 @@ def open_request(client: swarm.Client, **changes: object) -> pb.ToServer:
 
 def first_answer(client: swarm.Client, request: pb.ToServer) -> pb.ToClient:
     async def scenario() -> pb.ToClient:
-        hops = await client._router.chain(1, 1)
-        stream = client._router.connection_to(hops[0].peer).session()
+        hops = await client.parts.router.chain(Wanted(1, 1))
+        stream = client.parts.router.connection_to(hops[0].peer).session()
         await stream.write(request)
         answer = await stream.read()
         stream.cancel()
@@ -138,8 +139,8 @@ def first_answer(client: swarm.Client, request: pb.ToServer) -> pb.ToClient:
 
 def test_steps_for_unknown_sessions_are_refused(client):
     async def scenario() -> pb.Failure:
-        hops = await client._router.chain(1, 1)
-        stream = client._router.connection_to(hops[1].peer).push()
+        hops = await client.parts.router.chain(Wanted(1, 1))
+        stream = client.parts.router.connection_to(hops[1].peer).push()
         await stream.write(pb.Bundle(steps=[pb.Step(session_id=b"x" * 16, count=1)]))
         failure = await stream.read()
         stream.cancel()
@@ -150,7 +151,7 @@ def test_steps_for_unknown_sessions_are_refused(client):
 
 def test_an_oversized_message_is_refused_before_it_is_read(client, expected):
     async def scenario() -> grpc.StatusCode:
-        hops = await client._router.chain(1, 1)
+        hops = await client.parts.router.chain(Wanted(1, 1))
         endpoint = hops[0].peer.endpoint
         peer = swarm.wire.transport.Peer(endpoint, 2**30)
         stream = peer.session()

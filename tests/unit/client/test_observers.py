@@ -9,7 +9,7 @@ from swarm.errors import InvalidRequest
 from swarm.server.observers import UNOBSERVED, SessionObserver, SessionObservers
 from swarm.server.session.outbox import Outbox
 from swarm.server.session.session import Session
-from swarm.server.session.work import Slice, Work
+from swarm.server.session.steps import Slice, Work
 from swarm.verify.receipts.work import SignedSession
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import messages_pb2 as pb

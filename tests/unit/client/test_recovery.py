@@ -13,7 +13,6 @@ from swarm.peers.table import PeerTable
 from swarm.peers.terms import Terms
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
-from swarm.server.session.journals import Journals
 from swarm.server.session.next_hop import NextHop
 from swarm.session.chain import Chain, SessionOptions
 from swarm.session.hop import HopFailed, HopStream
@@ -21,6 +20,7 @@ from swarm.session.recovery import Recovery
 from swarm.session.router import Router
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.journal import Journals
 
 HIDDEN = 4
 OPTIONS = SessionOptions("m", "r", HIDDEN, torch.float32, 100, 1.0, 1.0, coverage_timeout_s=0.0)
@@ -45,7 +45,7 @@ class FakeStream:
 
     def __init__(self, failure: HopFailed | None = None, pause_before: int = -1):
         self.failure, self._pause_before = failure, pause_before
-        self.hop, self.bill = Hop(peer("x"), 0, 10), None
+        self.hop = Hop(peer("x"), 0, 10)
         self.length = self.newest = self._taken = 0
         self.refused: list[str] = []
 
@@ -157,7 +157,8 @@ def test_tokens_sent_while_the_first_hops_replacement_is_filled_arrive_after_wha
 def test_a_first_hops_replacement_that_dies_before_the_handover_costs_no_step():
     async def scenario() -> int:
         chain = Chain(OPTIONS)
-        chain.streams, chain.shadow = [FakeStream()], FakeStream(failure=GONE)
+        chain.streams = [FakeStream()]
+        await chain.follow(FakeStream(failure=GONE))
         await chain.send(0, rows(4), pb.LAST)
         return chain.streams[0].length
 
@@ -215,9 +216,27 @@ def test_a_replacement_is_what_the_client_would_have_chosen_in_the_first_place(c
 # --- a stream that breaks --------------------------------------------------------------------------------------------
 
 
-class BrokenCall:
+class OpenedCall:
+    """Opens, and breaks off at once."""
+
+    def __init__(self):
+        self._answers = [pb.ToClient(opened=pb.Opened())]
+
     async def write(self, message: pb.ToServer) -> None:
-        raise asyncio.InvalidStateError("finished")
+        if not self._answers:
+            raise asyncio.InvalidStateError("finished")
+
+    async def read(self) -> pb.ToClient:
+        if not self._answers:
+            await asyncio.sleep(60)
+        return self._answers.pop()
+
+    def cancel(self) -> None:
+        pass
+
+
+async def ignore(stream: HopStream, message: pb.ToClient | HopFailed) -> None:
+    pass
 
 
 def test_asking_a_broken_stream_again_and_again_neither_grows_nor_complains():
@@ -226,10 +245,12 @@ def test_asking_a_broken_stream_again_and_again_neither_grows_nor_complains():
 
     async def scenario() -> int:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-        stream = HopStream(Hop(peer("x"), 0, 10), SimpleNamespace(peer_id="x", address="x"), None)
-        stream._stream = BrokenCall()
-        for seq in range(50):
-            assert await stream.probe(seq) is None
+        connection = SimpleNamespace(peer_id="x", address="x", session=OpenedCall)
+        stream = HopStream(Hop(peer("x"), 0, 10), connection, ignore, iter(range(50)).__next__)
+        await stream.open(pb.Open(), 1.0)
+        for _ in range(50):
+            assert await stream.probe() is None
+        stream.close()
         depth, traceback = 0, stream.failure.__traceback__
         while traceback:
             depth, traceback = depth + 1, traceback.tb_next

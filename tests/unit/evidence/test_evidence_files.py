@@ -128,9 +128,9 @@ def test_the_list_names_what_is_kept_and_what_is_broken(home, capsys, suspicious
     evidence_folder().mkdir()
     write(evidence_folder() / "one.evidence", suspicious[0])
     (evidence_folder() / "two.evidence").write_bytes(b"nonsense")
-    book = ReputationStore(standing_file())
-    book.convict(CHEAT.peer_id, proof.kind, proof.encode())
-    book.close()
+    reputation = ReputationStore(standing_file())
+    reputation.convict(CHEAT.peer_id, proof.kind, proof.encode())
+    reputation.close()
     assert cli.main(["list"]) == 0
     shown = capsys.readouterr().out
     assert "blocks 0:2, positions 0:128" in shown
@@ -148,9 +148,9 @@ def test_without_anything_the_list_says_so(home, capsys):
 
 
 def test_a_conviction_can_be_handed_on_and_checked(home, capsys, proof):
-    book = ReputationStore(standing_file())
-    book.convict(CHEAT.peer_id, proof.kind, proof.encode())
-    book.close()
+    reputation = ReputationStore(standing_file())
+    reputation.convict(CHEAT.peer_id, proof.kind, proof.encode())
+    reputation.close()
     file = str(home / "proof")
     assert cli.main(["save", CHEAT.peer_id[-8:], "-o", file]) == 0
     assert cli.main(["proof", file]) == 0
@@ -158,9 +158,9 @@ def test_a_conviction_can_be_handed_on_and_checked(home, capsys, proof):
 
 
 def test_a_conviction_that_rests_on_a_file_of_evidence_is_not_handed_on_as_a_proof(home, capsys):
-    book = ReputationStore(standing_file())
-    book.convict(CHEAT.peer_id, "audit", bytes(32))
-    book.close()
+    reputation = ReputationStore(standing_file())
+    reputation.convict(CHEAT.peer_id, "audit", bytes(32))
+    reputation.close()
     assert cli.main(["save", CHEAT.peer_id, "-o", str(home / "proof")]) == 1
     assert "rests on a file of evidence" in capsys.readouterr().err
     assert not (home / "proof").exists()

@@ -1,4 +1,4 @@
-"""A peer's standing: what events do to it, and the book that processes share."""
+"""A peer's standing: what events do to it, and the store that processes share."""
 
 import sqlite3
 import subprocess
@@ -119,18 +119,18 @@ def test_what_was_measured_in_another_life_counts_until_something_is_measured_in
     assert estimates.factor("a", 1.0) > 2.7
 
 
-# --- the book --------------------------------------------------------------------------------------------------------
+# --- the store ------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_known_of_a_peer_outlives_the_process(tmp_path):
-    book = ReputationStore(tmp_path / "book.sqlite")
+    reputation = ReputationStore(tmp_path / "standing.sqlite")
     for event in (Event.GOOD, Event.GOOD, Event.CRASH):
-        book.observe("a", event)
-    book.observe_speed("a", 0.5)
-    book.keep_statistic("a", b"\x00 opaque")
-    book.convict("b", "equivocation", b"proof")
-    book.close()
-    later = ReputationStore(tmp_path / "book.sqlite")
+        reputation.observe("a", event)
+    reputation.observe_speed("a", 0.5)
+    reputation.keep_statistic("a", b"\x00 opaque")
+    reputation.convict("b", "equivocation", b"proof")
+    reputation.close()
+    later = ReputationStore(tmp_path / "standing.sqlite")
     standing = later.standing("a")
     assert (standing.good, standing.crashes, standing.lag, standing.segments) == pytest.approx((2, 1, 0.5, 2), rel=1e-3)
     assert later.statistic("a") == b"\x00 opaque"
@@ -142,12 +142,12 @@ def test_what_is_known_of_a_peer_outlives_the_process(tmp_path):
 
 def test_a_conviction_is_for_good_however_well_the_peer_behaves_then(tmp_path):
     now_s = [0.0]
-    book = ReputationStore(now=lambda: now_s[0])
-    book.convict("a", "audit", b"digest")
+    reputation = ReputationStore(now=lambda: now_s[0])
+    reputation.convict("a", "audit", b"digest")
     for _ in range(1000):
-        book.observe("a", Event.GOOD)
+        reputation.observe("a", Event.GOOD)
     now_s[0] = 100 * HALF_LIFE_S
-    assert book.is_shunned("a")
+    assert reputation.is_shunned("a")
 
 
 WRITER = """
@@ -155,16 +155,16 @@ import sys
 from pathlib import Path
 from swarm.verify.reputation.store import ReputationStore
 from swarm.verify.reputation.standing import Event
-book = ReputationStore(Path(sys.argv[1]))
+reputation = ReputationStore(Path(sys.argv[1]))
 for _ in range(500):
-    book.observe("a", Event.GOOD)
-book.observe(sys.argv[2], Event.FAULT)
-book.close()
+    reputation.observe("a", Event.GOOD)
+reputation.observe(sys.argv[2], Event.FAULT)
+reputation.close()
 """
 
 
-def test_several_processes_write_one_book_and_none_loses_what_another_wrote(tmp_path):
-    path = tmp_path / "book.sqlite"
+def test_several_processes_write_one_store_and_none_loses_what_another_wrote(tmp_path):
+    path = tmp_path / "standing.sqlite"
     mine = ReputationStore(path)
     names = ["x", "y", "z"]
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in names]
@@ -176,57 +176,57 @@ def test_several_processes_write_one_book_and_none_loses_what_another_wrote(tmp_
 
 
 def test_a_file_that_is_locked_costs_no_observation(tmp_path):
-    path = tmp_path / "book.sqlite"
-    book = ReputationStore(path)
+    path = tmp_path / "standing.sqlite"
+    reputation = ReputationStore(path)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    book._file._database.execute("PRAGMA busy_timeout=10")
-    book.observe("a", Event.FAULT)
-    book.flush()
-    assert book.standing("a").faults > 0.9
+    reputation._file._database.execute("PRAGMA busy_timeout=10")
+    reputation.observe("a", Event.FAULT)
+    reputation.flush()
+    assert reputation.standing("a").faults > 0.9
     other.execute("COMMIT")
     other.close()
-    book.close()
+    reputation.close()
     later = ReputationStore(path)
     assert later.standing("a").faults > 0.9
     later.close()
 
 
 @pytest.mark.parametrize("damage", ["no database", "no folder"])
-def test_a_book_that_cannot_be_used_is_kept_in_memory(tmp_path, damage, caplog):
-    path = tmp_path / "book.sqlite"
+def test_a_store_that_cannot_be_used_is_kept_in_memory(tmp_path, damage, caplog):
+    path = tmp_path / "standing.sqlite"
     path.write_bytes(b"this is no database, and longer than the header of one" * 50)
-    book = ReputationStore(path if damage == "no database" else path / "below a file")
-    book.observe("a", Event.FAULT)
-    book.convict("b", "audit", b"digest")
-    assert book.standing("a").faults > 0.9
-    assert book.is_shunned("b")
+    reputation = ReputationStore(path if damage == "no database" else path / "below a file")
+    reputation.observe("a", Event.FAULT)
+    reputation.convict("b", "audit", b"digest")
+    assert reputation.standing("a").faults > 0.9
+    assert reputation.is_shunned("b")
     assert "is forgotten at the end" in caplog.text
     assert ("move it away" in caplog.text) == (damage == "no database")
-    book.close()
+    reputation.close()
 
 
 def test_a_row_of_another_version_is_a_strangers(tmp_path):
-    path = tmp_path / "book.sqlite"
+    path = tmp_path / "standing.sqlite"
     ReputationStore(path).close()
     with sqlite3.connect(path) as database:
         rows = zip("abcd", ['{"fame": 1}', "junk", "7", '{"good": "many"}'], strict=True)
         database.executemany("INSERT INTO standing VALUES (?, 1e12, ?)", rows)
     database.close()
-    book = ReputationStore(path)
-    assert [book.standing(name).slowdown for name in "abcd"] == [STRANGER.slowdown] * 4
-    book.close()
+    reputation = ReputationStore(path)
+    assert [reputation.standing(name).slowdown for name in "abcd"] == [STRANGER.slowdown] * 4
+    reputation.close()
 
 
-def test_the_book_forgets_who_was_dealt_with_longest_ago(monkeypatch, tmp_path):
+def test_the_store_forgets_who_was_dealt_with_longest_ago(monkeypatch, tmp_path):
     monkeypatch.setattr("swarm.verify.reputation.store.MAX_PEERS", 3)
     monkeypatch.setattr("swarm.verify.reputation.file.MAX_PEERS", 3)
-    book = ReputationStore(tmp_path / "book.sqlite")
+    reputation = ReputationStore(tmp_path / "standing.sqlite")
     for name in "abcad":
-        book.observe(name, Event.FAULT)
-    assert [book.standing(name).faults > 0 for name in "abcd"] == [True, False, True, True]
-    book.close()
-    with sqlite3.connect(tmp_path / "book.sqlite") as database:
+        reputation.observe(name, Event.FAULT)
+    assert [reputation.standing(name).faults > 0 for name in "abcd"] == [True, False, True, True]
+    reputation.close()
+    with sqlite3.connect(tmp_path / "standing.sqlite") as database:
         assert database.execute("SELECT count(*) FROM standing").fetchone() == (3,)
     database.close()
 
@@ -235,3 +235,14 @@ def test_an_elder_standing_decays_before_it_is_added_to():
     then = replace(STRANGER, faults=4.0, noted_s=1000.0)
     assert then.after(Event.FAULT, 1000.0 + HALF_LIFE_S).faults == pytest.approx(3.0)
     assert then.at(0.0) == then  # a clock that was set back
+
+
+def test_what_peers_report_is_held_against_the_peer_that_it_is_about():
+    reputation = ReputationStore(now=lambda: 0.0)
+    reputation.crashed("crashed")
+    reputation.faulted("faulty")
+    reputation.observe_speed("slow", 0.5)
+    assert (reputation.standing("crashed").crashes, reputation.standing("crashed").faults) == (1.0, 0.0)
+    assert (reputation.standing("faulty").crashes, reputation.standing("faulty").faults) == (0.0, 1.0)
+    assert (reputation.lag("slow"), reputation.lag("stranger")) == (0.5, 0.0)
+    assert reputation.slowdown("faulty") > reputation.slowdown("stranger")

@@ -12,7 +12,7 @@ import torch
 from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable
 from swarm.route.peer import PeerInfo
 from swarm.verify.audit.case import Case
-from swarm.verify.fraud import evidence_store as evidence_shelf
+from swarm.verify.fraud import evidence_store
 from swarm.verify.fraud.evidence import Bundle
 from swarm.verify.fraud.evidence_store import MAX_ARRIVING, MAX_KEPT, MIN_LIFE_S, EvidenceStore
 from swarm.verify.receipts.writing import ReceiptWriter
@@ -56,20 +56,20 @@ class Clock:
 
 
 @asynccontextmanager
-async def shelf_and_peer(folder, clock: Clock | None = None) -> AsyncIterator[tuple[EvidenceStore, Peer]]:
+async def store_and_peer(folder, clock: Clock | None = None) -> AsyncIterator[tuple[EvidenceStore, Peer]]:
     """A server of nothing else, and a connection to it."""
 
     async def nothing(*arguments: object) -> None:
         pass
 
-    shelf, certificate = EvidenceStore(RECORD, folder, clock or Clock()), make_certificate()
+    store, certificate = EvidenceStore(RECORD, folder, clock or Clock()), make_certificate()
     methods = {"session": nothing, "push": nothing, "status": nothing, "tender": nothing}
     server, port = await serve("127.0.0.1", 0, certificate, max_message_bytes(COLUMNS), **methods,
-                               deposit=shelf.deposit, withdraw=shelf.withdraw)  # fmt: skip
+                               deposit=store.deposit, withdraw=store.withdraw)  # fmt: skip
     endpoint = pb.Endpoint(peer_id=KEEPER.peer_id, host="127.0.0.1", port=port, certificate=certificate.certificate_der)
     peer = Peer(endpoint, max_message_bytes(COLUMNS))
     try:
-        yield shelf, peer
+        yield store, peer
     finally:
         await peer.close()
         await server.stop(0)
@@ -92,7 +92,7 @@ def test_what_was_deposited_is_handed_out_byte_by_byte_to_whoever_asks(tmp_path)
     data = evidence()
 
     async def scenario() -> tuple[list[bytes], str]:
-        async with shelf_and_peer(tmp_path) as (_, peer):
+        async with store_and_peer(tmp_path) as (_, peer):
             await blobs.deposit(peer, data, digest_of(data))
             again = await outcome(peer, data)
             asked = (blobs.withdraw(peer, digest_of(data), len(data)) for _ in range(3))
@@ -126,9 +126,9 @@ def refused_pieces() -> Iterator[tuple[list[pb.DepositPiece], str]]:
 @pytest.mark.parametrize(("pieces", "reason"), refused_pieces())
 def test_what_is_not_what_it_says_is_refused(tmp_path, pieces, reason):
     async def scenario() -> tuple[pb.Deposited, int]:
-        async with shelf_and_peer(tmp_path) as (shelf, peer):
+        async with store_and_peer(tmp_path) as (store, peer):
             answer = await raw(peer, *pieces)
-            return answer, len(shelf._kept) + len(shelf._arriving)
+            return answer, store.kept + store.arriving
 
     answer, held = asyncio.run(scenario())
     assert answer.failure.code == "InvalidRequest"
@@ -156,7 +156,7 @@ def altered(data: bytes) -> bytes:
 )
 def test_what_is_no_evidence_or_none_of_its_business_is_refused_by_a_server(tmp_path, data):
     async def scenario() -> str:
-        async with shelf_and_peer(tmp_path) as (_, peer):
+        async with store_and_peer(tmp_path) as (_, peer):
             return await outcome(peer, data)
 
     assert asyncio.run(scenario()) == "InvalidRequest"
@@ -165,7 +165,7 @@ def test_what_is_no_evidence_or_none_of_its_business_is_refused_by_a_server(tmp_
 def test_a_flood_finds_no_room_and_drives_out_nothing_until_it_has_had_its_time(tmp_path):
     async def scenario() -> tuple[list[str], list[str], bytes, int]:
         clock, first = Clock(), evidence(rows=8)
-        async with shelf_and_peer(tmp_path, clock) as (shelf, peer):
+        async with store_and_peer(tmp_path, clock) as (store, peer):
             await blobs.deposit(peer, first, digest_of(first))
             same = await outcome(peer, evidence(rows=8))  # by the same accuser against the same peer
             flood = [await outcome(peer, evidence(Identity(), Identity(), rows=8)) for _ in range(12)]
@@ -175,7 +175,7 @@ def test_a_flood_finds_no_room_and_drives_out_nothing_until_it_has_had_its_time(
             with pytest.raises(InvalidRequest, match="not any more"):
                 await blobs.withdraw(peer, digest_of(first), len(first))
             assert there == first
-            return [same, *flood], late, there, len(shelf._kept)
+            return [same, *flood], late, there, store.kept
 
     flood, late, _, kept = asyncio.run(scenario())
     assert flood == ["PeerBusy"] + ["kept"] * (MAX_KEPT - 1) + ["PeerBusy"] * (13 - MAX_KEPT)
@@ -184,31 +184,31 @@ def test_a_flood_finds_no_room_and_drives_out_nothing_until_it_has_had_its_time(
 
 
 def test_junk_takes_a_bounded_share_of_a_servers_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(evidence_shelf, "CHECKS", 3)
+    monkeypatch.setattr(evidence_store, "CHECKS", 3)
 
     async def scenario() -> list[str]:
         clock = Clock()
-        async with shelf_and_peer(tmp_path, clock) as (_, peer):
+        async with store_and_peer(tmp_path, clock) as (_, peer):
             found = [await outcome(peer, bytes([index])) for index in range(5)]
-            clock.now_s = evidence_shelf.CHECKS_PERIOD_S
+            clock.now_s = evidence_store.CHECKS_PERIOD_S
             return [*found, await outcome(peer, evidence())]
 
     assert asyncio.run(scenario()) == ["InvalidRequest"] * 3 + ["PeerBusy"] * 2 + ["kept"]
 
 
 def test_depositors_that_stall_hold_few_places_and_not_for_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(evidence_shelf, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(evidence_store, "TIMEOUT_S", 1.0)
     data = evidence(rows=8)
 
     async def scenario() -> tuple[str, list[str], str]:
-        async with shelf_and_peer(tmp_path) as (shelf, peer):
+        async with store_and_peer(tmp_path) as (store, peer):
 
             async def stall() -> AsyncIterator[pb.DepositPiece]:
                 yield announced(data)
                 await asyncio.sleep(60)
 
             stalled = [peer.deposit(stall(), 20.0) for _ in range(MAX_ARRIVING)]
-            while len(shelf._arriving) < MAX_ARRIVING:
+            while store.arriving < MAX_ARRIVING:
                 await asyncio.sleep(0.01)
             meanwhile = await outcome(peer, data)
             answers = [(await one).failure.code for one in stalled]
@@ -221,7 +221,7 @@ def test_a_keeper_that_sends_something_else_is_found_out_before_it_fills_the_mem
     data = evidence()
 
     async def scenario() -> None:
-        async with shelf_and_peer(tmp_path) as (_, peer):
+        async with store_and_peer(tmp_path) as (_, peer):
             await blobs.deposit(peer, data, digest_of(data))
             with pytest.raises(InvalidRequest, match="sends more than"):
                 await blobs.withdraw(peer, digest_of(data), len(data) - 1)

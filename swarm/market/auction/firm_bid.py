@@ -18,7 +18,7 @@ from swarm.market.auction.tender import Commitment, Order, SignedBid
 MAX_AWARDS = 8  # of one order: an award without a winner that turned out to be full is another one
 
 
-class Standing:
+class FirmBid:
     """One peer's bid for one order."""
 
     def __init__(self, order: Order, signed: SignedBid, commitment: Commitment):

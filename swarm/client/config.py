@@ -1,0 +1,137 @@
+"""What a client is told when it is made."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from swarm.errors import InvalidRequest
+from swarm.generate.heads import HEAD_FORMATS
+from swarm.session.limits import ClientLimits
+from swarm.wire.codec import DTYPES
+from swarm.wire.formats.facts import Facts
+from swarm_kernels import QUANTS
+
+AUDITORS = ("peers", "local", "off")
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """What a client is told when it is made. Raises InvalidRequest for values that mean nothing.
+
+    model: Hugging Face repository id, folder of safetensors, .gguf file, or "demo".
+    peers: addresses of swarm members; by default SWARM_PEERS, or a swarm on this machine.
+    secret: of a private swarm; by default SWARM_SECRET, if there is one.
+    revision: of the model; by default the newest that is on this machine, or the repository's.
+
+    Which peers, and how:
+    dtype: only use peers that compute in "float32" or "bfloat16"; by default any.
+    quant: only use peers with weights in this format ("none", "int8", "int4" ...); by default any.
+    numerics_id: only use peers that compute exactly the bits that this id stands for.
+    trusted, excluded: peer ids; if given, only use the former, and never the latter.
+    attestation: called with (facts, evidence) of every peer, in a thread; only those for which it returns True are
+        used. See swarm.verify.attestation for what that proves.
+    wire_dtype: "float32", "bfloat16" or "float16" for activations on the wire; by default what the peers compute in. A
+        narrower one halves the traffic and rounds.
+
+    The client's own part of the model:
+    head: "float32", "bfloat16" or "int8" for the product with the vocabulary; by default what suits the chain: float32
+        for exact peers, int8 for quantised ones.
+    local_blocks: how many of the first and of the last blocks the client computes itself, in `quant` and `dtype` if
+        they are given, else as the chain does. The swarm then sees neither embeddings nor the last hidden states.
+
+    Trust:
+    receipts: whether peers are to sign for their work. Without, nothing can be checked, audited or paid.
+    audit: who recomputes samples of the peers' work: "peers" that serve the same blocks in the same numerics, where
+        there are any; "local", this client, if it has the model's files, which takes memory for the blocks that it
+        audits; or nobody, "off". By default "peers", or "off" without receipts.
+    audit_rate: share of the work that is audited, 0 to 1; by default 20 % of a newcomer's and 5 % of a known peer's.
+
+    Money:
+    ledger: where peers that want it are paid, in the name of this user's key: a folder, `host:port/FINGERPRINT`, or
+        `evm:FILE.json`; by default SWARM_LEDGER, if it is set.
+    budget: that this client may spend in all: nano-credits, or credits as text ("0.5"); by default what the account
+        has.
+    max_price: nano-credits for one token through the whole model, on average over prompt and new tokens.
+    seconds_per_credit: how many seconds more a request may take if that saves one credit (0: the fastest chain within
+        max_price).
+    auction: use peers that bid for orders, and no others: a session is ordered from them all, the cheapest chain wins,
+        and every hop is paid what the next cheapest peer bids. `ledger` and `max_price` have to be given; the latter is
+        what a peer without a competitor is paid. Peers that replace others later, and chains `through` given peers,
+        cost what these post.
+    min_stake: nano-credits, or credits as text, that every peer must have at stake on the ledger; by default, peers
+        that want to be paid need what their prices call for, so that to cheat does not pay, and others nothing.
+    allow_unstaked: peers need no stake.
+
+    Patience: every field of swarm.session.limits.ClientLimits is an option, too.
+    """
+
+    model: str = "demo"
+    peers: Sequence[str] | None = None
+    dtype: str | None = None
+    secret: str | None = None
+    revision: str | None = None
+    quant: str | None = None
+    head: str | None = None
+    local_blocks: tuple[int, int] = (0, 0)
+    wire_dtype: str | None = None
+    numerics_id: str | None = None
+    trusted: Iterable[str] | None = None
+    excluded: Iterable[str] = ()
+    attestation: Callable[[Facts, bytes], bool] | None = None
+    receipts: bool = True
+    audit: str | None = None
+    audit_rate: float | None = None
+    ledger: str | None = field(default_factory=lambda: os.environ.get("SWARM_LEDGER"))
+    budget: int | str | None = None
+    max_price: int | None = None
+    seconds_per_credit: float = 0.0
+    auction: bool = False
+    min_stake: int | str | None = None
+    allow_unstaked: bool = False
+    limits: ClientLimits = field(default_factory=ClientLimits)
+
+    @classmethod
+    def of(cls, model: str, peers: Sequence[str] | None, dtype: str | None, options: dict[str, Any]) -> "ClientConfig":
+        """From the keyword arguments of `swarm.Client`, among which limits stand by themselves. Raises
+        InvalidRequest."""
+        own = {field.name for field in fields(cls)} - {"model", "peers", "dtype", "limits"}
+        limits = {field.name for field in fields(ClientLimits)}
+        if unknown := sorted(options.keys() - own - limits):
+            known = ", ".join(sorted(own | limits))
+            raise InvalidRequest(f"unknown option {unknown[0]!r:.40} of a client; the options are {known}")
+        patience = ClientLimits(**{name: options[name] for name in limits & options.keys()})
+        rest = {name: options[name] for name in own & options.keys() if (name, options[name]) != ("ledger", None)}
+        return cls(model, peers, dtype, limits=patience, **rest)
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("dtype", self.dtype, tuple(DTYPES)),
+            ("dtype", self.wire_dtype, tuple(DTYPES)),
+            ("quant", self.quant, QUANTS),
+            ("head", self.head, HEAD_FORMATS),
+            ("audit", self.audit, AUDITORS),
+        ):
+            if value is not None and value not in known:
+                raise InvalidRequest(f"unknown {name} {value!r:.40}; use one of {', '.join(known)}")
+        if self.audit_rate is not None and not 0 <= self.audit_rate <= 1:
+            raise InvalidRequest(f"audit_rate is a share from 0 to 1, not {self.audit_rate}")
+        if self.auction and self.max_price is None:
+            raise InvalidRequest("an auction needs a max_price: a peer without a competitor is paid as much")
+        if not self.receipts and (self.is_audited or self.uses_money):
+            what = "audited" if self.is_audited else "paid"
+            raise InvalidRequest(f"work without receipts cannot be {what}; leave receipts=False out, or the other")
+
+    @property
+    def is_audited(self) -> bool:
+        return self.auditor != "off"
+
+    @property
+    def auditor(self) -> str:
+        """Who recomputes samples of the work."""
+        return self.audit or ("peers" if self.receipts else "off")
+
+    @property
+    def uses_money(self) -> bool:
+        """Whether any of the options has to do with a ledger."""
+        return bool(self.ledger or self.auction) or self.budget is not None or self.min_stake is not None

@@ -1,0 +1,37 @@
+"""Prompts as callers give them -> token ids."""
+
+from collections.abc import Mapping, Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from swarm.errors import InvalidRequest
+from swarm.generate.options import Message, Prompt
+from swarm.model.ends import ModelEnds
+
+
+class Prompts:
+    """By one model's tokenizer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: ModelEnds):
+        self._tokenizer, self._ends = tokenizer, ends
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of one prompt. Raises InvalidRequest if it is empty or holds ids outside the vocabulary."""
+        if isinstance(prompt, str):
+            ids = self._tokenizer(prompt)["input_ids"]
+        elif prompt and isinstance(prompt[0], Mapping):
+            ids = self._apply_chat_template([message for message in prompt if isinstance(message, Mapping)])
+        else:
+            ids = [int(token) for token in prompt if not isinstance(token, Mapping)]
+        if not ids:
+            raise InvalidRequest("the prompt is empty; give at least one token")
+        self._ends.check_ids(ids)
+        return list(ids)
+
+    def _apply_chat_template(self, messages: Sequence[Message]) -> list[int]:
+        if not self._tokenizer.chat_template:
+            raise InvalidRequest("this model has no chat template; give the prompt as text")
+        conversation = [dict(message) for message in messages]
+        text = self._tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids

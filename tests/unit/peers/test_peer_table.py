@@ -1,0 +1,253 @@
+"""Whom a client may use, and what it knows of how busy peers are: policies, loads and the table, without a network."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+
+from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch, SwarmError
+from swarm.peers.loads import FRESH_S, Loads
+from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, accepted, hints
+from swarm.peers.reputation import Reputation
+from swarm.peers.table import PeerTable
+from swarm.peers.terms import Terms
+from swarm.route.peer import PeerInfo
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.connections import Connections
+
+BLOCKS = 10
+
+
+def peer(peer_id: str, revision: str = "r", decoding: int = 0, **fields: object) -> PeerInfo:
+    endpoint, load = pb.Endpoint(peer_id=peer_id), pb.Load(decoding=decoding)
+    figures = {"dtype": "float32", "quant": "none", "numerics_id": ""} | fields
+    return PeerInfo(
+        peer_id, "m", revision, 0, BLOCKS, BLOCKS, endpoint=endpoint, state=pb.ONLINE, issued_ms=0, expires_ms=0,
+        load=load, **figures,
+    )  # fmt: skip
+
+
+class Only(PeerPolicy):
+    """Takes those that are named."""
+
+    def __init__(self, *names: str):
+        self.names, self.asked = names, []
+
+    def accept(self, peer: PeerInfo) -> bool:
+        self.asked.append(peer.peer_id)
+        return peer.peer_id in self.names
+
+    def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
+        return NoRoute(f"only {', '.join(self.names)}")
+
+    def hint(self, peers: Sequence[PeerInfo]) -> str:
+        return "".join(f"; not {one.peer_id}" for one in peers if one.peer_id not in self.names)
+
+
+class Shunning(Reputation):
+    def __init__(self, *shunned: str):
+        self._shunned, self.crashes = shunned, []
+
+    def is_shunned(self, peer_id: str) -> bool:
+        return peer_id in self._shunned
+
+    def crashed(self, peer_id: str) -> None:
+        self.crashes.append(peer_id)
+
+
+def names(peers: Sequence[PeerInfo]) -> list[str]:
+    return [one.peer_id for one in peers]
+
+
+# --- policies --------------------------------------------------------------------------------------------------------
+
+
+def test_only_those_are_left_that_all_policies_take():
+    three = [peer("a"), peer("b"), peer("c")]
+    assert names(accepted([Only("a", "b"), Only("b", "c")], "m", three)) == ["b"]
+    assert names(accepted([], "m", three)) == ["a", "b", "c"]
+    assert names(accepted([PeerPolicy()], "m", three)) == ["a", "b", "c"]
+
+
+def test_the_first_policy_that_leaves_nobody_says_why_and_the_next_is_not_asked():
+    later = Only("b")
+    with pytest.raises(NoRoute, match="only x"):
+        accepted([Only("x"), later], "m", [peer("a"), peer("b")])
+    assert later.asked == []
+
+
+def test_where_there_was_nobody_in_the_first_place_nothing_is_refused():
+    assert list(accepted([Only("x")], "m", [])) == []
+
+
+def test_a_policy_hints_at_those_only_that_the_ones_before_it_take():
+    assert hints([Only("a", "b"), Only("b")], [peer("a"), peer("b"), peer("c")]) == "; not c; not a"
+
+
+def test_another_revision_or_depth_is_another_model():
+    policy = SameModel("r", BLOCKS)
+    assert policy.accept(peer("a"))
+    assert not policy.accept(peer("a", revision="older"))
+    assert not SameModel("r", BLOCKS + 1).accept(peer("a"))
+    with pytest.raises(RevisionMismatch, match="in revision older"):
+        accepted([policy], "m", [peer("a", revision="older")])
+
+
+def test_who_is_shunned_is_not_used():
+    policy = NotShunned(Shunning("a"))
+    assert names(accepted([policy], "m", [peer("a"), peer("b")])) == ["b"]
+    with pytest.raises(NoRoute, match="all 1 peers of 'm' were found to cheat"):
+        accepted([policy], "m", [peer("a")])
+
+
+def test_terms_say_what_they_demand_and_what_there_is():
+    with pytest.raises(NoRoute, match=r"quant int8 and dtype any, as this client demands; there is quant none with"):
+        accepted([Terms(quant="int8")], "m", [peer("a")])
+
+
+# --- loads -----------------------------------------------------------------------------------------------------------
+
+
+class Busy:
+    """Connections to peers that say how busy they are; "away" does not answer."""
+
+    def __init__(self, decoding: int):
+        self._decoding = decoding
+
+    def __call__(self, endpoint: pb.Endpoint) -> SimpleNamespace:
+        async def status(timeout_s: float) -> pb.Status:
+            if endpoint.peer_id == "away":
+                raise PeerUnreachable("no answer")
+            return pb.Status(load=pb.Load(decoding=self._decoding))
+
+        async def close(last_calls_s: float = 0.0) -> None:
+            pass
+
+        return SimpleNamespace(status=status, close=close)
+
+
+def test_what_a_peer_has_just_said_counts_for_more_than_its_record(monkeypatch):
+    now_s = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now_s)
+    loads, one = Loads(Connections(Busy(3))), peer("a", decoding=1)
+    assert loads.of(one, Counter()).decoding == 1
+    loads.note("a", pb.Load(decoding=7))
+    assert loads.of(one, Counter()).decoding == 7
+    now_s += FRESH_S
+    assert loads.of(one, Counter()).decoding == 1
+
+
+def test_a_load_is_no_less_than_what_this_client_itself_keeps_busy():
+    loads, one = Loads(Connections(Busy(3))), peer("a", decoding=1)
+    assert loads.of(one, Counter({"a": 4, "b": 9})).decoding == 4
+    assert one.load.decoding == 1  # its record is as it was
+
+
+def test_peers_are_asked_how_busy_they_are_and_the_silent_left_out():
+    async def scenario() -> tuple[dict[str, pb.Load], int]:
+        loads = Loads(Connections(Busy(3)))
+        found = await loads.ask([peer("a"), peer("away")])
+        return found, loads.of(peer("a"), Counter()).decoding
+
+    found, known = asyncio.run(scenario())
+    assert {peer_id: load.decoding for peer_id, load in found.items()} == {"a": 3}
+    assert known == 3
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+class Directory:
+    def __init__(self, *peers: PeerInfo):
+        self.listed, self.asked = list(peers), 0
+
+    async def peers(self, model: str) -> list[PeerInfo]:
+        self.asked += 1
+        return list(self.listed)
+
+    async def leave(self) -> None:
+        pass
+
+
+class Looking(PeerPolicy):
+    def __init__(self) -> None:
+        self.seen, self.closed = [], False
+
+    async def look(self, peers: Sequence[PeerInfo]) -> None:
+        self.seen.append(names(peers))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+CHECKPOINT = SimpleNamespace(name="m", revision="r", config=SimpleNamespace(num_blocks=BLOCKS, hidden_size=8))
+
+
+def table_of(directory: Directory, *policies: PeerPolicy, **options: object) -> PeerTable:
+    return PeerTable(directory, CHECKPOINT, policies, **options)
+
+
+def test_a_table_is_read_again_only_when_it_is_too_old_and_policies_see_every_reading():
+    async def scenario() -> tuple[int, Looking]:
+        directory, looking = Directory(peer("a"), peer("b")), Looking()
+        table = table_of(directory, looking)
+        await table.refresh()
+        asked = directory.asked
+        await table.refresh(max_age_s=60)
+        unasked = directory.asked - asked
+        directory.listed.pop()
+        await table.refresh()
+        await table.close()
+        return unasked, looking
+
+    unasked, looking = asyncio.run(scenario())
+    assert unasked == 0
+    assert looking.seen[0] == ["a", "b"] and looking.seen[-1] == ["a"]
+    assert looking.closed
+
+
+def test_a_peer_that_failed_is_not_used_until_its_record_must_have_been_renewed(monkeypatch):
+    async def scenario() -> tuple[list[str], list[str], list[str]]:
+        reputation = Shunning()
+        table = table_of(Directory(peer("a"), peer("b")), reputation=reputation)
+        await table.refresh()
+        for _ in range(2):
+            table.report_failure("a")  # the same failure, that two sessions have met
+        left = names(table.usable())
+        monkeypatch.setattr("swarm.peers.table.time.monotonic", lambda: float("inf"))
+        later = names(table.usable())
+        monkeypatch.undo()
+        await table.close()
+        return left, later, reputation.crashes
+
+    left, later, crashes = asyncio.run(scenario())
+    assert left == ["b"]
+    assert later == ["a", "b"]
+    assert crashes == ["a"]
+
+
+def test_own_sessions_are_load_before_the_directory_hears_of_them():
+    async def scenario() -> tuple[int, int]:
+        own = Counter({"a": 2})
+        table = table_of(Directory(peer("a")), own_sessions=lambda: own)
+        await table.refresh()
+        before = table.load(table.listed()[0]).decoding
+        own["a"] += 1
+        after = table.load(table.listed()[0]).decoding
+        await table.close()
+        return before, after
+
+    assert asyncio.run(scenario()) == (2, 3)
+
+
+def test_who_is_to_be_avoided_is_not_used_this_time():
+    async def scenario() -> list[str]:
+        table = table_of(Directory(peer("a"), peer("b")))
+        await table.refresh()
+        left = names(table.usable(avoid={"b"}))
+        await table.close()
+        return left
+
+    assert asyncio.run(scenario()) == ["a"]
