@@ -18,9 +18,10 @@ KERNELS = ["tests/kernels/test_cpu_kernels.py"]
 TESTS = [
     "tests/kernels/test_model_kernels.py",
     "tests/kernels/test_quant.py",
-    "tests/unit/test_audit.py",
-    "tests/unit/test_evidence.py",
-    "tests/unit/test_model_demo.py::test_a_decode_step_is_the_same_alone_and_in_a_ragged_batch",
+    "tests/unit/verify/test_audit.py",
+    "tests/unit/verify/test_audit_of_weights.py",
+    "tests/unit/evidence/test_evidence.py",
+    "tests/unit/model/test_model_demo.py::test_a_decode_step_is_the_same_alone_and_in_a_ragged_batch",
 ]
 
 

@@ -67,7 +67,7 @@ class Swarm:
     def __init__(self, local: swarm.LocalSwarm, cheater: Cheater, client: swarm.Client, home: Path):
         ids = [server.peer_id for server in local.servers]
         self.local, self.client, self.cheater, self.home = local, client, cheater, home
-        self.view = client.parts.router.view
+        self.table = client.parts.router.table
         self.peers = {peer.peer_id: peer for peer in listed(client)}
         self.first, self.middle, self.twin, self.last = (self.peers[peer_id] for peer_id in ids[:4])
         self.wrong = self.peers[cheater.peer_id]
@@ -82,7 +82,7 @@ class Swarm:
             if self.penalties:
                 await self.penalties.close(0)
             return Penalties(
-                self.view, self.reputation, self.client.parts.checkpoint, Identity(), evidence_folder(), None
+                self.table, self.reputation, self.client.parts.checkpoint, Identity(), evidence_folder(), None
             )
 
         self.reputation = ReputationStore()
@@ -104,7 +104,7 @@ class Swarm:
         )  # fmt: skip
 
     def session(self, hops: Sequence[Hop], seal_tokens: int = SEAL_TOKENS) -> "WatchedSession":
-        connections = [self.view.connection_to(hop.peer) for hop in hops]
+        connections = [self.table.connection_to(hop.peer) for hop in hops]
         return WatchedSession(hops, connections, self.options(), ReceiptObserver(seal_tokens=seal_tokens))
 
     async def work(self, session: WatchedSession, seed: int = 0) -> torch.Tensor:
@@ -119,7 +119,7 @@ class Swarm:
         return torch.cat(rows)
 
     def examiner(self, prefers_local: bool = True) -> Examiner:
-        peers = PeerJudges(self.view, self.client.parts.checkpoint, ClientLimits())
+        peers = PeerJudges(self.table, self.client.parts.checkpoint, ClientLimits())
         return Examiner(peers, self.judge, self.penalties, prefers_local)
 
     async def audit(self, session: WatchedSession, index: int, examiner: Examiner | None = None) -> Audit:

@@ -127,7 +127,7 @@ async def raw_session(swarm_: Swarm, peer: PeerInfo, **fields: object) -> tuple[
     request = pb.Open(model=options.model, revision=options.revision, wire_dtype=pb.BFLOAT16, max_tokens=64, seq=1)
     for name, value in fields.items():
         setattr(request, name, value)
-    stream = swarm_.view.connection_to(peer).session()
+    stream = swarm_.table.connection_to(peer).session()
     await stream.write(pb.ToServer(open=request))
     return stream, await stream.read()
 
@@ -191,7 +191,7 @@ def test_a_client_that_asks_and_does_not_read_is_cut_off_and_disturbs_nobody(swa
         await swarm_.work(session)
         session.close()
         assert not session.receipts.faults
-        deadline, peer = time.monotonic() + 10, swarm_.view.connection_to(swarm_.first)
+        deadline, peer = time.monotonic() + 10, swarm_.table.connection_to(swarm_.first)
         while (left := (await peer.status(5.0)).load.sessions) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         stream.cancel()
