@@ -237,9 +237,17 @@ class NoPromise(Reexecutor):
     numerics_id = ""
 
 
-@pytest.mark.parametrize("cheat", ["int4-as-bf16", "skip-block", "short-window", "other-model", "echo"])
-def test_an_auditor_with_other_kernels_is_not_fooled_either(swarm_, run, cheat):
-    """By sketches of 16 numbers a token."""
+@pytest.mark.parametrize(
+    ("cheat", "least"),
+    [
+        # The demo's weights are int4 as they come: this one saves no more than the rounding of int8 activations, which
+        # is twice an honest peer's. More audits convict it, see test_suspicions_add_up_to_a_conviction.
+        ("int4-as-bf16", Verdict.SUSPECT),
+        *((cheat, Verdict.FAIL) for cheat in ("skip-block", "short-window", "other-model", "echo")),
+    ],
+)
+def test_an_auditor_with_other_kernels_is_not_fooled_either(swarm_, run, cheat, least):
+    """By sketches of a few numbers a token."""
 
     async def work() -> Case:
         session = swarm_.session(swarm_.middle_chain)
@@ -253,7 +261,8 @@ def test_an_auditor_with_other_kernels_is_not_fooled_either(swarm_, run, cheat):
     with swarm_.cheater.does(cheat):
         case = wait(work())
     judgement = judge_case(case, NoPromise(swarm_.client.parts.checkpoint, 1, 3, "none", torch.bfloat16), BUILT_IN)
-    assert (judgement.verdict, judgement.method) == (Verdict.FAIL, "sketch")
+    assert judgement.method == "sketch"
+    assert judgement.verdict >= least
 
 
 # --- something else signed than sent: detected at the end of the session at the latest, without recomputing anything -

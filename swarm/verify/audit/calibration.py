@@ -143,7 +143,7 @@ def _up(value: float) -> float:
 
 def summarise(measured: Sequence[Measured], thresholds: Thresholds) -> list[dict[str, str | float]]:
     """A row a variant, over all hops and wires: its windows' and segments' medians, outliers, and verdicts."""
-    rows = []
+    rows: list[dict[str, str | float]] = []
     for name in dict.fromkeys(one.name for one in measured):
         ours = [one for one in measured if one.name == name]
         judged = [score(found, _DIFFERENT, 0, thresholds, "tolerant") for one in ours for found in one.found]
