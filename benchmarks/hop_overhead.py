@@ -41,12 +41,13 @@ CHAINS = {
 
 async def measure(client: swarm.Client, tokens: int, warm_up: int) -> list[tuple[float, float]]:
     """(seconds at the client, seconds inside blocks) of every token of one session."""
+    ends = await client.parts.load_ends()
     session: Session = await client.parts.generator.open_session(1 + warm_up + tokens)
     samples = []
     try:
-        await session.forward(0, client._ends.embed([1]), pb.LAST)
+        await session.forward(0, ends.embed([1]), pb.LAST)
         for position in range(1, warm_up + tokens + 1):
-            hidden = client._ends.embed([position % 1000])
+            hidden = ends.embed([position % 1000])
             before = sum(timing.compute_s for timing in session.timings)
             started = time.perf_counter()
             await session.forward(position, hidden, pb.LAST)

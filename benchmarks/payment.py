@@ -61,8 +61,8 @@ with swarm.Client("demo", peers, ledger=ledger, audit="off", dtype="float32") as
 def measure_overhead(folder: str, rounds: int, tokens: int, quant: str) -> dict[str, object]:
     """Time a token of the same servers when they are paid, and when they work for nothing, in turn.
 
-    They post no price; a bid makes a session a paid one. Two swarms could not be compared: two equal ones differ by
-    more than payment costs.
+    They post no price; a priority fee makes a session a paid one. Two swarms could not be compared: two equal ones
+    differ by more than payment costs.
     """
     options = {"blocks": BLOCKS, "quant": quant, "threads": 1, "ledger": folder, "price": 0, "prefill_price": 0}
     with (
@@ -71,15 +71,15 @@ def measure_overhead(folder: str, rounds: int, tokens: int, quant: str) -> dict[
     ):
         prompt = prompt_tokens(32, 0)
 
-        def mean_s(bid: int) -> float:
-            out = client.generate(prompt, max_new_tokens=tokens, ignore_eos=True, priority_fee=bid)
-            assert (out.cost > 0) == (bid > 0)
+        def mean_s(fee: int) -> float:
+            out = client.generate(prompt, max_new_tokens=tokens, ignore_eos=True, priority_fee=fee)
+            assert (out.cost > 0) == (fee > 0)
             return statistics.fmean(out.step_latencies_s)
 
         pairs = []
         for number in range(rounds + 1):
             order = (PRICE.decode, 0) if number % 2 else (0, PRICE.decode)
-            found = {bid: mean_s(bid) for bid in order}
+            found = {fee: mean_s(fee) for fee in order}
             pairs.append((found[PRICE.decode], found[0]))
     pairs = pairs[1:]  # the first warms up
     ratios = [with_s / without_s for with_s, without_s in pairs]
@@ -177,7 +177,7 @@ def unsettled(local: swarm.LocalSwarm, ledger: Ledger) -> int:
 
 
 def measure_kills(folder: str, ledger: Ledger, kills: int, seed: int) -> dict[str, object]:
-    options = {"dtype": "float32", "threads": 1, "ledger": folder, "price": PRICE.decode, "stake": "1",
+    options = {"dtype": "float32", "threads": 1, "ledger": folder, "price": f"{PRICE.decode}n", "stake": "1",
                "settle_every": SETTLE_EVERY_S, "idle_timeout": 5, "record_life": 6}  # fmt: skip
     with swarm.LocalSwarm("demo", BLOCKS, **options) as local:
         trials = Trials(local, folder, ledger, random.Random(seed))

@@ -11,13 +11,11 @@ whose servers sign nothing and whose client asks for nothing.
 import statistics
 import sys
 import time
-from collections.abc import Callable
 
 import torch
 
 import swarm
 from harness.report import Report, make_parser, print_table, prompt_tokens
-from swarm.session.session import Session
 from swarm.verify.receipts.checking import ChainReceipts
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import codec
@@ -107,20 +105,6 @@ def measure_client(tokens: int, hidden_size: int) -> dict[str, object]:
     return {"hops": HOPS, "us a token": elapsed_s / tokens * 1e6, "tokens/s a core": tokens / elapsed_s}
 
 
-def without_receipts(generate: Callable[[], list[float]]) -> list[float]:
-    """`generate` by a client that neither asks for receipts nor waits for them."""
-
-    async def settle(session: Session) -> None:
-        pass
-
-    seal, settled = Session._is_seal_due, Session.settle
-    Session._is_seal_due, Session.settle = lambda session, tokens: False, settle
-    try:
-        return generate()
-    finally:
-        Session._is_seal_due, Session.settle = seal, settled
-
-
 def measure_chain(rounds: int, tokens: int, quant: str) -> dict[str, object]:
     """Tokens a second of three hops with and without, taking turns."""
     options = {"blocks": ["0:10", "10:20", "20:30"], "quant": quant, "threads": 1}
@@ -128,7 +112,7 @@ def measure_chain(rounds: int, tokens: int, quant: str) -> dict[str, object]:
         swarm.LocalSwarm("demo", **options) as signed,
         swarm.LocalSwarm("demo", **options, no_receipts=True) as unsigned,
         swarm.Client("demo", peers=signed.peers, audit="off") as with_client,
-        swarm.Client("demo", peers=unsigned.peers, audit="off") as without_client,
+        swarm.Client("demo", peers=unsigned.peers, receipts=False) as without_client,
     ):
         prompt = prompt_tokens(32, 0)
 
@@ -137,7 +121,7 @@ def measure_chain(rounds: int, tokens: int, quant: str) -> dict[str, object]:
 
         pairs = []
         for number in range(rounds + 1):
-            turns = [lambda: latencies(with_client), lambda: without_receipts(lambda: latencies(without_client))]
+            turns = [lambda: latencies(with_client), lambda: latencies(without_client)]
             order = turns if number % 2 else turns[::-1]
             found = [statistics.fmean(turn()) for turn in order]
             pairs.append(found if number % 2 else found[::-1])

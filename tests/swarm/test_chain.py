@@ -173,12 +173,12 @@ def test_a_client_uses_only_peers_on_its_terms(local):
 
 def test_a_client_knows_the_way_to_every_peer_and_compares_what_they_claim_with_what_it_sees(local):
     with swarm.Client("demo", local.peers) as client:
-        view, peer_ids = client.parts.router.view, {server.peer_id for server in local.servers}
-        assert wait_until(lambda: set(view._pings.links()) >= peer_ids, timeout_s=10)
+        table, peer_ids = client.parts.router.table, {server.peer_id for server in local.servers}
+        assert wait_until(lambda: set(table._pings.links()) >= peer_ids, timeout_s=10)
         client.generate(PROMPT, max_new_tokens=40, ignore_eos=True)
         now_s = time.time()
-        assert all(view.estimates.factor(peer_id, now_s) > 0 for peer_id in peer_ids)
-        assert set(view.estimates._evidence) >= peer_ids
+        assert all(table.estimates.factor(peer_id, now_s) > 0 for peer_id in peer_ids)
+        assert set(table.estimates._evidence) >= peer_ids
 
 
 # --- hostile steps ---------------------------------------------------------------------------------------------------
