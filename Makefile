@@ -47,11 +47,13 @@ test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction 
 mutations: $(VENV)/.ready-dev  ## forty changes of the code, drawn by chance, and which test catches each (an hour)
 	PYTHONPATH=tests $(RUN) -m mutation $(MUTATIONS)
 
-lint: $(VENV)/.ready-dev
+lint: $(VENV)/.ready-dev  ## style, types, who imports whom, and the C++ without a warning
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check --quiet
 	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
 	$(RUN) -m swarm_kernels.cpu.lint
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
 
 types: $(VENV)/.ready-dev  ## the type checker, over swarm and kernels
 	$(RUN) -m mypy

@@ -81,7 +81,7 @@ def test_a_server_that_stops_says_goodbye_and_finishes_its_sessions(local, clien
     others = [server for server in local.servers if server.blocks == (10, 20) and server is not leaver and server.alive]
     for other in others:
         other.stop()  # so that the leaver is in use
-    with swarm.Client("demo", local.peers) as fresh:
+    with swarm.Client("demo", local.peers, coverage_timeout_s=0.0) as fresh:
         stream = fresh.stream(PROMPT, max_new_tokens=24, ignore_eos=True)
         next(stream)
         stopping = in_background(leaver.stop)

@@ -101,7 +101,8 @@ def test_a_client_uses_only_peers_on_its_terms(local):
     with swarm.Client("demo", local.peers, trusted=[first, middle, last], max_price=0.0) as client:
         assert [hop.peer_id for hop in client.generate(PROMPT, max_new_tokens=2).route] == [first, middle, last]
     for terms in ({"excluded": [middle]}, {"trusted": [first, last]}):
-        with swarm.Client("demo", local.peers, **terms) as client, pytest.raises(swarm.NoRoute, match="10:20"):
+        hasty = swarm.Client("demo", local.peers, **terms, coverage_timeout_s=0.0)
+        with hasty as client, pytest.raises(swarm.NoRoute, match="10:20"):
             client.generate(PROMPT, max_new_tokens=2)
     with (
         swarm.Client("demo", local.peers, numerics_id="nobody's") as client,
