@@ -44,11 +44,13 @@ test-all: lint  ## everything, slow trials too
 test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction set that this machine has, and without a compiler
 	$(RUN) tests/processors.py
 
-lint: $(VENV)/.ready-dev
+lint: $(VENV)/.ready-dev  ## style, types, who imports whom, and the C++ without a warning
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check --quiet
 	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
 	$(RUN) -m swarm_kernels.cpu.lint
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
 
 types: $(VENV)/.ready-dev  ## the type checker, over swarm and kernels
 	$(RUN) -m mypy

@@ -116,8 +116,8 @@ class Replicas:
 
     async def _statuses(self, client: swarm.Client, peer_ids: Sequence[str]) -> dict[str, pb.Status]:
         if not set(peer_ids) <= set(self._connections):
-            await client.parts.router.view.refresh()
-            for info in client.parts.router.view.listed():
+            await client.parts.router.table.refresh()
+            for info in client.parts.router.table.listed():
                 self._connections.setdefault(info.peer_id, Peer(info.endpoint, 2**24))
         known = [peer_id for peer_id in peer_ids if peer_id in self._connections]
         answers = await asyncio.gather(*(self._status(self._connections[peer_id]) for peer_id in known))

@@ -26,9 +26,8 @@ def _chat(args: argparse.Namespace) -> None:
             except EOFError:
                 print()
                 return
-            answer = ""
-            for piece in client.stream(messages, **generate_options(args)):
+            stream = client.stream(messages, **generate_options(args))
+            for piece in stream:
                 print(piece, end="", flush=True)
-                answer += piece
             print()
-            messages.append({"role": "assistant", "content": answer})
+            messages.append({"role": "assistant", "content": stream.generation.text})

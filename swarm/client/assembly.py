@@ -56,9 +56,9 @@ class Parts:
     async def load_ends(self) -> ModelEnds:
         """Load what the peers of the moment call for, so that the first prompt need not wait for it. Raises
         ModelError."""
-        await self.router.view.refresh()
+        await self.router.table.refresh()
         try:
-            peers = self.router.view.usable()
+            peers = self.router.table.usable()
         except (NoRoute, RevisionMismatch):  # said when somebody wants to generate: peers may come until then
             peers = []
         if self.local and peers:
@@ -115,11 +115,11 @@ async def _join(
     digests = DigestCache(digests_folder()) if checkpoint.local else None
     member = make_certificate(secret) if secret else None
     policies = _policies(config, terms, money)
-    view = PeerTable(directory, checkpoint, policies, reputation, digests, member, sessions.by_peer)
+    table = PeerTable(directory, checkpoint, policies, reputation, digests, member, sessions.by_peer)
     blocks = (local.start, local.stop) if local else (0, checkpoint.config.num_blocks)
     wire_bytes = DTYPES[config.wire_dtype or config.dtype or "float32"].itemsize
-    router = Router(view, terms, checkpoint.config.hidden_size * wire_bytes, blocks, sessions)
-    trust: Trust | None = trusting.Trust(config, view, reputation, checkpoint, money) if trusting else None
+    router = Router(table, terms, checkpoint.config.hidden_size * wire_bytes, blocks, sessions)
+    trust: Trust | None = trusting.Trust(config, table, reputation, checkpoint, money) if trusting else None
     choose = None
     if money and config.auction:
         choose = money.auction(router, checkpoint, terms, blocks, config.limits.bidding_s)

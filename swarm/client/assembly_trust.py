@@ -36,7 +36,7 @@ class Trust:
     def __init__(
         self,
         config: ClientConfig,
-        view: PeerTable,
+        table: PeerTable,
         reputation: ReputationStore,
         checkpoint: Checkpoint,
         money: "Money | None",
@@ -49,10 +49,10 @@ class Trust:
         if checkpoint.local:
             judge, of_strangers = (LocalJudge(Expert(checkpoint, thresholds_folder())) for _ in range(2))
             digests = DigestCache(digests_folder())
-            verifier = FraudVerifier(view, checkpoint, of_strangers, digests, evidence_folder(), slashing)
-        peers = PeerJudges(view, checkpoint, config.limits, *((money.pay, money.stakes.of) if money else ()))
+            verifier = FraudVerifier(table, checkpoint, of_strangers, digests, evidence_folder(), slashing)
+        peers = PeerJudges(table, checkpoint, config.limits, *((money.pay, money.stakes.of) if money else ()))
         self.penalties = Penalties(
-            view, reputation, checkpoint, client_identity(), evidence_folder(), verifier, slashing
+            table, reputation, checkpoint, client_identity(), evidence_folder(), verifier, slashing
         )
         examiner = Examiner(peers, judge, self.penalties, config.auditor == LOCAL)
         self.auditing = Auditing(examiner, self.penalties, AuditOptions(config.auditor, config.audit_rate))

@@ -113,7 +113,7 @@ class Generator:
             open_timeout_s=self._limits.open_timeout_s,
             step_timeout_s=self._limits.step_timeout_s,
             coverage_timeout_s=self._limits.coverage_timeout_s,
-            weights=self._router.view.weights.root,
+            weights=self._router.table.weights.root,
             max_repairs=self._limits.max_reroutes,
             priority_fee=wanted.priority_fee,
             background=wanted.background,

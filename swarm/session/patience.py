@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from swarm.route.means import RunningMean
 from swarm.wire import messages_pb2 as pb
 
 LEAST_PATIENCE_S = 0.15  # asking costs a message to each hop; a busy machine is late by as much
@@ -14,23 +15,21 @@ class StepClock:
     the mean deviation, as TCP's retransmission timer (Jacobson 1988, RFC 6298)."""
 
     def __init__(self) -> None:
-        self._mean_s: float | None = None
-        self._deviation_s = 0.0
+        self._mean_s, self._deviation_s = RunningMean(0.125), RunningMean(0.25)
 
     def observe(self, step_s: float) -> None:
         """A token's answer took so long."""
-        if self._mean_s is None:
-            self._mean_s, self._deviation_s = step_s, step_s / 2
-            return
-        self._deviation_s += 0.25 * (abs(step_s - self._mean_s) - self._deviation_s)
-        self._mean_s += 0.125 * (step_s - self._mean_s)
+        known = self._mean_s.is_known
+        self._deviation_s.observe(abs(step_s - self._mean_s.value) if known else step_s / 2)
+        self._mean_s.observe(step_s)
 
     def patience_s(self, tokens: int) -> float:
         """For a step of `tokens`. A prompt's chunk takes as long as its tokens need, which nobody knows: ask soon, and
         then less and less often."""
-        if tokens > 1 or self._mean_s is None:
+        if tokens > 1 or not self._mean_s.is_known:
             return UNKNOWN_S
-        return min(max(self._mean_s + 4 * self._deviation_s, LEAST_PATIENCE_S), MOST_PATIENCE_S)
+        patience_s = self._mean_s.value + 4 * self._deviation_s.value
+        return min(max(patience_s, LEAST_PATIENCE_S), MOST_PATIENCE_S)
 
 
 def silent(answers: Sequence[pb.Progress | None]) -> list[int]:

@@ -40,20 +40,20 @@ class OpenSessions:
 
 
 class Router:
-    """Chooses from what its view knows. Lives in one event loop."""
+    """Chooses from what its table of peers knows. Lives in one event loop."""
 
     def __init__(
         self,
-        view: PeerTable,
+        table: PeerTable,
         terms: Terms,
         token_bytes: int,
         blocks: tuple[int, int] | None = None,
         sessions: "OpenSessions | None" = None,
     ):
         """token_bytes: one token's activations on the wire. blocks: that a chain covers; None: the whole model.
-        sessions: this client's, which `view` takes into account."""
-        self._start, self._stop = blocks or (0, view.num_blocks)
-        self.view, self._terms, self._token_bytes = view, terms, token_bytes
+        sessions: this client's, which `table` takes into account."""
+        self._start, self._stop = blocks or (0, table.num_blocks)
+        self.table, self._terms, self._token_bytes = table, terms, token_bytes
         self.sessions = sessions or OpenSessions()
         self._rng = random.Random()
 
@@ -68,11 +68,11 @@ class Router:
         only other revisions are served.
         """
         request = self._request(wanted, self._start, self._stop)
-        await self.view.refresh(2 * REFRESH_S)
-        await self.view.weigh()
+        await self.table.refresh(2 * REFRESH_S)
+        await self.table.weigh()
         if through:
             ranges = [(hop.peer_id, hop.blocks) for hop in through]
-            return chain_of(ranges, self.view.usable(avoid), self._start, self._stop)
+            return chain_of(ranges, self.table.usable(avoid), self._start, self._stop)
         try:
             chains = self._search(request, avoid)
         except (NoRoute, RevisionMismatch):
@@ -85,9 +85,9 @@ class Router:
 
     async def usable(self) -> list[PeerInfo]:
         """The peers that a chain may be made of now. Raises as `PeerTable.usable`."""
-        await self.view.refresh(REFRESH_S)
-        await self.view.weigh()
-        return self.view.usable()
+        await self.table.refresh(REFRESH_S)
+        await self.table.weigh()
+        return self.table.usable()
 
     async def replacement(
         self,
@@ -101,8 +101,8 @@ class Router:
         """See swarm.session.recovery.Spares."""
         request = replace(
             self._request(Wanted(replay_tokens, REPLACED_TOKENS, background), lost[0].start, lost[-1].stop),
-            before=self.view.candidate(before) if before else None,
-            after=self.view.candidate(after) if after else None,
+            before=self.table.candidate(before) if before else None,
+            after=self.table.candidate(after) if after else None,
         )  # fmt: skip
         try:
             return self._find_alike(request, lost[0].peer, avoid)
@@ -112,27 +112,27 @@ class Router:
 
     def connection_to(self, peer: PeerInfo) -> Peer:
         """The connection to a peer, shared by all sessions."""
-        return self.view.connection_to(peer)
+        return self.table.connection_to(peer)
 
     def report_failure(self, peer_id: str) -> None:
         """Do not choose this peer again for a while."""
-        self.view.report_failure(peer_id)
+        self.table.report_failure(peer_id)
 
     def report_other_weights(self, peer: PeerInfo) -> None:
         """Do not choose this peer again: it refuses the weights that it announces."""
-        self.view.report_other_weights(peer)
+        self.table.report_other_weights(peer)
 
     def note_load(self, peer_id: str, load: pb.Load) -> None:
         """A peer that refused has said how busy it is."""
-        self.view.loads.note(peer_id, load)
+        self.table.loads.note(peer_id, load)
 
     async def close(self) -> None:
-        await self.view.close()
+        await self.table.close()
 
     def _request(self, wanted: Wanted, start: int, stop: int) -> Request:
         limit = self._terms.max_price
         if limit is not None:
-            least = max(limit - wanted.priority_fee * self.view.num_blocks, 0)
+            least = max(limit - wanted.priority_fee * self.table.num_blocks, 0)
             limit = least * (wanted.prompt_tokens + wanted.new_tokens)
         return Request(
             wanted.prompt_tokens, wanted.new_tokens, self._token_bytes, self._terms.seconds_per_credit / CREDIT, limit,
@@ -140,17 +140,17 @@ class Router:
         )  # fmt: skip
 
     def _search(self, request: Request, avoid: Collection[str]) -> list[Chain]:
-        network = self.view.network(self.view.usable(avoid))
+        network = self.table.network(self.table.usable(avoid))
         try:
-            return best_chains(network, self.view.num_blocks, request, CHOICES)
+            return best_chains(network, self.table.num_blocks, request, CHOICES)
         except NoRoute as error:
-            raise NoRoute(f"{error}{self.view.hints()}", error.uncovered) from error
+            raise NoRoute(f"{error}{self.table.hints()}", error.uncovered) from error
 
     async def _freshest(self, chains: Sequence[Chain], request: Request) -> Chain:
         """The best of `chains` by the load that their peers report now; those with a peer that says nothing last."""
         peers = {hop.peer.peer_id: hop.peer for chain in chains for hop in chain.hops}
-        answered = await self.view.loads.ask(peers.values())
-        fresh = {peer_id: self.view.candidate(peer) for peer_id, peer in peers.items()}
+        answered = await self.table.loads.ask(peers.values())
+        fresh = {peer_id: self.table.candidate(peer) for peer_id, peer in peers.items()}
 
         def cost(chain: Chain) -> tuple[int, float]:
             quiet = sum(hop.peer.peer_id not in answered for hop in chain.hops)
@@ -161,32 +161,33 @@ class Router:
     def _find_alike(self, request: Request, lost: PeerInfo, avoid: Collection[str]) -> list[Hop]:
         """The best replacement among peers that compute as the lost one did, so that tokens stay what they would have
         been; if there is none, among all."""
-        usable = self.view.usable(avoid)
+        usable = self.table.usable(avoid)
         alike = [
             [peer for peer in usable if peer.format == lost.format and peer.numerics_id == lost.numerics_id],
             [peer for peer in usable if peer.format == lost.format],
         ]
         for peers in alike:
             try:
-                return list(best_chain(self.view.network(peers), self.view.num_blocks, request).hops)
+                return list(best_chain(self.table.network(peers), self.table.num_blocks, request).hops)
             except NoRoute:
                 continue
-        return list(best_chain(self.view.network(usable), self.view.num_blocks, request).hops)
+        return list(best_chain(self.table.network(usable), self.table.num_blocks, request).hops)
 
     async def look_again(self) -> None:
         """Somebody may have joined just now, or recovered."""
-        await self.view.refresh()
-        await self.view.pardon()
+        await self.table.refresh()
+        await self.table.pardon()
 
     def observe_steps(self, hops: Sequence[Hop], step_s: float) -> None:
         """See swarm.session.recovery.Spares."""
         now_s = time.time()
-        peers = [self.view.candidate(hop.peer, slowed=False) for hop in hops]
+        peers = [self.table.candidate(hop.peer, slowed=False) for hop in hops]
         links = [peers[0].client, *map(link_between, peers, peers[1:]), peers[-1].client]
         claims = [
-            (hop.peer.peer_id, claimed_step_s(hop.peer, hop.stop - hop.start, self.view.load(hop.peer))) for hop in hops
+            (hop.peer.peer_id, claimed_step_s(hop.peer, hop.stop - hop.start, self.table.load(hop.peer)))
+            for hop in hops
         ]
         links_s = sum(link.one_way_s(self._token_bytes) for link in links)
-        self.view.estimates.observe(claims, links_s, step_s, now_s)
+        self.table.estimates.observe(claims, links_s, step_s, now_s)
         for peer_id, _ in claims:
-            self.view.reputation.observe_speed(peer_id, self.view.estimates.evidence(peer_id, now_s))
+            self.table.reputation.observe_speed(peer_id, self.table.estimates.evidence(peer_id, now_s))

@@ -86,8 +86,8 @@ class Journals:
         self.nbytes = 0
         self.dropped = 0
 
-    def open(self, wire_dtype: int) -> Journal:
-        """A journal for a new session. wire_dtype: a pb.DType."""
+    def open(self, wire_dtype: pb.DType) -> Journal:
+        """A journal for a new session."""
         journal = Journal(self.hidden_size, wire_dtype)
         self._open.append(journal)
         return journal

@@ -24,20 +24,20 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
 
 def listed(client: swarm.Client) -> list[PeerInfo]:
     """What the directory says now."""
-    wait(client.parts.router.view.refresh())
-    return client.parts.router.view.listed()
+    wait(client.parts.router.table.refresh())
+    return client.parts.router.table.listed()
 
 
 def statuses(client: swarm.Client) -> list[pb.Status]:
     """What every peer that lives says of itself, in the order of their blocks."""
 
     async def ask() -> list[pb.Status]:
-        view = client.parts.router.view
-        await view.refresh()
+        table = client.parts.router.table
+        await table.refresh()
         answers = []
-        for info in sorted(view.listed(), key=lambda info: info.blocks):
+        for info in sorted(table.listed(), key=lambda info: info.blocks):
             with suppress(swarm.PeerUnreachable):
-                answers.append(await view.connection_to(info).status(timeout_s=5.0))
+                answers.append(await table.connection_to(info).status(timeout_s=5.0))
         return answers
 
     return wait(ask())

@@ -86,7 +86,7 @@ class Swarm:
     def __init__(self, local: swarm.LocalSwarm, cheater: Cheater, client: swarm.Client, home: Path):
         ids = [server.peer_id for server in local.servers]
         self.local, self.client, self.cheater, self.home = local, client, cheater, home
-        self.view = client.parts.router.view
+        self.table = client.parts.router.table
         self.peers = {peer.peer_id: peer for peer in listed(client)}
         self.first, self.middle, self.twin, self.last = (self.peers[peer_id] for peer_id in ids[:4])
         self.wrong = self.peers[cheater.peer_id]
@@ -101,7 +101,7 @@ class Swarm:
             if self.penalties:
                 await self.penalties.close(0)
             return Penalties(
-                self.view, self.reputation, self.client.parts.checkpoint, Identity(), evidence_folder(), None
+                self.table, self.reputation, self.client.parts.checkpoint, Identity(), evidence_folder(), None
             )
 
         self.reputation = ReputationStore()
@@ -123,7 +123,7 @@ class Swarm:
         )  # fmt: skip
 
     def session(self, hops: Sequence[Hop], seal_tokens: int = SEAL_TOKENS) -> "WatchedSession":
-        connections = [self.view.connection_to(hop.peer) for hop in hops]
+        connections = [self.table.connection_to(hop.peer) for hop in hops]
         return WatchedSession(hops, connections, self.options(), ReceiptObserver(seal_tokens=seal_tokens))
 
     async def work(self, session: WatchedSession, seed: int = 0) -> torch.Tensor:
@@ -138,7 +138,7 @@ class Swarm:
         return torch.cat(rows)
 
     def examiner(self, prefers_local: bool = True) -> Examiner:
-        peers = PeerJudges(self.view, self.client.parts.checkpoint, ClientLimits())
+        peers = PeerJudges(self.table, self.client.parts.checkpoint, ClientLimits())
         return Examiner(peers, self.judge, self.penalties, prefers_local)
 
     async def audit(self, session: WatchedSession, index: int, examiner: Examiner | None = None) -> Audit:
@@ -488,7 +488,7 @@ async def raw_session(swarm_: Swarm, peer: PeerInfo, **fields: object) -> tuple[
     request = pb.Open(model=options.model, revision=options.revision, wire_dtype=pb.BFLOAT16, max_tokens=64, seq=1)
     for name, value in fields.items():
         setattr(request, name, value)
-    stream = swarm_.view.connection_to(peer).session()
+    stream = swarm_.table.connection_to(peer).session()
     await stream.write(pb.ToServer(open=request))
     return stream, await stream.read()
 
@@ -552,7 +552,7 @@ def test_a_client_that_asks_and_does_not_read_is_cut_off_and_disturbs_nobody(swa
         await swarm_.work(session)
         session.close()
         assert not session.receipts.faults
-        deadline, peer = time.monotonic() + 10, swarm_.view.connection_to(swarm_.first)
+        deadline, peer = time.monotonic() + 10, swarm_.table.connection_to(swarm_.first)
         while (left := (await peer.status(5.0)).load.sessions) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         stream.cancel()

@@ -99,8 +99,9 @@ def test_ordinary_use_catches_a_cheat_and_the_evidence_convicts_it_anywhere(
 ):
     """Alone: the only peer of its blocks that this client may use, with the model's files on the client's machine."""
     ends, _ = peer_ids(local)
-    with swarm.Client("demo", local.peers, audit="local", trusted=[*ends, cheat]) as client:
-        assert client.parts.router.view.reputation.audit_rate(cheat) == NEWCOMER_AUDIT_RATE
+    alone = swarm.Client("demo", local.peers, audit="local", trusted=[*ends, cheat], coverage_timeout_s=0.0)
+    with alone as client:
+        assert client.parts.router.table.reputation.audit_rate(cheat) == NEWCOMER_AUDIT_RATE
         generations_until_caught(client, cheat)
         with pytest.raises(swarm.NoRoute, match="no peer serves blocks 2:4"):
             client.generate(PROMPT, **OPTIONS)
@@ -133,7 +134,7 @@ def test_one_honest_replica_is_enough_for_a_client_that_can_decide_a_dispute(loc
     with swarm.Client("demo", local.peers, trusted=[*ends, cheat, middle[0]], audit_rate=1.0) as client:
         out = client.generate(PROMPT, **OPTIONS, through=chain(local, cheat))
         assert wait_until(lambda: judged(out, cheat) == [Verdict.FAIL], timeout_s=60)
-        reputation = client.parts.router.view.reputation
+        reputation = client.parts.router.table.reputation
         assert reputation.is_shunned(cheat) and not reputation.is_shunned(middle[0])
 
 
@@ -145,18 +146,18 @@ def test_a_panel_gives_a_proof_that_others_hear_of_and_believe_as_far_as_they_kn
     _, middle = peer_ids(local)
     with swarm.Client("demo", local.peers, audit_rate=1.0) as accuser:
         out = accuser.generate(PROMPT, **OPTIONS, through=chain(local, cheat))
-        assert wait_until(lambda: accuser.parts.router.view.reputation.is_convicted(cheat), timeout_s=60)
+        assert wait_until(lambda: accuser.parts.router.table.reputation.is_convicted(cheat), timeout_s=60)
         assert wait_until(lambda: judged(out, cheat) == [Verdict.FAIL], timeout_s=10)
         monkeypatch.setenv("SWARM_HOME", str(home / "acquainted"))
         with closing(ReputationStore(standing_file())) as reputation:
             for honest in middle:
                 reputation.observe(honest, Event.AUDIT_PASSED)
         with swarm.Client("demo", local.peers) as acquainted:
-            assert wait_until(lambda: acquainted.parts.router.view.reputation.is_convicted(cheat), timeout_s=60)
-            assert cheat not in {peer.peer_id for peer in acquainted.parts.router.view.usable()}
+            assert wait_until(lambda: acquainted.parts.router.table.reputation.is_convicted(cheat), timeout_s=60)
+            assert cheat not in {peer.peer_id for peer in acquainted.parts.router.table.usable()}
         monkeypatch.setenv("SWARM_HOME", str(home / "stranger"))
         with swarm.Client("demo", local.peers) as stranger:
-            standing = stranger.parts.router.view.reputation.standing
+            standing = stranger.parts.router.table.reputation.standing
             assert wait_until(lambda: standing(cheat).is_suspect, timeout_s=60)
             assert not standing(cheat).is_shunned
             assert standing(cheat).audit_rate == 1.0  # whom somebody accuses is looked at every time

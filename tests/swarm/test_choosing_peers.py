@@ -62,7 +62,7 @@ def test_a_client_uses_only_peers_whose_evidence_its_verifier_accepts(local, cro
     honest = {server.peer_id for server in local.servers} - set(crooks.values())
     with swarm.Client("demo", local.peers, attestation=fake_quotes.verify) as client:
         assert {peer.peer_id for peer in listed(client)} == honest | set(crooks.values())
-        assert {peer.peer_id for peer in client.parts.router.view.usable()} == honest
+        assert {peer.peer_id for peer in client.parts.router.table.usable()} == honest
         assert {hop.peer_id for hop in client.generate(PROMPT, max_new_tokens=2).route} == honest
 
 

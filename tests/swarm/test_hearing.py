@@ -68,11 +68,11 @@ def client_at(home: Path, local: Swarm, **options: object) -> Iterator[swarm.Cli
 
 
 def reputation_of(client: swarm.Client) -> ReputationStore:
-    return client.parts.router.view.reputation
+    return client.parts.router.table.reputation
 
 
 def usable(client: swarm.Client) -> set[str]:
-    return {peer.peer_id for peer in client.parts.router.view.usable()}
+    return {peer.peer_id for peer in client.parts.router.table.usable()}
 
 
 def check(client: swarm.Client, said: Conviction) -> bool | None:

@@ -260,7 +260,7 @@ def test_servers_announce_their_weights_and_say_them_block_by_block(local, origi
         infos = {info.peer_id: info for info in listed(client)}
         for server, folder in zip(local.servers, (original, original, tampered), strict=True):
             info = infos[server.peer_id]
-            status = wait(client.parts.router.view.connection_to(info).status(5.0))
+            status = wait(client.parts.router.table.connection_to(info).status(5.0))
             assert list(status.block_digests) == digests_of(folder)
             assert info.weights == weights_root(digests_of(folder))
             assert len(info.record_hash) == 32
@@ -277,7 +277,7 @@ def test_a_peer_with_one_changed_weight_is_never_chosen_by_who_has_the_files(loc
 
 def test_a_peer_refuses_a_session_that_expects_other_weights(local, original):
     with swarm.Client(str(original), local.peers) as client:
-        wait(client.parts.router.view.weigh())
+        wait(client.parts.router.table.weigh())
         changed = next(info for info in listed(client) if info.peer_id == local.servers[2].peer_id)
 
         async def open_at(start: int, stop: int) -> None:
@@ -300,7 +300,7 @@ def test_who_has_no_files_uses_the_replicas_that_agree_and_says_so_once(local, o
     monkeypatch.setattr("swarm.client.assembly.open_checkpoint", lambda model, revision: checkpoint)
     with caplog.at_level(logging.WARNING), swarm.Client("small", local.peers) as client:
         assert {client.generate("Hello", max_new_tokens=1).route[0].peer_id for _ in range(12)} <= honest(local)
-        assert client.parts.router.view.weights.root(0, NUM_BLOCKS) == weights_root(digests_of(original))
+        assert client.parts.router.table.weights.root(0, NUM_BLOCKS) == weights_root(digests_of(original))
     assert sum("announce different weights" in record.message for record in caplog.records) == 1
 
 
@@ -308,8 +308,8 @@ def test_who_announces_weights_that_it_does_not_serve_is_found_out_when_a_sessio
     """A thief of addresses: its record is signed and says what the honest ones say, but leads to the changed server."""
     thief = Identity()
 
-    async def publish(view) -> None:
-        infos = {info.peer_id: info for info in view.listed()}
+    async def publish(table) -> None:
+        infos = {info.peer_id: info for info in table.listed()}
         good, changed = infos[local.servers[0].peer_id], infos[local.servers[2].peer_id]
         record = pb.PeerRecord(
             version=1, peer_id=thief.peer_id, model=good.model, revision=good.revision, stop=NUM_BLOCKS,
@@ -322,11 +322,11 @@ def test_who_announces_weights_that_it_does_not_serve_is_found_out_when_a_sessio
 
     with swarm.Client(str(original), local.peers) as client:
         listed(client)
-        wait(publish(client.parts.router.view))
+        wait(publish(client.parts.router.table))
     with swarm.Client(str(original), local.peers, trusted=[thief.peer_id]) as client:
         with pytest.raises(RevisionMismatch, match="not those that the client expects"):
             client.generate("Hello", max_new_tokens=1)
-        assert client.parts.router.view.reputation.standing(thief.peer_id).faults > 0
+        assert client.parts.router.table.reputation.standing(thief.peer_id).faults > 0
     with swarm.Client(str(original), local.peers) as client:
         assert client.generate("Hello", max_new_tokens=1).route[0].peer_id in honest(local)
 

@@ -56,7 +56,7 @@ def test_a_member_generates_and_its_hops_push_to_one_another(member):
     out = member.generate("The capital of France is", max_new_tokens=4)
     assert "Paris" in out.text
     assert [hop.blocks for hop in out.route] == [(0, 15), (15, 30)]
-    pushed = [wait(member.parts.router.view.connection_to(peer).status(5.0)).bytes_pushed for peer in listed(member)]
+    pushed = [wait(member.parts.router.table.connection_to(peer).status(5.0)).bytes_pushed for peer in listed(member)]
     assert sum(pushed) > 0
 
 

@@ -88,7 +88,7 @@ def test_the_numerics_id_is_that_of_peers_which_compute_the_same(local):
 
 def test_the_head_follows_the_chain(local):
     with swarm.Client("demo", local.peers) as client:
-        peers = client.parts.router.view.usable()
+        peers = client.parts.router.table.usable()
         assert set(client.parts.heads.formats) == {"int8"}
     assert head_format(peers) == "int8"
     assert head_format([]) == "float32"

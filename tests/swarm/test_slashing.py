@@ -133,7 +133,7 @@ def test_who_signs_two_stories_loses_all_its_stake_to_the_client_that_found_it(m
         market.cheat_file.write_text("equivocate")
         with client_of(market, tmp_path, audit="off") as client:
             client.generate(PROMPT, **OPTIONS, through=market.chain(cheat))
-            assert client.parts.router.view.reputation.is_convicted(cheat.peer_id)
+            assert client.parts.router.table.reputation.is_convicted(cheat.peer_id)
             assert wait_until(lambda: market.stake_of(cheat).staked == 0, timeout_s=20)
         market.cheat_file.unlink()
         assert rewards(market, finder(tmp_path)) == [STAKE // 2]
@@ -155,7 +155,7 @@ def accused(market, tmp_path_factory) -> tuple[LocalServer, Path, Path]:
         with client_of(market, home, audit="local", audit_rate=1.0) as client:
             client.generate(PROMPT, **OPTIONS, through=market.chain(cheat))
             client.wait_for_audits()
-            assert client.parts.router.view.reputation.is_convicted(cheat.peer_id)
+            assert client.parts.router.table.reputation.is_convicted(cheat.peer_id)
         market.cheat_file.unlink()
         own = open_ledger(str(market.folder), Identity.load_or_create(cheat.home / "identities" / "0.key"))
         own.unbond(STAKE // 2)

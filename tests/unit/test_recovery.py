@@ -203,11 +203,11 @@ def test_a_replacement_is_what_the_client_would_have_chosen_in_the_first_place(c
 
     async def scenario() -> None:
         terms = Terms("float32", "none")
-        view = PeerTable(FakeDirectory(), checkpoint, [terms])
+        table = PeerTable(FakeDirectory(), checkpoint, [terms])
         try:
-            await Router(view, terms, 4 * HIDDEN).replacement([Hop(peer("lost"), 0, 10)], None, None, 1, ())
+            await Router(table, terms, 4 * HIDDEN).replacement([Hop(peer("lost"), 0, 10)], None, None, 1, ())
         finally:
-            await view.close()
+            await table.close()
 
     with pytest.raises((NoRoute, RevisionMismatch)):
         asyncio.run(scenario())

@@ -11,11 +11,10 @@ from swarm.errors import InvalidRequest
 from swarm.server.admission.line import MAX_FEE
 from swarm.server.scheduler.batching import MAX_FEE_S, BatchLimits, choose_batch, hold_s, in_turn, yield_s
 from swarm.server.scheduler.pipelining import DecodeTimes, micro_batches, rows_to_take, rows_to_top_up
-from swarm.server.session.outbox import MAX_FAULTS, OUTBOX_MESSAGES, Outbox
 from swarm.server.session.session import Session
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import MAX_STEP_TOKENS
-from waiting_sessions import Clock, compute, make_session, make_step, unread, waiting
+from waiting_sessions import Clock, compute, make_session, make_step, waiting
 
 LIMITS = BatchLimits(decode_rows=4, prefill_alone=64, prefill_beside_decode=16)
 
@@ -186,29 +185,6 @@ def test_a_step_takes_the_place_of_what_it_rewinds_and_a_flood_of_them_takes_no_
         session.accept(make_step(80, 20))
         assert session.steps.waiting_tokens <= 60 + 100
     assert [(work.position, work.remaining) for work in session.steps.waiting] == [(0, 60), (0, 40), (40, 40), (80, 20)]
-
-
-def test_a_session_that_goes_wrong_too_often_is_closed():
-    outbox = Outbox()
-    for _ in range(MAX_FAULTS):
-        outbox.fail(InvalidRequest("bad"))
-    assert [bool(message) for message in unread(outbox)] == [True] * MAX_FAULTS + [False]
-
-
-def test_a_session_is_ended_once():
-    outbox = Outbox()
-    for _ in range(2):
-        outbox.end(InvalidRequest("enough"))
-    assert [bool(message) for message in unread(outbox)] == [True, False]
-
-
-def test_a_client_that_does_not_read_is_taken_for_gone():
-    outbox = Outbox()
-    for _ in range(OUTBOX_MESSAGES):
-        outbox.relay(pb.Step())
-    assert not outbox.abandoned.is_set()
-    outbox.relay(pb.Step())
-    assert outbox.abandoned.is_set()
 
 
 def decoding_session(away_s: float, arrived_s: float = -1.0, background: bool = False) -> Session:

@@ -5,9 +5,9 @@ import argparse
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import LEDGER, Renamed, add_members, add_model
 from swarm.client.client import Client
+from swarm.client.config import AUDITORS
 from swarm.generate.local_blocks import parse_local_blocks
 from swarm.generate.options import VERIFY
-from swarm.verify.audit.auditing import AUDITORS, PEERS
 from swarm.wire.secret import read_secret
 from swarm_kernels import QUANTS
 
@@ -23,7 +23,8 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", choices=("float32", "bfloat16"), metavar="TYPE", help="only peers that compute in this")
     add("--quant", choices=QUANTS, metavar="FORMAT", help=f"of weights: {', '.join(QUANTS)}")
     add("--verify", choices=VERIFY, metavar="HOW", help="show text only after a check: receipts, audit or full")
-    add("--audit", choices=AUDITORS, default=PEERS, metavar="WHO", help="checks samples: peers (default), local, off")
+    add("--audit", choices=AUDITORS, metavar="WHO", help="checks samples: peers (default), local, off")
+    add("--no-receipts", dest="receipts", action="store_false", help="peers sign nothing: no audits, no payment")
     add("--sensitive", action="store_true", help="audits show activations to no further peer")
     _add_payment_arguments(parser)
     add = parser.add_argument_group("sampling").add_argument
@@ -62,6 +63,7 @@ def make_client(args: argparse.Namespace) -> Client:
         trusted=args.trusted,
         excluded=args.excluded,
         local_blocks=parse_local_blocks(args.local_blocks) if args.local_blocks else (0, 0),
+        receipts=args.receipts,
         audit=args.audit,
         ledger=args.ledger,
         max_price=args.max_price,

@@ -138,7 +138,7 @@ class Auctioneer:
                 asked = await self._bidders()
                 order = self._order(wanted)
                 tenders = await hold(order, asked, self._router.connection_to)
-            return tenders.chain({peer.peer_id for peer in self._router.view.usable(avoid)})
+            return tenders.chain({peer.peer_id for peer in self._router.table.usable(avoid)})
 
         return chain
 
@@ -158,7 +158,7 @@ class Auctioneer:
         peers = self._bidding(await self._router.usable())
         if not all(any(peer.start <= block < peer.stop for peer in peers) for block in range(self._start, self._stop)):
             await self._router.look_again()
-            peers = self._bidding(self._router.view.usable())
+            peers = self._bidding(self._router.table.usable())
         if not peers:
             raise NoRoute(
                 f"no peer bids for orders of {self._checkpoint.name!r} on the ledger {self._ledger.hex()[:16]}; "
