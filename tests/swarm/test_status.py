@@ -238,7 +238,7 @@ class Connection:
     def __init__(self, seconds: tuple[float | None, ...] = (0.0,)):
         self._seconds, self.now_s, self.asked, self.closed = list(seconds), 0.0, 0, False
 
-    async def status(self, timeout_s: float) -> pb.Status:
+    async def status(self, timeout_s: float, padding_bytes: int = 0) -> pb.Status:
         self.asked += 1
         took_s = self._seconds.pop(0) if len(self._seconds) > 1 else self._seconds[0]
         if took_s is None:
