@@ -162,7 +162,8 @@ def test_a_client_uses_only_peers_on_its_terms(local):
     with swarm.Client("demo", local.peers, trusted=[first, middle, last], max_price=0.0) as client:
         assert [hop.peer_id for hop in client.generate(PROMPT, max_new_tokens=2).route] == [first, middle, last]
     for terms in ({"excluded": [middle]}, {"trusted": [first, last]}):
-        with swarm.Client("demo", local.peers, **terms) as client, pytest.raises(swarm.NoRoute, match="10:20"):
+        hasty = swarm.Client("demo", local.peers, **terms, coverage_timeout_s=0.0)
+        with hasty as client, pytest.raises(swarm.NoRoute, match="10:20"):
             client.generate(PROMPT, max_new_tokens=2)
     with (
         swarm.Client("demo", local.peers, numerics_id="nobody's") as client,
@@ -397,7 +398,7 @@ def test_a_server_that_stops_says_goodbye_and_finishes_its_sessions(local, clien
     others = [server for server in local.servers if server.blocks == (10, 20) and server is not leaver and server.alive]
     for other in others:
         other.stop()  # so that the leaver is in use
-    with swarm.Client("demo", local.peers) as fresh:
+    with swarm.Client("demo", local.peers, coverage_timeout_s=0.0) as fresh:
         stream = fresh.stream(PROMPT, max_new_tokens=24, ignore_eos=True)
         next(stream)
         stopping = in_background(leaver.stop)

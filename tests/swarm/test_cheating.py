@@ -99,7 +99,8 @@ def test_ordinary_use_catches_a_cheat_and_the_evidence_convicts_it_anywhere(
 ):
     """Alone: the only peer of its blocks that this client may use, with the model's files on the client's machine."""
     ends, _ = peer_ids(local)
-    with swarm.Client("demo", local.peers, audit="local", trusted=[*ends, cheat]) as client:
+    alone = swarm.Client("demo", local.peers, audit="local", trusted=[*ends, cheat], coverage_timeout_s=0.0)
+    with alone as client:
         assert client.parts.router.table.reputation.audit_rate(cheat) == NEWCOMER_AUDIT_RATE
         generations_until_caught(client, cheat)
         with pytest.raises(swarm.NoRoute, match="no peer serves blocks 2:4"):
