@@ -23,7 +23,7 @@ from swarm.verify.fraud.examination import examine
 from swarm.verify.reputation.standing import NEWCOMER_AUDIT_RATE, Event
 from swarm.verify.reputation.store import ReputationStore
 
-CHEATING = str(Path(__file__).parents[2] / "support" / "cheating_server.py")
+CHEATING = str(Path(__file__).parents[2] / "support" / "trust" / "cheating_server.py")
 PROMPT = "The capital of France is"
 OPTIONS = {"max_new_tokens": 8, "ignore_eos": True}
 MOST = 60  # generations

@@ -111,30 +111,25 @@ def test_a_nodes_storage_is_bounded_by_model_and_by_announcer(announcers):
     assert len(storage.get("records").value) == MAX_PER_MODEL + 1
 
 
+def record_of_the_cheat() -> pb.PeerRecord:
+    endpoint = pb.Endpoint(peer_id=CHEAT.peer_id, host="127.0.0.1", port=1, certificate=b"certificate")
+    facts = {"model": "demo", "revision": "r", "stop": 10, "num_blocks": 10, "dtype": "float32"}
+    return pb.PeerRecord(version=1, peer_id=CHEAT.peer_id, endpoint=endpoint, **facts)
+
+
 def test_a_client_stops_using_a_peer_as_soon_as_a_proof_against_it_is_announced(monkeypatch, tmp_path):
     """The client's own table of a real directory; only the check of the proof is the test's."""
     monkeypatch.setattr("swarm.verify.fraud.inbox.LOOK_EVERY_S", 0.1)
     monkeypatch.setattr("swarm.peers.table.REFRESH_S", 0.1)
     config = SimpleNamespace(num_blocks=10, hidden_size=4)
     checkpoint = SimpleNamespace(name="demo", revision="r", config=config)
-    endpoint = pb.Endpoint(peer_id=CHEAT.peer_id, host="127.0.0.1", port=1, certificate=b"certificate")
-    record = pb.PeerRecord(
-        version=1,
-        peer_id=CHEAT.peer_id,
-        model="demo",
-        revision="r",
-        stop=10,
-        num_blocks=10,
-        dtype="float32",
-        endpoint=endpoint,
-    )
 
     async def is_proof(said: Conviction) -> bool:
         return said.proof == b"two receipts"
 
     async def scenario() -> tuple[list[str], str]:
         first = await Directory.join()
-        await first.publish(record, CHEAT)
+        await first.publish(record_of_the_cheat(), CHEAT)
         directory = await Directory.join(await first.addresses(), client=True)
         reputation = ReputationStore(tmp_path / "book.sqlite")
         inbox = FraudInbox(reputation, is_proof)

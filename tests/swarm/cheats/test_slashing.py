@@ -23,7 +23,7 @@ from swarm.verify.fraud.evidence import Bundle
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.identity import Identity, address_of
 
-CHEATING = str(Path(__file__).parents[2] / "support" / "cheating_server.py")
+CHEATING = str(Path(__file__).parents[2] / "support" / "trust" / "cheating_server.py")
 PROMPT, OPTIONS = "The capital of France is", {"max_new_tokens": 8, "ignore_eos": True}
 STAKE = CREDIT // 10
 

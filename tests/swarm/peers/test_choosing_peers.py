@@ -31,7 +31,7 @@ TOKENS = 60
 def local():
     """Two peers with evidence of their own, and others that serve the same: see `crooks`."""
     with pytest.MonkeyPatch.context() as patch:
-        path = f"{Path(__file__).parents[2] / 'support'}:{os.environ.get('PYTHONPATH', '')}"
+        path = f"{Path(__file__).parents[2] / 'support' / 'trust'}:{os.environ.get('PYTHONPATH', '')}"
         patch.setenv("PYTHONPATH", path)  # where the servers find the plug-in
         with swarm.LocalSwarm(
             "demo", ["0:15", "15:30"], quant="int4", threads=1, attestation="fake_quotes:attest"

@@ -1,8 +1,7 @@
-"""The client's two seams: what observers of a session are told, what receipts and payment make of it, and what a
-generation waits for. Hops are in this process; ledger, wallet and receipts are the real ones."""
+"""The client's seam, over hops in memory: sessions that nobody follows, and receipts and payment that follow one."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -11,32 +10,23 @@ import torch
 
 from ledgers import KEYS, RULES, sqlite
 from memory_hops import HIDDEN, MemoryHop
-from swarm.errors import NoRoute, PaymentRequired
+from swarm.errors import PaymentRequired
 from swarm.market.channel.observer import PaymentObserver
 from swarm.market.channel.payment_store import PaymentStore
 from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.channel.wallet import Wallet
-from swarm.route.route import Hop, uncovered
-from swarm.session.chain import SessionOptions
+from swarm.route.route import Hop
 from swarm.session.hop import HopStream
-from swarm.session.limits import ClientLimits
 from swarm.session.observers import HopObserver, Observers
-from swarm.session.opening import open_session
-from swarm.session.router import OpenSessions
 from swarm.session.session import Session
 from swarm.verify.receipts.checking import FaultKind
 from swarm.verify.receipts.observer import ReceiptObserver
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import Price, Quote
 from swarm.wire.identity import address_of
+from x import OPTIONS, chain_of
 
-OPTIONS = SessionOptions("m", "r", HIDDEN, torch.float32, 100, 1.0, 1.0, coverage_timeout_s=0.0)
 PRICE = Price(prefill=3, decode=7)
-
-
-def chain_of(*ranges: tuple[int, int], asks: Quote | None = None) -> list[MemoryHop]:
-    swarm: dict[str, MemoryHop] = {}
-    return [MemoryHop(start, stop, swarm, asks or Quote()) for start, stop in ranges]
 
 
 def session_on(hops: Sequence[MemoryHop], observer: HopObserver | None = None, spares: object = None) -> Session:
@@ -254,59 +244,3 @@ def test_a_replacement_is_paid_for_what_is_replayed_to_it(market):
     # The position that was under way counts as replayed, and is answered all the same.
     assert paid[spare.peer_id] == 10 * (11 * PRICE.prefill + 4 * PRICE.decode)
     assert market.bills() == sorted((address_of(peer_id), amount) for peer_id, amount in paid.items())
-
-
-# --- nobody serves it ------------------------------------------------------------------------------------------------
-
-
-class Openings:
-    """A router for `open_session`. nobody_until: looks for a chain that find nobody."""
-
-    def __init__(self, hop: MemoryHop, nobody_until: int):
-        self._hop, self._left = hop, nobody_until
-        self.sessions = OpenSessions()
-
-    async def choose(self, avoid: Collection[str]) -> list[Hop]:
-        self._left -= 1
-        if self._left >= 0:
-            raise uncovered([], 30, 4, 6)
-        return [self._hop.hop]
-
-    def connection_to(self, peer: object) -> MemoryHop:
-        return self._hop
-
-
-def opened(looks: int, timeout_s: float, told: list[str], choose: Callable | None = None) -> None:
-    (hop,) = chain_of((0, 30))
-    router = Openings(hop, looks)
-
-    async def run() -> None:
-        limits = ClientLimits(coverage_timeout_s=timeout_s)
-        session = await open_session(router, limits, choose or router.choose, lambda hops: OPTIONS, on_wait=told.append)
-        session.close()
-
-    asyncio.run(run())
-
-
-def test_a_session_that_begins_while_nobody_serves_some_blocks_waits_and_says_so(caplog):
-    told: list[str] = []
-    opened(2, 30.0, told)
-    assert told == ["waiting up to 30 s for a peer that serves blocks 4:6"] * 2 + [""]
-    assert [record.message for record in caplog.records] == told[:1]
-
-
-def test_a_session_that_waited_long_enough_names_the_missing_blocks():
-    told: list[str] = []
-    with pytest.raises(NoRoute, match="no peer serves blocks 4:6"):
-        opened(1, 0.0, told)
-    assert told in ([], [""])
-
-
-def test_what_waiting_would_not_mend_is_said_at_once():
-    async def too_dear(avoid: Collection[str]) -> list[Hop]:
-        raise NoRoute("no chain costs at most 1")
-
-    told: list[str] = []
-    with pytest.raises(NoRoute, match="costs"):
-        opened(0, 30.0, told, too_dear)
-    assert told == []

@@ -30,7 +30,7 @@ from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.identity import Identity
 from swarm.wire.transport import Peer
 
-CHEATING = str(Path(__file__).parents[1] / "support" / "cheating_server.py")
+CHEATING = str(Path(__file__).with_name("cheating_server.py"))
 
 PROMPT, TOKENS = 40, 40  # positions in one step and one by one: three chunks
 
