@@ -56,8 +56,10 @@ def bad_step(session: Session, **changes: object) -> pb.Step:
 )
 def test_a_bad_step_gets_one_line_and_costs_nobody_else(client, expected, changes, complaint):
     async def work(session: Session) -> None:
-        await session._chain.write(0, bad_step(session, **changes))
-        answer = await session._chain.inbox.get()
+        step = bad_step(session, **changes)
+        step.seq = session.chain.next_seq()
+        await session.chain.streams[0].send(step)
+        answer = await session.chain.inbox.get()
         assert isinstance(answer, HopFailed)
         assert isinstance(answer.cause, swarm.InvalidRequest)
         assert complaint in str(answer)
