@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ledgers import KEYS, RULES, sqlite
-from memory_hops import HIDDEN, MemoryHop
+from memory_hops import HIDDEN, OPTIONS, MemoryHop, chain_of
 from swarm.errors import PaymentRequired
 from swarm.market.channel.observer import PaymentObserver
 from swarm.market.channel.payment_store import PaymentStore
@@ -24,7 +24,6 @@ from swarm.verify.receipts.observer import ReceiptObserver
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import Price, Quote
 from swarm.wire.identity import address_of
-from x import OPTIONS, chain_of
 
 PRICE = Price(prefill=3, decode=7)
 

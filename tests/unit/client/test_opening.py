@@ -5,13 +5,12 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from memory_hops import MemoryHop
+from memory_hops import OPTIONS, MemoryHop, chain_of
 from swarm.errors import NoRoute
 from swarm.route.route import Hop, uncovered
 from swarm.session.limits import ClientLimits
 from swarm.session.opening import open_session
 from swarm.session.router import OpenSessions
-from x import OPTIONS, chain_of
 
 # --- nobody serves it ------------------------------------------------------------------------------------------------
 
