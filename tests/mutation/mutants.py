@@ -129,7 +129,7 @@ def _changes(tree: ast.Module, source: bytes, offsets: Sequence[int]) -> Iterato
                     (one, one_end), (two, two_end) = _span(first, offsets), _span(second, offsets)
                     parts = (start, one), (two, two_end), (one_end, two), (one, one_end), (two_end, stop)
                     yield node, "arguments", b"".join(source[slice(*part)] for part in parts).decode()
-            case ast.Expr(ast.Call(func)) if not text(func).startswith(_SILENT):
+            case ast.Expr(ast.Call()):
                 yield node, "statement", "pass"
             case ast.AugAssign():
                 yield node, "statement", "pass"
@@ -140,13 +140,20 @@ def _changes(tree: ast.Module, source: bytes, offsets: Sequence[int]) -> Iterato
                 yield node, "return", "return None"
 
 
+def _is_silent(node: ast.AST) -> bool:
+    match node:
+        case ast.Expr(ast.Call(func)):
+            return ast.unparse(func).startswith(_SILENT)
+    return False
+
+
 def _inside(tree: ast.Module) -> Iterator[ast.AST]:
     """The nodes of functions' bodies: no annotations, defaults, decorators, docstrings, nor what is in an f-string or
     describes an error."""
     stack: list[tuple[ast.AST, bool]] = [(tree, False)]
     while stack:
         node, within = stack.pop()
-        if isinstance(node, ast.JoinedStr | ast.Raise | ast.Assert):
+        if isinstance(node, ast.JoinedStr | ast.Raise | ast.Assert) or _is_silent(node):
             continue
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             stack += [(child, True) for child in node.body]

@@ -25,24 +25,24 @@ class Recorded:
     def __init__(self, tokens: int, hidden_size: int = 64, noise: float = 0.01, seed: int = 0):
         self._generator = torch.Generator().manual_seed(seed)
         self.x = self._normal(tokens, hidden_size)
-        self._reference = self.x + self._normal(tokens, hidden_size)
-        self._noise = self._reference + noise * self._normal(tokens, hidden_size)
+        self.values = self.x + self._normal(tokens, hidden_size)
+        self.rounded = self.values + noise * self._normal(tokens, hidden_size)
 
     def _normal(self, *shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=self._generator)
 
     def off_by(self, error: float) -> torch.Tensor:
         """Outputs of somebody else whose rounding has this size."""
-        return self._reference + error * self._normal(*self.x.shape)
+        return self.values + error * self._normal(*self.x.shape)
 
     def exact(self, x: torch.Tensor) -> torch.Tensor:
-        return self._reference
+        return self.values
 
     def reference(self, x: torch.Tensor) -> torch.Tensor:
-        return self._reference
+        return self.values
 
     def noise(self, x: torch.Tensor) -> torch.Tensor:
-        return self._noise
+        return self.rounded
 
 
 def signed_case(x: torch.Tensor, y: torch.Tensor, numerics_id: str, first: int = 0) -> Case:

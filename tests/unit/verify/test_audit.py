@@ -36,7 +36,7 @@ def scored(found: torch.Tensor, first: int = 0) -> Judgement:
 @given(tokens=st.integers(1, SEGMENT), seed=st.integers(0, 99), size=st.floats(1e-3, 1e3))
 def test_a_peer_that_rounds_as_much_as_the_auditor_passes_whatever_the_scale(tokens, seed, size):
     own = Recorded(tokens, noise=0.01, seed=seed)
-    own.x, own._reference, own._noise = size * own.x, size * own._reference, size * own._noise
+    own.x, own.values, own.rounded = size * own.x, size * own.values, size * own.rounded
     assert judge(own.x, own.off_by(0.009 * size), own, 0, BUILT_IN).verdict == Verdict.PASS
 
 
@@ -108,19 +108,19 @@ def test_nan_infinity_and_wrong_shapes_fail_in_any_method(where, value):
 
 def test_nobody_is_accused_over_values_that_the_wire_or_the_inputs_made_infinite():
     own = Recorded(64)
-    own._reference[5] = own._noise[5] = 1e6  # more than float16 holds
+    own.values[5] = own.rounded[5] = 1e6  # more than float16 holds
     y = own.off_by(0.005).half()
     assert y[5].isinf().all()
     assert judge(own.x, y, own, 0, BUILT_IN).verdict == Verdict.PASS
     y[6] = math.inf
     assert judge(own.x, y, own, 0, BUILT_IN).verdict == Verdict.FAIL
-    own.x[7:] = own._reference[7:] = own._noise[7:] = math.nan
+    own.x[7:] = own.values[7:] = own.rounded[7:] = math.nan
     assert judge(own.x, own.off_by(0.005), own, 0, BUILT_IN).verdict == Verdict.PASS
 
 
 def test_equal_numerics_demand_equal_bits():
     own = Recorded(64)
-    y = own._reference.clone()
+    y = own.values.clone()
     assert judge_case(signed_case(own.x, y, "same"), own, BUILT_IN).verdict == Verdict.PASS
     y[9, 0] = torch.nextafter(y[9, 0], torch.tensor(9.0))
     judgement = judge_case(signed_case(own.x, y, "same"), own, BUILT_IN)
@@ -133,8 +133,8 @@ def test_equal_numerics_demand_equal_bits():
 
 def test_minus_zero_is_another_bit_and_a_nan_is_itself():
     own = Recorded(64)
-    own._reference[5, 0], own._reference[6] = 0.0, math.nan
-    y = own._reference.clone()
+    own.values[5, 0], own.values[6] = 0.0, math.nan
+    y = own.values.clone()
     assert judge_case(signed_case(own.x, y, "same"), own, BUILT_IN).verdict == Verdict.PASS
     y[5, 0] = -0.0
     assert judge_case(signed_case(own.x, y, "same"), own, BUILT_IN).verdict == Verdict.FAIL
@@ -142,7 +142,7 @@ def test_minus_zero_is_another_bit_and_a_nan_is_itself():
 
 def test_declared_float32_may_be_off_by_a_ten_thousandth_of_what_was_added():
     own = Recorded(64, noise=0.0)
-    added = (own._reference - own.x).norm(dim=1).mean() / 8  # a row has 64 values
+    added = (own.values - own.x).norm(dim=1).mean() / 8  # a row has 64 values
     for error, verdict in ((1e-5, Verdict.PASS), (2e-4, Verdict.FAIL)):
         assert judge(own.x, own.off_by(error * added), own, 0, BUILT_IN).verdict == verdict
 

@@ -147,5 +147,5 @@ def test_calibration_refuses_more_text_than_there_is(tmp_path, monkeypatch, caps
 
 def test_ratios_do_not_depend_on_what_noise_has_in_common():
     own = Recorded(64)
-    halfway = (own._reference + own._noise) / 2
-    assert ratios(own.x, halfway, own._reference, own._noise).max() < 1e-3
+    halfway = (own.values + own.rounded) / 2
+    assert ratios(own.x, halfway, own.values, own.rounded).max() < 1e-3
