@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from swarm_kernels.cpu.build import LEVELS, processor_features
 
-TESTS = Path(__file__).parent
+FOLDERS = [Path(__file__).parent / name for name in ("kernels", "unit")]  # no test in these starts a server
 # The C++ kernels' own tests try every build by themselves, so they run once.
 KERNELS = ["test_cpu_*.py"]
 ARITHMETIC = ["test_model_kernels.py", "test_quant.py", "test_audit*.py", "test_evidence.py"]
@@ -58,10 +58,10 @@ def main() -> int:
 
 
 def found(patterns: list[str]) -> list[str]:
-    """Test files, in whatever folder they lie. Raises FileNotFoundError for a pattern that none of them has."""
+    """Test files, however deep they lie. Raises FileNotFoundError for a pattern that none of them has."""
     files = []
     for pattern in patterns:
-        matching = sorted(map(str, TESTS.rglob(pattern)))
+        matching = sorted(str(file) for folder in FOLDERS for file in folder.rglob(pattern))
         if not matching:
             raise FileNotFoundError(f"no test is called {pattern}")
         files += matching

@@ -180,7 +180,7 @@ def run_batch(path: Path, fill, jobs: int = 4, **plan: object) -> Batch:
 
 def test_what_is_left_when_a_deadline_comes_near_runs_on_demand(tmp_path):
     async def fill(generation: Generation, options: GenerateOptions) -> None:
-        if options.batch and answered:
+        if options.background and answered:
             await asyncio.Event().wait()  # there is no room
         answered.append(generation)
         generation.computing_s = 100.0
