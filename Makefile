@@ -9,7 +9,7 @@ TESTS = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(RUN) -m pytest -n log
 	--dist loadfile --no-loadscope-reorder
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast test-all test-processors lint types imports format \
+.PHONY: demo test test-fast test-all test-processors mutations lint types imports format \
 	bench house trust survival llama-cpp proto contract clean help
 
 help:  ## list the targets
@@ -43,6 +43,9 @@ test-all: lint  ## everything, slow trials too
 
 test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction set that this machine has, and without a compiler
 	$(RUN) tests/processors.py
+
+mutations: $(VENV)/.ready-dev  ## forty changes of the code, drawn by chance, and which test catches each (an hour)
+	PYTHONPATH=tests $(RUN) -m mutation $(MUTATIONS)
 
 lint: $(VENV)/.ready-dev  ## style, types, who imports whom, and the C++ without a warning
 	$(RUN) -m ruff check
