@@ -1,6 +1,7 @@
 """What the pages name is there: files, tests, links, targets of make and verbs."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,11 @@ def test_tests_that_a_page_names_are_there(page):
 
 
 @each_page
-def test_verbs_and_targets_that_a_page_names_are_there(page):
+def test_verbs_and_targets_that_a_page_names_are_there(page, capsys, monkeypatch):
     text = page.read_text()
+    monkeypatch.setattr(sys, "argv", ["swarm"])
+    assert command.main() == 0
+    verbs = set(re.findall(r"^  ([a-z]+) ", capsys.readouterr().out, re.MULTILINE))
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
-    assert set(re.findall(r"python -m swarm ([a-z]+)", text)) <= set(command._VERBS)
+    assert set(re.findall(r"python -m swarm ([a-z]+)", text)) <= verbs
