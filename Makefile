@@ -9,7 +9,7 @@ TESTS = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(RUN) -m pytest -n log
 	--dist loadfile --no-loadscope-reorder
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast test-all test-processors lint types imports format \
+.PHONY: demo test test-fast test-all test-processors mutations lint types imports format \
 	bench house trust survival llama-cpp proto contract clean help
 
 help:  ## list the targets
@@ -44,11 +44,16 @@ test-all: lint  ## everything, slow trials too
 test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction set that this machine has, and without a compiler
 	$(RUN) tests/processors.py
 
-lint: $(VENV)/.ready-dev
+mutations: $(VENV)/.ready-dev  ## forty changes of the code, drawn by chance, and which test catches each (an hour)
+	PYTHONPATH=tests $(RUN) -m mutation $(MUTATIONS)
+
+lint: $(VENV)/.ready-dev  ## style, types, who imports whom, and the C++ without a warning
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check --quiet
 	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
 	$(RUN) -m swarm_kernels.cpu.lint
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
 
 types: $(VENV)/.ready-dev  ## the type checker, over swarm and kernels
 	$(RUN) -m mypy

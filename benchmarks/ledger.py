@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-sys.path.append(str(Path(__file__).parent.parent / "tests" / "support"))  # the tests' ledgers and operations
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "support" / "ledger"))  # the tests' ledgers and operations
 from harness.report import Report, make_parser, print_table
 from ledger_crashes import FragileWorld
 from ledger_trials import KINDS, Pair, Trial

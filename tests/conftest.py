@@ -4,8 +4,10 @@ import os
 
 import pytest
 import torch
+import transformers
 from hypothesis import HealthCheck, settings
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
+from transformers.initialization import no_init_weights
 
 import swarm
 import warm
@@ -57,30 +59,30 @@ def demo_tokenizer(demo_checkpoint) -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
-def reference_model(demo_checkpoint) -> PreTrainedModel:
+def reference_model(demo_checkpoint) -> "transformers.PreTrainedModel":
     """The demo model as transformers computes it, float32.
 
     Its weights come through our own reader, because transformers takes 20 s for the file; test_model_demo.py shows
     that they are the ones gguf reads, and its slow test that they are the ones transformers reads.
     """
     config = demo_checkpoint.config
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=config.vocab_size,
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            num_hidden_layers=config.num_blocks,
-            num_attention_heads=config.num_heads,
-            num_key_value_heads=config.num_kv_heads,
-            max_position_embeddings=config.max_context,
-            rms_norm_eps=config.norm_eps,
-            rope_parameters={"rope_type": "default", "rope_theta": config.rope.theta},
-            tie_word_embeddings=True,
-            eos_token_id=list(config.eos_token_ids),
-            bos_token_id=None,
-            pad_token_id=config.eos_token_ids[0],
-        )
+    options = transformers.LlamaConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.num_blocks,
+        num_attention_heads=config.num_heads,
+        num_key_value_heads=config.num_kv_heads,
+        max_position_embeddings=config.max_context,
+        rms_norm_eps=config.norm_eps,
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope.theta},
+        tie_word_embeddings=True,
+        eos_token_id=list(config.eos_token_ids),
+        bos_token_id=None,
+        pad_token_id=config.eos_token_ids[0],
     )
+    with no_init_weights():
+        model = transformers.LlamaForCausalLM(options)
     state = {
         "model.embed_tokens.weight": demo_checkpoint.load_embedding(torch.float32),
         "lm_head.weight": demo_checkpoint.load_head(torch.float32),
@@ -88,7 +90,7 @@ def reference_model(demo_checkpoint) -> PreTrainedModel:
     }
     for index in range(config.num_blocks):
         state |= _hugging_face_names(index, demo_checkpoint.load_block(index, torch.float32), config)
-    model.load_state_dict(state, strict=True)
+    model.load_state_dict(state, strict=True, assign=True)
     return model.eval()
 
 

@@ -3,6 +3,7 @@
 Uses nothing but what is public, so that it runs on any version.
 """
 
+import itertools
 import json
 import os
 import statistics
@@ -74,9 +75,11 @@ def payment(quant: str, tokens: int) -> Iterator[Sample]:
             assert (out.cost > 0) == (fee > 0), out.cost
             return statistics.fmean(out.step_latencies_s)
 
+        orders = itertools.cycle(((FEE, 0), (0, FEE)))
+
         def sample() -> float:
-            free_s = token_s(0)
-            return token_s(FEE) / free_s
+            seconds = {fee: token_s(fee) for fee in next(orders)}
+            return seconds[FEE] / seconds[0]
 
         yield sample
 

@@ -10,6 +10,7 @@ from swarm.client.batch_files import AnswerFile, Job
 from swarm.errors import InvalidRequest, LedgerRefusal, ModelError, PaymentRequired, SwarmError
 from swarm.generate.options import GenerateOptions, Prompt, parse_options
 from swarm.results import Generation
+from swarm.route.means import RunningMean
 
 CAUTION = 2.0  # times what the rest should take on demand: from then on a deadline is near
 UNKNOWN_SHARE = 0.25  # of the time until the deadline that is kept for the rest, while nothing is known of its speed
@@ -85,7 +86,7 @@ class Batch:
         self.progress = Progress(len(jobs), time.time())
         self._running: dict[str, Generation] = {}
         self._finished_tokens = 0
-        self._answer_s: float | None = None  # running mean
+        self._answer_s = RunningMean(0.2)
 
     async def run(self, encode: Callable[[Prompt], list[int]], fill: Fill) -> None:
         """encode: a prompt's tokens. fill: generates. Raises PaymentRequired, LedgerRefusal."""
@@ -173,7 +174,8 @@ class Batch:
         if self._plan.deadline is None:
             return False
         started, deadline, now = self.progress.started, self._plan.deadline, time.time()
-        near = must_hurry(self.progress.left, self._plan.concurrency, self._answer_s, started, deadline, now)
+        answer_s = self._answer_s.value if self._answer_s.is_known else None
+        near = must_hurry(self.progress.left, self._plan.concurrency, answer_s, started, deadline, now)
         self.progress.hurried |= near
         return near
 
@@ -182,8 +184,7 @@ class Batch:
         self.progress.done += 1
         self.progress.cost += generation.cost
         self._finished_tokens += len(generation.token_ids)
-        mean_s = generation.computing_s if self._answer_s is None else self._answer_s
-        self._answer_s = mean_s + 0.2 * (generation.computing_s - mean_s)
+        self._answer_s.observe(generation.computing_s)
         self._report()
 
 

@@ -55,7 +55,7 @@ class TextStream:
             self.stopped, self._held = True, ""
             text = text[: min(found)]
         else:
-            hold = 0 if final else self._possible_beginning(text)
+            hold = self._possible_beginning(text) if self._stop and not final else 0
             text, self._held = text[: len(text) - hold], text[len(text) - hold :]
         self.text += text
         return text

@@ -138,9 +138,9 @@ class Chain:
         for stream in leaving:
             stream.close()
 
-    async def send(self, position: int, hidden: torch.Tensor, want: pb.Want, prompt: bool = False) -> None:
-        """Send a step to the first hop. hidden: [tokens, hidden_size]. prompt: it is priced as prefill. Raises
-        HopFailed."""
+    async def send(self, position: int, hidden: torch.Tensor, want: pb.Want, prompt: bool = False) -> int:
+        """Send a step to the first hop. hidden: [tokens, hidden_size]. prompt: it is priced as prefill. Returns its
+        sequence number. Raises HopFailed."""
         rows, shadow = codec.to_rows(hidden, self.options.wire_dtype), self._shadow
         self.sent.record(position, rows.data)
         hops = [*self.streams, shadow] if shadow else self.streams
@@ -156,6 +156,7 @@ class Chain:
                 await shadow.send(as_replay(step, self.next_seq()))
             except HopFailed:  # whoever is filling it will notice, and the chain is none the worse for it
                 self._shadow = None
+        return step.seq
 
     async def replay(self, to: HopStream, stop: int, start: int = 0) -> None:
         """Send the first hop's inputs of positions `start` to `stop` again. Raises HopFailed."""

@@ -36,7 +36,7 @@ class _Call:
     prompt: bool  # it is priced as prefill
     sent: int  # those below are on their way
     answered: int
-    first_seq: int = 0  # answers to anything older are not for this call, or were sent before a repair
+    first_seq: int = 0  # of what was sent first, or after a repair: answers to anything older count no more
     outputs: list[torch.Tensor] = field(default_factory=list)
 
 
@@ -129,13 +129,14 @@ class Session:
             await self._recovery.hand_over()
         tokens, started = len(hidden), time.perf_counter()
         call = _Call(position, hidden, want, position + tokens, tokens > 1, position, position)
-        call.first_seq = self._chain.next_seq()
         while call.answered < call.stop:
             try:
-                await self._advance(call)
+                await self._send(call)
+                await self._observer.computing(self._chain.streams)
+                self._take(await self._next_answer(call.sent - call.answered), call)
             except HopFailed as failure:
                 await self._recover(failure, call.answered)
-                call.sent, call.first_seq = call.answered, self._chain.next_seq()
+                call.sent, call.first_seq = call.answered, 0
         if tokens == 1 and not self._attempts:
             self._note_step(time.perf_counter() - started)
         self._attempts = 0
@@ -150,23 +151,20 @@ class Session:
                 self._spares.observe_steps(self.hops, sum(self._step_times_s) / STEPS_PER_OBSERVATION)
             self._step_times_s.clear()
 
-    async def _advance(self, call: _Call) -> None:
-        """Send as much as may be under way, and take one answer."""
+    async def _send(self, call: _Call) -> None:
+        """As much as may be under way."""
         while call.sent < call.stop and call.sent - call.answered < WINDOW_TOKENS:
             first, stop = call.sent, min(call.sent + CHUNK_TOKENS, call.stop)
             rows = call.hidden[first - call.position : stop - call.position]
             want = call.want if stop == call.stop or call.want == pb.ALL else pb.NOTHING
-            await self._chain.send(first, rows, want, call.prompt)
-            call.sent = stop
-        await self._observer.computing(self._chain.streams)
-        step = await self._next_answer(call.sent - call.answered)
-        if step.seq < call.first_seq:
-            self._observer.answered((), step, call.prompt, ())
-        else:
-            self._take(step, call)
+            seq = await self._chain.send(first, rows, want, call.prompt)
+            call.sent, call.first_seq = stop, call.first_seq or seq
 
     def _take(self, step: pb.Step, call: _Call) -> None:
         """Check what the last hop returned, which is untrusted, and decode it."""
+        if step.seq < call.first_seq:
+            self._observer.answered((), step, call.prompt, ())
+            return
         hops, stop = self._chain.streams, step.position + step.count
         last = hops[-1]
         if step.position != call.answered or not step.position < stop <= call.sent or len(step.visits) != len(hops):

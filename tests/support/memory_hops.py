@@ -7,6 +7,7 @@ import torch
 
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
+from swarm.session.chain import SessionOptions
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
@@ -122,3 +123,11 @@ class MemoryCall:
         self._peer.vouchers.append(paid.voucher)
         if paid.seq:
             self._outbox.put_nowait(pb.ToClient(paid_up=pb.PaidUp(seq=paid.seq)))
+
+
+OPTIONS = SessionOptions("m", "r", HIDDEN, torch.float32, 100, 1.0, 1.0, coverage_timeout_s=0.0)
+
+
+def chain_of(*ranges: tuple[int, int], asks: Quote | None = None) -> list[MemoryHop]:
+    swarm: dict[str, MemoryHop] = {}
+    return [MemoryHop(start, stop, swarm, asks or Quote()) for start, stop in ranges]

@@ -248,6 +248,8 @@ def become(request: dict) -> None:
     os.chdir(request["cwd"])
     sys.path[0] = request["cwd"]
     sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(":") if path not in sys.path]
+    if "SWARM_LINES" in os.environ:
+        import_module("mutation.lines").record_in_server()
     kind, *rest = request["arguments"]
     if kind == "-m":
         sys.argv = rest

@@ -1,4 +1,4 @@
-"""One audit from beginning to end: the evidence, who recomputes it, and who settles it if they disagree."""
+"""One audit from beginning to end: the evidence, who recomputes it, and who decides if they disagree."""
 
 import asyncio
 import logging
@@ -101,11 +101,11 @@ class Examiner:
     async def _ask_peers(
         self, session: SignedSession, stream: HopStream, segment: Sequence[SignedReceipt], peers: dict[str, PeerInfo]
     ) -> tuple[str, Judgement | None]:
-        """Who recomputed it, and what came out; a panel of others settles what they disagree on."""
+        """Who recomputed it, and what came out; a panel of others decides what they disagree on."""
         case = await gather_case(session, stream, segment, sketches=False)
         if case is None:
             return NOBODY, None
-        for peer_id in draw_panel(segment[-1].receipt.hash, self._judges.weights(peers), len(peers)):
+        for peer_id in draw_panel(segment[-1].receipt.hash, self._judges.chances(peers), len(peers)):
             if own := await self._recompute(peers[peer_id], case):
                 break
         else:
@@ -134,18 +134,18 @@ class Examiner:
             liar = auditor_id if judgement.verdict == Verdict.PASS else case.peer_id
             if liar == auditor_id:
                 self._reputation.observe(liar, Event.AUDIT_FAILED)
-            await self._settle(case, differing[0], others, liar)
+            await self._decide(case, differing[0], others, liar)
             return LOCAL, judgement
-        settled = await self._settle(case, differing[0], others)
-        if settled is None and self.local:
+        decided = await self._decide(case, differing[0], others)
+        if decided is None and self.local:
             return LOCAL, await self._judge_here(self.local, session, stream, case.segment, sensitive=False)
-        if settled is None:
+        if decided is None:
             self._reputation.observe(auditor_id, Event.AUDIT_SUSPECT)  # it may as well be the auditor
-            settled = Verdict.SUSPECT, "another peer gets other bits, and nobody else is there to settle it"
+            decided = Verdict.SUSPECT, "another peer gets other bits, and nobody else is there to decide it"
         wrong = sum(theirs.count for theirs, _ in differing)
-        return auditor_id, Judgement(settled[0], "exact", float(wrong), settled[1])
+        return auditor_id, Judgement(decided[0], "exact", float(wrong), decided[1])
 
-    async def _settle(
+    async def _decide(
         self,
         case: Case,
         dispute: tuple[SignedReceipt, SignedReceipt],
@@ -159,7 +159,7 @@ class Examiner:
         convicts nobody for good.
         """
         accused, auditor = dispute
-        seats = draw_panel(accused.receipt.hash, self._judges.weights(others), proofs.PANEL)
+        seats = draw_panel(accused.receipt.hash, self._judges.chances(others), proofs.PANEL)
         answers = await asyncio.gather(*(self._recompute(others[peer_id], case) for peer_id in seats))
         index = case.receipts.index(accused)
         found = proofs.outvoted([accused, auditor, *(answer[index] for answer in answers if answer)])

@@ -87,7 +87,7 @@ class PeerJudges:
             and peer.start <= terms.start < terms.stop <= peer.stop
         }
 
-    def weights(self, peer_ids: Iterable[str]) -> dict[str, float]:
+    def chances(self, peer_ids: Iterable[str]) -> dict[str, float]:
         """With which they are drawn to judge others: what they have at stake. Those that have nothing are drawn last,
         and alike where nobody has: fresh keys are for free."""
         return {peer_id: float(self._stake_of(peer_id) or 1) for peer_id in peer_ids}

@@ -75,8 +75,8 @@ class Bundle:
         if not 0 < columns < 2**20:
             raise InvalidRequest(f"evidence with rows of {columns} numbers")
         signed = tuple(SignedReceipt.decode(one) for one in encoded)
-        wire, length = signed[0].receipt.terms.wire_dtype, signed[-1].receipt.stop_position
-        expected = length * columns * codec.torch_dtype(wire).itemsize
+        dtype, length = codec.torch_dtype(signed[0].receipt.terms.wire_dtype), signed[-1].receipt.stop_position
+        wire, expected = codec.wire_dtype(dtype), length * columns * dtype.itemsize
         if length > MAX_POSITIONS or len(inputs) != expected or len(outputs) > expected:
             raise InvalidRequest(f"evidence with {len(inputs)} bytes for {length} positions")
         case = Case(signed, first, Rows.of(wire, columns, inputs), Rows.of(wire, columns, outputs) if outputs else None)

@@ -17,7 +17,7 @@ from swarm.wire.formats.receipts import MAX_RECEIPT_BYTES, SignedReceipt, Terms,
 
 VERSION = 1
 EQUIVOCATION, CONTRADICTION, AUDIT = "equivocation", "contradiction", "audit"
-PANEL = 3  # peers that settle a dispute
+PANEL = 3  # peers that decide a dispute
 MAX_RECEIPTS = 1 + PANEL + 1  # the accused's, the panel's, and the first auditor's
 MAX_PROOF_BYTES = MAX_RECEIPTS * (MAX_RECEIPT_BYTES + 8) + 64
 

@@ -1,0 +1,241 @@
+"""Scheduling by payment on real servers, and batches of prompts on what they have left over."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import swarm
+from helpers import in_background, statuses, wait_until
+from swarm.cli.batch import main, parse_deadline
+from swarm.client.background import wait
+from swarm.client.batch import Batch, Plan, must_hurry
+from swarm.client.batch_files import AnswerFile, Job, read_jobs
+from swarm.errors import InvalidRequest, PaymentRequired, PeerBusy
+from swarm.generate.options import GenerateOptions
+from swarm.results import Generation
+from swarm.session.hop import HopFailed
+from swarm.session.session import Session
+from swarm.session.wanted import Wanted
+
+PROMPTS = [f"{what} is" for what in ("The capital of France", "Water", "The sun", "A cat", "My name", "The sky")]
+TOKENS = 6
+
+
+@pytest.fixture(scope="module")
+def local():
+    """Two servers in a row, with room for one session."""
+    with swarm.LocalSwarm("demo", ["0:15", "15:30"], quant="int4", threads=1, max_sessions=1) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def client(local):
+    with swarm.Client("demo", local.peers, audit="off") as one:
+        yield one
+
+
+def test_a_full_server_serves_the_higher_bid_first(client):
+    async def session(fee: int) -> Session:
+        wanted = Wanted(4, 4, priority_fee=fee)
+        hops = await client.parts.router.chain(wanted)
+        peers = [client.parts.router.connection_to(hop.peer) for hop in hops]
+        return Session(hops, peers, client.parts.generator.session_options(hops, wanted))
+
+    async def refusal(fee: int) -> str:
+        with pytest.raises(HopFailed) as refused:
+            await (await session(fee)).open()
+        assert isinstance(refused.value.cause, PeerBusy)
+        return str(refused.value)
+
+    async def open_session(fee: int) -> Session:
+        opened = await session(fee)
+        await opened.open()
+        return opened
+
+    first = wait(open_session(0))
+    assert "all 1 sessions of this peer are in use" in wait(refusal(0))
+    assert "all 1 sessions" in wait(refusal(2**30))
+    first.close()
+    assert wait_until(lambda: not any(status.load.sessions for status in statuses(client)), 10)
+    assert "what room there is goes to others; 1 that pay more or came earlier go first" in wait(refusal(0))
+    wait(open_session(2**30)).close()
+
+
+def test_an_on_demand_session_takes_a_batch_sessions_place_and_both_finish_with_the_right_text(client):
+    long = client.generate(PROMPTS[0], max_new_tokens=40, ignore_eos=True)
+    short = client.generate(PROMPTS[1], max_new_tokens=8, ignore_eos=True)
+    stream = client.stream(PROMPTS[0], max_new_tokens=40, ignore_eos=True, batch=True)
+    next(stream)
+    on_demand = client.generate(PROMPTS[1], max_new_tokens=8, ignore_eos=True)
+    assert on_demand.text == short.text
+    assert not stream.generation.finish_reason
+    list(stream)
+    assert stream.generation.text == long.text
+    assert stream.generation.pauses >= 1
+    assert stream.generation.faults == []
+
+
+def test_a_batch_session_takes_nobodys_place(client):
+    stream = client.stream(PROMPTS[0], max_new_tokens=30, ignore_eos=True)
+    next(stream)
+    batch = in_background(lambda: client.generate(PROMPTS[1], max_new_tokens=4, batch=True))
+    list(stream)
+    assert stream.generation.reroutes == 0
+    assert batch.result(timeout=60).pauses == 0
+
+
+def batch_arguments(prompts: Path, answers: Path, peers: list[str]) -> list[str]:
+    return [str(prompts), "-o", str(answers), "--max-new-tokens", str(TOKENS), "--concurrency", "2", "--ignore-eos",
+            "--audit", "off", "--json", "--peers", *peers]  # fmt: skip
+
+
+def lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines() if path.exists() else []
+
+
+def test_a_killed_batch_goes_on_and_ends_with_every_answer_once(local, client, tmp_path, capsys):
+    prompts, answers = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
+    entries = [PROMPTS[0], *({"prompt": prompt, "id": prompt} for prompt in PROMPTS[1:5])]
+    entries.append({"prompt": PROMPTS[5], "id": "short", "max_new_tokens": 2})
+    prompts.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    arguments = batch_arguments(prompts, answers, local.peers)
+    with subprocess.Popen([sys.executable, "-m", "swarm", "batch", *arguments], stderr=subprocess.DEVNULL) as run:
+        assert wait_until(lambda: len(lines(answers)) >= 2, 60)
+        run.send_signal(signal.SIGKILL)
+    before = len(lines(answers))
+    assert 2 <= before < len(PROMPTS)
+    with open(answers, "a") as file:
+        file.write('{"id": "short", "prompt_sha')  # as a machine that loses power leaves it
+    assert main(arguments) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["answered_before"], summary["answered"]) == (before, len(PROMPTS) - before)
+    assert (summary["failed"], summary["late"]) == ({}, [])
+    texts = [(entry["id"], entry["text"]) for entry in map(json.loads, lines(answers))]
+    expected = client.generate(PROMPTS[:5], max_new_tokens=TOKENS, ignore_eos=True)
+    expected.append(client.generate(PROMPTS[5], max_new_tokens=2, ignore_eos=True))
+    ids = ["1", *PROMPTS[1:5], "short"]
+    assert sorted(texts) == sorted((id_, one.text) for id_, one in zip(ids, expected, strict=True))
+
+
+# --- the files -------------------------------------------------------------------------------------------------------
+
+
+def test_prompts_are_read_with_their_ids_or_line_numbers(tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    chat = [{"role": "user", "content": "hello"}]
+    file.write_text(f'"one"\n\n{{"prompt": "two", "id": 7, "max_new_tokens": 3}}\n{{"prompt": {json.dumps(chat)}}}\n')
+    assert read_jobs(file) == [Job("1", "one"), Job("7", "two", 3), Job("4", chat)]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("one", "line 2 is not JSON"),
+        ('{"text": "one"}', "line 2 has no prompt"),
+        ('""', "line 2 has no prompt"),
+        ('[{"role": "user"}]', "line 2 has no prompt"),
+        ('{"prompt": "x", "max_new_tokens": 0}', "positive whole number, not 0"),
+        ('{"prompt": "x", "id": [1]}', "an id is a string or a number"),
+        ('{"prompt": "x", "temperature": 1}', "unknown field 'temperature'"),
+        ('{"prompt": "x", "id": 1}', "the id '1' was given before"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, complaint):
+    (tmp_path / "prompts").write_text(f'"fine"\n{line}\n')
+    with pytest.raises(InvalidRequest, match=complaint):
+        read_jobs(tmp_path / "prompts")
+
+
+def test_a_changed_prompt_another_file_and_a_second_run_at_once_are_refused(tmp_path):
+    path = tmp_path / "answers"
+    with AnswerFile(path) as answers:
+        answers.add(Job("1", "one"), {"text": "a"})
+        with pytest.raises(InvalidRequest, match="another run is writing"):
+            AnswerFile(path)
+    with AnswerFile(path) as answers:
+        assert answers.missing([Job("1", "one"), Job("2", "two")]) == [Job("2", "two")]
+        with pytest.raises(InvalidRequest, match="the input has changed"):
+            answers.missing([Job("1", "other")])
+    (tmp_path / "prose").write_text("Once upon a time\nthere was a peer\n")
+    with pytest.raises(InvalidRequest, match="line 1 is no answer"):
+        AnswerFile(tmp_path / "prose")
+    assert (tmp_path / "prose").read_text().startswith("Once")
+
+
+# --- deadlines and failures ------------------------------------------------------------------------------------------
+
+
+def run_batch(path: Path, fill, jobs: int = 4, **plan: object) -> Batch:
+    with AnswerFile(path) as answers:
+        batch = Batch([Job(str(number), "x") for number in range(jobs)], answers, Plan({"max_new_tokens": 2}, **plan))
+        asyncio.run(batch.run(lambda prompt: [1], fill))
+    return batch
+
+
+def test_what_is_left_when_a_deadline_comes_near_runs_on_demand(tmp_path):
+    async def fill(generation: Generation, options: GenerateOptions) -> None:
+        if options.background and answered:
+            await asyncio.Event().wait()  # there is no room
+        answered.append(generation)
+        generation.computing_s = 100.0
+
+    answered: list[Generation] = []
+    progress = run_batch(tmp_path / "answers", fill, deadline=time.time() + 60).progress
+    assert (progress.done, progress.hurried, progress.late) == (4, True, ())
+
+
+def test_what_was_not_done_by_the_deadline_is_named(tmp_path):
+    async def fill(generation: Generation, options: GenerateOptions) -> None:
+        if len(lines(tmp_path / "answers")) == 2:
+            await asyncio.Event().wait()
+
+    progress = run_batch(tmp_path / "answers", fill, concurrency=1, deadline=time.time() + 3).progress
+    assert (progress.done, progress.late) == (2, ("2", "3"))
+    assert progress.left == 2
+
+
+def test_a_prompt_that_cannot_succeed_is_left_out_and_one_that_met_a_full_swarm_is_tried_again(tmp_path):
+    calls = 0
+
+    async def fill(generation: Generation, options: GenerateOptions) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise InvalidRequest("too long")
+        if calls == 2:
+            raise PeerBusy("full")
+
+    progress = run_batch(tmp_path / "answers", fill, concurrency=1).progress
+    assert (progress.done, progress.failed, calls) == (3, {"0": "too long"}, 5)
+
+
+def test_money_that_runs_out_ends_the_run_and_keeps_the_answers(tmp_path):
+    async def fill(generation: Generation, options: GenerateOptions) -> None:
+        if len(lines(tmp_path / "answers")) == 2:
+            raise PaymentRequired("the budget is spent")
+
+    with pytest.raises(PaymentRequired):
+        run_batch(tmp_path / "answers", fill, concurrency=1)
+    assert len(lines(tmp_path / "answers")) == 2
+
+
+def test_a_batch_hurries_when_twice_the_time_of_the_rest_is_left():
+    assert not must_hurry(10, 5, 10.0, 0.0, 1000.0, 959.0)
+    assert must_hurry(10, 5, 10.0, 0.0, 1000.0, 961.0)
+    assert not must_hurry(10, 5, None, 0.0, 1000.0, 749.0)  # nothing known: a quarter of the time
+    assert must_hurry(10, 5, None, 0.0, 1000.0, 751.0)
+
+
+def test_deadlines_are_durations_or_times():
+    assert parse_deadline("2h", 100.0) == 7300.0
+    assert parse_deadline("1d1h30m5s", 0.0) == 91805.0
+    assert parse_deadline("2030-01-31T08:00+00:00", 0.0) == 1896076800.0
+    for wrong in ("soon", "2 weeks", "", "-1h"):
+        with pytest.raises(InvalidRequest, match="is no time"):
+            parse_deadline(wrong, 0.0)

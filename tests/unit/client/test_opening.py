@@ -1,0 +1,68 @@
+"""A session that begins while nobody serves some blocks waits for them."""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+import pytest
+
+from memory_hops import OPTIONS, MemoryHop, chain_of
+from swarm.errors import NoRoute
+from swarm.route.route import Hop, uncovered
+from swarm.session.limits import ClientLimits
+from swarm.session.opening import open_session
+from swarm.session.router import OpenSessions
+
+# --- nobody serves it ------------------------------------------------------------------------------------------------
+
+
+class Openings:
+    """A router for `open_session`. nobody_until: looks for a chain that find nobody."""
+
+    def __init__(self, hop: MemoryHop, nobody_until: int):
+        self._hop, self._left = hop, nobody_until
+        self.sessions = OpenSessions()
+
+    async def choose(self, avoid: Collection[str]) -> list[Hop]:
+        self._left -= 1
+        if self._left >= 0:
+            raise uncovered([], 30, 4, 6)
+        return [self._hop.hop]
+
+    def connection_to(self, peer: object) -> MemoryHop:
+        return self._hop
+
+
+def opened(looks: int, timeout_s: float, told: list[str], choose: Callable | None = None) -> None:
+    (hop,) = chain_of((0, 30))
+    router = Openings(hop, looks)
+
+    async def run() -> None:
+        limits = ClientLimits(coverage_timeout_s=timeout_s)
+        session = await open_session(router, limits, choose or router.choose, lambda hops: OPTIONS, on_wait=told.append)
+        session.close()
+
+    asyncio.run(run())
+
+
+def test_a_session_that_begins_while_nobody_serves_some_blocks_waits_and_says_so(caplog):
+    told: list[str] = []
+    opened(2, 30.0, told)
+    assert told == ["waiting up to 30 s for a peer that serves blocks 4:6"] * 2 + [""]
+    assert [record.message for record in caplog.records] == told[:1]
+
+
+def test_a_session_that_waited_long_enough_names_the_missing_blocks():
+    told: list[str] = []
+    with pytest.raises(NoRoute, match="no peer serves blocks 4:6"):
+        opened(1, 0.0, told)
+    assert told in ([], [""])
+
+
+def test_what_waiting_would_not_mend_is_said_at_once():
+    async def too_dear(avoid: Collection[str]) -> list[Hop]:
+        raise NoRoute("no chain costs at most 1")
+
+    told: list[str] = []
+    with pytest.raises(NoRoute, match="costs"):
+        opened(0, 30.0, told, too_dear)
+    assert told == []
