@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-_VERBS = {
+VERBS = {
     "server": ("swarm.cli.server", "serve blocks to a swarm (also: python -m swarm.server)"),
     "generate": ("swarm.cli.generate", "generate from a prompt"),
     "batch": ("swarm.cli.batch", "answer a file of prompts on what the swarm has left over"),
@@ -25,13 +25,13 @@ def main() -> int:
     verb, *arguments = sys.argv[1:] or ["--help"]
     if verb in ("-h", "--help"):
         print("usage: python -m swarm VERB [options]\n\nverbs (each has --help):")
-        for name, (_, purpose) in _VERBS.items():
+        for name, (_, purpose) in VERBS.items():
             print(f"  {name:10} {purpose}")
         return 0
-    if verb not in _VERBS:
-        print(f"error: unknown verb {verb!r}; the verbs are {', '.join(_VERBS)}", file=sys.stderr)
+    if verb not in VERBS:
+        print(f"error: unknown verb {verb!r}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    status: int = import_module(_VERBS[verb][0]).main(arguments)
+    status: int = import_module(VERBS[verb][0]).main(arguments)
     return status
 
 

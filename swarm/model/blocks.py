@@ -76,7 +76,7 @@ class BlockRange:
         """
         config, device = checkpoint.config, torch.device(device)
         check_block_range(start, stop, config)
-        specs = [_block_spec(config, index) for index in range(start, stop)]
+        specs = [block_spec(config, index) for index in range(start, stop)]
         backend = backend or choose_backend(
             quant,
             dtype,
@@ -129,7 +129,7 @@ class BlockRange:
             torch.cuda.synchronize(self.device)
 
 
-def _block_spec(config: ModelConfig, index: int) -> BlockSpec:
+def block_spec(config: ModelConfig, index: int) -> BlockSpec:
     return BlockSpec(
         num_heads=config.num_heads,
         num_kv_heads=config.num_kv_heads,

@@ -24,7 +24,7 @@ VERSION = 1
 KINDS = ("equivocation", "contradiction", "audit")  # see swarm/verify/fraud/proofs.py
 MAX_CONVICTION_BYTES = 4096
 MAX_BUNDLE_BYTES = 2**32
-_DOMAIN = b"swarm/conviction/v1"
+DOMAIN = b"swarm/conviction/v1"
 _FIELDS = 11
 _PEER_ID = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,80}")
 
@@ -77,7 +77,7 @@ def sign(conviction: Conviction, identity: Identity) -> bytes:
         bundle.digest if bundle else b"", bundle.nbytes if bundle else 0,
         bundle.holder.SerializeToString() if bundle else b"",
     ])  # fmt: skip
-    data = pb.SignedRecord(payload=payload, signature=identity.sign(_DOMAIN, payload)).SerializeToString()
+    data = pb.SignedRecord(payload=payload, signature=identity.sign(DOMAIN, payload)).SerializeToString()
     if len(data) > MAX_CONVICTION_BYTES:
         raise InvalidRequest(f"a conviction of {len(data)} bytes; give its proof as a bundle, they are too many")
     return data
@@ -97,7 +97,7 @@ def verify(data: bytes, now_s: float | None = None) -> Conviction:
     conviction = _parse(signed.payload)
     now_s = time.time() if now_s is None else now_s
     check_times(conviction.issued_ms, conviction.expires_ms, now_s, "a conviction")
-    if signer_of(_DOMAIN, signed.payload, signed.signature) != conviction.announcer:
+    if signer_of(DOMAIN, signed.payload, signed.signature) != conviction.announcer:
         raise InvalidRequest(f"a conviction that {conviction.announcer} has not signed")
     return conviction
 

@@ -42,7 +42,7 @@ _MAX_NODES = 10_000  # whose addresses are kept
 Handler = Callable[[Message, P2PContext], Awaitable[Message]]
 
 
-class _Seal:
+class Seal:
     """Opens and closes messages between two peers."""
 
     def __init__(self, secret: Secret):
@@ -68,7 +68,7 @@ class _Seal:
             raise PrivateSwarm(_REFUSAL) from error
 
 
-class _AddressBook:
+class AddressBook:
     """Where nodes listen: at best by their own word, else by that of another member. A wrong address costs a vain call:
     libp2p checks who answers."""
 
@@ -90,8 +90,8 @@ class _AddressBook:
 class PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no annotations
     """libp2p for the members of one private swarm: all handlers, and all calls to others, are sealed."""
 
-    _seal: _Seal
-    _book: _AddressBook
+    _seal: Seal
+    _book: AddressBook
     _own: dict[bytes, list[bytes]]  # this node's id and addresses; empty if it does not listen
     _reached: set[bytes]  # peer ids of nodes that answered the last call
 
@@ -101,7 +101,7 @@ class PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no annotations
     ) -> "PrivateP2P":
         """As P2P.create, but never a server of libp2p's own routing."""
         p2p: PrivateP2P = await super().create(initial_peers, **options | {"dht_mode": "client"})
-        p2p._seal, p2p._book, p2p._reached = _Seal(secret), _AddressBook(), set()
+        p2p._seal, p2p._book, p2p._reached = Seal(secret), AddressBook(), set()
         listening = not options.get("no_listen")
         own = [Multiaddr(address).to_bytes() for address in p2p._visible_maddrs] if listening else []
         p2p._own = {p2p.peer_id.to_bytes(): own[:_MAX_ADDRESSES]} if own else {}
@@ -156,7 +156,7 @@ class PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no annotations
 
     def _learn(self, data: bytes, sender: PeerID) -> bytes:
         """The message in what a member sent; keeps the addresses that came with it. Raises InvalidRequest."""
-        message, addresses = _unpack(data)
+        message, addresses = unpack(data)
         self._book.note(addresses, sender.to_bytes())
         return message
 
@@ -167,7 +167,7 @@ def _pack(message: Message, addresses: dict[bytes, list[bytes]]) -> bytes:
     return packed
 
 
-def _unpack(data: bytes) -> tuple[bytes, dict[bytes, list[bytes]]]:
+def unpack(data: bytes) -> tuple[bytes, dict[bytes, list[bytes]]]:
     """Raises InvalidRequest if `data` is not what `_pack` makes."""
     try:
         message, addresses = msgpack.unpackb(data, strict_map_key=False)

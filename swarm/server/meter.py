@@ -38,7 +38,7 @@ def measure(blocks: BlockRange, pool: PagePool, budget_s: float = BUDGET_S) -> P
     for batch in BATCHES:
         if len(decode_s) < 2 or time.perf_counter() < started + budget_s / 2:
             decode_s.append(_block_s(blocks, pool, [1] * batch, depth, started + budget_s / 2))
-    costs = PeerCosts(_plausible(decode_s))
+    costs = PeerCosts(plausible(decode_s))
     affordable = (started + budget_s - time.perf_counter()) / (costs.prefill_block_s() * depth)
     tokens = min(PREFILL_TOKENS, pool.num_pages * PAGE_TOKENS, int(affordable))
     if tokens < LEAST_PREFILL_TOKENS:
@@ -130,7 +130,7 @@ class Meter:
         self._faded_s = now_s
 
 
-def _plausible(times_s: Sequence[float]) -> tuple[float, ...]:
+def plausible(times_s: Sequence[float]) -> tuple[float, ...]:
     """None longer than that of a larger batch, nor than two batches of half the size: where it is, something else than
     its size held it up."""
     halves = accumulate(times_s, lambda half_s, whole_s: min(whole_s, 2 * half_s))

@@ -6,6 +6,7 @@ from dataclasses import replace
 import swarm
 from swarm.client.background import wait
 from swarm.session.session import Session
+from swarm.session.wanted import Wanted
 from swarm.wire import messages_pb2 as pb
 
 
@@ -20,7 +21,9 @@ def run_session(client: swarm.Client, work, max_tokens: int = 100, unreachable_n
             hops = [
                 replace(hop, peer=replace(hop.peer, endpoint=wrong_port(hop.peer.endpoint))) for hop in session.hops
             ]
-            session = Session(hops, session._peers, session._options)
+            connections = [client.parts.router.connection_to(hop.peer) for hop in session.hops]
+            options = client.parts.generator.session_options(session.hops, Wanted(0, max_tokens))
+            session = Session(hops, connections, options)
             await session.open()
         try:
             return await work(session)

@@ -39,7 +39,7 @@ def signed(witness: Identity = WITNESS, **changes: object) -> bytes:
 
 def raw(*fields: object) -> bytes:
     payload = msgpack.packb(list(fields))
-    signature = WITNESS.sign(convictions._DOMAIN, payload)
+    signature = WITNESS.sign(convictions.DOMAIN, payload)
     return pb.SignedRecord(payload=payload, signature=signature).SerializeToString()
 
 
@@ -54,7 +54,7 @@ def held_by(**changes: object) -> bytes:
 def replayed_in_another_name() -> bytes:
     """Somebody else's words, under one's own signature."""
     theirs = pb.SignedRecord.FromString(signed())
-    theirs.signature = Identity().sign(convictions._DOMAIN, theirs.payload)
+    theirs.signature = Identity().sign(convictions.DOMAIN, theirs.payload)
     return theirs.SerializeToString()
 
 
@@ -96,7 +96,7 @@ BAD = {
 
 
 def raw_bytes(payload: bytes) -> bytes:
-    signature = WITNESS.sign(convictions._DOMAIN, payload)
+    signature = WITNESS.sign(convictions.DOMAIN, payload)
     return pb.SignedRecord(payload=payload, signature=signature).SerializeToString()
 
 

@@ -101,12 +101,12 @@ def other_blocks(name: str, start: int, stop: int) -> object | None:
     if name == "other-model":
         return Shifted(load(start - 1, stop - 1, threads=1), -1, stop)
     if name == "short-window":
-        honest = blocks_module._block_spec
-        blocks_module._block_spec = lambda config, index: replace(honest(config, index), window=WINDOW)
+        honest = blocks_module.block_spec
+        blocks_module.block_spec = lambda config, index: replace(honest(config, index), window=WINDOW)
         try:
             return load(start, stop, threads=1)
         finally:
-            blocks_module._block_spec = honest
+            blocks_module.block_spec = honest
     return None
 
 

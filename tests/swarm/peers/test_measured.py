@@ -15,7 +15,7 @@ from swarm.model.families import ModelConfig
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.route.peer import MAX_LINKS, PeerInfo
-from swarm.server.meter import LEAST_PREFILL_TOKENS, QUEUE_HALF_LIFE_S, Meter, _plausible, measure
+from swarm.server.meter import LEAST_PREFILL_TOKENS, QUEUE_HALF_LIFE_S, Meter, measure, plausible
 from swarm.server.neighbours import choose, may_meet
 from swarm.server.scheduler.batching import BatchLimits
 from swarm.server.scheduler.scheduler import Scheduler
@@ -145,8 +145,8 @@ def test_the_scheduler_reports_its_batches_and_how_long_they_waited(meter):
 
 
 def test_a_size_that_something_held_up_is_corrected_by_the_others():
-    assert _plausible([1.0, 9.0, 1.5, 2.0, 90.0]) == (1.0, 1.5, 1.5, 2.0, 4.0)
-    assert _plausible([9.0, 1.0]) == (1.0, 1.0)
+    assert plausible([1.0, 9.0, 1.5, 2.0, 90.0]) == (1.0, 1.5, 1.5, 2.0, 4.0)
+    assert plausible([9.0, 1.0]) == (1.0, 1.0)
 
 
 def test_real_blocks_are_measured_on_a_pool_that_is_left_unused(demo_checkpoint):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import swarm
 from swarm.home import announced, find_swarm, known_addresses
-from swarm.peers.private_p2p import PrivateP2P, _AddressBook, _Seal, _unpack
+from swarm.peers.private_p2p import AddressBook, PrivateP2P, Seal, unpack
 from swarm.wire.identity import Identity
 from swarm.wire.secret import Secret, find_secret
 
@@ -23,7 +23,7 @@ SECRET, OTHER = Secret.generate(), Secret.generate()
 
 # --- keys and seals --------------------------------------------------------------------------------------------------
 
-SEAL = _Seal(Secret(SECRET))
+SEAL = Seal(Secret(SECRET))
 
 ALICE, BOB, CAROL = (PeerID.from_base58(Identity().peer_id) for _ in range(3))
 
@@ -41,7 +41,7 @@ def test_a_seal_holds_for_one_sender_one_receiver_and_one_purpose():
         with pytest.raises(swarm.PrivateSwarm):
             SEAL.open(sealed, sender, receiver, purpose)
     with pytest.raises(swarm.PrivateSwarm):
-        _Seal(Secret(OTHER)).open(sealed, ALICE, BOB, b"find")
+        Seal(Secret(OTHER)).open(sealed, ALICE, BOB, b"find")
 
 
 @given(st.binary(max_size=100))
@@ -59,13 +59,13 @@ def test_no_bytes_of_an_outsider_open(data):
 )
 def test_what_a_hostile_member_sends_is_a_message_or_refused(data):
     with suppress(swarm.InvalidRequest):
-        message, addresses = _unpack(data)
+        message, addresses = unpack(data)
         assert isinstance(message, bytes)
         assert all(isinstance(name, bytes) for key, value in addresses.items() for name in [key, *value])
 
 
 def test_a_nodes_own_word_on_its_addresses_counts_for_more_than_anothers():
-    book = _AddressBook()
+    book = AddressBook()
     book.note({b"bob": [b"wrong"], b"carol": [b"here"]}, teller=b"alice")
     book.note({b"bob": [b"right"]}, teller=b"bob")
     book.note({b"bob": [b"wrong"], b"carol": [b"there"]}, teller=b"alice")
