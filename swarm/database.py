@@ -6,6 +6,7 @@ A file keeps the version of its schema (PRAGMA user_version); those from before 
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from swarm.errors import SwarmError
@@ -62,7 +63,10 @@ def _failure(error: Exception, what: str, path: Path | None, remedy: str) -> Swa
 
 def _make_private(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    # A file that is there is not opened: closing it would drop the locks of all this process's connections to it, and
+    # others would write where they read (sqlite.org/howtocorrupt.html, 2.2).
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _version(database: sqlite3.Connection, version: int, what: str, path: Path | None) -> int:

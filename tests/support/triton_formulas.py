@@ -4,8 +4,8 @@ import atexit
 import functools
 import multiprocessing
 import os
-import sys
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 
 import pytest
 import torch
@@ -36,15 +36,19 @@ def _child() -> ProcessPoolExecutor:
     return pool
 
 
-def _call(name: str, arguments: dict) -> None:
-    getattr(sys.modules[__name__], name)(**arguments)
+def _call(module: str, name: str, arguments: dict) -> None:
+    getattr(import_module(module), name)(**arguments)
 
 
 def interpreted(test):
-    """Runs a test in the child; there, where this module is imported again, it is the test itself."""
+    """Runs a test in the child; there, where its module is imported again, it is the test itself."""
     if INTERPRETED:
         return test
-    return functools.wraps(test)(lambda **arguments: _child().submit(_call, test.__name__, arguments).result())
+
+    def submitted(**arguments: object) -> None:
+        _child().submit(_call, test.__module__, test.__name__, arguments).result()
+
+    return functools.wraps(test)(submitted)
 
 
 def assert_close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,6 +16,19 @@ from helpers import in_background, pages_in_use, statuses, wait_until
 from swarm.client.background import wait
 
 PROMPT = "The capital of France is"
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[swarm.LocalSwarm]:
+    blocks = ["0:10", "10:20", "20:30"]
+    with swarm.LocalSwarm("demo", blocks, quant="int4", dtype="float32", threads=1) as local:
+        yield local
+
+
+@pytest.fixture(scope="module")
+def client(local) -> Iterator[swarm.Client]:
+    with swarm.Client("demo", local.peers) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

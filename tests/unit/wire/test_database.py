@@ -2,6 +2,8 @@
 
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -54,3 +56,21 @@ def test_where_no_file_can_be_made_it_is_said(tmp_path):
     (tmp_path / "taken").write_text("a file, not a folder")
     with pytest.raises(SwarmError, match=r"the things in .* cannot be used"):
         open_database(tmp_path / "taken" / "things.db", "things", SCHEMA)
+
+
+WRITER = """
+import sqlite3, sys
+sqlite3.connect(sys.argv[1], timeout=0.1).execute("CREATE TABLE other (name TEXT)")
+"""
+
+
+def test_to_open_a_file_again_leaves_this_processs_locks_on_it(file):
+    """Or another process writes into what this one is reading, and the file is damaged."""
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file, isolation_level=None)) as first:
+        first.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(SwarmError, match="locked"):
+            open_database(file, "things", busy_s=0.1)
+        command = [sys.executable, "-c", WRITER, str(file)]
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "locked" in other.stderr
