@@ -1,6 +1,6 @@
 """Continuous batching: steps of many sessions are computed together, as batching.py decides.
 
-Everything here runs in the event loop except the computation itself, which has one thread of its own.
+Everything here runs in the event loop, short batches too; longer ones are computed in one thread of its own.
 """
 
 import asyncio
@@ -172,9 +172,11 @@ class Scheduler:
             self._learn(batch, compute_s)
 
     async def _run(self, batch: Sequence[Slice], tokens: int) -> tuple[list[torch.Tensor], float]:
-        """Long batches go to the compute thread, so that the network is served meanwhile. Short ones are computed
-        right here: handing them over and back costs 0.3 ms, which one session's token would feel, and gRPC's own
-        threads go on receiving and sending.
+        """The outputs of `batch`, and the seconds its blocks took. tokens: in it.
+
+        What is expected to take longer than INLINE_S goes to the compute thread, so that the network is served
+        meanwhile. Anything else is computed right here, and the event loop waits for it: handing it over and back costs
+        0.3 ms, which one session's token would feel. gRPC's own threads go on with what they have got already.
         """
         if tokens * self._token_s.value <= INLINE_S:
             outputs = self._runner.run(batch)
