@@ -211,7 +211,7 @@ def _serve(session: Session, message: pb.ToServer, world: World) -> None:
     session.accept(message.step)
     work = session.steps.waiting[-1]
     session.computed(Slice.next(session, work.remaining), work.hidden, pb.Visit())
-    for data in work.receipts:
+    for data in work.step.receipts:
         with suppress(InvalidRequest):
             read_receipt(data, world)
 

@@ -141,8 +141,8 @@ class Generator:
 
     async def _follow(self, session: Session, draft: Draft, delivery: Delivery, on_text: OnText) -> None:
         """Add to `draft` what comes out of `session`, until it is complete."""
-        generation, earlier, seen = draft.generation, list(draft.generation.repairs), 0
-        _describe_chain(generation, session, earlier)
+        generation, seen = draft.generation, 0
+        _describe_chain(generation, session)
         heads = await self._heads.for_chain(hop.peer for hop in session.hops)
         max_tokens = session.chain.options.max_tokens
         around = self._local.around(session, max_tokens) if self._local else nullcontext(session)
@@ -152,9 +152,10 @@ class Generator:
                 length, hidden = len(tokens), await way.forward(0, heads.ends.embed(tokens))
                 while True:
                     token = await heads.pick(hidden, draft.sampler)
-                    if len(session.repairs) != seen:
-                        seen = len(session.repairs)
-                        _describe_chain(generation, session, earlier)
+                    if repairs := session.repairs[seen:]:
+                        seen += len(repairs)
+                        add_repairs(generation, repairs)
+                        _describe_chain(generation, session)
                     if text := await delivery.admit(session, draft.add(token)):
                         on_text(text)
                     if generation.finish_reason:
@@ -195,10 +196,12 @@ def _public(hop: Hop) -> GenerationHop:
     return GenerationHop(hop.peer.peer_id, (hop.start, hop.stop), join_address(endpoint.host, endpoint.port))
 
 
-def _describe_chain(generation: Generation, session: Session, earlier: Sequence[Repair]) -> None:
-    """Say in `generation` which chain it takes now, and what has been replaced in it. earlier: repairs of the sessions
-    before this one."""
+def _describe_chain(generation: Generation, session: Session) -> None:
+    """Say in `generation` which chain it takes now."""
     generation.route, generation.timings = [_public(hop) for hop in session.hops], session.timings
-    if session.repairs:
-        generation.repairs = [*earlier, *session.repairs]
-        generation.reroutes = sum(not repair.planned for repair in generation.repairs)
+
+
+def add_repairs(generation: Generation, repairs: Sequence[Repair]) -> None:
+    """Say in `generation` what has been replaced in its chain, beside all that was before."""
+    generation.repairs = [*generation.repairs, *repairs]
+    generation.reroutes += sum(not repair.planned for repair in repairs)

@@ -45,7 +45,7 @@ async def open_session(
             try:
                 return await _Attempt(router, observe, on_wait).open(choose, describe, avoid)
             except NoRoute as error:
-                if not (error.uncovered and await coverage.pause(error.uncovered)):
+                if not (error.uncovered and await coverage.pause(error)):
                     raise
             except PeerBusy:
                 if time.monotonic() > deadline:
@@ -86,19 +86,11 @@ class _Attempt:
     def _note(self, failure: HopFailed, hops: Sequence[Hop]) -> None:
         """Remember why a chain did not do; raises the cause if no other would."""
         cause = failure.cause
+        self._router.note_refusal(failure, hops)
         if isinstance(cause, PeerBusy):
             self._refusal = cause
             self._full.update(failure.peer_ids)
-            if failure.load:
-                for peer_id in failure.peer_ids:
-                    self._router.note_load(peer_id, failure.load)
-        elif isinstance(cause, PeerUnreachable):
-            for peer_id in failure.peer_ids:
-                self._router.report_failure(peer_id)
         elif isinstance(cause, RevisionMismatch):
             self._mismatch = cause
-            for hop in hops:
-                if hop.peer.peer_id in failure.peer_ids:
-                    self._router.report_other_weights(hop.peer)
-        else:
+        elif not isinstance(cause, PeerUnreachable):
             raise cause from failure

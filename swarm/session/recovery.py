@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from swarm.errors import NoRoute, PeerBusy, PeerUnreachable
+from swarm.errors import NoRoute, PeerBusy, PeerUnreachable, RevisionMismatch
 from swarm.results import Repair
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
@@ -40,7 +40,8 @@ class Spares(Protocol):
         """Hops over the blocks of `lost`, between two peers (None: the client), without the peers in `avoid`.
 
         background: at the idle price. replay_tokens: that they have to compute before they can go on. Raises NoRoute if
-        nobody covers the blocks.
+        nobody covers the blocks, or not at a price that the client pays, RevisionMismatch if only others' weights are
+        served: nobody can take over yet.
         """
 
     def connection_to(self, peer: PeerInfo) -> Peer:
@@ -48,6 +49,10 @@ class Spares(Protocol):
 
     def report_failure(self, peer_id: str) -> None:
         """Do not choose this peer again for a while."""
+
+    def note_refusal(self, failure: HopFailed, hops: Sequence[Hop]) -> None:
+        """A session was to be opened on `hops`, and one of them refused: choose it less, or not again, as `failure`
+        says."""
 
     def observe_steps(self, hops: Sequence[Hop], step_s: float) -> None:
         """A token takes so long around a chain of these hops, in the mean of some."""
@@ -106,37 +111,43 @@ class Recovery:
             raise HopFailed(PeerUnreachable(f"peer {peer_id[-8:]} has lost its journal of this session"), [])
 
     async def _open_spares(self, first: int, last: int) -> list[HopStream]:
-        """Streams to peers that cover what hops `first` to `last` do; waits for somebody to serve it."""
-        start, stop = self._chain.streams[first].hop.start, self._chain.streams[last].hop.stop
-        full: set[str] = set()
+        """Streams to peers that cover what hops `first` to `last` do; waits while nobody can take over."""
+        avoid: set[str] = set()
         with WaitForCoverage(self._chain.options.coverage_timeout_s, self._on_wait) as coverage:
             while True:
                 try:
-                    return await self._try_open(first, last, full, filled=False)
-                except NoRoute as error:
-                    if not await coverage.pause(f"{start}:{stop}"):
+                    return await self._try_open(first, last, avoid, filled=False)
+                except (NoRoute, RevisionMismatch) as error:
+                    if not await coverage.pause(error):
                         raise HopFailed(error, []) from error
-                    full.clear()
+                    avoid.clear()
 
-    async def _try_open(self, first: int, last: int, full: set[str], filled: bool) -> list[HopStream]:
-        """Raises NoRoute when there is nobody left to try."""
+    async def _try_open(self, first: int, last: int, avoid: set[str], filled: bool) -> list[HopStream]:
+        """avoid: peers that are not tried; those that refuse are added. Raises NoRoute, or RevisionMismatch, when there
+        is nobody left to try."""
         streams = self._chain.streams
         lost = [stream.hop for stream in streams[first : last + 1]]
         before = streams[first - 1].hop.peer if first else None
         after = streams[last + 1] if last + 1 < len(streams) else None
         following, background = after.hop.peer if after else None, self._chain.options.background
+        refusal: HopFailed | None = None
         while True:
-            hops = await self._spares.replacement(lost, before, following, self._chain.sent.length, full, background)
+            replayed = self._chain.sent.length
+            try:
+                hops = await self._spares.replacement(lost, before, following, replayed, avoid, background)
+            except (NoRoute, RevisionMismatch) as error:
+                if refusal:  # which is why
+                    blocks = f"{lost[0].start}:{lost[-1].stop}"
+                    raise NoRoute(f"nobody can take over blocks {blocks}: {refusal}") from error
+                raise
             peers, replayed = [self._spares.connection_to(hop.peer) for hop in hops], self._chain.sent.length
             try:
                 return await self._chain.open_streams(hops, peers, after, SPARE_TIMEOUT_S, replayed, filled)
             except HopFailed as failure:
-                if isinstance(failure.cause, PeerUnreachable):
-                    for peer_id in failure.peer_ids:
-                        self._spares.report_failure(peer_id)
-                else:
-                    logger.info("a spare refused: %s", failure)
-                    full.update(failure.peer_ids)
+                logger.info("a spare refused: %s", failure)
+                self._spares.note_refusal(failure, hops)
+                avoid.update(failure.peer_ids)
+                refusal = failure
 
     # --- before somebody leaves --------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from weakref import WeakSet
 
-from swarm.errors import NoRoute, RevisionMismatch
+from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.peers.estimates import claimed_step_s
 from swarm.peers.table import REFRESH_S, PeerTable
 from swarm.peers.terms import Terms
@@ -15,9 +15,9 @@ from swarm.results import Hop as GenerationHop
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Chain, Hop, Request, chain_of, cost_chain, link_between
 from swarm.route.search.chains import best_chain, best_chains
+from swarm.session.hop import HopFailed
 from swarm.session.session import Session
 from swarm.session.wanted import Wanted
-from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.transport import Peer
 
@@ -118,13 +118,16 @@ class Router:
         """Do not choose this peer again for a while."""
         self.table.report_failure(peer_id)
 
-    def report_other_weights(self, peer: PeerInfo) -> None:
-        """Do not choose this peer again: it refuses the weights that it announces."""
-        self.table.report_other_weights(peer)
-
-    def note_load(self, peer_id: str, load: pb.Load) -> None:
-        """A peer that refused has said how busy it is."""
-        self.table.loads.note(peer_id, load)
+    def note_refusal(self, failure: HopFailed, hops: Sequence[Hop]) -> None:
+        """See swarm.session.recovery.Spares. Of a peer that refuses the weights that it announces, it is remembered;
+        one without room has said how busy it is."""
+        for peer in (hop.peer for hop in hops if hop.peer.peer_id in failure.peer_ids):
+            if isinstance(failure.cause, PeerUnreachable):
+                self.table.report_failure(peer.peer_id)
+            elif isinstance(failure.cause, RevisionMismatch):
+                self.table.report_other_weights(peer)
+            elif failure.load:
+                self.table.loads.note(peer.peer_id, failure.load)
 
     async def close(self) -> None:
         await self.table.close()

@@ -60,12 +60,12 @@ class Session:
 
     def computed(self, item: Slice, output: torch.Tensor, visit: pb.Visit) -> None:
         """Send one computed slice on its way. output: [count, hidden_size]. visit: what computing it was like."""
-        work, final = item.work, item.final
+        step, final = item.work.step, item.final
         rows = codec.to_rows(output, self.reservation.dtype)
         self._journals.record(self._journal, item.position, rows.data)
         self._observer.computed(item, rows)
-        receipts = self._observer.outgoing(work.receipts if final else ())
-        want = work.want if final or work.want == pb.ALL else pb.NOTHING
+        receipts = self._observer.outgoing(step.receipts if final else ())
+        want = step.want if final or step.want == pb.ALL else pb.NOTHING
         wanted = item.count if self.next_hop or want == pb.ALL else int(want == pb.LAST)
         if wanted < item.count:
             rows = rows[item.count - wanted :]
@@ -75,11 +75,11 @@ class Session:
                 count=item.count,
                 hidden=rows.message() if wanted else None,
                 want=want,
-                visits=[*work.visits, visit],
-                seq=work.seq,
-                replay=work.replay,
-                seal=work.seal and final,
-                prompt=work.prompt,
+                visits=[*step.visits, visit],
+                seq=step.seq,
+                replay=step.replay,
+                seal=step.seal and final,
+                prompt=step.prompt,
                 receipts=receipts,
             )
         )

@@ -28,31 +28,19 @@ MAX_RECEIPTS = 2 * MAX_VISITS  # with one step
 class Work:
     """A checked step that waits for, or is in, computation."""
 
-    position: int
-    rows: Rows  # as they came
-    hidden: torch.Tensor  # the same, [count, hidden_size]
-    want: pb.Want
-    visits: list[pb.Visit]  # of the hops before this one
-    seq: int
-    replay: bool
-    seal: bool
-    receipts: list[bytes]  # of the hops before this one, unchecked
-    prompt: bool  # priced as prefill
-    remaining: int  # rows that are not computed yet: a long step takes several batches
-    arrived: float = field(default_factory=time.perf_counter)
+    step: pb.Step  # as it came; its receipts are unchecked
+    rows: Rows  # its, which have been checked
+    hidden: torch.Tensor = field(init=False)  # the same, [count, hidden_size]
+    remaining: int = field(init=False)  # rows that are not computed yet: a long step takes several batches
+    arrived: float = field(init=False)
 
-    @classmethod
-    def of(cls, step: pb.Step, rows: Rows) -> "Work":
-        """rows: the step's, which have been checked."""
-        return cls(
-            step.position, rows, rows.tensor(), step.want, list(step.visits), step.seq, step.replay, step.seal,
-            list(step.receipts), step.prompt, step.count,
-        )  # fmt: skip
+    def __post_init__(self) -> None:
+        self.hidden, self.remaining, self.arrived = self.rows.tensor(), self.step.count, time.perf_counter()
 
     @property
     def to_compute(self) -> Tokens:
         """What is still to do."""
-        return Tokens.of(self.remaining, self.prompt)
+        return Tokens.of(self.remaining, self.step.prompt)
 
 
 class StepQueue:
@@ -88,9 +76,9 @@ class StepQueue:
             return False
         self._check(step)
         rows = read_rows(step.hidden, (step.count, self._hidden_size), self._reservation.dtype)
-        while len(self.waiting) > 1 and self.waiting[-1].position >= step.position:
+        while len(self.waiting) > 1 and self.waiting[-1].step.position >= step.position:
             self.waiting.pop()
-        self.waiting.append(Work.of(step, rows))
+        self.waiting.append(Work(step, rows))
         self.next_rows = self.waiting[0].remaining
         self._seq = step.seq
         self.length = step.position + step.count
@@ -113,7 +101,7 @@ class StepQueue:
     def progress(self, seq: int, load: pb.Load) -> pb.Progress:
         """How far this hop has come, for the client's Probe number `seq`."""
         first = self.waiting[0] if self.waiting else None
-        computed = first.position + len(first.hidden) - first.remaining if first else self.length
+        computed = first.step.position + len(first.hidden) - first.remaining if first else self.length
         return pb.Progress(seq=seq, received=self.length, computed=computed, last_seq=self._seq, load=load)
 
     def _check(self, step: pb.Step) -> None:
@@ -151,7 +139,7 @@ class Slice:
         """The next `count` rows of what waits in `session`."""
         work = session.steps.waiting[0]
         first = len(work.hidden) - work.remaining
-        return cls(session, work, first, count, work.position + first, work.remaining == count)
+        return cls(session, work, first, count, work.step.position + first, work.remaining == count)
 
     @property
     def inputs(self) -> Rows:

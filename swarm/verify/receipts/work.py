@@ -48,10 +48,10 @@ class SignedSession(SessionObserver):
             raise InvalidRequest("this session was opened here before; open it again under a higher number")
 
     def computed(self, item: Slice, outputs: Rows) -> None:
-        work = item.work
-        self._writer.record(item.position, item.inputs, outputs, work.prompt)
-        if work.seal and item.final:
-            self._writer.seal(work.receipts)
+        step = item.work.step
+        self._writer.record(item.position, item.inputs, outputs, step.prompt)
+        if step.seal and item.final:
+            self._writer.seal(step.receipts)
 
     def outgoing(self, receipts: Sequence[bytes]) -> Sequence[bytes]:
         held, self._held = self._held, []

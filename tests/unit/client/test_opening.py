@@ -44,9 +44,10 @@ def opened(looks: int, timeout_s: float, told: list[str], choose: Callable | Non
     asyncio.run(run())
 
 
-def test_a_session_that_begins_while_nobody_serves_some_blocks_waits_and_says_so(caplog):
+@pytest.mark.parametrize("timeout_s", [30.0, 29.9])
+def test_a_session_that_begins_while_nobody_serves_some_blocks_waits_and_says_so(caplog, timeout_s):
     told: list[str] = []
-    opened(2, 30.0, told)
+    opened(2, timeout_s, told)
     assert told == ["waiting up to 30 s for a peer that serves blocks 4:6"] * 2 + [""]
     assert [record.message for record in caplog.records] == told[:1]
 

@@ -71,7 +71,8 @@ def test_a_step_takes_the_place_of_what_it_rewinds_and_a_flood_of_them_takes_no_
         session.accept(make_step(40, 40))
         session.accept(make_step(80, 20))
         assert session.steps.waiting_tokens <= 60 + 100
-    assert [(work.position, work.remaining) for work in session.steps.waiting] == [(0, 60), (0, 40), (40, 40), (80, 20)]
+    waiting = [(work.step.position, work.remaining) for work in session.steps.waiting]
+    assert waiting == [(0, 60), (0, 40), (40, 40), (80, 20)]
 
 
 def decoding_session(away_s: float, arrived_s: float = -1.0, background: bool = False) -> Session:
