@@ -72,7 +72,10 @@ class SessionObservers(SessionObserver):
             observer.check(step)
 
     def may_compute(self, work: Work) -> bool:
-        return all(observer.may_compute(work) for observer in self._observers)
+        for observer in self._observers:
+            if not observer.may_compute(work):
+                return False
+        return True
 
     def computed(self, item: Slice, outputs: Rows) -> None:
         for observer in self._observers:
