@@ -72,10 +72,7 @@ class SessionObservers(SessionObserver):
             observer.check(step)
 
     def may_compute(self, work: Work) -> bool:
-        for observer in self._observers:
-            if not observer.may_compute(work):
-                return False
-        return True
+        return all(observer.may_compute(work) for observer in self._observers)
 
     def computed(self, item: Slice, outputs: Rows) -> None:
         for observer in self._observers:
