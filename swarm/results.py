@@ -94,7 +94,7 @@ class Generation:
     timings: list[HopTiming] = field(default_factory=list)  # per hop of `route`
     reroutes: int = 0  # how often part of the chain, or all of it, was replaced because a peer failed
     repairs: list[Repair] = field(default_factory=list)
-    pauses: int = 0  # how often a batch session gave up its place on a peer, and went on later
+    pauses: int = 0  # how often a background session gave up its place on a peer, and went on later
     computing_s: float = 0.0  # with a chain: the wait for one is left out
     status: str = ""  # what it waits for, if it waits for anything but the next token
     time_to_first_token_s: float = 0.0

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import shape
 import token_path
+from shape import EXEMPT
 from table import AREA_BARS, Row, offenders, rows
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +75,8 @@ def show(before: dict, now: dict, table: list[Row]) -> None:
     for what, names in offenders(now):
         print(f"\n{what}")
         print("\n".join(f"  {name}" for name in names))
+    for name, why in EXEMPT.items():
+        print(f"\nheld to no bar of a class: {name}, {why}")
 
 
 def in_words(value: float | None) -> str:

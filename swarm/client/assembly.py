@@ -24,9 +24,8 @@ from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
 from swarm.peers.directory import Directory
-from swarm.peers.policy import PeerPolicy
+from swarm.peers.policy import PeerPolicy, Terms
 from swarm.peers.table import PeerTable
-from swarm.peers.terms import Terms
 from swarm.session.router import OpenSessions, Router
 from swarm.wire.codec import DTYPES
 from swarm.wire.secret import Secret, find_secret

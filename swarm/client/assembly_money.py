@@ -15,7 +15,7 @@ from swarm.market.ledger.opening import open_ledger
 from swarm.market.slasher import Slasher
 from swarm.market.stakes import make_stakes
 from swarm.model.checkpoint import Checkpoint
-from swarm.peers.terms import Terms
+from swarm.peers.policy import Terms
 from swarm.session.observers import HopObserver, Observers
 from swarm.session.opening import Choose
 from swarm.session.router import Router

@@ -1,4 +1,4 @@
-"""The directory's calls in a private swarm: sealed, so that only members can make, read or answer them.
+"""The directory's calls in a private swarm: encrypted, so that only members can make, read or answer them.
 
 hivemind's own hook for this (AuthorizerBase) signs messages, but is not told between whom they go, so that what a
 member says to an outsider would pass for that outsider's own words at the next member; and it leaves them readable.
@@ -6,7 +6,7 @@ Here each call is one ChaCha20-Poly1305 message (RFC 8439) under a key of its se
 libp2p has proven. It cannot be passed on or turned round; an answer holds for one call only.
 
 libp2p's own routing, by which a node usually finds the addresses of others, answers whoever asks. Private nodes do not
-take part in it: they tell one another where they listen, inside the sealed messages.
+take part in it: they tell one another where they listen, inside the encrypted messages.
 
 What stays visible to an outsider who knows a member's address: that this member belongs to a private swarm, and its
 libp2p id.
@@ -42,8 +42,8 @@ _MAX_NODES = 10_000  # whose addresses are kept
 Handler = Callable[[Message, P2PContext], Awaitable[Message]]
 
 
-class Seal:
-    """Opens and closes messages between two peers."""
+class PairCipher:
+    """Encrypts messages between two peers, and decrypts them."""
 
     def __init__(self, secret: Secret):
         self._cipher = lru_cache(_KEPT_KEYS)(
@@ -52,15 +52,15 @@ class Seal:
             )
         )
 
-    def close(self, message: bytes, sender: PeerID, receiver: PeerID, context: bytes) -> bytes:
+    def encrypt(self, message: bytes, sender: PeerID, receiver: PeerID, context: bytes) -> bytes:
         """context: what else the receiver must agree on, as which method it is for."""
         nonce = os.urandom(_NONCE_BYTES)
         cipher = self._cipher(sender.to_bytes(), receiver.to_bytes())
         return nonce + cipher.encrypt(nonce, message, context)
 
-    def open(self, sealed: bytes, sender: PeerID, receiver: PeerID, context: bytes) -> bytes:
-        """Raises PrivateSwarm if `sealed` was not made by a member for exactly this."""
-        nonce, data = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+    def decrypt(self, encrypted: bytes, sender: PeerID, receiver: PeerID, context: bytes) -> bytes:
+        """Raises PrivateSwarm if `encrypted` was not made by a member for exactly this."""
+        nonce, data = encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:]
         cipher = self._cipher(sender.to_bytes(), receiver.to_bytes())
         try:
             return cipher.decrypt(nonce, data, context)
@@ -88,9 +88,9 @@ class AddressBook:
 
 
 class PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no annotations
-    """libp2p for the members of one private swarm: all handlers, and all calls to others, are sealed."""
+    """libp2p for the members of one private swarm: all handlers, and all calls to others, are encrypted."""
 
-    _seal: Seal
+    _cipher: PairCipher
     _book: AddressBook
     _own: dict[bytes, list[bytes]]  # this node's id and addresses; empty if it does not listen
     _reached: set[bytes]  # peer ids of nodes that answered the last call
@@ -101,7 +101,7 @@ class PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no annotations
     ) -> "PrivateP2P":
         """As P2P.create, but never a server of libp2p's own routing."""
         p2p: PrivateP2P = await super().create(initial_peers, **options | {"dht_mode": "client"})
-        p2p._seal, p2p._book, p2p._reached = Seal(secret), AddressBook(), set()
+        p2p._cipher, p2p._book, p2p._reached = PairCipher(secret), AddressBook(), set()
         listening = not options.get("no_listen")
         own = [Multiaddr(address).to_bytes() for address in p2p._visible_maddrs] if listening else []
         p2p._own = {p2p.peer_id.to_bytes(): own[:_MAX_ADDRESSES]} if own else {}
@@ -122,14 +122,14 @@ class PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no annotations
     ) -> None:
         """As P2P.add_protobuf_handler, for calls with one answer: the DHT has no others."""
         if stream_input or stream_output:
-            raise ValueError(f"{name}: streams are not sealed")
+            raise ValueError(f"{name}: streams are not encrypted")
 
         async def open_handle_close(request: BytesValue, context: P2PContext) -> BytesValue:
             caller, own = context.remote_id, context.local_id
-            data = self._learn(self._seal.open(request.value, caller, own, name.encode()), caller)
+            data = self._learn(self._cipher.decrypt(request.value, caller, own, name.encode()), caller)
             answer = await handler(input_protobuf_type.FromString(data), context)
             packed = _pack(answer, self._book.of(_named(answer)))
-            return BytesValue(value=self._seal.close(packed, own, caller, _answer_to(name, request.value)))
+            return BytesValue(value=self._cipher.encrypt(packed, own, caller, _answer_to(name, request.value)))
 
         await super().add_protobuf_handler(name, open_handle_close, BytesValue, balanced=balanced)
 
@@ -139,9 +139,9 @@ class PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no annotations
         """As P2P.call_protobuf_handler. Raises PrivateSwarm if the answer is not a member's."""
         await self._reach(peer_id)
         packed = _pack(input, self._own)
-        request = BytesValue(value=self._seal.close(packed, self.peer_id, peer_id, name.encode()))
+        request = BytesValue(value=self._cipher.encrypt(packed, self.peer_id, peer_id, name.encode()))
         answer = await super().call_protobuf_handler(peer_id, name, request, BytesValue)
-        data = self._seal.open(answer.value, peer_id, self.peer_id, _answer_to(name, request.value))
+        data = self._cipher.decrypt(answer.value, peer_id, self.peer_id, _answer_to(name, request.value))
         self._reached.add(peer_id.to_bytes())
         return output_protobuf_type.FromString(self._learn(data, peer_id))
 

@@ -1,11 +1,10 @@
-"""What a chain of peers that covers the model is, what it costs, and the one with the fewest hops: pure, no I/O.
+"""What a chain of peers that covers the model is, what it costs, and which blocks none covers: pure, no I/O.
 
 The cheapest chain is found by swarm.route.search.chains.
 """
 
 import itertools
 import math
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,7 +28,7 @@ class Candidate:
     client: Link  # between the client and this peer
     links: Mapping[str, Link] = field(default_factory=dict)  # to other peers, by peer id, as far as they are measured
     price: Price = FREE
-    idle_price: Price = FREE  # for batch sessions
+    idle_price: Price = FREE  # for background sessions
     hazard_per_s: float = 0.0  # rate at which this peer is expected to vanish
 
 
@@ -42,7 +41,7 @@ class Request:
     token_bytes: int  # one token's activations on the wire
     seconds_per_price: float = 0.0  # what saving a nano-credit is worth
     max_price: int | None = None  # for the whole request, in nano-credits
-    batch: bool = False  # at the idle price
+    background: bool = False  # at the idle price
     recovery_s: float = 1.0  # pause that a lost peer costs
     token_s: float = 0.1  # expected time per token, by which hazards are weighed
     start: int = 0  # first block
@@ -57,7 +56,7 @@ class Request:
 
     def price_of(self, candidate: Candidate, blocks: int) -> int:
         """Nano-credits for all of them through so many blocks of a candidate."""
-        price = candidate.idle_price if self.batch else candidate.price
+        price = candidate.idle_price if self.background else candidate.price
         return price.due(blocks, self.prompt_tokens, self.new_tokens)
 
 
@@ -139,24 +138,6 @@ def chain_of(
         block = last
     if block != stop:
         raise InvalidRequest(f"a chain that ends at block {block} and not at {stop}")
-    return chain
-
-
-def fewest_hops(peers: Sequence[PeerInfo], num_blocks: int, rng: random.Random) -> list[Hop]:
-    """A chain of `peers` over blocks 0 to `num_blocks` with the fewest hops; ties are broken at random.
-
-    Taking, at each block, a peer that reaches furthest is optimal here: any other chain could be exchanged, hop by
-    hop, for this one without getting longer. Raises NoRoute naming the blocks that nobody covers.
-    """
-    chain: list[Hop] = []
-    block = 0
-    while block < num_blocks:
-        furthest = max((peer.stop for peer in peers if peer.start <= block), default=0)
-        if furthest <= block:
-            raise uncovered(peers, num_blocks)
-        candidates = [peer for peer in peers if peer.start <= block and peer.stop == furthest]
-        chain.append(Hop(rng.choice(candidates), block, min(furthest, num_blocks)))
-        block = furthest
     return chain
 
 

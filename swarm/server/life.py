@@ -12,8 +12,8 @@ from swarm.model.kv_cache import PAGE_TOKENS
 from swarm.route.peer import PeerInfo
 from swarm.route.route import missing_blocks
 from swarm.server.config import ServerConfig
-from swarm.server.lifecycle import Server
 from swarm.server.placing import Assignment
+from swarm.server.server import Server
 
 
 @dataclass(frozen=True)

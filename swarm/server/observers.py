@@ -1,8 +1,9 @@
 """The server's seam: who follows the work of a server without being part of it.
 
-A session's path knows neither receipts nor payment. What signs for the work, has it paid, or only watches it, is a
-`WorkObserver`, which gives a `SessionObserver` for each session; swarm.server.assembly puts them in. As they stand here
-they do nothing: a server with these is the core alone.
+A session's path imports nothing of receipts or payment; a step carries the receipts of the hops before as bytes that
+the path does not read. What signs for the work, has it paid, or only watches it, is a `WorkObserver`, which gives a
+`SessionObserver` for each session; swarm.server.assembly puts them in. As they stand here they do nothing: a server
+with these is the core alone.
 """
 
 from collections.abc import Sequence

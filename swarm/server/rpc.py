@@ -15,14 +15,14 @@ import grpc
 from swarm.errors import InvalidRequest, PeerBusy, SwarmError
 from swarm.model.kv_cache import PagePool
 from swarm.server.admission.checks import check_opening
-from swarm.server.admission.door import FAREWELL_TIMEOUT_S, Door
+from swarm.server.admission.door import Door
 from swarm.server.links import Link, Links
 from swarm.server.observers import WorkObserver
 from swarm.server.scheduler.batching import BatchLimits
 from swarm.server.scheduler.scheduler import Scheduler
 from swarm.server.served import Served
 from swarm.server.session.next_hop import NextHop
-from swarm.server.session.outbox import Outbox
+from swarm.server.session.outbox import FAREWELL_TIMEOUT_S, Outbox
 from swarm.server.session.reservation import Reservation, SessionKey
 from swarm.server.session.session import Session
 from swarm.server.usage import Usage

@@ -8,7 +8,7 @@ SMOOTHING_S = 60.0  # time constant; with 180 s prices overshoot by some 10 %
 
 
 class Usage:
-    """Smoothed over some minutes."""
+    """Smoothed: what was a minute ago counts a third."""
 
     def __init__(
         self, busy_s: Callable[[], float], places: Callable[[], float], clock: Callable[[], float] = time.monotonic

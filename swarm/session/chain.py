@@ -33,7 +33,7 @@ class SessionOptions:
     step_timeout_s: float  # for an answer from a chain of which every hop says that it is at work
     coverage_timeout_s: float = 30.0  # wait for somebody to serve blocks that nobody serves any more
     weights: Callable[[int, int], bytes] = lambda start, stop: b""  # root that a range of blocks should have
-    max_repairs: int = 8  # hops replaced without a step answered in between
+    max_repairs: int = 8  # during one `forward`; each replaces all hops that are broken
     priority_fee: int = 0  # nano-credits per block-token above the price, for going first where peers are full
     background: bool = False  # computed while nothing else waits; gives up its place to whoever needs it
 

@@ -9,8 +9,8 @@ from weakref import WeakSet
 
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.peers.estimates import claimed_step_s
+from swarm.peers.policy import Terms
 from swarm.peers.table import REFRESH_S, PeerTable
-from swarm.peers.terms import Terms
 from swarm.results import Hop as GenerationHop
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Chain, Hop, Request, chain_of, cost_chain, link_between
@@ -139,7 +139,7 @@ class Router:
             limit = least * (wanted.prompt_tokens + wanted.new_tokens)
         return Request(
             wanted.prompt_tokens, wanted.new_tokens, self._token_bytes, self._terms.seconds_per_credit / CREDIT, limit,
-            batch=wanted.background, start=start, stop=stop,
+            background=wanted.background, start=start, stop=stop,
         )  # fmt: skip
 
     def _search(self, request: Request, avoid: Collection[str]) -> list[Chain]:

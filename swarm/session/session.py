@@ -32,12 +32,17 @@ class _Call:
     position: int  # the first
     hidden: torch.Tensor  # [tokens, hidden_size]
     want: pb.Want
-    stop: int  # one past the last
-    prompt: bool  # it is priced as prefill
-    sent: int  # those below are on their way
-    answered: int
+    stop: int = field(init=False)  # one past the last
+    prompt: bool = field(init=False)  # it is priced as prefill
+    sent: int = field(init=False)  # those below are on their way
+    answered: int = field(init=False)
     first_seq: int = 0  # of what was sent first, or after a repair: answers to anything older count no more
     outputs: list[torch.Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        tokens = len(self.hidden)
+        self.stop, self.prompt = self.position + tokens, tokens > 1
+        self.sent = self.answered = self.position
 
 
 class Session:
@@ -66,7 +71,7 @@ class Session:
         self.is_open = True
         self._step_times_s: list[float] = []
         self._clock = StepClock()
-        self._attempts = 0  # repairs since the last answer
+        self._attempts = 0  # repairs in the `forward` that is under way
 
     @property
     def chain(self) -> Chain:
@@ -128,7 +133,7 @@ class Session:
         if self._recovery:
             await self._recovery.hand_over()
         tokens, started = len(hidden), time.perf_counter()
-        call = _Call(position, hidden, want, position + tokens, tokens > 1, position, position)
+        call = _Call(position, hidden, want)
         while call.answered < call.stop:
             try:
                 await self._send(call)

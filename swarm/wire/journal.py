@@ -84,7 +84,6 @@ class Journals:
         self.hidden_size, self._budget_bytes = hidden_size, budget_bytes
         self._open: list[Journal] = []  # the oldest first
         self.nbytes = 0
-        self.dropped = 0
 
     def open(self, wire_dtype: pb.DType) -> Journal:
         """A journal for a new session."""
@@ -105,5 +104,4 @@ class Journals:
             oldest = self._open.pop(0)
             self.nbytes -= oldest.nbytes
             oldest.drop()
-            self.dropped += 1
             logger.info("the oldest session's journal was dropped: together they exceed %d bytes", self._budget_bytes)

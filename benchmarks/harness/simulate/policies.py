@@ -1,12 +1,14 @@
 """Ways to choose a chain, for comparison in the simulation: this library's own, and two that it is to beat."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness.simulate.clients import View
-from swarm.route.route import Hop, Request, cost_chain, fewest_hops, uncovered
+from swarm.route.peer import PeerInfo
+from swarm.route.route import Hop, Request, cost_chain, uncovered
 from swarm.route.search.chains import SLACK, best_chains
 from swarm.route.search.network import Network
 
@@ -44,6 +46,24 @@ def fewest(view: View, request: Request) -> Sequence[Hop]:
     ]
     hops = fewest_hops(clipped, stop - start, view.rng)
     return [Hop(by_id[hop.peer.peer_id].peer, hop.start + start, hop.stop + start) for hop in hops]
+
+
+def fewest_hops(peers: Sequence[PeerInfo], num_blocks: int, rng: random.Random) -> list[Hop]:
+    """A chain of `peers` over blocks 0 to `num_blocks` with the fewest hops; ties are broken at random.
+
+    Taking, at each block, a peer that reaches furthest is optimal here: any other chain could be exchanged, hop by
+    hop, for this one without getting longer. Raises NoRoute naming the blocks that nobody covers.
+    """
+    chain: list[Hop] = []
+    block = 0
+    while block < num_blocks:
+        furthest = max((peer.stop for peer in peers if peer.start <= block), default=0)
+        if furthest <= block:
+            raise uncovered(peers, num_blocks)
+        candidates = [peer for peer in peers if peer.start <= block and peer.stop == furthest]
+        chain.append(Hop(rng.choice(candidates), block, min(furthest, num_blocks)))
+        block = furthest
+    return chain
 
 
 OVERHEAD_S = 0.018  # what Petals counts for each hop

@@ -16,7 +16,7 @@ from swarm.market.auction.offer import prove
 from swarm.market.auction.sealed import MAX_BIDS, SealedBids
 from swarm.market.auction.tender import SALT_BYTES, Commitment, Order, SignedBid
 from swarm.model.checkpoint import Checkpoint
-from swarm.peers.terms import Terms
+from swarm.peers.policy import Terms
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.opening import Choose

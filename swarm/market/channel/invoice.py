@@ -1,4 +1,5 @@
-"""What a client owes one hop for one opening of a session. Pure but for the wallet that it grows."""
+"""What a client owes one hop for one opening of a session, which adds to what is owed on its channel in the wallet; the
+wallet signs the vouchers, and books the bill in the end."""
 
 from typing import TYPE_CHECKING
 

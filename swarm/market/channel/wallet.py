@@ -126,11 +126,11 @@ class Wallet:
             channel.lent += missing
             channel.owed += missing
 
-    def book(self, bill: HopInvoice) -> None:
+    def book(self, invoice: HopInvoice) -> None:
         """A session is over."""
-        request = bill.request
-        opening = request.session_id, request.seq, request.start, request.stop
-        self._store.bill(Bill.of(self.ledger.id, bill.channel.channel, opening, bill.tokens, bill.price, bill.receipt))
+        request = invoice.request
+        opening, channel = (request.session_id, request.seq, request.start, request.stop), invoice.channel.channel
+        self._store.bill(Bill.of(self.ledger.id, channel, opening, invoice.tokens, invoice.price, invoice.receipt))
 
     def close(self) -> None:
         """Channels stay open for the next time."""

@@ -112,7 +112,7 @@ class Problem:
         new, crossings = request.new_tokens, (request.new_tokens + 1) / 2  # of a round trip
         nbytes = request.tokens * request.token_bytes
         far_s, bytes_s = network.round_trip_s * crossings, network.byte_s * nbytes
-        prices = network.idle_price if request.batch else network.price
+        prices = network.idle_price if request.background else network.price
         price = prices @ np.array([request.prompt_tokens, new], dtype=np.float64)
         losses = new * request.token_s * request.recovery_s * network.hazard_per_s
         problem = cls(

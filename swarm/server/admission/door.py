@@ -15,13 +15,13 @@ from swarm.server.admission.line import (
     background_reserve,
     who_gives_way,
 )
+from swarm.server.session.outbox import FAREWELL_TIMEOUT_S
 from swarm.server.session.reservation import SessionKey
 from swarm.server.session.session import Session
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.rate_limit import network_of
 
 PATIENCE_S = 30.0  # a background session without a turn for so long goes elsewhere, lest its client take us for hung
-FAREWELL_TIMEOUT_S = 5.0  # for a client to take what ended its session
 
 
 class Door:

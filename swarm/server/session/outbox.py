@@ -9,6 +9,7 @@ from swarm.wire.failures import failure
 MAX_FAULTS = 16  # things that went wrong after which a session is closed
 MAX_LARGE_ANSWERS = 4  # rows and receipts that a client asked for and has not read
 OUTBOX_MESSAGES = 256  # unread answers after which a client counts as gone
+FAREWELL_TIMEOUT_S = 5.0  # for a client to take what ended its session
 
 
 class Outbox:

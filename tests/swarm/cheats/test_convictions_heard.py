@@ -15,8 +15,8 @@ from swarm.peers import convictions
 from swarm.peers.bounded_storage import MAX_PER_ANNOUNCER, MAX_PER_MODEL, BoundedStorage
 from swarm.peers.convictions import Conviction
 from swarm.peers.directory import Directory
+from swarm.peers.policy import Terms
 from swarm.peers.table import PeerTable
-from swarm.peers.terms import Terms
 from swarm.verify.fraud.inbox import FraudInbox
 from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import messages_pb2 as pb

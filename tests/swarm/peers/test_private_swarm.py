@@ -21,7 +21,7 @@ from swarm.client.background import wait
 from swarm.peers import record as records
 from swarm.peers.directory import Directory
 from swarm.server.config import ServerConfig
-from swarm.server.lifecycle import Server
+from swarm.server.server import Server
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
 from swarm.wire.secret import Secret, find_secret

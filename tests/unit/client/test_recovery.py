@@ -10,8 +10,8 @@ import torch
 
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch, SwarmError
 from swarm.generate.generator import add_repairs
+from swarm.peers.policy import Terms
 from swarm.peers.table import PeerTable
-from swarm.peers.terms import Terms
 from swarm.results import Generation, Repair
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop, uncovered

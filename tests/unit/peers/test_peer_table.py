@@ -9,10 +9,9 @@ import pytest
 
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch, SwarmError
 from swarm.peers.loads import FRESH_S, Loads
-from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, accepted, hints
+from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, Terms, accepted, hints
 from swarm.peers.reputation import Reputation
 from swarm.peers.table import PeerTable
-from swarm.peers.terms import Terms
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections

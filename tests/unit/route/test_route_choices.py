@@ -128,7 +128,7 @@ def test_a_prompt_and_new_tokens_have_each_their_price_and_batch_sessions_anothe
     chain = best_chain(swarm, 12, request(prompt_tokens=10, new_tokens=100, **dear))
     assert route(chain) == [("writes", 0, 12)]
     assert chain.price == 12 * (10 * 3 + 100 * 3)
-    chain = best_chain(swarm, 12, request(prompt_tokens=10, new_tokens=100, batch=True, **dear))
+    chain = best_chain(swarm, 12, request(prompt_tokens=10, new_tokens=100, background=True, **dear))
     assert route(chain) == [("reads", 0, 12)]
     assert chain.price == 12 * 100
 

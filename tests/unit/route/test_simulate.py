@@ -2,17 +2,22 @@
 
 import itertools
 import math
+import random
 import statistics
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.simulate.peers import Place, Session, link
-from harness.simulate.policies import Balanced, fewest, petals
+from harness.simulate.policies import Balanced, fewest, fewest_hops, petals
 from harness.simulate.scenarios import Scenario
 from harness.simulate.world import Simulation
 from swarm.errors import NoRoute
+from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
+from swarm.wire import messages_pb2 as pb
 
 SMALL = Scenario("small", peers=20, requests=60, num_blocks=12, widths=(3, 6), speeds=0.6, regions=3, region_size=0.02)
 MORTAL = replace(SMALL, name="mortal", life_s=60.0)
@@ -134,3 +139,42 @@ def test_routing_by_measured_costs_makes_tokens_faster_than_both_baselines():
         _, sessions = simulate(scenario, policy)
         mean_s[name] = statistics.mean(session.token_s for session in sessions if not session.failed)
     assert mean_s["balanced"] < 0.9 * min(mean_s["fewest"], mean_s["petals"])
+
+
+# --- the fewest hops -------------------------------------------------------------------------------------------------
+
+ranges = st.lists(st.tuples(st.integers(0, 11), st.integers(1, 12)).filter(lambda r: r[0] < r[1]), max_size=7)
+
+
+def serving(name: str, start: int, stop: int) -> PeerInfo:
+    return PeerInfo(name, "m", "r", start, stop, 12, "float32", "none", "", pb.Endpoint(), False, 0, 0, pb.Load())
+
+
+def brute_force(peers: list[PeerInfo], num_blocks: int) -> int | None:
+    """The fewest hops of any chain, by trying all of them."""
+    for length in range(1, len(peers) + 1):
+        for chain in itertools.permutations(peers, length):
+            block = 0
+            for hop in chain:
+                if not hop.start <= block < hop.stop:
+                    break
+                block = hop.stop
+            else:
+                if block >= num_blocks:
+                    return length
+    return None
+
+
+@given(ranges, st.integers())
+def test_the_chain_covers_the_model_with_the_fewest_hops(blocks, seed):
+    peers = [serving(str(index), *r) for index, r in enumerate(blocks)]
+    best = brute_force(peers, 12)
+    if best is None:
+        with pytest.raises(NoRoute):
+            fewest_hops(peers, 12, random.Random(seed))
+        return
+    chain = fewest_hops(peers, 12, random.Random(seed))
+    assert len(chain) == best
+    assert [hop.start for hop in chain] == [0] + [hop.stop for hop in chain[:-1]]
+    assert chain[-1].stop == 12
+    assert all(hop.peer.start <= hop.start < hop.stop <= hop.peer.stop for hop in chain)

@@ -14,24 +14,24 @@ from hypothesis import strategies as st
 
 import swarm
 from swarm.home import announced, find_swarm, known_addresses
-from swarm.peers.private_p2p import AddressBook, PrivateP2P, Seal, unpack
+from swarm.peers.private_p2p import AddressBook, PairCipher, PrivateP2P, unpack
 from swarm.wire.identity import Identity
 from swarm.wire.secret import Secret, find_secret
 
 SECRET, OTHER = Secret.generate(), Secret.generate()
 
 
-# --- keys and seals --------------------------------------------------------------------------------------------------
+# --- keys and messages -----------------------------------------------------------------------------------------------
 
-SEAL = Seal(Secret(SECRET))
+CIPHER = PairCipher(Secret(SECRET))
 
 ALICE, BOB, CAROL = (PeerID.from_base58(Identity().peer_id) for _ in range(3))
 
 
-def test_a_seal_holds_for_one_sender_one_receiver_and_one_purpose():
-    sealed = SEAL.close(b"a message", ALICE, BOB, b"find")
-    assert SEAL.open(sealed, ALICE, BOB, b"find") == b"a message"
-    assert b"a message" not in sealed
+def test_an_encrypted_message_holds_for_one_sender_one_receiver_and_one_purpose():
+    encrypted = CIPHER.encrypt(b"a message", ALICE, BOB, b"find")
+    assert CIPHER.decrypt(encrypted, ALICE, BOB, b"find") == b"a message"
+    assert b"a message" not in encrypted
     for sender, receiver, purpose in [
         (CAROL, BOB, b"find"),
         (ALICE, CAROL, b"find"),
@@ -39,15 +39,15 @@ def test_a_seal_holds_for_one_sender_one_receiver_and_one_purpose():
         (ALICE, BOB, b"store"),
     ]:
         with pytest.raises(swarm.PrivateSwarm):
-            SEAL.open(sealed, sender, receiver, purpose)
+            CIPHER.decrypt(encrypted, sender, receiver, purpose)
     with pytest.raises(swarm.PrivateSwarm):
-        Seal(Secret(OTHER)).open(sealed, ALICE, BOB, b"find")
+        PairCipher(Secret(OTHER)).decrypt(encrypted, ALICE, BOB, b"find")
 
 
 @given(st.binary(max_size=100))
 def test_no_bytes_of_an_outsider_open(data):
     with pytest.raises(swarm.PrivateSwarm):
-        SEAL.open(data, ALICE, BOB, b"find")
+        CIPHER.decrypt(data, ALICE, BOB, b"find")
 
 
 @given(
@@ -89,8 +89,8 @@ def test_an_answer_to_one_call_is_none_to_another():
         async def answer(request: dht_pb2.PingRequest, context: object) -> dht_pb2.PingResponse:
             return dht_pb2.PingResponse(dht_time=7.0)
 
-        close = server._seal.close
-        server._seal.close = lambda *args: kept.append(close(*args)) or kept[0]  # always what it said first
+        encrypt = server._cipher.encrypt
+        server._cipher.encrypt = lambda *args: kept.append(encrypt(*args)) or kept[0]  # always what it said first
         try:
             await server.add_protobuf_handler("ping", answer, dht_pb2.PingRequest)
             call = (server.peer_id, "ping", dht_pb2.PingRequest(), dht_pb2.PingResponse)
