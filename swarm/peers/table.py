@@ -4,13 +4,12 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.peers.directory import RECORD_LIFE_S, Directory
 from swarm.peers.estimates import Estimates
-from swarm.peers.listing import Listing
 from swarm.peers.loads import Loads
 from swarm.peers.pings import Pings
 from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, accepted, hints
@@ -30,6 +29,25 @@ REFRESH_S = 5.0  # how old a picture of the swarm may be
 PING_EVERY_S = 15.0
 
 logger = logging.getLogger(__name__)
+
+
+class Listing:
+    """The directory's list of the peers of one model, read anew when it is older than somebody wants it."""
+
+    def __init__(self, directory: Directory, model: str, on_news: Callable[[Sequence[PeerInfo]], Awaitable[None]]):
+        """on_news: what is to be done with a new list before anybody uses it."""
+        self._directory, self._model, self._on_news = directory, model, on_news
+        self._read_s = float("-inf")
+        self._reading = asyncio.Lock()
+        self.peers: Sequence[PeerInfo] = ()
+
+    async def refresh(self, max_age_s: float = 0.0) -> None:
+        """Ask the directory, unless the list is no older than that."""
+        async with self._reading:
+            if time.monotonic() - self._read_s > max_age_s:
+                self.peers = await self._directory.peers(self._model)
+                await self._on_news(self.peers)
+                self._read_s = time.monotonic()
 
 
 class PeerTable:

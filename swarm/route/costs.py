@@ -8,7 +8,7 @@ outweighs what a peer claims, to one swarm.route.route.Candidate per peer.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from swarm.route.batch_times import BatchTimes
+from swarm.route.means import BatchTimes
 
 BATCHES = (1, 2, 4, 8, 16)  # sessions in a batch for which a decode time is announced
 DEFAULT_BYTES_PER_S = 125e6  # 1 Gbit/s: a link nobody has measured

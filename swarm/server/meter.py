@@ -8,9 +8,8 @@ import torch
 
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
-from swarm.route.batch_times import BatchTimes, correction
 from swarm.route.costs import BATCHES, PeerCosts
-from swarm.route.means import RunningMean
+from swarm.route.means import BatchTimes, RunningMean, correction
 from swarm.server.session.steps import Slice
 from swarm_kernels import Segment
 

@@ -45,8 +45,10 @@ class HopInvoice:
 
     def note_got(self, tokens: Tokens) -> None:
         """An answer came that has passed this hop."""
-        self.got += Tokens(prefill=self._replayed) + tokens
-        self._replayed = 0
+        if self._replayed:
+            self.got += Tokens(prefill=self._replayed)
+            self._replayed = 0
+        self.got += tokens
         self._owe(self.got)
 
     def note_filled(self, positions: int) -> None:

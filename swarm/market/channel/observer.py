@@ -64,9 +64,10 @@ class PaymentObserver(HopObserver):
                 await self._pay(hop, invoice)
 
     def answered(self, hops: Hops, step: pb.Step, prompt: bool, digests: Sequence[bytes]) -> None:
+        tokens = Tokens.of(step.count, prompt)
         for hop in hops:
             if invoice := self._invoices.get(hop):
-                invoice.note_got(Tokens.of(step.count, prompt))
+                invoice.note_got(tokens)
 
     async def waiting(self, hops: Hops) -> None:
         """A hop may wait for what it is owed, though that would not be due yet."""

@@ -92,6 +92,7 @@ class Tab:
     def __init__(self, receivable: Receivable, price: Price, blocks: int, credit: int):
         self.receivable, self.price, self.blocks, self.credit = receivable, price, blocks, credit
         self.tokens = Tokens()
+        self.due = 0  # nano-credits, for all that was computed
         self._begun = 0
         self._firm: FirmBid | None = None  # the bid that it was opened at
         self._reserved = 0  # block-tokens of it
@@ -117,18 +118,13 @@ class Tab:
         """Nano-credits."""
         return self.price.due(self.blocks, *tokens)
 
-    @property
-    def due(self) -> int:
-        """For all that was computed."""
-        return self.value(self.tokens)
-
     def begin(self, tokens: Tokens) -> bool:
-        """Whether a step of so many tokens may begin now; then its worth is set aside until it is done."""
+        """Whether a step of so many tokens may begin now, in the place of one that had; then its worth is set aside
+        until it is done."""
         value = self.value(tokens)
-        if not self.receivable.may_begin(value, self.credit):
-            return False
-        self._set_begun(value)
-        return True
+        may_begin = self.receivable.may_begin(value - self._begun, self.credit)
+        self._set_begun(value if may_begin else 0)
+        return may_begin
 
     def progress(self, total: Tokens, rest: Tokens) -> None:
         """So much has been computed since the session began, and `rest` of the step that has begun is still to do.
@@ -136,9 +132,10 @@ class Tab:
         What a client rewinds is owed all the same: it was computed. An honest one that rewinds, since a hop was lost,
         has not got it, and does not pay; that is written off.
         """
-        self.receivable.owe(max(self.value(total) - self.due, 0))
-        self.tokens = total
-        self._set_begun(self.value(rest))
+        due = self.value(total)
+        self.receivable.owe(max(due - self.due, 0))
+        self.tokens, self.due = total, due
+        self._set_begun(self.value(rest) if any(rest) else 0)
 
     def drop(self) -> None:
         """The step that has begun is not computed any more."""

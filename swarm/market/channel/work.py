@@ -86,7 +86,6 @@ class PaidSession(UnpricedSession):
     def may_compute(self, work: Work) -> bool:
         if work is self._begun:
             return True
-        self._tab.drop()  # of one that is not computed any more
         if self._tab.begin(work.to_compute):
             self._begun, self._unpaid_since = work, None
             return True

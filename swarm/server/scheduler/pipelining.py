@@ -9,7 +9,7 @@ and costs the part of a batch's time that does not depend on its size (reading t
 import math
 from collections.abc import Callable
 
-from swarm.route.batch_times import BatchTimes
+from swarm.route.means import BatchTimes
 
 BUSY = 0.6  # of a round: how long a server may compute when it divides once more
 STILL_BUSY = 0.75  # and when it stays with as many as it has

@@ -20,7 +20,8 @@ class ReceiptWriter:
     def __init__(self, identity: Identity, terms: Terms, on_signed: Callable[[SignedReceipt], None]):
         self.terms = terms
         self._identity, self._on_signed = identity, on_signed
-        self._signed: list[tuple[bytes, bytes]] = []  # receipt, sketch
+        self._receipts: list[bytes] = []
+        self._sketches: list[bytes] = []  # one for each of these
         self.last = self._context = NOTHING  # hash of the last receipt
         self._position = 0  # of the first row that is not signed
         self._inputs: list[Rows] = []
@@ -65,7 +66,7 @@ class ReceiptWriter:
         projected = sketch_bytes(sketch(inputs.tensor(), outputs.tensor(), inputs_root, outputs_root))
         receipt = Receipt(
             terms=self.terms,
-            index=len(self._signed),
+            index=len(self._receipts),
             position=self._position,
             count=len(outputs),
             prefill=sum(self._is_prompt),
@@ -78,7 +79,8 @@ class ReceiptWriter:
             time_ms=int(time.time() * 1000),
         )
         signed = self.sign(receipt)
-        self._signed.append((signed.encode(), projected))
+        self._receipts.append(signed.encode())
+        self._sketches.append(projected)
         self.last = receipt.hash
         self._billed = self.tokens
         self._position += len(outputs)
@@ -87,13 +89,13 @@ class ReceiptWriter:
 
     def take(self) -> list[bytes]:
         """Receipts that were not taken yet, to be sent along with the next rows."""
-        taken = [receipt for receipt, _ in self._signed[self._given :]]
-        self._given = len(self._signed)
+        taken = self._receipts[self._given :]
+        self._given = len(self._receipts)
         return taken
 
     def since(self, index: int) -> tuple[list[bytes], list[bytes]]:
         """All receipts from number `index` on, and their sketches."""
-        return [receipt for receipt, _ in self._signed[index:]], [sketch for _, sketch in self._signed[index:]]
+        return self._receipts[index:], self._sketches[index:]
 
     def sign(self, receipt: Receipt) -> SignedReceipt:
         """With this hop's key."""

@@ -66,7 +66,7 @@ def test_a_hop_that_signs_for_something_else_is_blamed_or_has_not_signed(change,
     (data,), _ = wrong.writer.since(0)
     signed = _CHANGES[change](SignedReceipt.decode(data).receipt).sign(IDENTITIES[hop])
     chain.receipts.add(signed.encode())
-    wrong.writer._signed[0] = signed.encode(), b""
+    wrong.writer._receipts[0], wrong.writer._sketches[0] = signed.encode(), b""
     chain.settle()
     blamed = {fault.peer_id for fault in chain.receipts.faults}
     assert IDENTITIES[hop].peer_id in blamed or wrong.watched.signed_length < chain.length

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.route.batch_times import BatchTimes
-from swarm.route.means import RunningMean
+from swarm.route.means import BatchTimes, RunningMean
 
 SIZES = (1, 2, 4, 8, 16)
 positive = st.floats(1e-6, 1e3)
