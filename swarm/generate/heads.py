@@ -55,8 +55,9 @@ class Heads:
 
     def _pick_all(self, rows: Sequence[_Row]) -> list[int]:
         started = time.perf_counter()
-        logits = self.ends.logits(torch.cat([hidden for hidden, _ in rows]))
-        tokens = [sampler.pick(row) for row, (_, sampler) in zip(logits, rows, strict=True)]
+        hidden, samplers = zip(*rows, strict=True)
+        logits = self.ends.logits(torch.cat(hidden))
+        tokens = [sampler.pick(row) for row, sampler in zip(logits, samplers, strict=True)]
         self._row_s.observe((time.perf_counter() - started) / len(rows))
         return tokens
 

@@ -49,16 +49,19 @@ class TextStream:
         return after[len(before) :]
 
     def _release(self, new: str, final: bool) -> str:
-        text = self._held + new
+        text = self._without_stops(self._held + new, final) if self._stop else new
+        self.text += text
+        return text
+
+    def _without_stops(self, text: str, final: bool) -> str:
+        """What of `text` comes before a stop string, and before what might become one, which is held back."""
         found = [index for index in (text.find(stop) for stop in self._stop) if index >= 0]
         if found:
             self.stopped, self._held = True, ""
-            text = text[: min(found)]
-        else:
-            hold = self._possible_beginning(text) if self._stop and not final else 0
-            text, self._held = text[: len(text) - hold], text[len(text) - hold :]
-        self.text += text
-        return text
+            return text[: min(found)]
+        end = len(text) - (0 if final else self._possible_beginning(text))
+        self._held = text[end:]
+        return text[:end]
 
     def _possible_beginning(self, text: str) -> int:
         """The length of the longest end of `text` with which a stop string begins."""

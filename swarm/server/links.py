@@ -91,7 +91,8 @@ class Link:
                 for step in steps:
                     self._undelivered(self, step)
                 return
-            self.bytes_pushed += sum(len(step.hidden.data) for step in steps)
+            for step in steps:
+                self.bytes_pushed += len(step.hidden.data)
 
     async def _next_bundle(self) -> list[pb.Step]:
         """All that waits, as far as it fits into one message: the successor gets a batch's outputs together, and one

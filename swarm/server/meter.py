@@ -92,16 +92,18 @@ class Meter:
 
     def observe_batch(self, batch: Sequence[Slice], started: float, compute_s: float) -> None:
         """The scheduler computed `batch` in `compute_s` seconds, from `started` on (time.perf_counter())."""
-        waits_s = [started - item.work.arrived for item in batch if len(item.work.hidden) == 1]
-        ranges = {(item.session.reservation.start, item.session.reservation.stop) for item in batch}
+        decode_sessions, prefill_tokens, waits_s = 0, 0, 0.0
+        ranges = set()
+        for item in batch:
+            ranges.add((item.session.reservation.start, item.session.reservation.stop))
+            if len(item.work.hidden) == 1:
+                decode_sessions += 1
+                waits_s += started - item.work.arrived
+            else:
+                prefill_tokens += item.count
         start, stop = ranges.pop()
-        self.observe(
-            decode_sessions=len(waits_s),
-            prefill_tokens=sum(item.count for item in batch) - len(waits_s),
-            blocks=0 if ranges else stop - start,
-            compute_s=compute_s,
-            queue_s=sum(waits_s) / len(waits_s) if waits_s else 0.0,
-        )
+        blocks = 0 if ranges else stop - start
+        self.observe(decode_sessions, prefill_tokens, blocks, compute_s, waits_s / max(decode_sessions, 1))
 
     def observe(self, decode_sessions: int, prefill_tokens: int, blocks: int, compute_s: float, queue_s: float) -> None:
         """One batch was computed.
@@ -111,7 +113,8 @@ class Meter:
         long. Nor do batches larger than the largest announced tell anything of that one.
         """
         if decode_sessions:
-            self._note_queue(queue_s)
+            self._fade_queue()
+            self._queue.observe(min(queue_s, 10 * self._queue.value + 0.01))
         if not blocks:
             return
         block_s = max(compute_s / blocks, 1e-9)
@@ -119,10 +122,6 @@ class Meter:
             self._decode.correct(decode_sessions, block_s)
         elif not decode_sessions and prefill_tokens >= LEAST_PREFILL_TOKENS:
             self._prefill_s *= correction(block_s / prefill_tokens, self._prefill_s)
-
-    def _note_queue(self, queue_s: float) -> None:
-        self._fade_queue()
-        self._queue.observe(min(queue_s, 10 * self._queue.value + 0.01))
 
     def _fade_queue(self) -> None:
         now_s = self._clock()

@@ -71,9 +71,7 @@ class Rows:
 
     def message(self) -> pb.Tensor:
         shape = (len(self.digests), self.columns)
-        return pb.Tensor(
-            dtype=_TO_WIRE[torch_dtype(self.dtype)], shape=shape, data=self.data, digest=tensor_digest(self.digests)
-        )
+        return pb.Tensor(dtype=self.dtype, shape=shape, data=self.data, digest=tensor_digest(self.digests))
 
     def tensor(self) -> torch.Tensor:
         """[rows, columns] in the dtype that travels, in memory of its own."""

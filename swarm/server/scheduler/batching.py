@@ -100,8 +100,8 @@ def decoding(sessions: Sequence[Session], now: float) -> list[Session]:
     """Those whose next token is here, or may be expected within another of its rounds."""
     found = []
     for session in sessions:
-        due = session.pace.due()
-        if session.steps.next_rows == 1 or (due is not None and now < due + session.pace.away.value):
+        is_here = session.steps.next_rows == 1
+        if is_here or ((due := session.pace.due()) is not None and now < due + session.pace.away.value):
             found.append(session)
     return found
 

@@ -1,7 +1,7 @@
 """Computation: one ragged batch through the served blocks."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -11,7 +11,7 @@ from swarm.server.session.session import Session
 from swarm.server.session.steps import Slice
 from swarm_kernels import Segment
 
-_Layout = tuple[tuple[Session, int, int], ...]  # session, position, count
+_Layout = list[tuple[Session, int, int]]  # session, position, count
 
 
 class Runner:
@@ -27,35 +27,41 @@ class Runner:
         Slices that use different parts of the range (chains may leave at any block) run one group after another.
         """
         compute_s = 0.0
-        groups: dict[tuple[int, int], list[int]] = {}
+        groups: dict[tuple[int, int], dict[int, Slice]] = {}  # of the slices by their indices
         for index, item in enumerate(slices):
-            groups.setdefault((item.session.reservation.start, item.session.reservation.stop), []).append(index)
+            groups.setdefault((item.session.reservation.start, item.session.reservation.stop), {})[index] = item
         outputs: list[torch.Tensor] = [torch.empty(0)] * len(slices)
         for (start, stop), members in groups.items():
-            hidden, batch = self._lay_out([slices[index] for index in members])
+            hidden, batch = self._lay_out(members.values())
             started = time.perf_counter()
             output = self._blocks.forward(hidden, batch, self._pool.tensors, start, stop)
             self._blocks.finish()
             compute_s += time.perf_counter() - started
-            for index, part in zip(
-                members, torch.split(output, [slices[index].count for index in members]), strict=True
-            ):
-                outputs[index] = part
+            row = 0
+            for index, item in members.items():
+                outputs[index] = output[row : row + item.count]
+                row += item.count
         return outputs, compute_s
 
     def prepare_next(self, slices: Sequence[Slice]) -> None:
         """Lay out the batch in which the sessions of `slices` each send one more token. Done while they are on their
         way, it takes 0.2 ms off the next token if that batch is indeed the next one."""
-        if any(item.position + item.count >= item.session.reservation.max_tokens for item in slices):
-            return  # one of them ends here
-        layout = tuple((item.session, item.position + item.count, 1) for item in slices)
+        layout: _Layout = []
+        for item in slices:
+            following = item.position + item.count
+            if following >= item.session.reservation.max_tokens:
+                return  # it ends here
+            layout.append((item.session, following, 1))
         self._prepared = layout, self._build(layout)
 
-    def _lay_out(self, slices: Sequence[Slice]) -> tuple[torch.Tensor, object]:
-        layout = tuple((item.session, item.position, item.count) for item in slices)
+    def _lay_out(self, slices: Iterable[Slice]) -> tuple[torch.Tensor, object]:
+        layout: _Layout = []
+        rows = []
+        for item in slices:
+            layout.append((item.session, item.position, item.count))
+            rows.append(item.work.hidden[item.first : item.first + item.count])
         prepared = self._prepared
         batch = prepared[1] if prepared and prepared[0] == layout else self._build(layout)
-        rows = [item.work.hidden[item.first : item.first + item.count] for item in slices]
         hidden = rows[0] if len(rows) == 1 else torch.cat(rows)
         return hidden.to(device=self._blocks.device, dtype=self._blocks.dtype), batch
 

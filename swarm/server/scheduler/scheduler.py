@@ -1,6 +1,6 @@
 """Continuous batching: steps of many sessions are computed together, as batching.py decides.
 
-Everything here runs in the event loop except the computation itself, which has one thread of its own.
+Everything here runs in the event loop, short batches too; longer ones are computed in one thread of its own.
 """
 
 import asyncio
@@ -24,17 +24,12 @@ from swarm.server.session.steps import Slice
 from swarm.wire import messages_pb2 as pb
 
 INLINE_S = 0.1  # how long the event loop may be busy with one batch
+ROUNDS = 4  # of the event loop, after a batch: to send its answers and to accept what arrived meanwhile
 _RATE = 0.2  # of the difference, that one batch moves a mean
 
 OnBatch = Callable[[Sequence[Slice], float, float], None]
 
 logger = logging.getLogger(__name__)
-
-
-async def _let_others_run() -> None:
-    """Give the event loop the few rounds it takes to send the last batch's answers and to accept what arrived."""
-    for _ in range(4):
-        await asyncio.sleep(0)
 
 
 def _ignore(batch: Sequence[Slice], started: float, compute_s: float) -> None:
@@ -106,7 +101,8 @@ class Scheduler:
             while following := await self._next_batch():
                 batch = following
                 await self._compute(batch)
-                await _let_others_run()
+                for _ in range(ROUNDS):
+                    await asyncio.sleep(0)
             if batch:
                 self._runner.prepare_next(batch)
 
@@ -114,15 +110,22 @@ class Scheduler:
         """What to compute now, perhaps after a short wait for more; empty if nothing waits."""
         while True:
             sessions, now = list(self._sessions.values()), time.monotonic()
-            if not any(session.steps.next_rows for session in sessions):
+            on_demand: list[Session] = []
+            waiting = 0
+            for session in sessions:
+                waiting += session.steps.next_rows
+                if not session.reservation.background:
+                    on_demand.append(session)
+            if not waiting:
                 return []
-            on_demand = self._on_demand()
-            urgent = on_demand if any(session.is_ready() for session in on_demand) else sessions
+            urgent = sessions
+            if len(on_demand) < len(sessions) and any(session.is_ready() for session in on_demand):
+                urgent = on_demand
             expected = decoding(urgent, now)
             batch = choose_batch(sessions, self._limits_now(sessions, expected), now)
             share = -(-len(expected) // self._micro_batches)
             pause_s = hold_s(urgent, batch, self._decode_s.value, now, share) if batch else 0.0
-            if len(on_demand) != len(sessions):
+            if len(on_demand) < len(sessions):
                 pause_s = max(pause_s, yield_s(on_demand, batch, self._expected_s(batch), now))
             if not pause_s:
                 return batch
@@ -150,7 +153,11 @@ class Scheduler:
 
     async def _compute(self, batch: Sequence[Slice]) -> None:
         started = time.perf_counter()
-        self._running, tokens = {item.session for item in batch}, sum(item.count for item in batch)
+        tokens, arrived = 0, started
+        for item in batch:
+            self._running.add(item.session)
+            tokens += item.count
+            arrived = min(arrived, item.work.arrived)
         try:
             outputs, compute_s = await self._run(batch, tokens)
         except RuntimeError as error:  # out of memory, or a kernel that refuses its input: these sessions end, not us
@@ -158,7 +165,7 @@ class Scheduler:
             self._fail(batch, error)
             return
         finally:
-            self._running = set()
+            self._running.clear()
             for item in batch:
                 if self._sessions.get(item.session.reservation.key) is not item.session:
                     self._release(item.session)
@@ -169,12 +176,14 @@ class Scheduler:
             self._send_on(item, output, pb.Visit(queue_us=queue_us, compute_us=compute_us, batch_tokens=tokens))
         self._on_batch(batch, started, compute_s)
         if tokens == len(batch):
-            self._learn(batch, compute_s)
+            self._learn(tokens, compute_s, time.perf_counter() - arrived)
 
     async def _run(self, batch: Sequence[Slice], tokens: int) -> tuple[list[torch.Tensor], float]:
-        """Long batches go to the compute thread, so that the network is served meanwhile. Short ones are computed
-        right here: handing them over and back costs 0.3 ms, which one session's token would feel, and gRPC's own
-        threads go on receiving and sending.
+        """The outputs of `batch`, and the seconds its blocks took. tokens: in it.
+
+        What is expected to take longer than INLINE_S goes to the compute thread, so that the network is served
+        meanwhile. Anything else is computed right here, and the event loop waits for it: handing it over and back costs
+        0.3 ms, which one session's token would feel. gRPC's own threads go on with what they have got already.
         """
         if tokens * self._token_s.value <= INLINE_S:
             outputs = self._runner.run(batch)
@@ -192,17 +201,18 @@ class Scheduler:
             session.steps.advance(item.count)
             session.computed(item, output, visit)
 
-    def _learn(self, batch: Sequence[Slice], compute_s: float) -> None:
-        """From a decode batch: what such batches take, and into how many to divide the sessions from now on."""
+    def _learn(self, rows: int, compute_s: float, stay_s: float) -> None:
+        """From a decode batch: what such batches take, and into how many to divide the sessions from now on. stay_s:
+        since the first of its rows arrived."""
         self._decode_s.observe(compute_s)
-        self._decode_times.observe(len(batch), compute_s)
-        self._stay_s.observe(time.perf_counter() - min(item.work.arrived for item in batch))
-        sessions = decoding(list(self._sessions.values()), time.monotonic())
+        self._decode_times.observe(rows, compute_s)
+        self._stay_s.observe(stay_s)
+        sessions, away_s = decoding(list(self._sessions.values()), time.monotonic()), 0.0
+        for session in sessions:
+            away_s += session.pace.away.value
         if sessions:
-            away_s = sum(session.pace.away.value for session in sessions) / len(sessions)
-            self._micro_batches = micro_batches(
-                len(sessions), self._decode_times.seconds, away_s + self._stay_s.value, self._micro_batches
-            )
+            round_s = away_s / len(sessions) + self._stay_s.value
+            self._micro_batches = micro_batches(len(sessions), self._decode_times.seconds, round_s, self._micro_batches)
 
     def _fail(self, batch: Sequence[Slice], error: RuntimeError) -> None:
         for item in batch:

@@ -1,24 +1,20 @@
 """Recovery's parts one by one, against stand-ins for the network: orders of events that real servers show rarely."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch, SwarmError
-from swarm.generate.generator import add_repairs
+from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.peers.policy import Terms
 from swarm.peers.table import PeerTable
-from swarm.results import Generation, Repair
 from swarm.route.peer import PeerInfo
-from swarm.route.route import Hop, uncovered
+from swarm.route.route import Hop
 from swarm.server.session.next_hop import NextHop
 from swarm.session.chain import Chain, SessionOptions
 from swarm.session.hop import HopFailed, HopStream
-from swarm.session.recovery import Recovery
 from swarm.session.router import Router
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
@@ -167,105 +163,7 @@ def test_a_first_hops_replacement_that_dies_before_the_handover_costs_no_step():
     assert asyncio.run(scenario()) == 4
 
 
-# --- giving up -------------------------------------------------------------------------------------------------------
-
-
-class NobodyElse:
-    """Spares that know nobody. why: they say."""
-
-    def __init__(self, why: SwarmError):
-        self._why = why
-        self.looks = 0
-
-    def report_failure(self, peer_id: str) -> None:
-        pass
-
-    async def replacement(self, lost: Sequence[Hop], *others: object) -> list[Hop]:
-        await asyncio.sleep(0.01)  # the directory is asked
-        self.looks += 1
-        raise self._why
-
-
-async def repair(spares: object, timeout_s: float, told: list[str]) -> None:
-    chain = Chain(replace(OPTIONS, coverage_timeout_s=timeout_s))
-    chain.streams = [FakeStream(failure=GONE)]
-    async with asyncio.timeout(2):
-        await Recovery(chain, spares, told.append).repair(answered=0)
-
-
-TOO_DEAR = NoRoute("no chain costs at most 1 credit")
-OTHER_WEIGHTS = RevisionMismatch("the swarm serves 'm' in revision s, this client has r")
-GAP = uncovered([], 30, 0, 10)
-
-
-@pytest.mark.parametrize("why", [GAP, TOO_DEAR, OTHER_WEIGHTS])
-def test_a_repair_that_finds_nobody_in_time_ends_with_the_reason(why):
-    with pytest.raises(HopFailed) as failure:
-        asyncio.run(repair(NobodyElse(why), 0.0, []))
-    assert failure.value.cause is why
-    assert not failure.value.peer_ids
-
-
-@pytest.mark.parametrize(
-    "why, status",
-    [
-        (GAP, "waiting up to 0 s for a peer that serves blocks 0:10"),
-        (TOO_DEAR, f"waiting up to 0 s, since {TOO_DEAR}"),
-        (OTHER_WEIGHTS, f"waiting up to 0 s, since {OTHER_WEIGHTS}"),
-    ],
-)
-def test_a_repair_waits_for_whoever_may_come_and_says_what_it_waits_for(why, status):
-    told, spares = [], NobodyElse(why)
-    with pytest.raises(HopFailed):
-        asyncio.run(repair(spares, 0.1, told))
-    assert told == [status, ""]
-    assert spares.looks == 2
-
-
-def test_a_repair_whose_spares_all_refuse_says_what_they_said_and_lets_them_be_remembered():
-    noted: list[tuple[str, int]] = []
-
-    class FullCall:
-        def __init__(self):
-            failure = pb.Failure(code="PeerBusy", message="no room", load=pb.Load(sessions=7))
-            self._answers = [pb.ToClient(failure=failure)]
-
-        async def write(self, message: pb.ToServer) -> None:
-            pass
-
-        async def read(self) -> pb.ToClient:
-            return self._answers.pop()
-
-        def cancel(self) -> None:
-            pass
-
-    class FullSpare(NobodyElse):
-        async def replacement(self, lost: Sequence[Hop], before: None, after: None, tokens: int, avoid: set[str],
-                              background: bool) -> list[Hop]:  # fmt: skip
-            if "full" in avoid:
-                await super().replacement(lost)
-            return [Hop(peer("full"), 0, 10)]
-
-        def connection_to(self, info: PeerInfo) -> SimpleNamespace:
-            return SimpleNamespace(peer_id=info.peer_id, address=info.peer_id, session=FullCall)
-
-        def note_refusal(self, failure: HopFailed, hops: Sequence[Hop]) -> None:
-            noted.append((hops[0].peer.peer_id, failure.load.sessions))
-
-    told: list[str] = []
-    with pytest.raises(HopFailed, match="0:10: no room"):
-        asyncio.run(repair(FullSpare(GAP), 0.1, told))
-    assert told == ["waiting up to 0 s, since nobody can take over blocks 0:10: no room", ""]
-    assert noted == [("full", 7)] * 2
-
-
-def test_a_generation_counts_what_was_replaced_whether_part_of_a_chain_or_all_of_it():
-    generation = Generation([], reroutes=1)  # one chain was given up
-    lost, left = Repair(("x",), ((0, 10),), 5, 0.1, planned=False), Repair(("y",), ((0, 10),), 6, 0.1, planned=True)
-    add_repairs(generation, [lost])
-    add_repairs(generation, [left])
-    assert generation.repairs == [lost, left]
-    assert generation.reroutes == 2
+# --- who may take over -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("changes", [{"quant": "int4"}, {"dtype": "bfloat16"}, {"revision": "other"}])

@@ -1,0 +1,123 @@
+"""A repair that nobody can take over yet waits, says what for, and gives up in time; and repairs are counted."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from memory_hops import OPTIONS
+from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch, SwarmError
+from swarm.generate.generator import add_repairs
+from swarm.results import Generation, Repair
+from swarm.route.peer import PeerInfo
+from swarm.route.route import Hop, uncovered
+from swarm.session.chain import Chain
+from swarm.session.hop import HopFailed
+from swarm.session.recovery import Recovery, Spares
+from swarm.wire import messages_pb2 as pb
+
+
+def hop_of(name: str) -> Hop:
+    endpoint = pb.Endpoint(peer_id=name, host="127.0.0.1", port=1)
+    return Hop(PeerInfo(name, "m", "r", 0, 10, 30, "float32", "none", "", endpoint, False, 0, 2**60, pb.Load()), 0, 10)
+
+
+class NobodyElse:
+    """Spares that know nobody. why: they say."""
+
+    def __init__(self, why: SwarmError):
+        self._why = why
+        self.looks = 0
+
+    def report_failure(self, peer_id: str) -> None:
+        pass
+
+    async def replacement(self, lost: Sequence[Hop], *others: object) -> list[Hop]:
+        await asyncio.sleep(0.01)  # the directory is asked
+        self.looks += 1
+        raise self._why
+
+
+async def repair(spares: Spares, timeout_s: float, told: list[str]) -> None:
+    chain = Chain(replace(OPTIONS, coverage_timeout_s=timeout_s))
+    gone = HopFailed(PeerUnreachable("gone"), ["x"])
+    chain.streams = [SimpleNamespace(failure=gone, hop=hop_of("x"), close=lambda: None)]
+    async with asyncio.timeout(2):
+        await Recovery(chain, spares, told.append).repair(answered=0)
+
+
+TOO_DEAR = NoRoute("no chain costs at most 1 credit")
+OTHER_WEIGHTS = RevisionMismatch("the swarm serves 'm' in revision s, this client has r")
+GAP = uncovered([], 30, 0, 10)
+
+
+@pytest.mark.parametrize("why", [GAP, TOO_DEAR, OTHER_WEIGHTS])
+def test_a_repair_that_finds_nobody_in_time_ends_with_the_reason(why):
+    with pytest.raises(HopFailed) as failure:
+        asyncio.run(repair(NobodyElse(why), 0.0, []))
+    assert failure.value.cause is why
+    assert not failure.value.peer_ids
+
+
+@pytest.mark.parametrize(
+    "why, status",
+    [
+        (GAP, "waiting up to 0 s for a peer that serves blocks 0:10"),
+        (TOO_DEAR, f"waiting up to 0 s, since {TOO_DEAR}"),
+        (OTHER_WEIGHTS, f"waiting up to 0 s, since {OTHER_WEIGHTS}"),
+    ],
+)
+def test_a_repair_waits_for_whoever_may_come_and_says_what_it_waits_for(why, status):
+    told, spares = [], NobodyElse(why)
+    with pytest.raises(HopFailed):
+        asyncio.run(repair(spares, 0.1, told))
+    assert told == [status, ""]
+    assert spares.looks == 2
+
+
+def test_a_repair_whose_spares_all_refuse_says_what_they_said_and_lets_them_be_remembered():
+    noted: list[tuple[str, int]] = []
+
+    class FullCall:
+        def __init__(self):
+            failure = pb.Failure(code="PeerBusy", message="no room", load=pb.Load(sessions=7))
+            self._answers = [pb.ToClient(failure=failure)]
+
+        async def write(self, message: pb.ToServer) -> None:
+            pass
+
+        async def read(self) -> pb.ToClient:
+            return self._answers.pop()
+
+        def cancel(self) -> None:
+            pass
+
+    class FullSpare(NobodyElse):
+        async def replacement(self, lost: Sequence[Hop], before: None, after: None, tokens: int, avoid: set[str],
+                              background: bool) -> list[Hop]:  # fmt: skip
+            if "full" in avoid:
+                await super().replacement(lost)
+            return [hop_of("full")]
+
+        def connection_to(self, info: PeerInfo) -> SimpleNamespace:
+            return SimpleNamespace(peer_id=info.peer_id, address=info.peer_id, session=FullCall)
+
+        def note_refusal(self, failure: HopFailed, hops: Sequence[Hop]) -> None:
+            noted.append((hops[0].peer.peer_id, failure.load.sessions))
+
+    told: list[str] = []
+    with pytest.raises(HopFailed, match="0:10: no room"):
+        asyncio.run(repair(FullSpare(GAP), 0.1, told))
+    assert told == ["waiting up to 0 s, since nobody can take over blocks 0:10: no room", ""]
+    assert noted == [("full", 7)] * 2
+
+
+def test_a_generation_counts_what_was_replaced_whether_part_of_a_chain_or_all_of_it():
+    generation = Generation([], reroutes=1)  # one chain was given up
+    lost, left = Repair(("x",), ((0, 10),), 5, 0.1, planned=False), Repair(("y",), ((0, 10),), 6, 0.1, planned=True)
+    add_repairs(generation, [lost])
+    add_repairs(generation, [left])
+    assert generation.repairs == [lost, left]
+    assert generation.reroutes == 2
