@@ -24,7 +24,7 @@ from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
 from swarm.peers.directory import Directory
-from swarm.peers.policy import PeerPolicy, Terms
+from swarm.peers.policy import PeerPolicy, Signing, Terms
 from swarm.peers.table import PeerTable
 from swarm.session.router import OpenSessions, Router
 from swarm.wire.codec import DTYPES
@@ -138,7 +138,7 @@ def _local_blocks(config: ClientConfig, checkpoint: Checkpoint) -> LocalBlocks |
 
 def _policies(config: ClientConfig, terms: Terms, money: "Money | None") -> list[PeerPolicy]:
     """Which peers may be used, asked in this order."""
-    policies: list[PeerPolicy] = [terms]
+    policies: list[PeerPolicy] = [Signing(), terms] if config.receipts else [terms]
     if config.attestation:
         policies.append(import_module(_ATTESTED).Attested(config.attestation))
     if money:

@@ -120,7 +120,10 @@ class ClientConfig:
             raise InvalidRequest("an auction needs a max_price: a peer without a competitor is paid as much")
         if not self.receipts and (self.is_audited or self.uses_money):
             what = "audited" if self.is_audited else "paid"
-            raise InvalidRequest(f"work without receipts cannot be {what}; leave receipts=False out, or the other")
+            raise InvalidRequest(
+                f"work without receipts cannot be {what}: leave receipts=False (--no-receipts) out, or "
+                "audits and ledger (--audit, --verify, --ledger, SWARM_LEDGER)"
+            )
 
     @property
     def is_audited(self) -> bool:

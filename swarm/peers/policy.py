@@ -50,6 +50,23 @@ class SameModel(PeerPolicy):
         )
 
 
+class Signing(PeerPolicy):
+    """Those that sign receipts for their work."""
+
+    def accept(self, peer: PeerInfo) -> bool:
+        return not peer.unsigned
+
+    def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
+        return NoRoute(
+            f"none of {len(peers)} peers of {model!r} signs for its work; do without receipts "
+            "(--no-receipts, or receipts=False), or start one that does"
+        )
+
+    def hint(self, peers: Sequence[PeerInfo]) -> str:
+        unsigned = sum(peer.unsigned for peer in peers)
+        return f"; {unsigned} more sign no receipts, and are used with --no-receipts only" if unsigned else ""
+
+
 class NotShunned(PeerPolicy):
     """Those that are not known to cheat."""
 

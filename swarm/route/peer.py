@@ -38,6 +38,7 @@ class PeerInfo:
     asks: Quote = FREE_QUOTE  # what it wants for its work
     facts: Facts | None = None  # what `attestation` is to be about
     attestation: bytes = b""  # for the client's verifier to judge; nothing of it is checked here
+    unsigned: bool = False  # it signs no receipts for its work
 
     @classmethod
     def of(cls, record: pb.PeerRecord, record_hash: bytes = b"") -> "PeerInfo":
@@ -65,6 +66,7 @@ class PeerInfo:
             asks=Quote.of(record.quote),
             facts=Facts.of(record),
             attestation=record.attestation,
+            unsigned=record.unsigned,
         )
 
     @property

@@ -121,8 +121,11 @@ class Announcement:
             self._posted(record_hash, figures.quote)
 
 
-def first_record(peer_id: str, model: str, revision: str, num_blocks: int, dtype: str, pinned: bool) -> pb.PeerRecord:
-    """What a server knows of itself before any block is chosen. pinned: its contributor chose the blocks."""
+def first_record(
+    peer_id: str, model: str, revision: str, num_blocks: int, dtype: str, pinned: bool, unsigned: bool = False
+) -> pb.PeerRecord:
+    """What a server knows of itself before any block is chosen. pinned: its contributor chose the blocks. unsigned: it
+    signs no receipts for its work."""
     return pb.PeerRecord(
         version=VERSION,
         peer_id=peer_id,
@@ -132,4 +135,5 @@ def first_record(peer_id: str, model: str, revision: str, num_blocks: int, dtype
         dtype=dtype,
         software=f"swarm-inference {__version__}",
         pinned=pinned,
+        unsigned=unsigned,
     )

@@ -138,6 +138,7 @@ class Server:
             checkpoint.config.num_blocks,
             config.activations,
             pinned=config.blocks is not None,
+            unsigned=not config.receipts,
         )
         self.announcement = Announcement(
             self.directory, self._identity, record, config.record_life_s, self._figures, self._posted

@@ -37,9 +37,12 @@ def imported(server: LocalServer, told: Path) -> set[str]:
 def test_it_serves_tokens_without_a_line_of_verification_or_money(told):
     with (
         swarm.LocalSwarm("demo", ["0:30"], threads=1, kv_memory="64M", no_receipts=True) as local,
-        swarm.Client("demo", local.peers, audit="off") as client,
+        swarm.Client("demo", local.peers, receipts=False) as client,
+        swarm.Client("demo", local.peers) as asking_for_receipts,
     ):
         assert client.generate(**PROMPT).text.startswith(" Paris")
+        with pytest.raises(swarm.NoRoute, match="signs for its work"):
+            asking_for_receipts.generate(**PROMPT)
         assert imported(local.servers[0], told) == set()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch, SwarmError
 from swarm.peers.loads import FRESH_S, Loads
-from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, Terms, accepted, hints
+from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, Signing, Terms, accepted, hints
 from swarm.peers.reputation import Reputation
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
@@ -250,3 +250,11 @@ def test_who_is_to_be_avoided_is_not_used_this_time():
         return left
 
     assert asyncio.run(scenario()) == ["a"]
+
+
+def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():
+    signing, unsigned = peer("signing"), peer("unsigned", unsigned=True)
+    assert names(accepted([Signing()], "m", [signing, unsigned])) == ["signing"]
+    assert "1 more sign no receipts" in hints([Signing()], [signing, unsigned])
+    with pytest.raises(NoRoute, match="--no-receipts"):
+        accepted([Signing()], "m", [unsigned])
