@@ -147,7 +147,8 @@ class Recovery:
                 logger.info("a spare refused: %s", failure)
                 self._spares.note_refusal(failure, hops)
                 avoid.update(failure.peer_ids)
-                refusal = failure
+                if not isinstance(failure.cause, PeerUnreachable):  # whoever is gone is no reason, but nobody
+                    refusal = failure
 
     # --- before somebody leaves --------------------------------------------------------------------------------------
 
