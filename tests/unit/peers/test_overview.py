@@ -109,3 +109,8 @@ def test_a_model_has_its_name_without_being_opened(tmp_path):
     (tmp_path / "my-model").mkdir()
     names = [str(tmp_path / "my-model"), str(tmp_path / "elsewhere" / "m.gguf"), "owner/name", "demo"]
     assert [model_name(name) for name in names] == ["my-model", "m", "owner/name", "demo"]
+
+
+def test_a_peer_is_up_since_it_began_and_never_from_the_future():
+    view = look(peer("a", 0, 6, started_ms=999_910_000), peer("b", 6, 12, started_ms=2_000_000_000), peer("c", 0, 12))
+    assert {one.peer_id: one.uptime_s for one in view.peers} == {"a": 90.0, "b": 0.0, "c": None}
