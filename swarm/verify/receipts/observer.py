@@ -15,7 +15,7 @@ from swarm.session.session import Session
 from swarm.verify.receipts.checking import ChainReceipts, FaultKind, HopReceipts
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.formats.receipts import NOTHING, SignedReceipt, Terms
+from swarm.wire.formats.receipts import SignedReceipt, Terms
 from swarm.wire.identity import address_of
 
 SEAL_TOKENS = 32  # after which every hop signs a receipt
@@ -45,7 +45,9 @@ class ReceiptObserver(HopObserver):
         return self._hops[hop]
 
     def opened(self, hop: HopStream, request: pb.Open, answer: pb.Opened, live_from: int) -> None:
-        self._hops[hop] = self.receipts.expect(_terms(hop, request), hop.hop.peer.peer_id, live_from)
+        peer = hop.hop.peer
+        terms = Terms.of(request, address_of(peer.peer_id), request.weights, peer.format, peer.numerics_id)
+        self._hops[hop] = self.receipts.expect(terms, peer.peer_id, live_from)
 
     def sending(self, hops: Hops, position: int, rows: codec.Rows, prompt: bool) -> bool:
         """A message of a prompt has a receipt of its own."""
@@ -103,20 +105,3 @@ class SignedSession:
     @property
     def chain(self) -> Chain:
         return self.session.chain
-
-
-def _terms(hop: HopStream, request: pb.Open) -> Terms:
-    """What the receipts of a hop opened by `request` have to say of it."""
-    peer = hop.hop.peer
-    return Terms(
-        session=request.session_id,
-        attempt=request.seq,
-        peer=address_of(peer.peer_id),
-        start=request.start,
-        stop=request.stop,
-        weights=request.weights or NOTHING,
-        format=peer.format,
-        numerics_id=peer.numerics_id,
-        wire_dtype=request.wire_dtype,
-        quote=request.quote or NOTHING,
-    )

@@ -11,7 +11,7 @@ from swarm.verify.receipts.store import ReceiptStore
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import Rows
-from swarm.wire.formats.receipts import NOTHING, SignedReceipt, Terms, Tokens
+from swarm.wire.formats.receipts import SignedReceipt, Terms, Tokens
 from swarm.wire.identity import Identity
 
 MAX_HELD = 256  # receipts of the hops before this one that wait for something to go along with
@@ -81,21 +81,7 @@ class ReceiptObserver(WorkObserver):
         self._identity, self._served, self._store, self._new_writer = identity, served, store, new_writer
 
     async def admit(self, request: pb.Open, outbox: Outbox) -> SignedSession:
-        writer = self._new_writer(self._identity, self._terms(request), self._store.add)
+        peer, weights = self._served.peer, self._served.weights(request.start, request.stop)
+        terms = Terms.of(request, self._identity.address, weights, peer.format, peer.numerics_id)
+        writer = self._new_writer(self._identity, terms, self._store.add)
         return SignedSession(writer, self._store.remember_opening, outbox)
-
-    def _terms(self, request: pb.Open) -> Terms:
-        """What this peer's receipts for a session say of it."""
-        served = self._served
-        return Terms(
-            session=request.session_id,
-            attempt=request.seq,
-            peer=self._identity.address,
-            start=request.start,
-            stop=request.stop,
-            weights=served.weights(request.start, request.stop),
-            format=served.peer.format,
-            numerics_id=served.peer.numerics_id,
-            wire_dtype=request.wire_dtype,
-            quote=request.quote or NOTHING,
-        )

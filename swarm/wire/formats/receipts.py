@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from swarm.errors import InvalidRequest
+from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.signed import Address, Bytes16, Bytes32, Format, Text, UInt32, UInt64
 from swarm.wire.identity import Identity
 
@@ -32,6 +33,23 @@ class Terms:
     numerics_id: Text
     wire_dtype: UInt32  # pb.DType of inputs and outputs
     quote: Bytes32  # SHA-256 of the directory record by which the client chose this peer; NOTHING if it named none
+
+    @classmethod
+    def of(cls, request: pb.Open, peer: bytes, weights: bytes, format: str, numerics_id: str) -> "Terms":
+        """Of the hop that `request` opens. peer: address of its key. weights: root over the blocks' digests; empty: not
+        known. format, numerics_id: as its directory record says them."""
+        return cls(
+            session=request.session_id,
+            attempt=request.seq,
+            peer=peer,
+            start=request.start,
+            stop=request.stop,
+            weights=weights or NOTHING,
+            format=format,
+            numerics_id=numerics_id,
+            wire_dtype=request.wire_dtype,
+            quote=request.quote or NOTHING,
+        )
 
 
 class Tokens(NamedTuple):
