@@ -23,13 +23,13 @@ from swarm.model.blocks import parse_block_range
 from swarm.server import life
 from swarm.server.assembly import Parts
 from swarm.server.config import SERVED_DTYPES, ServerConfig
+from swarm.wire.formats.facts import Attester
 from swarm.wire.formats.quotes import DEFAULT_DECODE, MODES, PREFILL_SHARE
 from swarm.wire.secret import find_secret
 from swarm_kernels import QUANTS
 
 if TYPE_CHECKING:
     from swarm.market.billing import BillingOptions
-    from swarm.verify.attestation import Attester
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -178,7 +178,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
     )
 
 
-def find_attester(plug_in: str | None) -> "Attester | None":
+def find_attester(plug_in: str | None) -> Attester | None:
     """None: nobody gives evidence of what runs here. Raises InvalidRequest."""
     if plug_in is None:
         return None

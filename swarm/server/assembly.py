@@ -22,13 +22,12 @@ from swarm.server.scheduler.scheduler import OnBatch, Scheduler
 from swarm.server.served import Served
 from swarm.server.session.session import Session
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.formats.facts import Facts
+from swarm.wire.formats.facts import Attester, Facts
 from swarm.wire.identity import Identity
 from swarm.wire.tls import Certificate
 
 if TYPE_CHECKING:
     from swarm.market.billing import Billing, BillingOptions
-    from swarm.verify.attestation import Attester
     from swarm.verify.receipts.work import NewWriter
 
 Method = Callable[[Any, Any], Awaitable[Any]]  # of the service, as gRPC calls it
@@ -114,7 +113,7 @@ def surround(
     return Surroundings(PaymentObserver(billing.channels, signing), evidence.deposit, evidence.withdraw, tender)
 
 
-def attest(attester: "Attester", facts: Facts) -> bytes:
+def attest(attester: Attester, facts: Facts) -> bytes:
     """Evidence of what runs here, about `facts`. Takes its time. Raises SwarmError."""
     from swarm.verify.attestation import attest
 

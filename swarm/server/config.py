@@ -8,12 +8,12 @@ from swarm.errors import InvalidRequest
 from swarm.peers.directory import RECORD_LIFE_S
 from swarm.server.assembly import Parts
 from swarm.server.placing import Assignment
+from swarm.wire.formats.facts import Attester
 from swarm.wire.secret import Secret
 from swarm_kernels import QUANTS
 
 if TYPE_CHECKING:
     from swarm.market.billing import BillingOptions
-    from swarm.verify.attestation import Attester
 
 SERVED_DTYPES = ("float32", "bfloat16")
 
@@ -37,7 +37,7 @@ class ServerConfig:
     port: int = 0
     dht_port: int = 0
     identity: Path | None = None
-    attester: "Attester | None" = None  # gives evidence of what runs here
+    attester: Attester | None = None  # gives evidence of what runs here
     billing: "BillingOptions | None" = None  # None: it works for nothing
     receipts: bool = True  # signs for what it computes; else clients that want receipts go elsewhere
     assigned: Assignment | None = None  # where `blocks` is None: what this server has moved to

@@ -18,9 +18,8 @@ from collections.abc import Callable
 from importlib import import_module
 
 from swarm.errors import InvalidRequest
-from swarm.wire.formats.facts import MAX_EVIDENCE_BYTES, Facts
+from swarm.wire.formats.facts import MAX_EVIDENCE_BYTES, Attester, Facts
 
-Attester = Callable[[Facts], bytes]  # of a server: evidence for its own facts
 Verifier = Callable[[Facts, bytes], bool]  # of a client: whether evidence (b"" if a peer gives none) holds for facts
 
 

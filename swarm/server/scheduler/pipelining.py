@@ -9,7 +9,7 @@ and costs the part of a batch's time that does not depend on its size (reading t
 import math
 from collections.abc import Callable
 
-from swarm.route.means import BatchTimes
+from swarm.route.means import BatchTimes, RunningMean
 
 BUSY = 0.6  # of a round: how long a server may compute when it divides once more
 STILL_BUSY = 0.75  # and when it stays with as many as it has
@@ -22,13 +22,16 @@ class DecodeTimes:
     """What decode batches take here, by their size, as running means. Sizes are grouped by powers of two."""
 
     def __init__(self) -> None:
-        self._means: dict[int, tuple[float, float]] = {}  # rows, seconds
+        self._means: dict[int, tuple[RunningMean, RunningMean]] = {}  # rows, seconds
         self._times: BatchTimes | None = None  # of these, once they are asked for
 
     def observe(self, rows: int, seconds: float) -> None:
         size = (rows - 1).bit_length()
-        mean_rows, mean_s = self._means.get(size, (rows, seconds))
-        self._means[size] = mean_rows + _RATE * (rows - mean_rows), mean_s + _RATE * (seconds - mean_s)
+        if size not in self._means:
+            self._means[size] = RunningMean(_RATE), RunningMean(_RATE)
+        mean_rows, mean_s = self._means[size]
+        mean_rows.observe(rows)
+        mean_s.observe(seconds)
         self._times = None
 
     def seconds(self, rows: float) -> float:
@@ -36,7 +39,7 @@ class DecodeTimes:
         if not self._means:
             return 0.0
         if self._times is None:
-            known = [means for _, means in sorted(self._means.items())]
+            known = [(mean_rows.value, mean_s.value) for _, (mean_rows, mean_s) in sorted(self._means.items())]
             sizes, times_s = zip((0.0, 0.0), *known, strict=True)
             # For want of better, in proportion below the least that was seen, and above the largest.
             self._times = BatchTimes((*sizes, 2 * sizes[-1]), (*times_s, 2 * times_s[-1]))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from swarm.wire import messages_pb2 as pb
@@ -43,3 +44,6 @@ class Facts:
     def digest(self) -> bytes:
         """32 bytes that stand for all of it: what a quote should contain."""
         return hashlib.sha256(b"swarm/facts/v1" + json.dumps(asdict(self), sort_keys=True).encode()).digest()
+
+
+Attester = Callable[[Facts], bytes]  # of a server: evidence for its own facts
