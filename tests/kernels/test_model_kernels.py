@@ -1,10 +1,9 @@
 """The reference kernels agree with the formulas in float64, and the batch describes what they read and write."""
 
-import math
-
 import pytest
 import torch
 
+from attention import naive_attention
 from swarm_kernels import (
     QUANTS,
     BlockSpec,
@@ -63,22 +62,6 @@ def test_bad_segments_are_refused():
         PagedBatch.build([], PAGE)
 
 
-def _naive_attention(query, keys, values, segments, window):
-    """One query at a time, float64; the whole context read from the pools through the block tables."""
-    out, row = [], 0
-    for segment in segments:
-        for position in range(segment.start, segment.start + segment.count):
-            first = 0 if window is None else max(0, position - window + 1)
-            where = [segment.pages[p // PAGE] * PAGE + p % PAGE for p in range(first, position + 1)]
-            k, v = (pool.flatten(0, 1)[where].double() for pool in (keys, values))  # [seen, kv heads, head_dim]
-            repeats = query.shape[1] // k.shape[1]
-            k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
-            scores = torch.einsum("hd,shd->hs", query[row].double(), k) / math.sqrt(query.shape[2])
-            out.append(torch.einsum("hs,shd->hd", scores.softmax(-1), v).flatten())
-            row += 1
-    return torch.stack(out)
-
-
 @pytest.mark.parametrize("window", [None, 1, 3, 100])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
 def test_attention_of_a_ragged_batch_is_the_formulas(window, dtype, tolerance):
@@ -94,7 +77,7 @@ def test_attention_of_a_ragged_batch_is_the_formulas(window, dtype, tolerance):
     batch = PagedBatch.build(segments, PAGE)
     keys, values = torch.randn(2, 40, PAGE, 3, 8).to(dtype)
     query = torch.randn(batch.num_tokens, 6, 8).to(dtype)
-    expected = _naive_attention(query, keys, values, segments, window)
+    expected = naive_attention(query, keys, values, segments, window)
     actual = paged_attention(query, keys, values, batch, window)
     assert (actual.double() - expected).abs().max() < tolerance
 

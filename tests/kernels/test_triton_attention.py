@@ -1,11 +1,11 @@
 """Triton's rotation, cache and attention against their formulas in float64."""
 
 import functools
-import math
 
 import pytest
 import torch
 
+from attention import naive_attention
 from swarm_kernels import (
     Segment,
 )
@@ -34,22 +34,6 @@ def test_rotation_and_append_are_the_formulas(with_norm, head_dim):
     assert_close(pools.keys.flatten(0, 1)[batch.slots], rotated(k, batch.positions), 2e-6)
     assert torch.equal(pools.values.flatten(0, 1)[batch.slots], v.float())
     assert len(pools.values.flatten(0, 1).sum((1, 2)).nonzero()) == 5, "something else was written"
-
-
-def naive_attention(query, keys, values, segments, window):
-    """One query at a time, float64; the whole context read from the pools through the block tables."""
-    out, row = [], 0
-    for segment in segments:
-        for position in range(segment.start, segment.start + segment.count):
-            first = 0 if window is None else max(0, position - window + 1)
-            where = [segment.pages[p // PAGE] * PAGE + p % PAGE for p in range(first, position + 1)]
-            k, v = (pool.flatten(0, 1)[where].double() for pool in (keys, values))
-            repeats = query.shape[1] // k.shape[1]
-            k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
-            scores = torch.einsum("hd,shd->hs", query[row].double(), k) / math.sqrt(query.shape[2])
-            out.append(torch.einsum("hs,shd->hd", scores.softmax(-1), v).flatten())
-            row += 1
-    return torch.stack(out)
 
 
 def ragged_batch(repeats: int, head_dim: int = 16) -> tuple[list[Segment], TritonBatch]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from clock import Clock
 from ledgers import seen_by
 from swarm.errors import LedgerRefusal, PaymentRequired
 from swarm.market.billing import BillingOptions, post_stake
@@ -48,16 +49,9 @@ def contradiction() -> Proof:
     return Proof.of(CONTRADICTION, [before, after])
 
 
-class Clock:
-    now_s = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_800_000_000.0)
 
 
 @pytest.fixture

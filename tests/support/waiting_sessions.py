@@ -22,15 +22,6 @@ from swarm.wire.journal import Journals
 HIDDEN = 8
 
 
-class Clock:
-    """Stands still until it is set."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 def open_session(
     request: pb.Open,
     pages: Sequence[int],

@@ -1,14 +1,42 @@
 """A small model, and a copy of which one weight differs."""
 
 import json
+import shutil
 from pathlib import Path
 
-from swarm.model import open_checkpoint
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from swarm.model import Checkpoint, open_checkpoint
 from swarm.model.identity import block_digest
 
 NUM_BLOCKS = 4
 
 CHANGED = 2  # the block of which the copy differs
+
+
+def save_original(folder: Path, demo_checkpoint: Checkpoint) -> Path:
+    """A small random model, with the demo's tokenizer."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=demo_checkpoint.config.vocab_size,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=NUM_BLOCKS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    demo_checkpoint.load_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def save_tampered(folder: Path, original: Path) -> Path:
+    """The same, but for one weight of one block, between the bytes that a revision samples."""
+    shutil.copytree(original, folder)
+    change_weight(folder)
+    return folder
 
 
 def change_weight(folder: Path) -> None:

@@ -1,12 +1,9 @@
 """Real servers, one of which serves another weight."""
 
 import logging
-import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 import swarm
 from helpers import listed, wait_until
@@ -21,37 +18,19 @@ from swarm.session.session import Session
 from swarm.session.wanted import Wanted
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
-from tampered import CHANGED, NUM_BLOCKS, change_weight, digests_of
+from tampered import CHANGED, NUM_BLOCKS, digests_of, save_original, save_tampered
 
 # --- digests ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory, demo_checkpoint) -> Path:
-    """A small random model, with the demo's tokenizer."""
-    folder = tmp_path_factory.mktemp("original") / "small"
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=demo_checkpoint.config.vocab_size,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=NUM_BLOCKS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    demo_checkpoint.load_tokenizer().save_pretrained(folder)
-    return folder
+    return save_original(tmp_path_factory.mktemp("original") / "small", demo_checkpoint)
 
 
 @pytest.fixture(scope="module")
 def tampered(tmp_path_factory, original) -> Path:
-    """The same, but for one weight of one block, between the bytes that a revision samples."""
-    folder = tmp_path_factory.mktemp("tampered") / "small"
-    shutil.copytree(original, folder)
-    change_weight(folder)
-    return folder
+    return save_tampered(tmp_path_factory.mktemp("tampered") / "small", original)
 
 
 # --- real servers ----------------------------------------------------------------------------------------------------

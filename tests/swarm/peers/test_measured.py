@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import swarm
+from clock import Clock
 from helpers import listed, wait_until
 from swarm.model.blocks import BlockRange
 from swarm.model.families import ModelConfig
@@ -27,13 +28,6 @@ START = PeerCosts(decode_s=(1.0, 1.5, 2.5, 3.0, 4.0), prefill_s=0.25)
 
 
 # --- the running means -----------------------------------------------------------------------------------------------
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
 import torch
 
+from clock import Clock
 from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable
 from swarm.route.peer import PeerInfo
 from swarm.verify.audit.case import Case
@@ -45,14 +45,6 @@ def evidence(accuser: Identity = WITNESS, accused: Identity = CHEAT, model: str 
 
 def digest_of(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
-
-
-@dataclass
-class Clock:
-    now_s: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @asynccontextmanager

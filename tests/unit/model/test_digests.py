@@ -6,10 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from swarm.cli import identity as cli
 from swarm.errors import InvalidRequest, ModelError
@@ -17,7 +15,7 @@ from swarm.model import digest_cache, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import BlockId, block_digest, weights_root
 from swarm.wire.formats.merkle import merkle_root
-from tampered import CHANGED, NUM_BLOCKS, change_weight, digests_of
+from tampered import CHANGED, NUM_BLOCKS, change_weight, digests_of, save_original, save_tampered
 
 
 def root_by_the_book(leaves: list[bytes]) -> bytes:
@@ -41,30 +39,12 @@ def test_a_merkle_root_is_that_of_the_rfc(leaves):
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory, demo_checkpoint) -> Path:
-    """A small random model, with the demo's tokenizer."""
-    folder = tmp_path_factory.mktemp("original") / "small"
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=demo_checkpoint.config.vocab_size,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=NUM_BLOCKS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    demo_checkpoint.load_tokenizer().save_pretrained(folder)
-    return folder
+    return save_original(tmp_path_factory.mktemp("original") / "small", demo_checkpoint)
 
 
 @pytest.fixture(scope="module")
 def tampered(tmp_path_factory, original) -> Path:
-    """The same, but for one weight of one block, between the bytes that a revision samples."""
-    folder = tmp_path_factory.mktemp("tampered") / "small"
-    shutil.copytree(original, folder)
-    change_weight(folder)
-    return folder
+    return save_tampered(tmp_path_factory.mktemp("tampered") / "small", original)
 
 
 def test_one_bit_changes_the_digest_of_its_block_alone_where_the_revision_does_not_notice(original, tampered):

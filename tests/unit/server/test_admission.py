@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import Clock
 from swarm.errors import InvalidRequest, PeerBusy
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.server.admission.door import PATIENCE_S, Door
@@ -28,7 +29,7 @@ from swarm.server.admission.line import (
 from swarm.server.session.session import Session
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.rate_limit import network_of
-from waiting_sessions import Clock, make_step, open_session
+from waiting_sessions import make_step, open_session
 
 
 def ask(holder: str, fee: int = 0, pages: int = 1, background: bool = False) -> Ask:

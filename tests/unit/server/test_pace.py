@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import Clock
 from swarm.errors import InvalidRequest
 from swarm.server.scheduler.batching import BatchLimits, choose_batch, hold_s, yield_s
 from swarm.server.scheduler.pipelining import DecodeTimes, micro_batches, rows_to_take
 from swarm.server.session.session import Session
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import MAX_STEP_TOKENS
-from waiting_sessions import Clock, compute, make_session, make_step, waiting
+from waiting_sessions import compute, make_session, make_step, waiting
 
 LIMITS = BatchLimits(decode_rows=4, prefill_alone=64, prefill_beside_decode=16)
 

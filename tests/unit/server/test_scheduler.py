@@ -6,11 +6,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import Clock
 from swarm.server.admission.line import MAX_FEE
 from swarm.server.scheduler.batching import MAX_FEE_S, BatchLimits, choose_batch, in_turn
 from swarm.server.scheduler.pipelining import DecodeTimes, rows_to_top_up
 from swarm.server.session.session import Session
-from waiting_sessions import Clock, compute, waiting
+from waiting_sessions import compute, waiting
 
 LIMITS = BatchLimits(decode_rows=4, prefill_alone=64, prefill_beside_decode=16)
 

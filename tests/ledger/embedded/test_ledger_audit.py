@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from ledgers import KEYS, RULES, World, sqlite
+from ledgers import KEYS, RULES, World
 from swarm.errors import SwarmError
 from swarm.market.ledger.audit import audit
 from swarm.market.ledger.backups import copy_ledger
@@ -19,18 +19,6 @@ from swarm.market.ledger.sqlite import SqliteLedger, keeper_file
 from swarm.wire.identity import Identity
 
 ISSUER, ALICE, BOB, CAROL = KEYS.values()
-
-
-@pytest.fixture
-def file(tmp_path):
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def world(tmp_path):
-    with sqlite(tmp_path, RULES) as world:
-        world.issuer.mint(ALICE.address, 1_000)
-        yield world
 
 
 def busy(world: World) -> None:

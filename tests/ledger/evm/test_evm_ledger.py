@@ -8,7 +8,7 @@ import vyper
 from web3 import Web3
 
 from evm_worlds import chain, contract, ether
-from ledgers import KEYS, RULES, World, equivocation, evm
+from ledgers import KEYS, RULES, World, equivocation
 from swarm.cli.ledger import verbs
 from swarm.errors import LedgerRefusal
 from swarm.market.channel.vouchers import SignedVoucher
@@ -47,15 +47,6 @@ def __default__():
         self.wants_to_redeem = False
         extcall self.ledger.redeem(1)
 """
-
-
-@pytest.fixture
-def world(tmp_path):
-    """Alice and bob have 100 credits each."""
-    with evm(tmp_path, RULES) as world:
-        for holder in (world.alice, world.bob):
-            world.issuer.mint(holder.address, 100 * CREDIT)
-        yield world
 
 
 def held(world: World) -> int:

@@ -12,7 +12,7 @@ from web3 import HTTPProvider, Web3
 from evm_worlds import chain, contract, ether
 from harness.chains import alone, new_chain
 from helpers import wait_until
-from ledgers import KEYS, RULES, evm
+from ledgers import KEYS, RULES
 from swarm.errors import InvalidRequest, LedgerRefusal, PeerUnreachable
 from swarm.market.evm.artifact import load_contract
 from swarm.market.evm.chain import Terms
@@ -22,18 +22,7 @@ from swarm.market.evm.evm_ledger import EvmLedger
 from swarm.market.evm.transaction import Transaction
 from swarm.market.ledger.ledger import Account
 from swarm.market.ledger.opening import open_ledger
-from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.identity import Identity
-
-
-@pytest.fixture
-def world(tmp_path):
-    """Alice and bob have 100 credits each."""
-    with evm(tmp_path, RULES) as world:
-        for holder in (world.alice, world.bob):
-            world.issuer.mint(holder.address, 100 * CREDIT)
-        yield world
-
 
 # --- transactions -----------------------------------------------------------------------------------------------------
 

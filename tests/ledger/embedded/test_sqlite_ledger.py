@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledgers import KEYS, RULES, MovableClock, sqlite
+from ledgers import KEYS, RULES, MovableClock
 from swarm.errors import InvalidRequest, LedgerRefusal, SwarmError
 from swarm.market.ledger import rules
 from swarm.market.ledger.audit import audit
@@ -23,18 +23,6 @@ from swarm.market.ledger.sqlite import SqliteLedger, keeper_file
 from swarm.wire.identity import Identity
 
 ISSUER, ALICE, BOB, CAROL = KEYS.values()
-
-
-@pytest.fixture
-def file(tmp_path):
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def world(tmp_path):
-    with sqlite(tmp_path, RULES) as world:
-        world.issuer.mint(ALICE.address, 1_000)
-        yield world
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
