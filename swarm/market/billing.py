@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from swarm.errors import InvalidRequest, PaymentRequired, SwarmError
 from swarm.home import commitments_folder, payments_file
@@ -14,12 +15,16 @@ from swarm.market.auction.bidding import Bidding
 from swarm.market.auction.tender import Bid, Order
 from swarm.market.channel.payee_channels import SETTLE_EVERY_S, PayeeChannels
 from swarm.market.channel.payment_store import PaymentStore
+from swarm.market.channel.work import PaymentObserver
 from swarm.market.ledger.ledger import DAY_S, Ledger
 from swarm.market.ledger.opening import open_ledger
 from swarm.market.pricing.policy import PERIOD_S, Demand, Pricing
 from swarm.market.rewards.claims import MAX_CLAIMS, pack_claims
 from swarm.market.rewards.committing import Committer
 from swarm.route.peer import PeerInfo
+from swarm.server.observers import Payee, WorkObserver
+from swarm.verify.receipts.work import ReceiptObserver
+from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.formats.quotes import CREDIT_TOKENS, Quote
 from swarm.wire.identity import Identity
@@ -70,7 +75,7 @@ class Asking:
             self._pricing = self._pricing.observe(self._demand)
 
 
-class Billing:
+class Billing(Payee):
     """Of one server. Lives in the event loop."""
 
     def __init__(
@@ -84,8 +89,8 @@ class Billing:
     ):
         """bidding: None: it makes no offers. claim: goes on claiming points, with contribution. staked: nano-credits.
         shut: called at the end."""
-        self.quote, self.channels, self.bidding, self.staked = asking.quote, channels, bidding, staked
-        self._asking, self._claim, self._shut = asking, claim, shut
+        self._asking, self._channels, self._bidding, self.staked = asking, channels, bidding, staked
+        self._claim, self._shut = claim, shut
 
     @classmethod
     async def open(cls, options: BillingOptions, identity: Identity, served: Callable[[], PeerInfo]) -> "Billing":
@@ -109,20 +114,30 @@ class Billing:
         channels = PayeeChannels(ledger, store, options.settle_every_s, bidding)
         return cls(asking, channels, bidding, claim, staked, shut)
 
+    def quote(self) -> Quote:
+        return self._asking.quote()
+
     def posted(self, record_hash: bytes, quote: Quote) -> None:
-        """The directory has a record with this quote now."""
-        self.channels.posted(record_hash, quote)
+        self._channels.posted(record_hash, quote)
 
     def work(self, used_share: Callable[[], float]) -> list[Work]:
-        """All that goes on until it is cancelled. used_share: how busy the server is, from 0 to 1."""
         claiming = [self._claim()] if self._claim else []
-        return [self.channels.run(), self._asking.follow(used_share), *claiming]
+        return [self._channels.run(), self._asking.follow(used_share), *claiming]
+
+    def paid(self, signing: WorkObserver) -> WorkObserver:
+        assert isinstance(signing, ReceiptObserver)  # see ServerConfig: who is paid signs
+        return PaymentObserver(self._channels, signing)
+
+    async def tender(self, request: pb.Tender, context: Any) -> pb.Tendered:
+        if self._bidding:
+            return await self._bidding.tender(request, context)
+        return await super().tender(request, context)
 
     async def close(self) -> None:
         """Get paid for what is not settled yet, if the ledger answers; else it is settled next time."""
         try:
             with suppress(SwarmError):
-                await self.channels.settle()
+                await self._channels.settle()
         finally:
             await asyncio.to_thread(self._shut)
 

@@ -14,7 +14,7 @@ from swarm.home import receipts_file, stored_evidence_folder
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PagePool
 from swarm.route.peer import PeerInfo
-from swarm.server.observers import WorkObserver
+from swarm.server.observers import Payee, WorkObserver
 from swarm.server.refusals import refuse_deposit, refuse_tender, refuse_withdrawal
 from swarm.server.rpc import Handler, Limits
 from swarm.server.scheduler.runner import Runner
@@ -27,7 +27,7 @@ from swarm.wire.identity import Identity
 from swarm.wire.tls import Certificate
 
 if TYPE_CHECKING:
-    from swarm.market.billing import Billing, BillingOptions
+    from swarm.market.billing import BillingOptions
     from swarm.verify.receipts.work import NewWriter
 
 Method = Callable[[Any, Any], Awaitable[Any]]  # of the service, as gRPC calls it
@@ -71,13 +71,13 @@ def make_handler(
     return Handler(served, scheduler, pool, limits, around.observer, describe, member, parts.session)
 
 
-async def open_billing(
+async def open_payee(
     options: "BillingOptions | None", identity: Identity, record: Callable[[], PeerInfo], stack: AsyncExitStack
-) -> "Billing | None":
-    """Who has the work paid; None: it is done for nothing. record: what the server announces now. Raises SwarmError if
-    the ledger cannot be opened, PaymentRequired if there is not enough there to stake."""
+) -> Payee:
+    """options: None: the work is done for nothing. record: what the server announces now. Raises SwarmError if the
+    ledger cannot be opened, PaymentRequired if there is not enough there to stake."""
     if options is None:
-        return None
+        return Payee()
     from swarm.market.billing import Billing
 
     billing = await Billing.open(options, identity, record)
@@ -88,7 +88,7 @@ async def open_billing(
 def surround(
     served: Served,
     identity: Identity,
-    billing: "Billing | None",
+    payee: Payee,
     receipts: bool,
     new_writer: "NewWriter | None",
     stack: AsyncExitStack,
@@ -105,12 +105,7 @@ def surround(
     stack.callback(store.close)
     evidence = EvidenceStore(served.peer, stored_evidence_folder())
     signing = ReceiptObserver(identity, served, store, new_writer or ReceiptWriter)
-    if billing is None:
-        return Surroundings(signing, evidence.deposit, evidence.withdraw)
-    from swarm.market.channel.work import PaymentObserver
-
-    tender = billing.bidding.tender if billing.bidding else refuse_tender
-    return Surroundings(PaymentObserver(billing.channels, signing), evidence.deposit, evidence.withdraw, tender)
+    return Surroundings(payee.paid(signing), evidence.deposit, evidence.withdraw, payee.tender)
 
 
 def attest(attester: Attester, facts: Facts) -> bytes:

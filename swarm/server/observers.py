@@ -6,12 +6,15 @@ the path does not read. What signs for the work, has it paid, or only watches it
 with these is the core alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
+from swarm.server.refusals import refuse_tender
 from swarm.server.session.outbox import Outbox
 from swarm.server.session.steps import Slice, Work
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import Rows
+from swarm.wire.formats.quotes import Quote
 
 
 class SessionObserver:
@@ -109,3 +112,28 @@ class WorkObserver:
 
     async def sweep(self) -> None:
         """Once a second or so: end sessions that are not to go on."""
+
+
+class Payee:
+    """The server as it is paid: what it asks for its work, and what goes on for that. This one asks for nothing."""
+
+    staked = 0  # nano-credits that it has at stake on its ledger
+
+    def quote(self) -> Quote | None:
+        """What it asks now; None: nothing, and it keeps no account."""
+        return None
+
+    def posted(self, record_hash: bytes, quote: Quote) -> None:
+        """The directory has a record with this quote now."""
+
+    def work(self, used_share: Callable[[], float]) -> Sequence[Coroutine[object, object, None]]:
+        """All that goes on until it is cancelled. used_share: how busy the server is, from 0 to 1."""
+        return ()
+
+    def paid(self, signing: WorkObserver) -> WorkObserver:
+        """Who follows the server's work: `signing`, who signs for it, and whoever has it paid."""
+        return signing
+
+    async def tender(self, request: pb.Tender, context: Any) -> pb.Tendered:
+        """The service's method by which clients ask for bids."""
+        return await refuse_tender(request, context)

@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from swarm.home import announced, claimed_identity, known_addresses
 from swarm.peers.directory import Directory
 from swarm.server.announcement import Announcement, Figures, first_record
-from swarm.server.assembly import Surroundings, attest, make_handler, open_billing, surround
+from swarm.server.assembly import Surroundings, attest, make_handler, open_payee, surround
 from swarm.server.config import ServerConfig
 from swarm.server.loading import Loaded, Loader
 from swarm.server.meter import Meter
 from swarm.server.neighbours import Neighbours
+from swarm.server.observers import Payee
 from swarm.server.placing import Assignment, Placing
 from swarm.server.rpc import Handler, Limits
 from swarm.server.served import Served
@@ -25,9 +25,6 @@ from swarm.wire.identity import Identity
 from swarm.wire.tasks import TaskSet
 from swarm.wire.tls import Certificate, make_certificate
 from swarm.wire.transport import announced_host, check_port_free, max_message_bytes, serve
-
-if TYPE_CHECKING:
-    from swarm.market.billing import Billing
 
 ATTEND_EVERY_S = 1.0  # how often it is looked for sessions that are not to go on
 _LOOK_S = 0.05  # how often, while it drains, whether sessions are left
@@ -59,7 +56,7 @@ class Server:
     addresses: list[str]  # through which others join the swarm
     announcement: Announcement  # what others read of this server
     _identity: Identity
-    _billing: "Billing | None"
+    _payee: Payee
     _placing: Placing
     _reload_s: float  # what loading took
 
@@ -83,7 +80,7 @@ class Server:
     @property
     def staked(self) -> int:
         """Nano-credits that it has at stake on its ledger."""
-        return self._billing.staked if self._billing else 0
+        return self._payee.staked
 
     @property
     def dht_port(self) -> int:
@@ -110,9 +107,7 @@ class Server:
         loader = Loader(config, self._progress)
         members = config.peers or known_addresses(config.secret)
         await self._join(loader, members)
-        self._billing = await open_billing(
-            config.billing, self._identity, lambda: self.announcement.record, self._stack
-        )
+        self._payee = await open_payee(config.billing, self._identity, lambda: self.announcement.record, self._stack)
         start, stop = await self._choose_blocks(loader, alone=not members)
         loaded = await self._load(loader, start, stop)
         certificate = make_certificate(config.secret)
@@ -175,7 +170,7 @@ class Server:
             loaded.digests,
         )
         member = certificate if config.secret else None  # what other servers want to see
-        around = surround(served, self._identity, self._billing, config.receipts, config.parts.writer, self._stack)
+        around = surround(served, self._identity, self._payee, config.receipts, config.parts.writer, self._stack)
         limits = Limits(
             config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
         )
@@ -215,7 +210,7 @@ class Server:
         self._tasks.start(core.handler.scheduler.run(), "computing")
         self._tasks.start(self._heartbeat(core.handler), "its heartbeat")
         self._tasks.start(self._attend(core.handler), "looking after sessions")
-        for work in self._billing.work(core.handler.used_share) if self._billing else ():
+        for work in self._payee.work(core.handler.used_share):
             self._tasks.start(work, "its account")
         await self.announcement.online()
         self._tasks.start(core.neighbours.run(self.config.record_life_s / 3), "its neighbours")
@@ -225,11 +220,10 @@ class Server:
 
     def _figures(self) -> Figures | None:
         """From the time on that this server computes."""
-        return self._core.figures(self._billing.quote() if self._billing else None) if self._core else None
+        return self._core.figures(self._payee.quote()) if self._core else None
 
     def _posted(self, record_hash: bytes, quote: Quote) -> None:
-        if self._billing:
-            self._billing.posted(record_hash, quote)
+        self._payee.posted(record_hash, quote)
 
     def _describe(self) -> pb.Status:
         return pb.Status(record=self.announcement.message(), records_rejected=self.directory.rejections.count)
