@@ -57,6 +57,7 @@ class HopStream:
         self._stream: grpc.aio.StreamStreamCall[Message, pb.ToClient] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._asked: dict[int, asyncio.Future[Answer]] = {}  # by sequence number
+        self._writing = asyncio.Lock()  # two writes at once break a gRPC stream off, on this side only
 
     async def open(self, request: pb.Open, timeout_s: float) -> pb.Opened:
         """Open the session on this hop. Raises HopFailed if it refuses or does not answer."""
@@ -100,7 +101,8 @@ class HopStream:
         if self._stream is None:
             raise self.failed("was not opened")
         try:
-            await self._stream.write(message)
+            async with self._writing:
+                await self._stream.write(message)
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
             raise self._broken(error) from error
 
@@ -179,6 +181,8 @@ class HopStream:
             asked = self._asked.get(answer.seq)
             if asked and not asked.done():
                 asked.set_result(answer)
+            elif kind == "sealed" and not answer.seq:
+                await self._receive(self, message)
         elif kind == "failure":
             await self._receive(self, self._reported(message.failure))
         elif kind in ("result", "relay", "leaving"):
