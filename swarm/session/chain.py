@@ -202,6 +202,8 @@ class Chain:
             self.inbox.put_nowait(message.result)
         elif kind == "relay" and not is_last:
             await self._relay(index, message.relay)
+        elif kind == "sealed":
+            self.observer.parting(stream, message.sealed.receipts)
         else:
             self.inbox.put_nowait(stream.failed("answered with something unexpected"))
 

@@ -53,6 +53,9 @@ class HopObserver:
     async def leaving(self, hop: HopStream) -> None:
         """A hop has computed all that it ever will: its place is taken."""
 
+    def parting(self, hop: HopStream, receipts: Sequence[bytes]) -> None:
+        """A hop is about to end the session, and has signed for what it has done."""
+
     async def closing(self, hops: Hops, alive: Hops) -> None:
         """Everything was answered, and nothing more is to be computed, or not before it was looked at.
 
@@ -102,6 +105,10 @@ class Observers(HopObserver):
     async def leaving(self, hop: HopStream) -> None:
         for one in self._observers:
             await one.leaving(hop)
+
+    def parting(self, hop: HopStream, receipts: Sequence[bytes]) -> None:
+        for one in self._observers:
+            one.parting(hop, receipts)
 
     async def closing(self, hops: Hops, alive: Hops) -> None:
         for one in self._observers:

@@ -119,6 +119,13 @@ class MemoryCall:
         self._writer.seal()
         self._outbox.put_nowait(pb.ToClient(sealed=pb.Sealed(seq=seal.seq, receipts=self._signed[seal.first :])))
 
+    def evict(self, signs: bool = True) -> None:
+        """End the session, as a server does that needs the room. signs: for what it has computed, before."""
+        if signs:
+            self._writer.seal()
+            self._outbox.put_nowait(pb.ToClient(sealed=pb.Sealed(receipts=self._signed[self._given :])))
+        self._outbox.put_nowait(pb.ToClient(failure=pb.Failure(code="PeerBusy", message="others need the room")))
+
     def _on_paid(self, paid: pb.Paid) -> None:
         self._peer.vouchers.append(paid.voucher)
         if paid.seq:

@@ -28,11 +28,12 @@ def open_session(
     place: Place,
     clock: Callable[[], float] = time.monotonic,
     observer: SessionObserver = UNOBSERVED,
+    outbox: Outbox | None = None,
 ) -> Session:
     """What `request` asks for."""
     links = Links(2**20, lambda link, step: None, lambda link, refusal: None)
     reservation, journals = Reservation.of(request, pages, place), Journals(HIDDEN, 2**20)
-    return Session(request, reservation, observer, Outbox(), journals, links, clock)
+    return Session(request, reservation, observer, outbox or Outbox(), journals, links, clock)
 
 
 def make_session(
@@ -41,13 +42,14 @@ def make_session(
     background: bool = False,
     clock: Callable[[], float] = time.monotonic,
     observer: SessionObserver = UNOBSERVED,
+    outbox: Outbox | None = None,
 ) -> Session:
     """The only hop of its chain."""
     request = pb.Open(session_id=os.urandom(16), start=0, stop=2, wire_dtype=pb.FLOAT32, max_tokens=max_tokens)
     request.payment.batch = background
     pages = range(-(-max_tokens // PAGE_TOKENS))
     place = Place(Ask("somebody", len(pages), fee, background), since=0.0, seen=0.0, number=0)
-    return open_session(request, pages, place, clock, observer)
+    return open_session(request, pages, place, clock, observer, outbox)
 
 
 def make_step(position: int, rows: int, **changes: object) -> pb.Step:

@@ -34,6 +34,7 @@ class ReceiptObserver(HopObserver):
         self._hops: dict[HopStream, HopReceipts] = {}
         self._sealed, self._unsealed = time.monotonic(), 0  # when the last seal was asked for, and tokens since
         self._arrived: list[bytes] = []  # that wait to be checked
+        self._parted: set[HopStream] = set()
 
     @property
     def is_sealed(self) -> bool:
@@ -74,9 +75,16 @@ class ReceiptObserver(HopObserver):
     async def leaving(self, hop: HopStream) -> None:
         await self._collect([hop])
 
+    def parting(self, hop: HopStream, receipts: Sequence[bytes]) -> None:
+        """Once: what comes unasked can come without end."""
+        if hop not in self._parted:
+            self._parted.add(hop)
+            self._arrived += receipts
+
     async def closing(self, hops: Hops, alive: Hops) -> None:
         self._check_arrived()
         await self._collect(alive)
+        self._check_arrived()  # a hop may have parted rather than answered
         for hop in alive:  # also if it broke off when it was asked
             if self._hops[hop].signed_length < hop.answered:
                 self.receipts.blame(hop.hop.peer.peer_id, FaultKind.MISSING, f"up to position {hop.answered}")

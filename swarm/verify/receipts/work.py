@@ -1,6 +1,7 @@
 """A server signs for what it computes: the receipts' side of its seam, see swarm.server.observers."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from swarm.errors import InvalidRequest
 from swarm.server.observers import SessionObserver, WorkObserver
@@ -71,6 +72,12 @@ class SignedSession(SessionObserver):
         sealed = pb.Sealed(seq=request.seq, receipts=receipts, sketches=sketches if request.sketches else ())
         self._outbox.send_large(pb.ToClient(sealed=sealed))
         return True
+
+    def ending(self) -> None:
+        """A client that is about to ask for signatures finds nobody any more."""
+        self._writer.seal()
+        with suppress(InvalidRequest):
+            self._outbox.send_large(pb.ToClient(sealed=pb.Sealed(receipts=self.outgoing(()))))
 
 
 class ReceiptObserver(WorkObserver):

@@ -156,6 +156,43 @@ async def _silence(message: object) -> None:
     return None
 
 
+@pytest.mark.parametrize(("signs", "faults"), [(True, []), (False, [FaultKind.MISSING])])
+def test_who_ends_the_session_rather_than_answer_has_signed_or_is_blamed(signs, faults):
+    """As an honest server does whose room is needed just then; a cheat would always say so."""
+    signed = ReceiptObserver()
+    hops = chain_of((0, 15), (15, 30))
+
+    async def run() -> None:
+        session = session_on(hops, signed)
+        await session.open()
+        await session.forward(0, torch.zeros(1, HIDDEN))  # no receipt is due yet
+        call = next(iter(hops[0].calls.values()))
+        call._on_seal = lambda seal: call.evict(signs)
+        await session.finish()
+        session.close()
+
+    asyncio.run(run())
+    assert [fault.kind for fault in signed.receipts.faults] == faults
+
+
+def test_what_a_hop_says_it_signed_at_the_end_counts_once():
+    signed = ReceiptObserver()
+
+    async def run() -> None:
+        hops = chain_of((0, 30))
+        session = session_on(hops, signed)
+        await session.open()
+        call = next(iter(hops[0].calls.values()))
+        for _ in range(3):
+            call._outbox.put_nowait(pb.ToClient(sealed=pb.Sealed(receipts=[b"rubbish"])))
+        while not call._outbox.empty():
+            await asyncio.sleep(0)
+        assert len(signed._arrived) == 1
+        session.close()
+
+    asyncio.run(run())
+
+
 # --- payment ---------------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import torch
 
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, PeerBusy
 from swarm.server.observers import UNOBSERVED, SessionObserver, SessionObservers
 from swarm.server.session.outbox import Outbox
 from swarm.server.session.session import Session
@@ -164,6 +164,18 @@ def test_a_session_that_was_opened_before_is_not_admitted_again():
     signed_session()[0].admitted()
     with pytest.raises(InvalidRequest, match="opened here before"):
         signed_session(opened_before=True)[0].admitted()
+
+
+def test_a_session_that_its_server_ends_is_signed_for_first_and_once():
+    signed, outbox = signed_session()
+    session = make_session(observer=signed, outbox=outbox)
+    session.accept(make_step(0, 2, replay=True))
+    compute(session)
+    for _ in range(2):
+        session.end(PeerBusy("others need the room"))
+    parting, failure, end = unread(outbox)
+    assert [SignedReceipt.decode(one).receipt.count for one in parting.sealed.receipts] == [2]
+    assert parting.sealed.seq == 0 and failure.failure.code == "PeerBusy" and end is None
 
 
 def test_a_request_for_receipts_has_what_is_not_signed_yet_signed():
