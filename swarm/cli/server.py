@@ -21,8 +21,7 @@ from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import peers_from_environment
 from swarm.model.blocks import parse_block_range
 from swarm.server import life
-from swarm.server.assembly import Parts
-from swarm.server.config import SERVED_DTYPES, ServerConfig
+from swarm.server.config import SERVED_DTYPES, Parts, ServerConfig
 from swarm.wire.formats.facts import Attester
 from swarm.wire.formats.quotes import DEFAULT_DECODE, MODES, PREFILL_SHARE
 from swarm.wire.secret import find_secret

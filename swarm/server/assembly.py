@@ -14,13 +14,12 @@ from swarm.home import receipts_file, stored_evidence_folder
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PagePool
 from swarm.route.peer import PeerInfo
+from swarm.server.config import Parts
 from swarm.server.observers import Payee, WorkObserver
 from swarm.server.refusals import refuse_deposit, refuse_tender, refuse_withdrawal
 from swarm.server.rpc import Handler, Limits
-from swarm.server.scheduler.runner import Runner
 from swarm.server.scheduler.scheduler import OnBatch, Scheduler
 from swarm.server.served import Served
-from swarm.server.session.session import Session
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.facts import Attester, Facts
 from swarm.wire.identity import Identity
@@ -31,15 +30,6 @@ if TYPE_CHECKING:
     from swarm.verify.receipts.work import NewWriter
 
 Method = Callable[[Any, Any], Awaitable[Any]]  # of the service, as gRPC calls it
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What computes and what signs; tests of verification give a server other ones."""
-
-    runner: Callable[[BlockRange, PagePool], Runner] = Runner
-    session: Callable[..., Session] = Session
-    writer: "NewWriter | None" = None  # of receipts; None: the ordinary one
 
 
 @dataclass(frozen=True)

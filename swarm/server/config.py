@@ -1,21 +1,35 @@
 """What a server is asked to do."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swarm.errors import InvalidRequest
+from swarm.model.blocks import BlockRange
+from swarm.model.kv_cache import PagePool
 from swarm.peers.directory import RECORD_LIFE_S
-from swarm.server.assembly import Parts
 from swarm.server.placing import Assignment
+from swarm.server.scheduler.runner import Runner
+from swarm.server.session.session import Session
 from swarm.wire.formats.facts import Attester
 from swarm.wire.secret import Secret
 from swarm_kernels import QUANTS
 
 if TYPE_CHECKING:
     from swarm.market.billing import BillingOptions
+    from swarm.verify.receipts.work import NewWriter
 
 SERVED_DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What computes and what signs; tests of verification give a server other ones."""
+
+    runner: Callable[[BlockRange, PagePool], Runner] = Runner
+    session: Callable[..., Session] = Session
+    writer: "NewWriter | None" = None  # of receipts; None: the ordinary one
 
 
 @dataclass(frozen=True)

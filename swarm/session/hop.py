@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import grpc
 from google.protobuf.message import Message
@@ -53,10 +54,10 @@ class HopStream:
         self.filled = filled
         self.answered = 0  # positions below this were answered through this hop
         self.round_trip_s = 0.0  # of opening, which is more than one way there and back
-        self._receive, self._next_seq, self._on_close = receive, next_seq, on_close
+        self._receive, self._on_close = receive, on_close
         self._stream: grpc.aio.StreamStreamCall[Message, pb.ToClient] | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._asked: dict[int, asyncio.Future[Answer]] = {}  # by sequence number
+        self._questions = _Questions(next_seq)
         self._writing = asyncio.Lock()  # two writes at once break a gRPC stream off, on this side only
 
     async def open(self, request: pb.Open, timeout_s: float) -> pb.Opened:
@@ -87,8 +88,7 @@ class HopStream:
             self._reader.cancel()
         if self._stream:
             self._stream.cancel()
-        for asked in self._asked.values():
-            asked.cancel()
+        self._questions.cancel()
         self._on_close(self)
 
     async def send(self, step: pb.Step) -> None:
@@ -151,17 +151,10 @@ class HopStream:
 
     async def _ask(self, message: "Question", timeout_s: float) -> "Answer":
         """Raises TimeoutError, or HopFailed if the hop fails meanwhile."""
-        seq = message.seq = self._next_seq()
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._asked[seq] = answer
-        try:
+        with self._questions.asked(message) as answer:
             async with asyncio.timeout(timeout_s):
                 await self.tell(_to_server(message))
                 return await answer
-        finally:
-            self._asked.pop(seq, None)
-            if answer.done() and not answer.cancelled():
-                answer.exception()  # it may have come after the asker gave up
 
     async def _read(self) -> None:
         assert self._stream is not None
@@ -178,11 +171,10 @@ class HopStream:
         kind = message.WhichOneof("kind")
         if kind in ("rerouted", "progress", "rows", "sealed", "paid_up"):
             answer = getattr(message, kind)
-            asked = self._asked.get(answer.seq)
-            if asked and not asked.done():
-                asked.set_result(answer)
-            elif kind == "sealed" and not answer.seq:
+            if kind == "sealed" and not answer.seq:
                 await self._receive(self, message)
+            else:
+                self._questions.answered(answer)
         elif kind == "failure":
             await self._receive(self, self._reported(message.failure))
         elif kind in ("result", "relay", "leaving"):
@@ -207,10 +199,44 @@ class HopStream:
 
     def _mark(self, cause: SwarmError) -> HopFailed:
         self.failure = self.failure or HopFailed(cause, [self.hop.peer.peer_id])
-        for asked in self._asked.values():
-            if not asked.done():
-                asked.set_exception(self.failure.again())
+        self._questions.fail(self.failure)
         return self.failure.again()
+
+
+class _Questions:
+    """What was asked of one hop, and is not answered yet."""
+
+    def __init__(self, next_seq: Callable[[], int]):
+        self._next_seq = next_seq
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}  # by sequence number
+
+    @contextmanager
+    def asked(self, message: "Question") -> Iterator["asyncio.Future[Answer]"]:
+        """Numbers `message`, which is going to be sent, and gives what will be its answer."""
+        seq = message.seq = self._next_seq()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[seq] = answer
+        try:
+            yield answer
+        finally:
+            self._waiting.pop(seq, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # it may have come after the asker gave up
+
+    def answered(self, answer: "Answer") -> None:
+        asked = self._waiting.get(answer.seq)
+        if asked and not asked.done():
+            asked.set_result(answer)
+
+    def fail(self, failure: HopFailed) -> None:
+        """No answer will come."""
+        for asked in self._waiting.values():
+            if not asked.done():
+                asked.set_exception(failure.again())
+
+    def cancel(self) -> None:
+        for asked in self._waiting.values():
+            asked.cancel()
 
 
 Question = pb.Probe | pb.Reroute | pb.Seal | pb.Fetch | pb.Paid

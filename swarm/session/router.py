@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
@@ -16,10 +17,12 @@ from swarm.route.peer import PeerInfo
 from swarm.route.route import Chain, Hop, Request, chain_of, cost_chain, link_between
 from swarm.route.search.chains import best_chain, best_chains
 from swarm.session.hop import HopFailed
-from swarm.session.session import Session
 from swarm.session.wanted import Wanted
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.transport import Peer
+
+if TYPE_CHECKING:
+    from swarm.session.session import Session
 
 CHOICES = 4  # good chains, of which the best and another are compared by fresh load
 REPLACED_TOKENS = 64  # that a replacement is expected to compute; how long the generation will last is not known
@@ -31,7 +34,7 @@ class OpenSessions:
     def __init__(self) -> None:
         self._sessions: WeakSet[Session] = WeakSet()
 
-    def add(self, session: Session) -> None:
+    def add(self, session: "Session") -> None:
         self._sessions.add(session)
 
     def by_peer(self) -> Counter[str]:

@@ -19,7 +19,7 @@ from swarm.errors import SwarmError
 from swarm.model.blocks import BlockRange
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.kv_cache import PagePool
-from swarm.server.assembly import Parts
+from swarm.server.config import Parts
 from swarm.server.scheduler.runner import Runner
 from swarm.server.session.session import Session
 from swarm.server.session.steps import Slice

@@ -24,7 +24,7 @@ from swarm.wire.rate_limit import Allowance
 CHEATING_SERVER = """
 import sys
 from swarm.cli.server import main
-from swarm.server.assembly import Parts
+from swarm.server.config import Parts
 from swarm.server.scheduler.runner import Runner
 
 class Cheat(Runner):

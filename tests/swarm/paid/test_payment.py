@@ -75,7 +75,9 @@ def test_a_bill_names_every_token_and_its_settlement(paid, book):
 
 def test_a_contributor_sees_what_a_server_earned(paid, book):
     folder, ledger = book
-    server = paid.servers[0]
+    with swarm.Client("demo", paid.peers, ledger=str(folder)) as client:
+        route = client.generate(PROMPT, max_new_tokens=8, ignore_eos=True).route
+    server = next(server for server in paid.servers if server.peer_id == route[0].peer_id)
     assert wait_until(lambda: ledger.account(address_of(server.peer_id)).available > 0, 20)
     said = _run("earnings", "--json", "--ledger", str(folder), home=server.home)
     earned = json.loads(said.stdout)

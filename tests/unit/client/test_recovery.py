@@ -1,8 +1,6 @@
 """Recovery's parts one by one, against stand-ins for the network: orders of events that real servers show rarely."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,13 +14,11 @@ from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.server.session.next_hop import NextHop
 from swarm.session.chain import Chain, SessionOptions
-from swarm.session.hop import HopFailed, HopStream
+from swarm.session.hop import HopFailed
 from swarm.session.router import Router
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.journal import Journals
-from swarm.wire.tls import make_certificate
-from swarm.wire.transport import Peer, serve
 
 HIDDEN = 4
 OPTIONS = SessionOptions("m", "r", HIDDEN, torch.float32, 100, 1.0, 1.0, coverage_timeout_s=0.0)
@@ -191,131 +187,3 @@ def test_a_replacement_is_what_the_client_would_have_chosen_in_the_first_place(c
 
     with pytest.raises((NoRoute, RevisionMismatch)):
         asyncio.run(scenario())
-
-
-# --- a stream that breaks --------------------------------------------------------------------------------------------
-
-
-class OpenedCall:
-    """Opens, and breaks off at once."""
-
-    def __init__(self):
-        self._answers = [pb.ToClient(opened=pb.Opened())]
-
-    async def write(self, message: pb.ToServer) -> None:
-        if not self._answers:
-            raise asyncio.InvalidStateError("finished")
-
-    async def read(self) -> pb.ToClient:
-        if not self._answers:
-            await asyncio.sleep(60)
-        return self._answers.pop()
-
-    def cancel(self) -> None:
-        pass
-
-
-async def ignore(stream: HopStream, message: pb.ToClient | HopFailed) -> None:
-    pass
-
-
-def test_asking_a_broken_stream_again_and_again_neither_grows_nor_complains():
-    """As who waits for a replacement to catch up does, fifty times a second."""
-    complaints: list[dict] = []
-
-    async def scenario() -> int:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-        connection = SimpleNamespace(peer_id="x", address="x", session=OpenedCall)
-        stream = HopStream(Hop(peer("x"), 0, 10), connection, ignore, iter(range(50)).__next__)
-        await stream.open(pb.Open(), 1.0)
-        for _ in range(50):
-            assert await stream.probe() is None
-        stream.close()
-        depth, traceback = 0, stream.failure.__traceback__
-        while traceback:
-            depth, traceback = depth + 1, traceback.tb_next
-        return depth
-
-    assert asyncio.run(scenario()) < 20
-    assert not complaints
-
-
-def test_a_question_waits_until_what_is_being_sent_has_gone():
-    """The server is real, and does not read for a while: what is sent waits for room on the connection."""
-    reads, arrived = asyncio.Event(), []
-
-    async def session(requests: object, context: object) -> None:
-        await context.read()
-        await context.write(pb.ToClient(opened=pb.Opened()))
-        await reads.wait()
-        while isinstance(message := await context.read(), pb.ToServer):
-            arrived.append(message.WhichOneof("kind"))
-            if message.HasField("seal"):
-                await context.write(pb.ToClient(sealed=pb.Sealed(seq=message.seal.seq)))
-
-    async def scenario() -> tuple[pb.Sealed, HopFailed | None]:
-        async with only_sessions(session) as connection:
-            stream = HopStream(Hop(peer("x"), 0, 10), connection, ignore, iter(range(50)).__next__)
-            await stream.open(pb.Open(), 5.0)
-            steps = [pb.Step(hidden=pb.Tensor(data=bytes(2**20))) for _ in range(4)]
-            sending = [asyncio.create_task(stream.send(step)) for step in steps]
-            asking = asyncio.create_task(stream.request(pb.Seal()))
-            await asyncio.sleep(0.1)
-            assert not all(task.done() for task in sending)
-            reads.set()
-            await asyncio.gather(*sending)
-            answer = await asking
-            stream.close()
-            return answer, stream.failure
-
-    answer, failure = asyncio.run(scenario())
-    assert failure is None and isinstance(answer, pb.Sealed)
-    assert arrived == ["step"] * 4 + ["seal"]
-
-
-@asynccontextmanager
-async def only_sessions(session: Callable[[object, object], Awaitable[None]]) -> AsyncIterator[Peer]:
-    """A connection to a server of which only this method is used."""
-    certificate = make_certificate()
-    unused = dict.fromkeys(("push", "status", "deposit", "withdraw", "tender"), session)
-    server, port = await serve("127.0.0.1", 0, certificate, 2**22, session=session, **unused)
-    endpoint = pb.Endpoint(peer_id="x", host="127.0.0.1", port=port, certificate=certificate.certificate_der)
-    connection = Peer(endpoint, 2**22)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-        await server.stop(0)
-
-
-def test_a_session_that_ends_while_it_is_being_opened_is_closed_on_all_hops():
-    """As when a handover is given up because the generation is complete."""
-    closed: list[str] = []
-
-    class SlowCall:
-        def __init__(self, name: str):
-            self._name, self._answers = name, [pb.ToClient(opened=pb.Opened())] if name == "quick" else []
-
-        async def write(self, message: pb.ToServer) -> None:
-            pass
-
-        async def read(self) -> pb.ToClient:
-            if not self._answers:
-                await asyncio.sleep(60)
-            return self._answers.pop()
-
-        def cancel(self) -> None:
-            closed.append(self._name)
-
-    def connection(name: str) -> SimpleNamespace:
-        return SimpleNamespace(peer_id=name, address=name, session=lambda: SlowCall(name))
-
-    async def scenario() -> None:
-        hops, peers = [Hop(peer("quick"), 0, 10), Hop(peer("slow"), 10, 20)], [connection("quick"), connection("slow")]
-        opening = asyncio.create_task(Chain(OPTIONS).open_streams(hops, peers))
-        await asyncio.sleep(0.05)
-        opening.cancel()
-        await asyncio.gather(opening, return_exceptions=True)
-
-    asyncio.run(scenario())
-    assert sorted(closed) == ["quick", "slow"]
