@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import signal
 
 import pytest
 import torch
@@ -19,6 +20,13 @@ from swarm.wire.formats.amounts import CREDIT
 # Timings never decide a test: the machine may be busy with the servers of others.
 settings.register_profile("swarm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("swarm")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c():
+    """What a shell starts in the background ignores it, and so would all that tests start and then interrupt."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -53,14 +53,17 @@ def test_in_a_terminal_it_goes_on_until_ctrl_c_and_ends_without_complaint(local)
     command = [sys.executable, "-m", "swarm", "status", "--interval", "0.1", "--peers", *local.peers]
     with subprocess.Popen(command, stdin=its, stdout=its, stderr=its) as process:
         os.close(its)
-        output = b""
-        while output.count(b"blocks served") < 3:
-            output += os.read(ours, 65536)
-        process.send_signal(signal.SIGINT)
-        with suppress(OSError):  # the terminal has no writer any more
-            while data := os.read(ours, 65536):
-                output += data
-        assert process.wait(30) == 0, output.decode()
+        try:
+            output = b""
+            while output.count(b"blocks served") < 3:
+                output += os.read(ours, 65536)
+            process.send_signal(signal.SIGINT)
+            with suppress(OSError):  # the terminal has no writer any more
+                while data := os.read(ours, 65536):
+                    output += data
+            assert process.wait(30) == 0, output.decode()
+        finally:
+            process.kill()
     os.close(ours)
     assert b"Traceback" not in output
 
