@@ -35,7 +35,7 @@ demo: $(VENV)/.ready  ## three servers on this machine, two prompts
 test: lint  ## the test suite, without slow trials
 	$(TESTS) --durations=25 --junitxml=build/tests.xml
 
-test-fast: $(VENV)/.ready-dev  ## what needs no server process: a minute, while working
+test-fast: $(VENV)/.ready-dev  ## what needs no server process: a minute and a half, while working
 	$(TESTS) tests/unit tests/kernels tests/ledger
 
 test-all: lint  ## everything, slow trials too
