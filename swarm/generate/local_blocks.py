@@ -35,6 +35,12 @@ def parse_local_blocks(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def format_of(peers: Sequence[PeerInfo]) -> tuple[str, str]:
+    """Quant and dtype of a chain: what all its peers have, or the exact ones where they differ."""
+    quants, dtypes = {peer.quant for peer in peers}, {peer.dtype for peer in peers}
+    return quants.pop() if len(quants) == 1 else "none", dtypes.pop() if len(dtypes) == 1 else "float32"
+
+
 class LocalBlocks:
     """Loads the blocks in the formats that chains call for, each when first wanted. Lives in one event loop."""
 
@@ -80,16 +86,11 @@ class LocalBlocks:
             computer.release(pages)
 
     async def _computer_for(self, peers: Iterable[PeerInfo]) -> "_Computer":
-        format = self._format(list(peers))
+        quant, dtype = format_of(list(peers))
+        format = self._quant or quant, self._dtype or dtype
         if format not in self._loaded:
             self._loaded[format] = asyncio.create_task(asyncio.to_thread(self._load, *format))
         return await asyncio.shield(self._loaded[format])
-
-    def _format(self, peers: list[PeerInfo]) -> tuple[str, str]:
-        """Quant and dtype: the chain's, or the exact ones where its hops differ."""
-        quants, dtypes = {peer.quant for peer in peers}, {peer.dtype for peer in peers}
-        quant = self._quant or (quants.pop() if len(quants) == 1 else "none")
-        return quant, self._dtype or (dtypes.pop() if len(dtypes) == 1 else "float32")
 
     def _load(self, quant: str, dtype: str) -> "_Computer":
         num_blocks = self._checkpoint.config.num_blocks
