@@ -89,6 +89,9 @@ def test_greedy_tokens_are_those_of_transformers(local, client, prompts, expecte
     outs = client.generate([prompts[one] for one in chosen], max_new_tokens=count, ignore_eos=True)
     assert [out.token_ids for out in outs] == wanted
     assert {out.finish_reason for out in outs} == {"length"}
+    for out in outs:
+        assert len(out.step_latencies_s) == count - 1
+        assert all(seconds > 0 for seconds in [out.time_to_first_token_s, *out.step_latencies_s])
 
 
 def test_the_route_covers_the_model_in_order(local, client):
