@@ -38,6 +38,7 @@ def test_an_identity_file_is_private_and_gives_the_same_peer_again(tmp_path):
     path = tmp_path / "keys" / "a.key"
     first = Identity.load_or_create(path)
     assert Identity.load_or_create(path).peer_id == first.peer_id
+    assert list(path.parent.iterdir()) == [path]  # no other copy of a secret is left
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert first.peer_id.startswith("16Uiu2")
 
