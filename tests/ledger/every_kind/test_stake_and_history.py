@@ -177,6 +177,8 @@ def test_an_audit_of_any_ledger_finds_that_its_balances_are_what_its_entries_add
     world.bob.bond(1_000)
     world.carol.slash_equivocation(*equivocation("bob"))
     report = audit(world.carol)
+    entries = list(world.carol.history())
     assert report.problems == ()
+    assert (report.entries, report.head) == (len(entries), entries[-1].hash)
     assert report.supply == world.carol.supply()
     assert {address: world.carol.account(address) for address in report.accounts} == report.accounts

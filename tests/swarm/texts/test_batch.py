@@ -14,7 +14,7 @@ import swarm
 from helpers import in_background, statuses, wait_until
 from swarm.cli.batch import main, parse_deadline
 from swarm.client.background import wait
-from swarm.client.batch import Batch, Plan, must_hurry
+from swarm.client.batch import MAX_TRIES, Batch, Plan, must_hurry
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
 from swarm.errors import InvalidRequest, PaymentRequired, PeerBusy
 from swarm.generate.options import GenerateOptions
@@ -239,3 +239,16 @@ def test_deadlines_are_durations_or_times():
     for wrong in ("soon", "2 weeks", "", "-1h"):
         with pytest.raises(InvalidRequest, match="is no time"):
             parse_deadline(wrong, 0.0)
+
+
+def test_a_prompt_for_which_there_is_never_room_is_given_up_after_so_many_tries(tmp_path, monkeypatch):
+    monkeypatch.setattr("swarm.client.batch.PAUSES_S", (0.0, 0.0))
+    calls = 0
+
+    async def fill(generation: Generation, options: GenerateOptions) -> None:
+        nonlocal calls
+        calls += 1
+        raise PeerBusy("full")
+
+    progress = run_batch(tmp_path / "answers", fill, jobs=1).progress
+    assert (progress.done, progress.failed, calls) == (0, {"0": "full"}, MAX_TRIES)
