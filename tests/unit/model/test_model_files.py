@@ -5,7 +5,7 @@ import struct
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from gguf_writing import write_gguf
 from model_files import load_everything, small_model
@@ -64,6 +64,18 @@ def test_revisions_tell_weights_of_the_same_shape_apart(form, request):
     else:
         model.save_pretrained(path, max_shard_size="30KB" if form == "shards" else "1GB")
     assert open_checkpoint(str(path)).revision != before
+
+
+@pytest.mark.parametrize("index", [0, 1024, -1], ids=["beginning", "middle", "end"])
+def test_a_revision_notices_a_change_wherever_it_samples_a_tensor(folder, index):
+    file, name = folder / "model.safetensors", "model.layers.2.mlp.down_proj.weight"
+    tensors = load_file(file)
+    save_file(tensors, file)
+    before = open_checkpoint(str(folder)).revision
+    assert tensors[name].numel() == 2048
+    tensors[name].view(-1)[index] += 1
+    save_file(tensors, file)
+    assert open_checkpoint(str(folder)).revision != before
 
 
 def test_revisions_tell_configs_apart(folder):

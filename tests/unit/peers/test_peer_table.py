@@ -155,6 +155,17 @@ def test_peers_are_asked_how_busy_they_are_and_the_silent_left_out():
     assert known == 3
 
 
+def test_connections_that_were_closed_are_made_anew_for_who_asks_again():
+    async def scenario() -> bool:
+        connections = Connections(Busy(3))
+        first = connections.to(peer("a").endpoint)
+        assert connections.to(peer("a").endpoint) is first
+        await connections.close()
+        return connections.to(peer("a").endpoint) is first
+
+    assert not asyncio.run(scenario())
+
+
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
