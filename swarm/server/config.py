@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swarm.errors import InvalidRequest
 from swarm.model.blocks import BlockRange
@@ -18,7 +18,6 @@ from swarm_kernels import QUANTS
 
 if TYPE_CHECKING:
     from swarm.market.billing import BillingOptions
-    from swarm.verify.receipts.work import NewWriter
 
 SERVED_DTYPES = ("float32", "bfloat16")
 
@@ -29,7 +28,7 @@ class Parts:
 
     runner: Callable[[BlockRange, PagePool], Runner] = Runner
     session: Callable[..., Session] = Session
-    writer: "NewWriter | None" = None  # of receipts; None: the ordinary one
+    writer: Callable[..., Any] | None = None  # of receipts, see swarm.verify.receipts.work; None: the ordinary one
 
 
 @dataclass(frozen=True)
