@@ -49,9 +49,6 @@ class SessionObserver:
         SwarmError to end the session."""
         return False
 
-    def ending(self) -> None:
-        """The server is about to end the session, for reasons of its own."""
-
     def closed(self) -> None:
         """The session is over."""
 
@@ -99,10 +96,6 @@ class SessionObservers(SessionObserver):
             if await observer.answer(message):
                 return True
         return False
-
-    def ending(self) -> None:
-        for observer in self._observers:
-            observer.ending()
 
     def closed(self) -> None:
         for observer in self._observers:

@@ -232,7 +232,7 @@ class Handler:
         horizon = time.monotonic() - idle_s
         for session in self._sessions.values():
             if session.pace.last_active < horizon and not session.steps.waiting:
-                session.end(PeerBusy(f"this session was idle for {idle_s:.0f} s and is closed"))
+                session.outbox.end(PeerBusy(f"this session was idle for {idle_s:.0f} s and is closed"))
         self._door.sweep()
         await self.links.sweep()
 

@@ -127,4 +127,4 @@ def _ask(request: pb.Open, caller: str) -> Ask:
 
 def _end(session: Session, why: str) -> None:
     """One that reads nothing would keep the room."""
-    session.end(PeerBusy(f"{why}; it may go on here later, or elsewhere now"), FAREWELL_TIMEOUT_S)
+    session.outbox.end(PeerBusy(f"{why}; it may go on here later, or elsewhere now"), FAREWELL_TIMEOUT_S)

@@ -1,6 +1,7 @@
 """What goes back to one session's client: answers, and what went wrong."""
 
 import asyncio
+from collections.abc import Callable
 
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.wire import messages_pb2 as pb
@@ -19,6 +20,7 @@ class Outbox:
         self._waiting: asyncio.Queue[pb.ToClient | None] = asyncio.Queue(OUTBOX_MESSAGES)  # None: nothing follows
         self._faults = 0
         self._large_answers = 0  # that wait
+        self._before_end: list[Callable[[], None]] = []
         self.ended = False
         self.abandoned = asyncio.Event()  # the client does not read its answers
 
@@ -48,11 +50,17 @@ class Outbox:
         if self._faults == MAX_FAULTS:
             self.send(None)
 
+    def before_end(self, say: Callable[[], None]) -> None:
+        """`say` what the client is still to have, before `end` tells it why it gets nothing more."""
+        self._before_end.append(say)
+
     def end(self, error: SwarmError, within_s: float | None = None) -> None:
         """Tell the client why, and close; within so many seconds, also if it reads nothing. Once."""
         if self.ended:
             return
         self.ended = True
+        for say in self._before_end:
+            say()
         self.fail(error)
         self.send(None)
         if within_s is not None:

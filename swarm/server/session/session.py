@@ -151,12 +151,6 @@ class Session:
         self._observer.opened(answer)
         return answer
 
-    def end(self, error: SwarmError, within_s: float | None = None) -> None:
-        """As Outbox.end, for reasons of the server's own: they are not to cost it what it has earned."""
-        if not self.outbox.ended:
-            self._observer.ending()
-        self.outbox.end(error, within_s)
-
     def close(self) -> None:
         """The session has ended; its pages are the scheduler's to release."""
         if self._change:

@@ -27,6 +27,7 @@ class SignedSession(SessionObserver):
         """remember: of a session's name, first block and attempt, whether they are new; from then on they are not."""
         self._writer, self._remember, self._outbox = writer, remember, outbox
         self._held: list[bytes] = []
+        outbox.before_end(self._sign_off)
 
     @property
     def terms(self) -> Terms:
@@ -73,7 +74,7 @@ class SignedSession(SessionObserver):
         self._outbox.send_large(pb.ToClient(sealed=sealed))
         return True
 
-    def ending(self) -> None:
+    def _sign_off(self) -> None:
         """A client that is about to ask for signatures finds nobody any more."""
         self._writer.seal()
         with suppress(InvalidRequest):

@@ -172,7 +172,7 @@ def test_a_session_that_its_server_ends_is_signed_for_first_and_once():
     session.accept(make_step(0, 2, replay=True))
     compute(session)
     for _ in range(2):
-        session.end(PeerBusy("others need the room"))
+        session.outbox.end(PeerBusy("others need the room"))
     parting, failure, end = unread(outbox)
     assert [SignedReceipt.decode(one).receipt.count for one in parting.sealed.receipts] == [2]
     assert parting.sealed.seq == 0 and failure.failure.code == "PeerBusy" and end is None
