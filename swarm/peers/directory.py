@@ -5,7 +5,6 @@ node that takes part in the DHT checks every entry before storing or returning i
 first honest neighbour. In a private swarm nobody but members takes part: see private_p2p.py.
 """
 
-import asyncio
 import hashlib
 import logging
 import random
@@ -13,28 +12,23 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from hivemind.dht.crypto import DHTRecord
-from hivemind.dht.node import DHTNode
 from hivemind.dht.routing import DHTID
 from hivemind.dht.validation import RecordValidatorBase
-from hivemind.p2p import P2P, PeerID
-from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.utils import MSGPackSerializer
 
-from swarm.errors import InvalidRequest, PeerUnreachable, PrivateSwarm, SwarmError
+from swarm.errors import InvalidRequest
 from swarm.peers import convictions
 from swarm.peers import record as records
-from swarm.peers.bounded_storage import BoundedStorage
 from swarm.peers.convictions import MAX_CONVICTION_BYTES, Conviction
-from swarm.peers.private_p2p import PrivateP2P, is_private
+from swarm.peers.dht.acquaintances import Acquaintances
+from swarm.peers.dht.node import Node, NodeOptions
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
-from swarm.wire.secret import Secret, refused
-from swarm.wire.transport import check_port_free
+from swarm.wire.secret import Secret
 
 logger = logging.getLogger(__name__)
 
@@ -109,8 +103,8 @@ def _dht_key(model: str) -> str:
 class Directory:
     """A process's access to the directory. Everything happens in the event loop that created it."""
 
-    def __init__(self, p2p: P2P, node: DHTNode, rejections: Rejections):
-        self._p2p, self._node, self.rejections = p2p, node, rejections
+    def __init__(self, node: Node, rejections: Rejections):
+        self._node, self.rejections = node, rejections
         self._last_expiry_ms = 0
 
     @classmethod
@@ -128,47 +122,27 @@ class Directory:
         """Join the DHT through `peers` (multiaddresses), or start a new one if there are none.
 
         client: only ask, never store for others. secret: of a private swarm.
-        Raises InvalidRequest for an address of the wrong form, PeerUnreachable if none of `peers` answers within
-        `timeout_s`, PrivateSwarm if they do not know the secret or this process does not know theirs, AddressInUse if
-        `port` is taken.
+        Raises InvalidRequest for an address of the wrong form, and what Node.join does.
         """
         for address in peers:
             if not _ADDRESS.match(address):
                 raise InvalidRequest(f"{address!r} is not a peer address; the form is {_ADDRESS_FORM}")
-        p2p = await _start_p2p(peers, identity_path, host, port, client, secret)
         rejections = Rejections()
-        try:
-            node = await asyncio.wait_for(
-                DHTNode.create(
-                    p2p=p2p,
-                    initial_peers=list(peers) or None,
-                    client_mode=client,
-                    record_validator=_RecordValidator(rejections),
-                    num_workers=4,
-                ),
-                timeout_s,
-            )
-        except (TimeoutError, RuntimeError, P2PDaemonError) as error:
-            reason = await _why_not(p2p, peers, secret)
-            await p2p.shutdown()
-            raise reason from error
-        node.protocol.storage = BoundedStorage.of(node.protocol.storage)
-        return cls(p2p, node, rejections)
+        options = NodeOptions(host, port, identity_path, client, secret)
+        node = Node(options, _RecordValidator(rejections), Acquaintances())
+        await node.join(peers, timeout_s)
+        return cls(node, rejections)
 
     async def addresses(self) -> list[str]:
         """Multiaddresses at which others can join through this process."""
-        return [str(address) for address in await self._p2p.get_visible_maddrs(latest=True)]
+        return await self._node.addresses()
 
     async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> bytes:
         """Store `record`, stamped with the present time and signed; returns the hash by which it can be named as a
         quote. Call again before `life_s` is over."""
         record.issued_ms, record.expires_ms = self._times_ms(life_s)
-        stored = await self._node.store(
-            key=_dht_key(record.model),
-            subkey=record.peer_id,
-            value=records.sign(record, identity),
-            expiration_time=record.expires_ms / 1000,
-        )
+        value = records.sign(record, identity)
+        stored = await self._node.store(_dht_key(record.model), record.peer_id, value, record.expires_ms / 1000)
         if not stored:
             logger.warning("the directory did not accept this peer's record: %s", self.rejections.last_reason or "?")
         return hashlib.sha256(record.SerializeToString()).digest()
@@ -185,13 +159,11 @@ class Directory:
 
         joining: with those that are still loading.
         """
-        found = await self._node.get(_dht_key(model), latest=True)
-        if found is None or not isinstance(found.value, dict):
-            return []
+        found = await self._node.get(_dht_key(model))
         peers, wanted = [], {pb.ONLINE, pb.MOVING} | ({pb.JOINING} if joining else set())
-        for item in list(found.value.values())[:MAX_PEERS_PER_MODEL]:
+        for value in list(found.values())[:MAX_PEERS_PER_MODEL]:
             try:
-                info = records.verify(item.value)
+                info = records.verify(value)
             except InvalidRequest as error:  # expired since, or from a store that does not check
                 logger.debug("ignored %s", error)
                 continue
@@ -204,21 +176,14 @@ class Directory:
         directory took it. Call again before `life_s` is over. Raises InvalidRequest if it is too large."""
         issued_ms, expires_ms = self._times_ms(life_s)
         conviction = replace(conviction, issued_ms=issued_ms, expires_ms=expires_ms)
-        stored: bool = await self._node.store(
-            key=convictions.dht_key(conviction.model),
-            subkey=conviction.subkey,
-            value=convictions.sign(conviction, identity),
-            expiration_time=expires_ms / 1000,
-        )
-        return stored
+        value, key = convictions.sign(conviction, identity), convictions.dht_key(conviction.model)
+        return await self._node.store(key, conviction.subkey, value, expires_ms / 1000)
 
     async def accusations(self, model: str) -> dict[str, bytes]:
         """What is announced about peers of `model`: signed convictions by subkey, none of them checked but for their
         form, at most MAX_ACCUSATIONS, drawn at random."""
-        found = await self._node.get(convictions.dht_key(model), latest=True)
-        if found is None or not isinstance(found.value, dict):
-            return {}
-        items = [(key, item.value) for key, item in found.value.items() if isinstance(item.value, bytes)]
+        found = await self._node.get(convictions.dht_key(model))
+        items = [(key, value) for key, value in found.items() if isinstance(value, bytes)]
         return dict(random.sample(items, min(len(items), MAX_ACCUSATIONS)))
 
     def _times_ms(self, life_s: float) -> tuple[int, int]:
@@ -230,46 +195,4 @@ class Directory:
 
     async def leave(self) -> None:
         """Stop taking part in the DHT."""
-        if refresh := self._node.cache_refresh_task:  # which hivemind leaves running, to be complained of at exit
-            refresh.cancel()
-        await self._node.shutdown()
-        await self._p2p.shutdown()
-
-
-async def _start_p2p(
-    peers: Sequence[str], identity_path: Path | None, host: str, port: int, client: bool, secret: Secret | None
-) -> P2P:
-    """Start the libp2p daemon. It ends by itself when this process dies: its output pipe breaks."""
-    check_port_free(host, port)  # libp2p would silently share a taken one
-    kind = "ip6" if ":" in host else "ip4"
-    try:
-        return await (partial(PrivateP2P.create, secret=secret) if secret else P2P.create)(
-            initial_peers=list(peers) or None,
-            identity_path=str(identity_path) if identity_path else None,
-            check_if_identity_free=False,  # that check only understands RSA identities
-            host_maddrs=[f"/{kind}/{host}/tcp/{port}"],
-            dht_mode="client" if client else "server",
-            no_listen=client,
-            nat_port_map=False,
-            auto_nat=False,
-            idle_timeout=10,
-        )
-    except P2PDaemonError as error:
-        if "bootstrap" in str(error):
-            raise _nobody_answers(peers) from error
-        raise SwarmError(f"the libp2p daemon did not start: {error}") from error
-
-
-async def _why_not(p2p: P2P, peers: Sequence[str], secret: Secret | None) -> SwarmError:
-    """The error to raise when none of `peers` lets this process in."""
-    members = {PeerID.from_base58(address.rsplit("/", 1)[1]) for address in peers}
-    private = await asyncio.gather(*(is_private(p2p, member) for member in members))
-    if True in private:
-        return refused(secret)
-    if False in private and secret:
-        return PrivateSwarm(f"the swarm at {', '.join(peers)} is not private; leave the secret out to join it")
-    return _nobody_answers(peers)
-
-
-def _nobody_answers(peers: Sequence[str]) -> PeerUnreachable:
-    return PeerUnreachable(f"no peer answers at {', '.join(peers)}; is it running and reachable from here?")
+        await self._node.leave()

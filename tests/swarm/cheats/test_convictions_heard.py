@@ -12,7 +12,7 @@ from accusations import BAD, CHEAT, WITNESS, cannot_tell, conviction, signed
 from helpers import TwoNodes
 from swarm.errors import NoRoute
 from swarm.peers import convictions
-from swarm.peers.bounded_storage import MAX_PER_ANNOUNCER, MAX_PER_MODEL, BoundedStorage
+from swarm.peers.dht.bounded_storage import MAX_PER_ANNOUNCER, MAX_PER_MODEL, BoundedStorage
 from swarm.peers.convictions import Conviction
 from swarm.peers.directory import Directory
 from swarm.peers.policy import Terms
@@ -77,7 +77,7 @@ def test_bad_convictions_are_ignored_and_counted_by_honest_nodes():
 
 
 def test_a_flood_neither_fills_a_node_nor_keeps_others_out(monkeypatch):
-    monkeypatch.setattr("swarm.peers.bounded_storage.MAX_PER_MODEL", 20)
+    monkeypatch.setattr("swarm.peers.dht.bounded_storage.MAX_PER_MODEL", 20)
 
     async def scenario():
         async with TwoNodes() as (first, second):

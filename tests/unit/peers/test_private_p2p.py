@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import swarm
 from swarm.home import announced, find_swarm, known_addresses
-from swarm.peers.private_p2p import AddressBook, PairCipher, PrivateP2P, unpack
+from swarm.peers.dht.private_p2p import AddressBook, PairCipher, PrivateP2P, unpack
 from swarm.wire.identity import Identity
 from swarm.wire.secret import Secret, find_secret
 

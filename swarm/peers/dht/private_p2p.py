@@ -96,19 +96,18 @@ class PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no annotations
     _reached: set[bytes]  # peer ids of nodes that answered the last call
 
     @classmethod
-    async def create(
-        cls, initial_peers: Sequence[str] | None = None, *, secret: Secret, **options: object
-    ) -> "PrivateP2P":
-        """As P2P.create, but never a server of libp2p's own routing."""
-        p2p: PrivateP2P = await super().create(initial_peers, **options | {"dht_mode": "client"})
+    async def replicate(cls, control: Multiaddr, secret: Secret, listens: bool) -> "PrivateP2P":
+        """As P2P.replicate: over a daemon that runs, which takes no part in libp2p's own routing. listens: whether
+        others may call it."""
+        p2p: PrivateP2P = await super().replicate(control)
         p2p._cipher, p2p._book, p2p._reached = PairCipher(secret), AddressBook(), set()
-        listening = not options.get("no_listen")
-        own = [Multiaddr(address).to_bytes() for address in p2p._visible_maddrs] if listening else []
+        own = [Multiaddr(address).to_bytes() for address in p2p._visible_maddrs] if listens else []
         p2p._own = {p2p.peer_id.to_bytes(): own[:_MAX_ADDRESSES]} if own else {}
-        for address in map(str, initial_peers or ()):
-            path, peer_id = address.rsplit("/p2p/", 1)
-            p2p._book.note({PeerID.from_base58(peer_id).to_bytes(): [Multiaddr(path).to_bytes()]}, b"")
         return p2p
+
+    def introduce(self, peer_id: PeerID, addresses: Sequence[Multiaddr]) -> None:
+        """This is where `peer_id` is said to listen."""
+        self._book.note({peer_id.to_bytes(): [address.to_bytes() for address in addresses]}, b"")
 
     async def add_protobuf_handler(
         self,

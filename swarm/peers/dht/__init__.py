@@ -1,0 +1,1 @@
+"""This process's node of the DHT, and all that keeps it there: the daemon below it, and the nodes it knows."""

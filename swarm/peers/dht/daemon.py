@@ -1,0 +1,157 @@
+"""The libp2p daemon of one process: a program of its own, which neither outlives this process nor ends unnoticed.
+
+It gets a session of its own, so that what a terminal sends to all that runs in it (Ctrl-C, its closing) reaches this
+process alone, which may still want to say goodbye through the daemon. A guard, a shell that waits at the other end of a
+pipe, kills the daemon as soon as that pipe breaks: that is, however this process ends.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from hivemind.utils.multiaddr import Multiaddr
+
+from swarm.errors import SwarmError
+
+logger = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 60.0  # on a busy machine it takes seconds
+STOP_TIMEOUT_S = 2.0
+_READY = "Peer ID:"  # what it says first, once it listens
+# Standard output is held by the daemon alone, and standard error by its guard: each ends with its holder.
+_GUARD = '"$@" </dev/null 2>&1 & daemon=$!; exec >/dev/null; read -r end; kill -KILL $daemon'
+
+
+@dataclass(frozen=True)
+class DaemonOptions:
+    """What a daemon is started with."""
+
+    host: str  # that it listens at
+    port: int  # 0: a free one
+    identity: Path | None = None  # file of its key; None: a new one
+    listens: bool = True  # else it only calls others
+    routes: bool = True  # answers in libp2p's own routing, by which nodes find the addresses of others
+
+    def arguments(self, control: Multiaddr) -> list[str]:
+        """control: where it is to be spoken to."""
+        kind = "ip6" if ":" in self.host else "ip4"
+        given = {
+            "autoRelay": 0,
+            "autonat": 0,
+            "b": 0,  # a daemon that calls others first ends if nobody answers: that is this process's to decide
+            "connManager": 1,
+            "dhtServer" if self.routes else "dhtClient": 1,
+            "hostAddrs": f"/{kind}/{self.host}/tcp/{self.port}",
+            "idleTimeout": f"{START_TIMEOUT_S:.0f}s",
+            "listen": control,
+            "natPortMap": 0,
+            "relay": 1,
+            "tls": 1,
+        }
+        if self.identity:
+            given["id"] = self.identity
+        if not self.listens:
+            given["noListenAddrs"] = 1
+        return [f"-{name}={value}" for name, value in given.items()]
+
+
+class Daemon:
+    """One that runs. Lives in the event loop that started it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, control: Multiaddr):
+        self._process, self.control = process, control
+        self._last_line = ""
+        self._ready, self._ended = asyncio.Event(), asyncio.Event()
+        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._watch_guard())]
+
+    @classmethod
+    async def start(cls, options: DaemonOptions) -> "Daemon":
+        """Raises SwarmError if it does not come up in START_TIMEOUT_S."""
+        socket = Path(tempfile.gettempdir()) / f"swarm-p2pd-{secrets.token_urlsafe(8)}.sock"
+        control, pipe = Multiaddr(f"/unix{socket}"), asyncio.subprocess.PIPE
+        program = files("hivemind.hivemind_cli") / "p2pd"
+        environment = {**os.environ, "GOLOG_LOG_LEVEL": os.environ.get("GOLOG_LOG_LEVEL", "error")}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                "/bin/sh", "-c", _GUARD, "sh", str(program), *options.arguments(control),
+                stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise SwarmError(f"the libp2p daemon did not start: {error}") from error
+        self = cls(process, control)
+        try:
+            await self._come_up()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._ended.is_set()
+
+    async def ended(self) -> None:
+        """Wait until it is gone, for whatever reason."""
+        await self._ended.wait()
+
+    async def stop(self) -> None:
+        """End it, at once."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._ended.wait()
+        self._kill()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._process.wait()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        Path(self.control["unix"]).unlink(missing_ok=True)
+
+    # --- how it is watched -------------------------------------------------------------------------------------------
+
+    async def _come_up(self) -> None:
+        ready, ended = asyncio.create_task(self._ready.wait()), asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait({ready, ended}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel(), ended.cancel()
+        if not self.is_alive:
+            raise SwarmError(f"the libp2p daemon did not start: {self._last_line or 'it said nothing'}")
+        if not self._ready.is_set():
+            raise SwarmError(f"the libp2p daemon did not start within {START_TIMEOUT_S:.0f} s")
+
+    async def _read(self) -> None:
+        """Its output must be read, or it waits; the end of that is its own."""
+        assert self._process.stdout
+        while line := (await self._process.stdout.readline()).decode(errors="replace").rstrip():
+            self._last_line = line
+            logger.debug("libp2p: %s", line)
+            if line.startswith(_READY):
+                self._ready.set()
+        self._end()
+
+    async def _watch_guard(self) -> None:
+        """Without its guard a daemon could be left over. Process.wait would wait for the daemon's output, too."""
+        assert self._process.stderr
+        await self._process.stderr.read()
+        self._end()
+
+    def _end(self) -> None:
+        if self.is_alive:
+            self._ended.set()
+            self._kill()
+
+    def _kill(self) -> None:
+        """The guard, and the daemon if it is still there: they are one group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)

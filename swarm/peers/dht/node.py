@@ -1,0 +1,271 @@
+"""One node of the DHT, kept whole: its daemon is started again when it dies, and nodes that went silent are called
+again."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hivemind.dht.node import DHTNode
+from hivemind.dht.routing import DHTID
+from hivemind.dht.validation import RecordValidatorBase
+from hivemind.p2p import P2P, PeerID
+from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
+from hivemind.utils.multiaddr import Multiaddr
+
+from swarm.errors import PeerUnreachable, PrivateSwarm, SwarmError
+from swarm.peers.dht.acquaintances import Acquaintances
+from swarm.peers.dht.bounded_storage import BoundedStorage
+from swarm.peers.dht.daemon import Daemon, DaemonOptions
+from swarm.peers.dht.private_p2p import PrivateP2P, is_private
+from swarm.wire.secret import Secret, refused
+from swarm.wire.tasks import TaskSet
+from swarm.wire.transport import check_port_free
+
+logger = logging.getLogger(__name__)
+
+CALL_TIMEOUT_S = 5.0  # to reach a node
+STORE_TIMEOUT_S = GET_TIMEOUT_S = 10.0
+LEAVE_TIMEOUT_S = 2.0
+LOOK_ROUND_EVERY_S = 3.0
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0  # between two tries to start the daemon again
+_SOME_ERRORS = (P2PDaemonError, OSError, EOFError, TimeoutError)  # of a daemon that is gone, or a node that is
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: a free one
+    identity: Path | None = None  # file of its key; None: a new one
+    client: bool = False  # only asks, and stores nothing for others
+    secret: Secret | None = None  # of a private swarm
+
+
+@dataclass(frozen=True)
+class _Running:
+    """What there is as long as one daemon lives."""
+
+    daemon: Daemon
+    p2p: P2P
+    dht: DHTNode
+
+
+class Node:
+    """Everything happens in the event loop that it was created in. While the daemon is down, nothing is found or
+    stored."""
+
+    def __init__(
+        self,
+        options: NodeOptions,
+        validator: RecordValidatorBase,
+        acquaintances: Acquaintances,
+        on_return: Callable[[], None] = lambda: None,
+    ):
+        """validator: of what is stored here, and found elsewhere. on_return: called when the node is back after others
+        could have forgotten it."""
+        self._options, self._validator, self._acquaintances = options, validator, acquaintances
+        self._on_return = on_return
+        self._id, self._storage = DHTID.generate(), BoundedStorage()
+        self._running: _Running | None = None
+        self._tasks = TaskSet("the directory's node")
+
+    # --- coming and going --------------------------------------------------------------------------------------------
+
+    async def join(self, peers: Sequence[str], timeout_s: float) -> None:
+        """Take part in the DHT of `peers` (multiaddresses), or begin one if there are none.
+
+        Raises PeerUnreachable if none of them answers in time, PrivateSwarm if they do not know the secret or this
+        process does not know theirs, AddressInUse, SwarmError if the daemon does not start.
+        """
+        check_port_free(self._options.host, self._options.port)  # libp2p would silently share a taken one
+        self._running = await self._start(self._options.port)
+        try:
+            if peers and not await self._call_all(by_peer(peers), timeout_s):
+                raise await self._why_not(peers)
+            await self._look_for_neighbours()
+        except BaseException:
+            await self.leave()
+            raise
+        self._tasks.start(self._keep_daemon(), "its daemon")
+        self._tasks.start(self._keep_company(), "its company")
+
+    async def leave(self) -> None:
+        """Stop taking part."""
+        await self._tasks.close()
+        self._acquaintances.save()
+        if self._running:
+            await _stop(self._running)
+            self._running = None
+
+    async def _start(self, port: int) -> _Running:
+        options = self._options
+        secret, listens = options.secret, not options.client
+        routes = listens and not secret  # libp2p's own routing answers whoever asks
+        daemon = await Daemon.start(DaemonOptions(options.host, port, options.identity, listens, routes))
+        try:
+            p2p = await (
+                PrivateP2P.replicate(daemon.control, secret, listens) if secret else P2P.replicate(daemon.control)
+            )
+            dht = await DHTNode.create(
+                p2p=p2p,
+                node_id=self._id,
+                client_mode=options.client,
+                record_validator=self._validator,
+                num_workers=4,
+            )
+        except BaseException as error:
+            await daemon.stop()
+            if isinstance(error, _SOME_ERRORS):
+                raise SwarmError(f"the libp2p daemon does not answer: {error}") from error
+            raise
+        dht.protocol.storage = self._storage
+        return _Running(daemon, p2p, dht)
+
+    # --- what it is for ----------------------------------------------------------------------------------------------
+
+    async def store(self, key: str, subkey: str, value: bytes, expires_s: float) -> bool:
+        """Whether the DHT took `value`, until that Unix time."""
+        if self._running is None:
+            return False
+        try:
+            async with asyncio.timeout(STORE_TIMEOUT_S):
+                return bool(await self._running.dht.store(key, value, expires_s, subkey=subkey))
+        except _SOME_ERRORS:
+            return False
+
+    async def get(self, key: str) -> dict[str, object]:
+        """What is stored under `key`, by subkey."""
+        if self._running is None:
+            return {}
+        try:
+            async with asyncio.timeout(GET_TIMEOUT_S):
+                found = await self._running.dht.get(key, latest=True)
+        except _SOME_ERRORS:
+            return {}
+        if found is None or not isinstance(found.value, dict):
+            return {}
+        return {subkey: item.value for subkey, item in found.value.items()}
+
+    async def addresses(self) -> list[str]:
+        """Multiaddresses at which others can join through this node."""
+        if self._running is None:
+            return []
+        return [str(address) for address in await self._running.p2p.get_visible_maddrs(latest=True)]
+
+    # --- keeping it whole --------------------------------------------------------------------------------------------
+
+    async def _keep_daemon(self) -> None:
+        """Start it again when it dies, at the port where others know it."""
+        while self._running:
+            port = await self._port()
+            await self._running.daemon.ended()
+            logger.warning("the libp2p daemon died; it is started again")
+            dead, self._running = self._running, None
+            await _stop(dead)
+            self._running = await self._start_again(port)
+            await self._call_all(by_peer(self._acquaintances.addresses()), CALL_TIMEOUT_S)
+            await self._look_for_neighbours()
+            self._on_return()
+
+    async def _start_again(self, port: int) -> _Running:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                check_port_free(self._options.host, port)
+                return await self._start(port)
+            except SwarmError as error:
+                logger.warning("no libp2p daemon yet: %s", error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LAST_PAUSE_S)
+
+    async def _keep_company(self) -> None:
+        """Know who is there, and call on those that have gone silent: an outage may be over."""
+        while True:
+            await asyncio.sleep(LOOK_ROUND_EVERY_S * random.uniform(0.7, 1.3))
+            with suppress(*_SOME_ERRORS):
+                if await self._meet_again():
+                    await self._look_for_neighbours()
+                    self._on_return()
+
+    async def _meet_again(self) -> bool:
+        """Whether a node is back that was not there a moment ago."""
+        if self._running is None:
+            return False
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            connected = await self._running.p2p.list_peers()
+        table = self._running.dht.protocol.routing_table
+        present = {peer.peer_id.to_base58() for peer in connected if peer.peer_id in table.peer_id_to_uid}
+        for peer in connected:
+            if (id_ := peer.peer_id.to_base58()) in present:
+                self._acquaintances.met(id_, [str(address) for address in peer.addrs])
+        self._acquaintances.save()
+        return await self._call_all(self._acquaintances.to_call(present), CALL_TIMEOUT_S)
+
+    async def _call_all(self, nodes: dict[str, Sequence[str]], timeout_s: float) -> bool:
+        """Whether any of them answered. nodes: addresses by peer id."""
+        running = self._running
+        if running is None or not nodes:
+            return False
+        calls = [_call(running, PeerID.from_base58(id_), addresses, timeout_s) for id_, addresses in nodes.items()]
+        return any(await asyncio.gather(*calls))
+
+    async def _look_for_neighbours(self) -> None:
+        """Be known to those nodes that are nearest, and know them."""
+        if self._running:
+            with suppress(*_SOME_ERRORS):
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    await self._running.dht.find_nearest_nodes([self._id])
+
+    async def _port(self) -> int:
+        if self._options.client:
+            return 0
+        return int((await self.addresses())[0].split("/")[4])
+
+    async def _why_not(self, peers: Sequence[str]) -> SwarmError:
+        """The error to raise when none of `peers` lets this process in."""
+        assert self._running
+        members, secret = [PeerID.from_base58(id_) for id_ in by_peer(peers)], self._options.secret
+        private = await asyncio.gather(*(is_private(self._running.p2p, member) for member in members))
+        if True in private:
+            return refused(secret)
+        if False in private and secret:
+            return PrivateSwarm(f"the swarm at {', '.join(peers)} is not private; leave the secret out to join it")
+        return PeerUnreachable(f"no peer answers at {', '.join(peers)}; is it running and reachable from here?")
+
+
+def by_peer(addresses: Iterable[str]) -> dict[str, Sequence[str]]:
+    """Multiaddresses without their peer ids, by peer id."""
+    found: dict[str, list[str]] = {}
+    for address in addresses:
+        path, peer_id = address.rsplit("/p2p/", 1)
+        found.setdefault(peer_id, []).append(path)
+    return dict(found)
+
+
+async def _call(running: _Running, peer_id: PeerID, addresses: Sequence[str], timeout_s: float) -> bool:
+    """Whether the node answers; if so, both know each other from now on."""
+    places = [Multiaddr(address) for address in addresses]
+    if isinstance(running.p2p, PrivateP2P):
+        running.p2p.introduce(peer_id, places)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await running.p2p._client.connect(peer_id, places)
+            return await running.dht.protocol.call_ping(peer_id) is not None
+    except _SOME_ERRORS:
+        return False
+
+
+async def _stop(running: _Running) -> None:
+    """Without waiting for what a dead daemon would never answer."""
+    if refresh := running.dht.cache_refresh_task:  # which hivemind leaves running, to be complained of at exit
+        refresh.cancel()
+    if running.daemon.is_alive:
+        with suppress(*_SOME_ERRORS):
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await running.dht.shutdown()
+    running.dht.is_alive = False
+    await running.p2p.shutdown()
+    await running.daemon.stop()
