@@ -33,8 +33,8 @@ _GUARD = '"$@" </dev/null 2>&1 & daemon=$!; exec >/dev/null; read -r end; kill -
 class DaemonOptions:
     """What a daemon is started with."""
 
-    host: str  # that it listens at
-    port: int  # 0: a free one
+    host: str = "127.0.0.1"  # that it listens at
+    port: int = 0  # 0: a free one
     identity: Path | None = None  # file of its key; None: a new one
     listens: bool = True  # else it only calls others
     routes: bool = True  # answers in libp2p's own routing, by which nodes find the addresses of others
@@ -133,10 +133,10 @@ class Daemon:
     async def _read(self) -> None:
         """Its output must be read, or it waits; the end of that is its own."""
         assert self._process.stdout
-        while line := (await self._process.stdout.readline()).decode(errors="replace").rstrip():
-            self._last_line = line
-            logger.debug("libp2p: %s", line)
-            if line.startswith(_READY):
+        async for line in self._process.stdout:
+            self._last_line = line.decode(errors="replace").strip()
+            logger.debug("libp2p: %s", self._last_line)
+            if self._last_line.startswith(_READY):
                 self._ready.set()
         self._end()
 

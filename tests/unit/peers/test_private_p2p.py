@@ -9,11 +9,13 @@ import msgpack
 import pytest
 from hivemind.p2p import PeerID
 from hivemind.proto import dht_pb2
+from hivemind.utils.multiaddr import Multiaddr
 from hypothesis import given
 from hypothesis import strategies as st
 
 import swarm
 from swarm.home import announced, find_swarm, known_addresses
+from swarm.peers.dht.daemon import Daemon, DaemonOptions
 from swarm.peers.dht.private_p2p import AddressBook, PairCipher, PrivateP2P, unpack
 from swarm.wire.identity import Identity
 from swarm.wire.secret import Secret, find_secret
@@ -80,10 +82,10 @@ def test_an_answer_to_one_call_is_none_to_another():
     """A member in the middle, or one that is slow, cannot have an old answer taken for a new one."""
 
     async def exchange() -> None:
-        secret = Secret(SECRET)
-        options = {"secret": secret, "nat_port_map": False, "auto_nat": False}
-        server = await PrivateP2P.create(**options)
-        caller = await PrivateP2P.create(initial_peers=await server.get_visible_maddrs(), **options)
+        secret, daemons = Secret(SECRET), [await Daemon.start(DaemonOptions(routes=False)) for _ in range(2)]
+        server, caller = [await PrivateP2P.replicate(daemon.control, secret, listens=True) for daemon in daemons]
+        addresses = [str(address).rsplit("/p2p/", 1)[0] for address in await server.get_visible_maddrs()]
+        caller.introduce(server.peer_id, [Multiaddr(address) for address in addresses])
         kept = []
 
         async def answer(request: dht_pb2.PingRequest, context: object) -> dht_pb2.PingResponse:
@@ -98,8 +100,9 @@ def test_an_answer_to_one_call_is_none_to_another():
             with pytest.raises(swarm.PrivateSwarm):
                 await caller.call_protobuf_handler(*call)
         finally:
-            await caller.shutdown()
-            await server.shutdown()
+            for p2p, daemon in zip((server, caller), daemons, strict=True):
+                await p2p.shutdown()
+                await daemon.stop()
 
     asyncio.run(exchange())
 
