@@ -1,6 +1,6 @@
 """One peer of a swarm that only announces itself, and says every second how many others it sees.
 
-    python member.py HOST [ADDRESS ...]
+python member.py HOST [ADDRESS ...]
 """
 
 import asyncio

@@ -12,8 +12,8 @@ from accusations import BAD, CHEAT, WITNESS, cannot_tell, conviction, signed
 from helpers import TwoNodes
 from swarm.errors import NoRoute
 from swarm.peers import convictions
-from swarm.peers.dht.bounded_storage import MAX_PER_ANNOUNCER, MAX_PER_MODEL, BoundedStorage
 from swarm.peers.convictions import Conviction
+from swarm.peers.dht.bounded_storage import MAX_PER_ANNOUNCER, MAX_PER_MODEL, BoundedStorage
 from swarm.peers.directory import Directory
 from swarm.peers.policy import Terms
 from swarm.peers.table import PeerTable
