@@ -8,6 +8,7 @@ payments/             hop invoices and vouchers, likewise
 channels/             locks that keep two clients of this user off the same payment channel
 commitments/          what was committed to in a ledger and is not revealed yet, see swarm.market.rewards.committing
 ledger/               this machine's own ledger, see swarm.market.ledger.opening
+acquaintances/        nodes of the swarm that each process has met, see swarm.peers.dht.acquaintances
 standing.sqlite       what clients know of peers, see swarm.verify.reputation.store
 evidence/             evidence that clients hold against peers, see swarm.verify.fraud.evidence
 shelf/                evidence that servers keep for others: nameless files, gone with them
@@ -82,6 +83,13 @@ def thresholds_folder() -> Path:
 
 def digests_folder() -> Path:
     return swarm_home() / "digests"
+
+
+def acquaintances_file(server: str = "", secret: Secret | None = None) -> Path:
+    """server: peer id of the one that met them; by default, this user's clients. secret: of a private swarm, whose
+    nodes are not mixed up with others."""
+    name = "-".join(filter(None, (server or "client", _swarm_name(secret))))
+    return swarm_home() / "acquaintances" / f"{name}.json"
 
 
 def standing_file() -> Path:

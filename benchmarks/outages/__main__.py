@@ -89,7 +89,8 @@ def outage(tree: Path, seconds: float, directions: Sequence[str]) -> dict[str, o
             seen = [len(member.seen & {one.peer_id for one in members[:-1]}) for member in members]
             return {
                 "outage s": seconds, "lost": " and ".join(directions), "fewest seen": fewest,
-                "whole again after s": "never" if whole_s is None else round(whole_s, 1), "seen then by each": seen[:-1],
+                "whole again after s": "never" if whole_s is None else round(whole_s, 1),
+                "seen then by each": seen[:-1],
                 "by a fresh one": seen[-1],
             }  # fmt: skip
         finally:

@@ -3,6 +3,7 @@
 Needs root on Linux, and `ip`. Packets are dropped without a word, as in a real outage; nobody's link goes down.
 """
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +43,8 @@ class TwoSites:
 
 
 @contextmanager
-def two_sites(prefix: str = "outage") -> Iterator[TwoSites]:
+def two_sites() -> Iterator[TwoSites]:
+    prefix = f"outage-{os.getpid()}"
     names = [f"{prefix}-{site}" for site in (*SITES, "r")]
     try:
         for name in names:

@@ -18,7 +18,7 @@ from swarm.cli.support.arguments import add_json, add_members, add_model_name, c
 from swarm.cli.support.commands import serve_command
 from swarm.cli.support.picture import Picture
 from swarm.cli.support.terminal import run
-from swarm.home import find_swarm
+from swarm.home import acquaintances_file, find_swarm
 from swarm.model.checkpoint import model_name
 from swarm.peers.directory import Directory
 from swarm.peers.overview import Overview
@@ -61,7 +61,9 @@ def _status(args: argparse.Namespace) -> None:
 async def _survey(args: argparse.Namespace) -> AsyncIterator[Survey]:
     secret = find_secret(file=args.secret_file)
     member = make_certificate(secret) if secret else None
-    directory = await Directory.join(find_swarm(args.peers, secret), client=True, secret=secret)
+    directory = await Directory.join(
+        find_swarm(args.peers, secret), client=True, secret=secret, memory=acquaintances_file(secret=secret)
+    )
     survey = Survey(directory, model_name(args.model), partial(connect, member=member))
     try:
         yield survey

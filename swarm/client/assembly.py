@@ -19,7 +19,7 @@ from swarm.generate.generator import Generator
 from swarm.generate.heads import HeadPool
 from swarm.generate.local_blocks import LocalBlocks
 from swarm.generate.text import Tokenizer
-from swarm.home import digests_folder, find_swarm
+from swarm.home import acquaintances_file, digests_folder, find_swarm
 from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
@@ -108,7 +108,7 @@ async def _join(
     tokenizer = await asyncio.to_thread(checkpoint.load_tokenizer)
     terms = _terms(config, money)
     trusting = import_module(_TRUST) if config.receipts else None
-    directory = await Directory.join(addresses, client=True, secret=secret)
+    directory = await Directory.join(addresses, client=True, secret=secret, memory=acquaintances_file(secret=secret))
     sessions = OpenSessions()
     reputation = await asyncio.to_thread(trusting.open_reputation) if trusting else None
     digests = DigestCache(digests_folder()) if checkpoint.local else None

@@ -10,7 +10,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -118,10 +118,14 @@ class Directory:
         client: bool = False,
         timeout_s: float = 10.0,
         secret: Secret | None = None,
+        memory: Path | None = None,
+        on_return: Callable[[], None] = lambda: None,
     ) -> "Directory":
         """Join the DHT through `peers` (multiaddresses), or start a new one if there are none.
 
-        client: only ask, never store for others. secret: of a private swarm.
+        client: only ask, never store for others. secret: of a private swarm. memory: file of the nodes met, through
+        which this process joins as well. on_return: called when nodes are found again that were silent: what was
+        published may have been forgotten.
         Raises InvalidRequest for an address of the wrong form, and what Node.join does.
         """
         for address in peers:
@@ -129,9 +133,14 @@ class Directory:
                 raise InvalidRequest(f"{address!r} is not a peer address; the form is {_ADDRESS_FORM}")
         rejections = Rejections()
         options = NodeOptions(host, port, identity_path, client, secret)
-        node = Node(options, _RecordValidator(rejections), Acquaintances())
+        node = Node(options, _RecordValidator(rejections), Acquaintances(memory), on_return)
         await node.join(peers, timeout_s)
         return cls(node, rejections)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else was found on joining."""
+        return self._node.is_alone
 
     async def addresses(self) -> list[str]:
         """Multiaddresses at which others can join through this process."""
@@ -183,8 +192,7 @@ class Directory:
         """What is announced about peers of `model`: signed convictions by subkey, none of them checked but for their
         form, at most MAX_ACCUSATIONS, drawn at random."""
         found = await self._node.get(convictions.dht_key(model))
-        items = [(key, value) for key, value in found.items() if isinstance(value, bytes)]
-        return dict(random.sample(items, min(len(items), MAX_ACCUSATIONS)))
+        return dict(random.sample(sorted(found.items()), min(len(found), MAX_ACCUSATIONS)))
 
     def _times_ms(self, life_s: float) -> tuple[int, int]:
         """When what is published now was issued and expires. The DHT keeps what expires last: nothing that this process

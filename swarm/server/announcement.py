@@ -80,6 +80,10 @@ class Announcement:
         self._record.endpoint.CopyFrom(endpoint)
         return Facts.of(self._record)
 
+    def reachable_at(self, host: str) -> None:
+        """This machine has another address now: the same server, with the same certificate, is there."""
+        self._record.endpoint.host = host
+
     def attested(self, evidence: bytes) -> None:
         """There is evidence of what runs here."""
         self._record.attestation = evidence

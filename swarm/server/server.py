@@ -1,13 +1,15 @@
 """A server from start to goodbye: identity, directory, weights, gRPC, heartbeat, drain."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 
-from swarm.home import announced, claimed_identity, known_addresses
+from swarm.errors import SwarmError
+from swarm.home import acquaintances_file, announced, claimed_identity, known_addresses
 from swarm.peers.directory import Directory
 from swarm.server.announcement import Announcement, Figures, first_record
 from swarm.server.assembly import Surroundings, attest, make_handler, open_payee, surround
@@ -25,6 +27,8 @@ from swarm.wire.identity import Identity
 from swarm.wire.tasks import TaskSet
 from swarm.wire.tls import Certificate, make_certificate
 from swarm.wire.transport import announced_host, check_port_free, max_message_bytes, serve
+
+logger = logging.getLogger(__name__)
 
 ATTEND_EVERY_S = 1.0  # how often it is looked for sessions that are not to go on
 _LOOK_S = 0.05  # how often, while it drains, whether sessions are left
@@ -108,7 +112,7 @@ class Server:
         members = config.peers or known_addresses(config.secret)
         await self._join(loader, members)
         self._payee = await open_payee(config.billing, self._identity, lambda: self.announcement.record, self._stack)
-        start, stop = await self._choose_blocks(loader, alone=not members)
+        start, stop = await self._choose_blocks(loader, alone=self.directory.is_alone)
         loaded = await self._load(loader, start, stop)
         certificate = make_certificate(config.secret)
         core = self._make_core(loader, loaded, certificate)
@@ -121,7 +125,13 @@ class Server:
         config, checkpoint = self.config, loader.checkpoint
         self._identity, path = self._stack.enter_context(claimed_identity(config.identity))
         self.directory = await Directory.join(
-            members, identity_path=path, host=config.host, port=config.dht_port, secret=config.secret
+            members,
+            identity_path=path,
+            host=config.host,
+            port=config.dht_port,
+            secret=config.secret,
+            memory=acquaintances_file(self._identity.peer_id, config.secret),
+            on_return=self._found_again,
         )
         self._stack.push_async_callback(self.directory.leave)
         self.addresses = await self.directory.addresses()
@@ -239,8 +249,24 @@ class Server:
         """Refresh the record before it expires, and tidy up."""
         while True:
             await asyncio.sleep(self.config.record_life_s / 3)
+            self._look_where_it_is()
             await self.announcement.publish()
             await handler.sweep()
+
+    def _found_again(self) -> None:
+        """Nodes of the directory that were silent are back; they know only what they are told."""
+        if self._core:
+            self._look_where_it_is()
+            self._tasks.start(self.announcement.publish(), "its record")
+
+    def _look_where_it_is(self) -> None:
+        """A machine that was carried elsewhere, or got another address from its router, is found at that one. While it
+        has none, it stays known by the last."""
+        with suppress(SwarmError):
+            host = self.config.announce or announced_host(self.config.host)
+            if host != self.announcement.record.endpoint.host:
+                logger.warning("this machine's address is %s now; others are told", host)
+                self.announcement.reachable_at(host)
 
     async def _attend(self, handler: Handler) -> None:
         while True:

@@ -109,12 +109,12 @@ class Daemon:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._ended.wait()
         self._kill()
+        await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_S)  # to the end of its output, at which that is closed
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._process.wait()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         Path(self.control["unix"]).unlink(missing_ok=True)
 
     # --- how it is watched -------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ again."""
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.utils.multiaddr import Multiaddr
 
 from swarm.errors import PeerUnreachable, PrivateSwarm, SwarmError
-from swarm.peers.dht.acquaintances import Acquaintances
+from swarm.peers.dht.acquaintances import Acquaintances, by_peer
 from swarm.peers.dht.bounded_storage import BoundedStorage
 from swarm.peers.dht.daemon import Daemon, DaemonOptions
 from swarm.peers.dht.private_p2p import PrivateP2P, is_private
@@ -31,6 +31,7 @@ CALL_TIMEOUT_S = 5.0  # to reach a node
 STORE_TIMEOUT_S = GET_TIMEOUT_S = 10.0
 LEAVE_TIMEOUT_S = 2.0
 LOOK_ROUND_EVERY_S = 3.0
+GRACE_S = 0.5  # that the others get to answer, when one has
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0  # between two tries to start the daemon again
 _SOME_ERRORS = (P2PDaemonError, OSError, EOFError, TimeoutError)  # of a daemon that is gone, or a node that is
 
@@ -70,32 +71,45 @@ class Node:
         self._on_return = on_return
         self._id, self._storage = DHTID.generate(), BoundedStorage()
         self._running: _Running | None = None
+        self._is_alone = True
         self._tasks = TaskSet("the directory's node")
 
     # --- coming and going --------------------------------------------------------------------------------------------
 
     async def join(self, peers: Sequence[str], timeout_s: float) -> None:
-        """Take part in the DHT of `peers` (multiaddresses), or begin one if there are none.
+        """Take part in the DHT of `peers` (multiaddresses) and of those met there before, or begin one if there are
+        none. A node that was there before, and finds nobody, is the first to be back: the others will find it.
 
         Raises PeerUnreachable if none of them answers in time, PrivateSwarm if they do not know the secret or this
         process does not know theirs, AddressInUse, SwarmError if the daemon does not start.
         """
         check_port_free(self._options.host, self._options.port)  # libp2p would silently share a taken one
+        was_there = self._acquaintances.give(peers)
         self._running = await self._start(self._options.port)
         try:
-            if peers and not await self._call_all(by_peer(peers), timeout_s):
+            self._is_alone = not await self._call_all(by_peer(self._acquaintances.addresses()), timeout_s)
+            if self._is_alone and peers and (self._options.client or not was_there):
                 raise await self._why_not(peers)
             await self._look_for_neighbours()
         except BaseException:
             await self.leave()
             raise
+        if self._is_alone and was_there:
+            logger.warning(
+                "none of the %d peers known from before answers yet; they are called again", len(self._acquaintances)
+            )
         self._tasks.start(self._keep_daemon(), "its daemon")
         self._tasks.start(self._keep_company(), "its company")
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it found nobody when it joined."""
+        return self._is_alone
 
     async def leave(self) -> None:
         """Stop taking part."""
         await self._tasks.close()
-        self._acquaintances.save()
+        await asyncio.to_thread(self._acquaintances.save)
         if self._running:
             await _stop(self._running)
             self._running = None
@@ -122,6 +136,9 @@ class Node:
                 raise SwarmError(f"the libp2p daemon does not answer: {error}") from error
             raise
         dht.protocol.storage = self._storage
+        control = p2p._client.control
+        for task in (control._read_task, control._write_task):  # which fail when the daemon dies, and nobody asks why
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return _Running(daemon, p2p, dht)
 
     # --- what it is for ----------------------------------------------------------------------------------------------
@@ -136,7 +153,7 @@ class Node:
         except _SOME_ERRORS:
             return False
 
-    async def get(self, key: str) -> dict[str, object]:
+    async def get(self, key: str) -> dict[str, bytes]:
         """What is stored under `key`, by subkey."""
         if self._running is None:
             return {}
@@ -147,7 +164,7 @@ class Node:
             return {}
         if found is None or not isinstance(found.value, dict):
             return {}
-        return {subkey: item.value for subkey, item in found.value.items()}
+        return {subkey: item.value for subkey, item in found.value.items() if isinstance(item.value, bytes)}
 
     async def addresses(self) -> list[str]:
         """Multiaddresses at which others can join through this node."""
@@ -163,8 +180,8 @@ class Node:
             port = await self._port()
             await self._running.daemon.ended()
             logger.warning("the libp2p daemon died; it is started again")
-            dead, self._running = self._running, None
-            await _stop(dead)
+            await _stop(self._running)
+            self._running = None
             self._running = await self._start_again(port)
             await self._call_all(by_peer(self._acquaintances.addresses()), CALL_TIMEOUT_S)
             await self._look_for_neighbours()
@@ -201,16 +218,26 @@ class Node:
         for peer in connected:
             if (id_ := peer.peer_id.to_base58()) in present:
                 self._acquaintances.met(id_, [str(address) for address in peer.addrs])
-        self._acquaintances.save()
+        await asyncio.to_thread(self._acquaintances.save)
         return await self._call_all(self._acquaintances.to_call(present), CALL_TIMEOUT_S)
 
     async def _call_all(self, nodes: dict[str, Sequence[str]], timeout_s: float) -> bool:
-        """Whether any of them answered. nodes: addresses by peer id."""
+        """Whether any of them answered. nodes: addresses by peer id. Does not wait for the slower ones once one has."""
         running = self._running
         if running is None or not nodes:
             return False
-        calls = [_call(running, PeerID.from_base58(id_), addresses, timeout_s) for id_, addresses in nodes.items()]
-        return any(await asyncio.gather(*calls))
+        calls = {asyncio.create_task(_call(running, id_, addresses, timeout_s)) for id_, addresses in nodes.items()}
+        try:
+            while calls:
+                done, calls = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                if any(call.result() for call in done):
+                    if calls:
+                        _, calls = await asyncio.wait(calls, timeout=GRACE_S)
+                    return True
+            return False
+        finally:
+            for call in calls:
+                call.cancel()
 
     async def _look_for_neighbours(self) -> None:
         """Be known to those nodes that are nearest, and know them."""
@@ -236,25 +263,16 @@ class Node:
         return PeerUnreachable(f"no peer answers at {', '.join(peers)}; is it running and reachable from here?")
 
 
-def by_peer(addresses: Iterable[str]) -> dict[str, Sequence[str]]:
-    """Multiaddresses without their peer ids, by peer id."""
-    found: dict[str, list[str]] = {}
-    for address in addresses:
-        path, peer_id = address.rsplit("/p2p/", 1)
-        found.setdefault(peer_id, []).append(path)
-    return dict(found)
-
-
-async def _call(running: _Running, peer_id: PeerID, addresses: Sequence[str], timeout_s: float) -> bool:
-    """Whether the node answers; if so, both know each other from now on."""
-    places = [Multiaddr(address) for address in addresses]
-    if isinstance(running.p2p, PrivateP2P):
-        running.p2p.introduce(peer_id, places)
+async def _call(running: _Running, node: str, addresses: Sequence[str], timeout_s: float) -> bool:
+    """Whether the node with that peer id answers; if so, both know each other from now on."""
     try:
+        peer_id, places = PeerID.from_base58(node), [Multiaddr(address) for address in addresses]
+        if isinstance(running.p2p, PrivateP2P):
+            running.p2p.introduce(peer_id, places)
         async with asyncio.timeout(timeout_s):
             await running.p2p._client.connect(peer_id, places)
             return await running.dht.protocol.call_ping(peer_id) is not None
-    except _SOME_ERRORS:
+    except (*_SOME_ERRORS, ValueError):  # the latter: of a file that somebody wrote into
         return False
 
 

@@ -1,0 +1,133 @@
+"""Nodes of the directory that lost their daemon, each other, or all of them at once."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+
+import psutil
+import pytest
+
+from daemons import daemon_of
+from helpers import TwoNodes
+from records import make_record
+from swarm.peers.directory import Directory
+from swarm.wire.identity import Identity
+from swarm.wire.secret import Secret
+
+LIMIT_S = 60.0  # for what takes a second on an idle machine
+
+
+async def sees(directory: Directory, count: int) -> bool:
+    return len(await directory.peers("demo")) == count
+
+
+async def until(what: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not await what():
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("secret", [None, Secret(Secret.generate())], ids=["open", "private"])
+def test_a_node_whose_daemon_is_killed_is_back_at_its_address_with_all_that_it_held(tmp_path, secret):
+    async def scenario():
+        identity, returned = Identity.load_or_create(tmp_path / "key"), asyncio.Event()
+        first = await Directory.join(identity_path=tmp_path / "key", secret=secret, on_return=returned.set)
+        second = await Directory.join(await first.addresses(), secret=secret)
+        await second.publish(make_record(identity), identity)
+        before = await first.addresses()
+        for _ in range(2):
+            (await daemon_of(first)).kill()
+            await asyncio.wait_for(returned.wait(), LIMIT_S)
+            returned.clear()
+            assert await first.addresses() == before
+            await until(lambda: sees(first, 1))
+        other = Identity()
+        await first.publish(make_record(other), other)
+        await until(lambda: sees(second, 2))
+        await second.leave()
+        await first.leave()
+
+    asyncio.run(scenario())
+
+
+def test_nodes_that_dropped_each_other_find_each_other_again_and_say_what_they_publish_anew():
+    async def scenario():
+        identity, returned = Identity(), asyncio.Event()
+        first = await Directory.join()
+        second = await Directory.join(await first.addresses(), on_return=returned.set)
+        daemon = await daemon_of(first)
+        daemon.send_signal(signal.SIGSTOP)  # nobody answers there, and no connection breaks
+        for number in range(3):  # of which hivemind drops it
+            await second.peers(f"model {number}")
+        daemon.send_signal(signal.SIGCONT)
+        await asyncio.wait_for(returned.wait(), LIMIT_S)
+        await first.publish(make_record(identity), identity)
+        await until(lambda: sees(second, 1))
+        await second.leave()
+        await first.leave()
+
+    asyncio.run(scenario())
+
+
+def test_the_first_peer_may_come_back_elsewhere_and_the_others_without_it(tmp_path):
+    """All are gone at once; then one that was told of the first alone starts, and the first at another port."""
+
+    async def scenario():
+        first_key, second_key = tmp_path / "first", tmp_path / "second"
+        Identity.load_or_create(first_key), Identity.load_or_create(second_key)
+        first_file, second_file = tmp_path / "first.json", tmp_path / "second.json"
+        first = await Directory.join(identity_path=first_key, memory=first_file)
+        told, (address, *_) = await first.addresses(), await first.addresses()
+        second = await Directory.join(told, identity_path=second_key, memory=second_file)
+        port = int((await second.addresses())[0].split("/")[4])
+        await until(lambda: knows(first_file, second_key))
+        await first.leave()
+        await second.leave()
+
+        second = await Directory.join(told, identity_path=second_key, memory=second_file, port=port)
+        assert second.is_alone
+        first = await Directory.join(identity_path=first_key, memory=first_file)
+        assert not first.is_alone
+        assert address not in await first.addresses()
+        identity = Identity()
+        await first.publish(make_record(identity), identity)
+        await until(lambda: sees(second, 1))
+        await first.leave()
+        await second.leave()
+
+    async def knows(file, key) -> bool:
+        return file.exists() and Identity.load_or_create(key).peer_id in file.read_text()
+
+    asyncio.run(scenario())
+
+
+def test_no_daemon_outlives_its_process_however_that_ends():
+    code = """
+import asyncio
+from swarm.peers.directory import Directory
+async def run():
+    await Directory.join()
+    print("here", flush=True)
+    await asyncio.sleep(600)
+asyncio.run(run())
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "here\n"
+        below = psutil.Process(process.pid).children(recursive=True)
+        assert any(one.name() == "p2pd" for one in below)
+        process.kill()
+    _, alive = psutil.wait_procs(below, LIMIT_S)
+    assert not alive
+
+
+def test_leaving_waits_for_no_daemon_that_is_dead_or_stopped():
+    async def scenario():
+        for number in (signal.SIGKILL, signal.SIGSTOP):
+            async with TwoNodes() as (first, _):
+                (await daemon_of(first)).send_signal(number)
+                async with asyncio.timeout(LIMIT_S / 2):
+                    await first.leave()
+
+    asyncio.run(scenario())
