@@ -1,20 +1,27 @@
 """Two halves of a swarm lose sight of each other for a while: when does everybody see everybody again?
 
-    python benchmarks/outages [--seconds 5 13 60] [--one-way] [--tree CHECKOUT]
+    python benchmarks/outages [--seconds 5 13 60] [--kinds outage one-way moved suspended] [--tree CHECKOUT]
 
 Seven peers, four at one site and three at the other (see two_sites.py; needs root), announce themselves as servers do,
-every ten seconds for thirty, and a client that comes fresh looks 30 s after the end. --tree: another checkout, whose
-peers are looked at instead.
+every ten seconds for thirty, and a peer that comes fresh looks a minute after the end.
+
+outage: nothing gets through between the sites. one-way: nothing gets to the second one. moved: an outage, after which
+the second site has another address. suspended: all that runs at the second site is stopped, as by a laptop's lid.
+
+--tree: another checkout, whose peers are looked at instead.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from harness.report import Report, make_parser, print_table
@@ -42,9 +49,50 @@ class Member:
         for line in self.process.stdout:
             self.seen = set(json.loads(line)["seen"])
 
+    def signal(self, number: int) -> None:
+        """To it and all that it has started."""
+        itself = psutil.Process(self.process.pid)
+        for process in (itself, *itself.children(recursive=True)):
+            process.send_signal(number)
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
+
+
+# --- what may happen: each returns when it is over -------------------------------------------------------------------
+
+
+def outage(sites: TwoSites, members: Sequence[Member], seconds: float, *directions: str) -> None:
+    sites.lose(*(directions or ("to a", "to b")))
+    time.sleep(seconds)
+    sites.mend()
+
+
+def one_way(sites: TwoSites, members: Sequence[Member], seconds: float) -> None:
+    outage(sites, members, seconds, "to b")
+
+
+def moved(sites: TwoSites, members: Sequence[Member], seconds: float) -> None:
+    sites.lose("to a", "to b")
+    time.sleep(seconds)
+    sites.move("b")
+    sites.mend()
+
+
+def suspended(sites: TwoSites, members: Sequence[Member], seconds: float) -> None:
+    theirs = [member for place, member in zip(PLACES, members, strict=True) if place == "b"]
+    for member in theirs:
+        member.signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    for member in theirs:
+        member.signal(signal.SIGCONT)
+
+
+KINDS = {"outage": outage, "one-way": one_way, "moved": moved, "suspended": suspended}
+
+
+# --- what is seen of it ----------------------------------------------------------------------------------------------
 
 
 def wait_whole(members: Sequence[Member], limit_s: float) -> float | None:
@@ -71,7 +119,7 @@ def whole_for_good(members: Sequence[Member], look_s: float) -> tuple[float | No
     return (None if last > look_s - 1 else last), fewest
 
 
-def outage(tree: Path, seconds: float, directions: Sequence[str]) -> dict[str, object]:
+def trial(tree: Path, kind: str, seconds: float) -> dict[str, object]:
     with two_sites() as sites:
         members: list[Member] = []
         try:
@@ -79,16 +127,14 @@ def outage(tree: Path, seconds: float, directions: Sequence[str]) -> dict[str, o
                 members.append(Member(sites, site, tree, members[0].addresses if members else ()))
             if wait_whole(members, SETTLE_S) is None:
                 raise SystemExit("the swarm was not whole before the outage")
-            sites.lose(*directions)
-            time.sleep(seconds)
-            sites.mend()
+            KINDS[kind](sites, members, seconds)
             whole_s, fewest = whole_for_good(members, AFTER_S)
-            fresh = Member(sites, "b", tree, members[-1].addresses)
+            fresh = Member(sites, "a", tree, members[0].addresses)
             members.append(fresh)
             time.sleep(3.0)
             seen = [len(member.seen & {one.peer_id for one in members[:-1]}) for member in members]
             return {
-                "outage s": seconds, "lost": " and ".join(directions), "fewest seen": fewest,
+                "what": kind, "for s": seconds, "fewest seen": fewest,
                 "whole again after s": "never" if whole_s is None else round(whole_s, 1),
                 "seen then by each": seen[:-1],
                 "by a fresh one": seen[-1],
@@ -101,13 +147,13 @@ def outage(tree: Path, seconds: float, directions: Sequence[str]) -> dict[str, o
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--seconds", type=float, nargs="+", default=[5.0, 13.0, 60.0])
-    parser.add_argument("--one-way", action="store_true", help="lose only what goes to the second site, too")
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--tree", type=Path, default=ROOT, metavar="CHECKOUT")
     args = parser.parse_args()
     report, rows = Report(args), []
     for seconds in args.seconds:
-        for directions in [("to a", "to b"), *([("to b",)] if args.one_way else [])]:
-            rows.append(outage(args.tree.resolve(), seconds, directions))
+        for kind in args.kinds:
+            rows.append(trial(args.tree.resolve(), kind, seconds))
             print(rows[-1], flush=True)
             report.save("outages", {"rows": rows})
     print_table(rows)

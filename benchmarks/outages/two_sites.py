@@ -38,6 +38,13 @@ class TwoSites:
         for site in SITES:
             _ip("-n", f"{self.prefix}-r", "route", "flush", "type", "blackhole", "match", self._net(site))
 
+    def move(self, site: str) -> None:
+        """Give a site another address, as a router does to whoever comes back to it."""
+        index, name = SITES.index(site), f"{self.prefix}-{site}"
+        _ip("-n", name, "addr", "flush", "dev", "eth0")
+        _ip("-n", name, "addr", "add", f"10.77.{index}.2/24", "dev", "eth0")
+        _ip("-n", name, "route", "add", "default", "via", f"10.77.{index}.254")
+
     def _net(self, site: str) -> str:
         return f"10.77.{SITES.index(site[-1])}.1/32"  # more specific than the way there
 

@@ -10,11 +10,13 @@ import logging
 import os
 import secrets
 import signal
+import subprocess
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import IO
 
 from hivemind.utils.multiaddr import Multiaddr
 
@@ -65,7 +67,8 @@ class DaemonOptions:
 class Daemon:
     """One that runs. Lives in the event loop that started it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, control: Multiaddr):
+    def __init__(self, process: "subprocess.Popen[bytes]", control: Multiaddr):
+        """process: of the guard and, below it, the daemon."""
         self._process, self.control = process, control
         self._last_line = ""
         self._ready, self._ended = asyncio.Event(), asyncio.Event()
@@ -75,14 +78,15 @@ class Daemon:
     async def start(cls, options: DaemonOptions) -> "Daemon":
         """Raises SwarmError if it does not come up in START_TIMEOUT_S."""
         socket = Path(tempfile.gettempdir()) / f"swarm-p2pd-{secrets.token_urlsafe(8)}.sock"
-        control, pipe = Multiaddr(f"/unix{socket}"), asyncio.subprocess.PIPE
+        control, pipe = Multiaddr(f"/unix{socket}"), subprocess.PIPE
         program = files("hivemind.hivemind_cli") / "p2pd"
         environment = {**os.environ, "GOLOG_LOG_LEVEL": os.environ.get("GOLOG_LOG_LEVEL", "error")}
+        command = ["/bin/sh", "-c", _GUARD, "sh", str(program), *options.arguments(control)]
         try:
-            process = await asyncio.create_subprocess_exec(
-                "/bin/sh", "-c", _GUARD, "sh", str(program), *options.arguments(control),
-                stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True,
-            )  # fmt: skip
+            # Not by the event loop: uvloop leaves copies of the pipes' other ends in the child, and then no pipe ends.
+            process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
+            )
         except OSError as error:
             raise SwarmError(f"the libp2p daemon did not start: {error}") from error
         self = cls(process, control)
@@ -103,16 +107,12 @@ class Daemon:
 
     async def stop(self) -> None:
         """End it, at once."""
-        if self._process.stdin:
-            self._process.stdin.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._ended.wait()
+        assert self._process.stdin
+        self._process.stdin.close()
         self._kill()
         await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_S)  # to the end of its output, at which that is closed
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self._process.wait, STOP_TIMEOUT_S)
         for task in self._tasks:
             task.cancel()
         Path(self.control["unix"]).unlink(missing_ok=True)
@@ -132,8 +132,7 @@ class Daemon:
 
     async def _read(self) -> None:
         """Its output must be read, or it waits; the end of that is its own."""
-        assert self._process.stdout
-        async for line in self._process.stdout:
+        async for line in await _reader(self._process.stdout):
             self._last_line = line.decode(errors="replace").strip()
             logger.debug("libp2p: %s", self._last_line)
             if self._last_line.startswith(_READY):
@@ -141,9 +140,8 @@ class Daemon:
         self._end()
 
     async def _watch_guard(self) -> None:
-        """Without its guard a daemon could be left over. Process.wait would wait for the daemon's output, too."""
-        assert self._process.stderr
-        await self._process.stderr.read()
+        """Without its guard a daemon could be left over."""
+        await (await _reader(self._process.stderr)).read()
         self._end()
 
     def _end(self) -> None:
@@ -153,5 +151,13 @@ class Daemon:
 
     def _kill(self) -> None:
         """The guard, and the daemon if it is still there: they are one group."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:  # else the number may be another's by now
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+async def _reader(pipe: IO[bytes] | None) -> asyncio.StreamReader:
+    """What comes out of `pipe`, which closes at its end."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    return reader

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import psutil
 import pytest
+import uvloop
 
 from daemons import daemon_of
 from helpers import TwoNodes
@@ -49,7 +50,8 @@ def test_a_node_whose_daemon_is_killed_is_back_at_its_address_with_all_that_it_h
         await second.leave()
         await first.leave()
 
-    asyncio.run(scenario())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as servers do
+        runner.run(scenario())
 
 
 def test_nodes_that_dropped_each_other_find_each_other_again_and_say_what_they_publish_anew():
