@@ -6,22 +6,17 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
-from hivemind.dht.node import DHTNode
 from hivemind.dht.routing import DHTID
 from hivemind.dht.validation import RecordValidatorBase
-from hivemind.p2p import P2P, PeerID
-from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
-from hivemind.utils.multiaddr import Multiaddr
+from hivemind.p2p import PeerID
 
 from swarm.errors import PeerUnreachable, PrivateSwarm, SwarmError
 from swarm.peers.dht.acquaintances import Acquaintances, by_peer
 from swarm.peers.dht.bounded_storage import BoundedStorage
-from swarm.peers.dht.daemon import Daemon, DaemonOptions
-from swarm.peers.dht.private_p2p import PrivateP2P, is_private
-from swarm.wire.secret import Secret, refused
+from swarm.peers.dht.private_p2p import is_private
+from swarm.peers.dht.running import SOME_ERRORS, NodeOptions, Running
+from swarm.wire.secret import refused
 from swarm.wire.tasks import TaskSet
 from swarm.wire.transport import check_port_free
 
@@ -29,29 +24,8 @@ logger = logging.getLogger(__name__)
 
 CALL_TIMEOUT_S = 5.0  # to reach a node
 STORE_TIMEOUT_S = GET_TIMEOUT_S = 10.0
-LEAVE_TIMEOUT_S = 2.0
 LOOK_ROUND_EVERY_S = 3.0
-GRACE_S = 0.5  # that the others get to answer, when one has
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0  # between two tries to start the daemon again
-_SOME_ERRORS = (P2PDaemonError, OSError, EOFError, TimeoutError)  # of a daemon that is gone, or a node that is
-
-
-@dataclass(frozen=True)
-class NodeOptions:
-    host: str = "127.0.0.1"
-    port: int = 0  # 0: a free one
-    identity: Path | None = None  # file of its key; None: a new one
-    client: bool = False  # only asks, and stores nothing for others
-    secret: Secret | None = None  # of a private swarm
-
-
-@dataclass(frozen=True)
-class _Running:
-    """What there is as long as one daemon lives."""
-
-    daemon: Daemon
-    p2p: P2P
-    dht: DHTNode
 
 
 class Node:
@@ -70,7 +44,7 @@ class Node:
         self._options, self._validator, self._acquaintances = options, validator, acquaintances
         self._on_return = on_return
         self._id, self._storage = DHTID.generate(), BoundedStorage()
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._is_alone = True
         self._tasks = TaskSet("the directory's node")
 
@@ -111,35 +85,11 @@ class Node:
         await self._tasks.close()
         await asyncio.to_thread(self._acquaintances.save)
         if self._running:
-            await _stop(self._running)
+            await self._running.stop()
             self._running = None
 
-    async def _start(self, port: int) -> _Running:
-        options = self._options
-        secret, listens = options.secret, not options.client
-        routes = listens and not secret  # libp2p's own routing answers whoever asks
-        daemon = await Daemon.start(DaemonOptions(options.host, port, options.identity, listens, routes))
-        try:
-            p2p = await (
-                PrivateP2P.replicate(daemon.control, secret, listens) if secret else P2P.replicate(daemon.control)
-            )
-            dht = await DHTNode.create(
-                p2p=p2p,
-                node_id=self._id,
-                client_mode=options.client,
-                record_validator=self._validator,
-                num_workers=4,
-            )
-        except BaseException as error:
-            await daemon.stop()
-            if isinstance(error, _SOME_ERRORS):
-                raise SwarmError(f"the libp2p daemon does not answer: {error}") from error
-            raise
-        dht.protocol.storage = self._storage
-        control = p2p._client.control
-        for task in (control._read_task, control._write_task):  # which fail when the daemon dies, and nobody asks why
-            task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return _Running(daemon, p2p, dht)
+    async def _start(self, port: int) -> Running:
+        return await Running.start(self._options, port, self._id, self._storage, self._validator)
 
     # --- what it is for ----------------------------------------------------------------------------------------------
 
@@ -150,7 +100,7 @@ class Node:
         try:
             async with asyncio.timeout(STORE_TIMEOUT_S):
                 return bool(await self._running.dht.store(key, value, expires_s, subkey=subkey))
-        except _SOME_ERRORS:
+        except SOME_ERRORS:
             return False
 
     async def get(self, key: str) -> dict[str, bytes]:
@@ -160,7 +110,7 @@ class Node:
         try:
             async with asyncio.timeout(GET_TIMEOUT_S):
                 found = await self._running.dht.get(key, latest=True)
-        except _SOME_ERRORS:
+        except SOME_ERRORS:
             return {}
         if found is None or not isinstance(found.value, dict):
             return {}
@@ -180,14 +130,14 @@ class Node:
             port = await self._port()
             await self._running.daemon.ended()
             logger.warning("the libp2p daemon died; it is started again")
-            await _stop(self._running)
+            await self._running.stop()
             self._running = None
             self._running = await self._start_again(port)
             await self._call_all(by_peer(self._acquaintances.addresses()), CALL_TIMEOUT_S)
             await self._look_for_neighbours()
             self._on_return()
 
-    async def _start_again(self, port: int) -> _Running:
+    async def _start_again(self, port: int) -> Running:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
@@ -202,7 +152,7 @@ class Node:
         """Know who is there, and call on those that have gone silent: an outage may be over."""
         while True:
             await asyncio.sleep(LOOK_ROUND_EVERY_S * random.uniform(0.7, 1.3))
-            with suppress(*_SOME_ERRORS):
+            with suppress(*SOME_ERRORS):
                 if await self._meet_again():
                     await self._look_for_neighbours()
                     self._on_return()
@@ -222,27 +172,13 @@ class Node:
         return await self._call_all(self._acquaintances.to_call(present), CALL_TIMEOUT_S)
 
     async def _call_all(self, nodes: dict[str, Sequence[str]], timeout_s: float) -> bool:
-        """Whether any of them answered. nodes: addresses by peer id. Does not wait for the slower ones once one has."""
-        running = self._running
-        if running is None or not nodes:
-            return False
-        calls = {asyncio.create_task(_call(running, id_, addresses, timeout_s)) for id_, addresses in nodes.items()}
-        try:
-            while calls:
-                done, calls = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-                if any(call.result() for call in done):
-                    if calls:
-                        _, calls = await asyncio.wait(calls, timeout=GRACE_S)
-                    return True
-            return False
-        finally:
-            for call in calls:
-                call.cancel()
+        """Whether any of them answered. nodes: addresses by peer id."""
+        return self._running is not None and await self._running.call_all(nodes, timeout_s)
 
     async def _look_for_neighbours(self) -> None:
         """Be known to those nodes that are nearest, and know them."""
         if self._running:
-            with suppress(*_SOME_ERRORS):
+            with suppress(*SOME_ERRORS):
                 async with asyncio.timeout(CALL_TIMEOUT_S):
                     await self._running.dht.find_nearest_nodes([self._id])
 
@@ -261,29 +197,3 @@ class Node:
         if False in private and secret:
             return PrivateSwarm(f"the swarm at {', '.join(peers)} is not private; leave the secret out to join it")
         return PeerUnreachable(f"no peer answers at {', '.join(peers)}; is it running and reachable from here?")
-
-
-async def _call(running: _Running, node: str, addresses: Sequence[str], timeout_s: float) -> bool:
-    """Whether the node with that peer id answers; if so, both know each other from now on."""
-    try:
-        peer_id, places = PeerID.from_base58(node), [Multiaddr(address) for address in addresses]
-        if isinstance(running.p2p, PrivateP2P):
-            running.p2p.introduce(peer_id, places)
-        async with asyncio.timeout(timeout_s):
-            await running.p2p._client.connect(peer_id, places)
-            return await running.dht.protocol.call_ping(peer_id) is not None
-    except (*_SOME_ERRORS, ValueError):  # the latter: of a file that somebody wrote into
-        return False
-
-
-async def _stop(running: _Running) -> None:
-    """Without waiting for what a dead daemon would never answer."""
-    if refresh := running.dht.cache_refresh_task:  # which hivemind leaves running, to be complained of at exit
-        refresh.cancel()
-    if running.daemon.is_alive:
-        with suppress(*_SOME_ERRORS):
-            async with asyncio.timeout(LEAVE_TIMEOUT_S):
-                await running.dht.shutdown()
-    running.dht.is_alive = False
-    await running.p2p.shutdown()
-    await running.daemon.stop()
