@@ -1,15 +1,20 @@
 """Clients that generate for minutes while servers come and go: does anything go wrong, leak or grow?
 
-    python benchmarks/soak.py [--minutes 10]
+    python benchmarks/soak.py [--minutes 10] [--troubles]
 
 Real server processes on loopback, the demo model in float32, three hops of ten blocks. Every ten seconds a server is
-killed, asked to leave, or added, at random, but a range never loses its last but one. Four clients, each in a process
-of its own, generate from prompts of various lengths whose tokens are known beforehand. At the end, when all is quiet:
+killed, asked to leave, or added, at random, but a range never loses its last but one. With --troubles none dies;
+instead, at a random moment of each minute, half of the swarm is cut off for up to 20 s, a server's libp2p daemon is
+killed, a server is stopped for 20 s (SIGSTOP), or its receipts are locked for 20 s, as by another program.
+
+Four clients, each in a process of its own, generate from prompts of various lengths whose tokens are known beforehand.
+At the end, when all is quiet:
 
   no token was wrong and no generation failed
   no page of a live server's cache is in use
   no client has notably more asyncio tasks than at the start, nor more sockets than servers could account for
-  neither clients nor servers that were there all along have grown by more than a few MiB a minute, second half
+  neither clients nor servers that were there all along have grown by more than a few MiB a minute, second half, nor
+  do these servers hold notably more files
 
 The exit status is 1 if a check failed.
 """
@@ -18,22 +23,25 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 import psutil
 import torch
-from matplotlib.figure import Figure
 
 from harness.replicas import Replicas, replicated_swarm
 from harness.report import Report, make_parser, print_table, prompt_tokens
 from harness.soak_client import CASES, ClientProcess, client_processes, wait_for_all
+from harness.soak_plot import plot, series
+from harness.troubles import LONGEST_S, OTHER_HOST, Troubles
 from swarm.client.local_swarm import LocalServer
 
 CLIENTS = 4
 CHURN_S = 10.0
+TROUBLE_S = 60.0
+SPARE_FILES = 24  # of a server that knows a few more peers and clients than at the start
 SAMPLE_S = 2.0
 LEAST, MOST = 1, 3  # replicas of a range
 MOST_GROWTH_MIB = 4.0  # a minute; a leak of every prompt's activations would be several times as much
@@ -81,13 +89,22 @@ class Soak:
             "replicas": {blocks: len(self.replicas.live(blocks)) for blocks in self.replicas.ranges},
         })  # fmt: skip
 
-    def run(self, seconds: float) -> None:
-        end, next_change = time.monotonic() + seconds, time.monotonic() + CHURN_S
-        while time.monotonic() < end:
+    def run(self, seconds: float, troubles: Troubles | None) -> None:
+        """Until the last trouble is over, too."""
+        started = time.monotonic()
+        every_s = TROUBLE_S if troubles else CHURN_S
+        changes = [
+            number * every_s + (self.rng.uniform(0, every_s - LONGEST_S) if troubles else every_s)
+            for number in range(int(seconds / every_s))
+        ]
+        while (now_s := time.monotonic() - started) < seconds:
             self.sample()
-            if time.monotonic() >= next_change:
-                self.change()
-                next_change += CHURN_S
+            if changes and now_s >= changes[0]:
+                changes.pop(0)
+                if troubles:
+                    self.changes.append({"t": self.now(), "what": troubles.next()})
+                else:
+                    self.change()
             time.sleep(SAMPLE_S)
 
     def quiet_down(self) -> None:
@@ -123,18 +140,11 @@ def growth_mib(times_s: Sequence[float], rss_mib: Sequence[float]) -> float:
     return float(np.polyfit(np.array(times_s[half:]) / 60, rss_mib[half:], 1)[0])
 
 
-def series(soak: Soak, of: Callable[[dict], dict | None]) -> tuple[list[float], list[dict]]:
-    """Times and footprints, where there are any."""
-    pairs = [(sample["t"], of(sample)) for sample in soak.samples]
-    pairs = [(t, value) for t, value in pairs if value]
-    return [t for t, _ in pairs], [value for _, value in pairs]
-
-
 def describe_clients(soak: Soak) -> list[dict[str, object]]:
     rows = []
     for number, client in enumerate(soak.clients):
         outs = client.generations()
-        times, prints = series(soak, lambda sample, number=number: sample["clients"][number])
+        times, prints = series(soak.samples, lambda sample, number=number: sample["clients"][number])
         rows.append({
             "client": number,
             "generations": len(outs),
@@ -156,7 +166,7 @@ def describe_servers(soak: Soak, pages: dict[str, int | None]) -> list[dict[str,
     """Those alive at the end. pages: in use, by peer id."""
     rows = []
     for server in alive(soak.replicas):
-        times, prints = series(soak, lambda sample, server=server: sample["servers"].get(server.peer_id))
+        times, prints = series(soak.samples, lambda sample, server=server: sample["servers"].get(server.peer_id))
         if prints:
             rows.append({
                 "server": server.peer_id[-8:],
@@ -185,11 +195,15 @@ def complaints(soak: Soak, clients: Sequence[dict], servers: Sequence[dict], min
         before, after = client.tasks("ready"), client.tasks("quiet")
         if after is None or after > before + SPARE_TASKS:
             found.append(f"client {number}: tasks {before} -> {after}")
-        _, prints = series(soak, lambda sample, number=number: sample["clients"][number])
+        _, prints = series(soak.samples, lambda sample, number=number: sample["clients"][number])
         if prints[-1]["sockets"] > prints[0]["sockets"] + len(servers):
             found.append(f"client {number}: sockets {prints[0]['sockets']} -> {prints[-1]['sockets']}")
     found += [f"server {row['server']}: {row['pages in use']} pages in use" for row in servers if row["pages in use"]]
     long = [row for row in servers if row["minutes"] > minutes / 2]
+    for row in long:
+        first, last = map(int, str(row["fds"]).split(" -> "))
+        if last > first + SPARE_FILES:
+            found.append(f"server {row['server']}: files {first} -> {last}")
     found += [
         f"{next(iter(row.values()))} grows by {row['MiB/minute']:.1f} MiB a minute"
         for row in [*clients, *long]
@@ -198,56 +212,26 @@ def complaints(soak: Soak, clients: Sequence[dict], servers: Sequence[dict], min
     return found
 
 
-def plot(soak: Soak, title: str) -> Figure:
-    figure = Figure(figsize=(10, 9), layout="constrained")
-    speed, replicas, memory, files = figure.subplots(4, 1, sharex=True)
-    outs = sorted((out["t"], out["tokens"]) for client in soak.clients for out in client.generations())
-    edges = np.arange(0, soak.samples[-1]["t"] + CHURN_S, CHURN_S)
-    tokens, _ = np.histogram([t for t, _ in outs], edges, weights=[count for _, count in outs])
-    speed.stairs(tokens / CHURN_S, edges, fill=True, alpha=0.4)
-    speed.set_ylabel("tokens/s")
-    times = [sample["t"] for sample in soak.samples]
-    for blocks in soak.replicas.ranges:
-        counts = [sample["replicas"][blocks] for sample in soak.samples]
-        replicas.step(times, counts, where="post", label=f"blocks {blocks}")
-    for change in soak.changes:
-        replicas.axvline(change["t"], color={"killed": "C3", "left": "C1", "added": "C2"}[change["what"]], alpha=0.3)
-    replicas.set_ylabel("servers")
-    replicas.legend(frameon=False, fontsize=7, ncols=3)
-    for axes, key in ((memory, "rss_mib"), (files, "fds")):
-        for number in range(CLIENTS):
-            when, prints = series(soak, lambda sample, number=number: sample["clients"][number])
-            axes.plot(when, [one[key] for one in prints], color="C0", label="clients" if not number else None)
-        for number, peer_id in enumerate(dict.fromkeys(id for sample in soak.samples for id in sample["servers"])):
-            when, prints = series(soak, lambda sample, peer_id=peer_id: sample["servers"].get(peer_id))
-            label = "servers" if not number else None
-            axes.plot(when, [one[key] for one in prints], color="0.6", linewidth=0.8, label=label)
-        axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, fontsize=7)
-    memory.set_ylabel("resident MiB")
-    files.set_ylabel("open files")
-    files.set_xlabel("seconds; red: a server killed, orange: left, green: added")
-    for axes in (speed, replicas, memory, files):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
 def main() -> int:
     parser = make_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--troubles", action="store_true")
     args = parser.parse_args()
-    report = Report(args)
+    report, rng = Report(args), random.Random(args.seed)
     torch.set_num_threads(1)
-    with replicated_swarm(2) as (replicas, observer):
+    with replicated_swarm(1 if args.troubles else 2) as (replicas, observer):
+        troubles = Troubles(replicas, rng) if args.troubles else None
+        if troubles:
+            for blocks in replicas.ranges:
+                replicas.start(blocks, host=OTHER_HOST)
         expected = [
             observer.generate(prompt_tokens(prompt, index), max_new_tokens=count, ignore_eos=True).token_ids
             for index, (prompt, count) in enumerate(CASES)
         ]
         with client_processes(CLIENTS, replicas.local.peers, expected, args.seed) as clients:
-            soak = Soak(replicas, clients, random.Random(args.seed))
-            soak.run(args.minutes * 60)
+            soak = Soak(replicas, clients, rng)
+            soak.run(args.minutes * 60, troubles)
             soak.quiet_down()
             answers = replicas.statuses(observer, alive(replicas))
             pages = {peer_id: answer.load.total_pages - answer.load.free_pages for peer_id, answer in answers.items()}
@@ -255,8 +239,9 @@ def main() -> int:
     print_table(client_rows)
     print_table(server_rows)
     found = complaints(soak, client_rows, server_rows, args.minutes)
+    name = "soak_troubles" if args.troubles else "soak"
     report.save(
-        "soak",
+        name,
         {
             "minutes": args.minutes,
             "complaints": found,
@@ -266,7 +251,16 @@ def main() -> int:
             "samples": soak.samples,
         },
     )
-    report.draw(plot(soak, f"{CLIENTS} clients, SmolLM2-135M float32, {report.where}"), "soak")
+    report.draw(
+        plot(
+            soak.samples,
+            soak.changes,
+            soak.clients,
+            soak.replicas.ranges,
+            f"{CLIENTS} clients, SmolLM2-135M float32, {report.where}",
+        ),
+        name,
+    )
     errors = [out["error"] for client in soak.clients for out in client.generations() if out["error"]]
     for line in [*found, *errors]:
         print(line, file=sys.stderr)

@@ -89,8 +89,8 @@ class Replicas:
 
     # --- bringing others ---------------------------------------------------------------------------------------------
 
-    def start(self, blocks: str) -> LocalServer:
-        return self.local.start(blocks)
+    def start(self, blocks: str, **options: object) -> LocalServer:
+        return self.local.start(blocks, **options)
 
     def ensure(self, least: int) -> None:
         """If a range has fewer than `least`, bring all to full strength, and wait until every client knows them: a
