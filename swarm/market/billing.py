@@ -1,13 +1,13 @@
 """What a server asks for its work, as demand changes, and how it is paid for it."""
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from swarm.clock import REACH_S, difference, now_s
 from swarm.errors import InvalidRequest, PaymentRequired, SwarmError
 from swarm.home import commitments_folder, payments_file
 from swarm.market.auction.auction import Auction
@@ -28,7 +28,7 @@ from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.formats.quotes import CREDIT_TOKENS, Quote
 from swarm.wire.identity import Identity
-from swarm.wire.session_id import MAX_AGE_S
+from swarm.wire.session_id import MAX_AGE_S, MAX_SKEW_S
 
 ATTEND_EVERY_S = 5.0  # to the ledger's epochs
 
@@ -108,7 +108,7 @@ class Billing(Payee):
         if isinstance(options.pricing, Auction):
             bidding = Bidding(served, identity, ledger.id, partial(asking.bid, identity.address))
         elif options.pricing.mode == "contribution":
-            compose = partial(_claims, ledger.id, store, options.epoch_s)
+            compose = partial(_claims, ledger, store, options.epoch_s)
             committer = Committer(ledger, commitments_folder(), options.epoch_s, compose)
             claim = partial(_claim, committer, min(ATTEND_EVERY_S, options.epoch_s / 10))
         channels = PayeeChannels(ledger, store, options.settle_every_s, bidding)
@@ -153,6 +153,8 @@ def _open_staked(options: BillingOptions, identity: Identity) -> tuple[Ledger, i
     """The ledger, and what is at stake there."""
     ledger = open_ledger(options.ledger, identity)
     try:
+        if options.pricing.mode == "contribution":
+            _check_clock(ledger)
         post_stake(ledger, options, identity.peer_id)
         return ledger, ledger.account().staked
     except BaseException:
@@ -177,8 +179,23 @@ def post_stake(ledger: Ledger, options: BillingOptions, peer_id: str) -> None:
     ledger.bond(missing)
 
 
-def _claims(ledger_id: bytes, store: PaymentStore, epoch_s: float, epoch: int) -> bytes | None:
-    """The payload for an epoch that is running; what is too old to count in it is forgotten."""
-    oldest_ms = int((time.time() - epoch_s - MAX_AGE_S) * 1000)
-    taken = store.take_acknowledgements(ledger_id, max(oldest_ms, 0).to_bytes(6), MAX_CLAIMS)
+def _check_clock(ledger: Ledger) -> None:
+    """Epochs are the ledger's, and sessions are named by the swarm's time. Raises SwarmError if they do not fit."""
+    ahead_s = ledger.now() - now_s()
+    if abs(ahead_s) > REACH_S:
+        where = "ahead of" if ahead_s > 0 else "behind"
+        raise SwarmError(
+            f"the ledger's clock is {difference(ahead_s)} {where} the swarm's; epochs are counted up to "
+            f"{difference(REACH_S)} apart: have the clock set on the ledger's machine"
+        )
+
+
+def _claims(ledger: Ledger, store: PaymentStore, epoch_s: float, epoch: int) -> bytes | None:
+    """The payload for an epoch that is running; what is too old to count in it is forgotten, and what is too new for it
+    is left for the next."""
+    ledger_s = ledger.now()
+    oldest, newest = (
+        max(int(seconds * 1000), 0).to_bytes(6) for seconds in (ledger_s - epoch_s - MAX_AGE_S, ledger_s + MAX_SKEW_S)
+    )
+    taken = store.take_acknowledgements(ledger.id, oldest, newest, MAX_CLAIMS)
     return pack_claims(taken) if taken else None

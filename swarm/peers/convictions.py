@@ -7,12 +7,12 @@ whoever reads it to find out (see swarm.verify.fraud.inbox).
 """
 
 import re
-import time
 from dataclasses import dataclass
 
 import msgpack
 from google.protobuf.message import DecodeError
 
+from swarm import clock
 from swarm.errors import InvalidRequest
 from swarm.peers.record import check_times
 from swarm.wire import messages_pb2 as pb
@@ -95,7 +95,7 @@ def verify(data: bytes, now_s: float | None = None) -> Conviction:
     except DecodeError as error:
         raise InvalidRequest("a conviction that is not a SignedRecord message") from error
     conviction = _parse(signed.payload)
-    now_s = time.time() if now_s is None else now_s
+    now_s = clock.now_s() if now_s is None else now_s
     check_times(conviction.issued_ms, conviction.expires_ms, now_s, "a conviction")
     if signer_of(DOMAIN, signed.payload, signed.signature) != conviction.announcer:
         raise InvalidRequest(f"a conviction that {conviction.announcer} has not signed")

@@ -9,7 +9,6 @@ import hashlib
 import logging
 import random
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from hivemind.dht.routing import DHTID
 from hivemind.dht.validation import RecordValidatorBase
 from hivemind.utils import MSGPackSerializer
 
+from swarm import clock
 from swarm.errors import InvalidRequest
 from swarm.peers import convictions
 from swarm.peers import record as records
@@ -197,8 +197,9 @@ class Directory:
     def _times_ms(self, life_s: float) -> tuple[int, int]:
         """When what is published now was issued and expires. The DHT keeps what expires last: nothing that this process
         says may be outlived by what it said before."""
-        now_ms = int(time.time() * 1000)
-        self._last_expiry_ms = max(now_ms + int(life_s * 1000), self._last_expiry_ms + 1)
+        now_ms = clock.now_ms()
+        outlives_ms = min(self._last_expiry_ms + 1, now_ms + records.MAX_LIFE_S * 1000)  # the clock may have been set
+        self._last_expiry_ms = max(now_ms + int(life_s * 1000), outlives_ms)
         return now_ms, self._last_expiry_ms
 
     async def leave(self) -> None:

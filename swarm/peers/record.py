@@ -1,10 +1,10 @@
 """Directory records: what a peer says of itself, signed with its key, and what makes such a record acceptable."""
 
 import hashlib
-import time
 
 from google.protobuf.message import DecodeError
 
+from swarm import clock
 from swarm.errors import InvalidRequest
 from swarm.route.costs import PeerCosts
 from swarm.route.peer import MAX_LINKS, PeerInfo
@@ -17,7 +17,7 @@ from swarm.wire.tls import MAX_CERTIFICATE_BYTES
 VERSION = 1
 MAX_RECORD_BYTES = 4096
 MAX_LIFE_S = 600  # nobody may squat in the directory for longer without refreshing
-CLOCK_SKEW_S = 10  # hivemind itself refuses peers whose clocks differ by more than 3 s
+CLOCK_SKEW_S = 10  # peers' clocks are within a second of one another, but for a moment: see swarm.peers.dht.timekeeper
 _DOMAIN = b"swarm/peer-record/v1"
 
 
@@ -41,7 +41,7 @@ def verify(data: bytes, now_s: float | None = None) -> PeerInfo:
     except DecodeError as error:
         raise InvalidRequest("a directory record that is not a SignedRecord message") from error
     _check_fields(record)
-    now_s = time.time() if now_s is None else now_s
+    now_s = clock.now_s() if now_s is None else now_s
     check_times(record.issued_ms, record.expires_ms, now_s, "a directory record")
     if signer_of(_DOMAIN, signed.payload, signed.signature) != record.peer_id:
         raise InvalidRequest(f"a directory record for {record.peer_id} that is not signed with that peer's key")

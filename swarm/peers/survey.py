@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from swarm.clock import now_s
 from swarm.peers.directory import Directory
 from swarm.peers.overview import Answer, Overview, make_overview
 from swarm.peers.pings import measure_round_trip
@@ -44,7 +45,7 @@ class Survey:
         asked = [info for info in [*listed.values(), *departed.values()] if info.state != pb.JOINING]
         answers = await poll(asked, lambda info: visit(self._connections.to(info.endpoint)), MEASURED_AT_ONCE)
         known = listed | {id_: info for id_, info in departed.items() if id_ in answers}
-        picture = make_overview(self._model, list(known.values()), answers, self._answers, time.time())
+        picture = make_overview(self._model, list(known.values()), answers, self._answers, now_s())
         self._known, self._answers = known, answers
         self._connections.keep_only(known)
         return picture

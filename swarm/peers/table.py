@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
+from swarm import clock
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.peers.directory import RECORD_LIFE_S, Directory
@@ -102,7 +103,7 @@ class PeerTable:
             await policy.look(peers)
         self._connections.keep_only({peer.peer_id for peer in peers})
         for peer in peers:
-            self.estimates.remember(peer.peer_id, self.reputation.lag(peer.peer_id), time.time())
+            self.estimates.remember(peer.peer_id, self.reputation.lag(peer.peer_id), clock.now_s())
 
     async def _keep_current(self) -> None:
         pinged_s = float("-inf")
@@ -177,7 +178,7 @@ class PeerTable:
 
     def network(self, peers: Iterable[PeerInfo]) -> Network:
         """`peers` with all that is known of their speed, load and links."""
-        own, links, now_s = self._own_sessions(), self._pings.links(), time.time()
+        own, links, now_s = self._own_sessions(), self._pings.links(), clock.now_s()
         candidates = [
             self.estimates.candidate(
                 peer, now_s, links, self.loads.of(peer, own), self.reputation.slowdown(peer.peer_id)
@@ -189,7 +190,7 @@ class PeerTable:
     def candidate(self, peer: PeerInfo, slowed: bool = True) -> Candidate:
         """The same of one peer. slowed: as the search for a chain sees it, by its standing; else as it is."""
         slowdown = self.reputation.slowdown(peer.peer_id) if slowed else 1.0
-        return self.estimates.candidate(peer, time.time(), self._pings.links(), self.load(peer), slowdown)
+        return self.estimates.candidate(peer, clock.now_s(), self._pings.links(), self.load(peer), slowdown)
 
     def load(self, peer: PeerInfo) -> pb.Load:
         """How busy it is, see Loads.of."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 
+from swarm import clock
 from swarm.errors import SwarmError
 from swarm.home import acquaintances_file, announced, claimed_identity, known_addresses
 from swarm.peers.directory import Directory
@@ -189,7 +190,7 @@ class Server:
             served, blocks, loaded.pool, limits, around, config.parts, self._describe, meter.observe_batch, member
         )
         neighbours = Neighbours(self.directory, self.announcement, max_message_bytes(model.hidden_size), member)
-        return _Core(handler, meter, neighbours, around, model.hidden_size, started_ms=int(time.time() * 1000))
+        return _Core(handler, meter, neighbours, around, model.hidden_size, started_ms=clock.now_ms())
 
     async def _listen(self, core: _Core, certificate: Certificate) -> None:
         """Open the port, and know where others reach it."""

@@ -1,13 +1,13 @@
 """Which chain a session takes, and who replaces its hops."""
 
 import random
-import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from swarm import clock
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.peers.estimates import claimed_step_s
 from swarm.peers.policy import Terms
@@ -186,7 +186,7 @@ class Router:
 
     def observe_steps(self, hops: Sequence[Hop], step_s: float) -> None:
         """See swarm.session.recovery.Spares."""
-        now_s = time.time()
+        now_s = clock.now_s()
         peers = [self.table.candidate(hop.peer, slowed=False) for hop in hops]
         links = [peers[0].client, *map(link_between, peers, peers[1:]), peers[-1].client]
         claims = [

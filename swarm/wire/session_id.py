@@ -5,8 +5,8 @@ refuses a name that it has seen, and, as it cannot remember for ever, one that i
 """
 
 import os
-import time
 
+from swarm.clock import now_ms
 from swarm.errors import InvalidRequest
 
 SESSION_ID_BYTES = 16
@@ -16,7 +16,7 @@ MAX_SKEW_S = 600  # by which a client's clock may be ahead
 
 def new_session_id() -> bytes:
     """74 random bits and the time: whoever knows it may send steps."""
-    stamp, noise = int(time.time() * 1000).to_bytes(6), bytearray(os.urandom(10))
+    stamp, noise = now_ms().to_bytes(6), bytearray(os.urandom(10))
     noise[0] = 0x70 | noise[0] & 0x0F  # version
     noise[2] = 0x80 | noise[2] & 0x3F  # variant
     return stamp + bytes(noise)

@@ -22,6 +22,9 @@ from swarm.wire.secret import Secret
 
 SERVER_NAME = "swarm-peer"  # every peer's certificate has this name: what counts is which certificate it is
 MAX_CERTIFICATE_BYTES = 1024
+VALID_DAYS = 3_650  # longer than a process runs
+# Whom a certificate belongs to, its record says, and for how long: the clocks of both machines are not to matter here.
+_ALWAYS_VALID_FROM = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _AUTHORITY_NAME = "swarm-secret"
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -36,7 +39,7 @@ class Certificate:
     authority_pem: bytes | None = None
 
 
-def make_certificate(secret: Secret | None = None, valid_days: int = 365) -> Certificate:
+def make_certificate(secret: Secret | None = None, valid_days: int = VALID_DAYS) -> Certificate:
     """A new P-256 certificate: self-signed, or a member's of the private swarm that has this secret."""
     key = ec.generate_private_key(ec.SECP256R1())
     authority_key = _authority_key(secret) if secret else key
@@ -66,15 +69,15 @@ def _authority_pem(key: ec.EllipticCurvePrivateKey, valid_days: int) -> bytes:
 
 
 def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, valid_days: int) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    valid_until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=valid_days)
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))  # clocks differ
-        .not_valid_after(now + datetime.timedelta(days=valid_days))
+        .not_valid_before(_ALWAYS_VALID_FROM)
+        .not_valid_after(valid_until)
     )
 
 

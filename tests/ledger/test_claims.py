@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ledgers import KEYS, RULES, World, sqlite
 from swarm.errors import InvalidRequest
+from swarm.market.billing import _claims
 from swarm.market.channel.acknowledgements import MAX_BLOCK_TOKENS, Acknowledgement, SignedAcknowledgement
 from swarm.market.channel.payee_channels import PayeeChannels
 from swarm.market.channel.payment_store import PaymentStore
@@ -29,6 +30,8 @@ POINTS = Plan(Contribution(), emission=10**6, reveal_s=60)
 MOST = POINTS.emission * MOST_PPM // 10**6
 
 DAY_S = 86_400
+
+LATEST = b"\xff" * 16  # no session is younger
 
 
 @pytest.fixture
@@ -151,9 +154,9 @@ def test_a_server_keeps_what_it_is_told_and_claims_it_once(world, store):
     channels = PayeeChannels(world.bob, store)
     channels.acknowledge(TERMS, COMPUTED, got(world, block_tokens=10))
     channels.acknowledge(TERMS, COMPUTED, got(world))  # later, for more of the same session
-    (signed,) = store.take_acknowledgements(world.issuer.id, b"", 5)
+    (signed,) = store.take_acknowledgements(world.issuer.id, b"", LATEST, 5)
     assert signed.encode() == got(world)
-    assert store.take_acknowledgements(world.issuer.id, b"", 5) == []
+    assert store.take_acknowledgements(world.issuer.id, b"", LATEST, 5) == []
 
 
 @pytest.mark.parametrize("changes", [
@@ -163,12 +166,32 @@ def test_a_server_keeps_what_it_is_told_and_claims_it_once(world, store):
 def test_a_server_keeps_nothing_that_will_not_count(world, store, changes):
     with pytest.raises(InvalidRequest, match="acknowledgement"):
         PayeeChannels(world.bob, store).acknowledge(TERMS, COMPUTED, got(world, **changes))
-    assert store.take_acknowledgements(world.issuer.id, b"", 5) == []
+    assert store.take_acknowledgements(world.issuer.id, b"", LATEST, 5) == []
 
 
 def test_of_too_many_a_server_claims_those_that_are_worth_most_and_forgets_old_ones(world, store):
     for count, age_s in ((10, 0), (30, 0), (20, 0), (40, 2 * DAY_S)):
         store.keep_acknowledgement(work(world, count=count, age_s=age_s).sign(KEYS["alice"]))
     since = (int(world.issuer.now() - DAY_S) * 1000).to_bytes(6)
-    taken = [store.take_acknowledgements(world.issuer.id, since, 2) for _ in range(2)]
+    taken = [store.take_acknowledgements(world.issuer.id, since, LATEST, 2) for _ in range(2)]
     assert [sorted(one.acknowledgement.block_tokens for one in some) for some in taken] == [[20, 30], [10]]
+
+
+def test_what_is_too_new_for_an_epoch_is_claimed_in_the_next(world, store):
+    ledger_s = world.issuer.now()  # a ledger whose clock is behind: sessions are from its future
+    for count, age_s in ((10, 0), (20, -1_200)):
+        store.keep_acknowledgement(work(world, count=count, age_s=age_s).sign(KEYS["alice"]))
+    taken = []
+    for later_s in (0, 1_000):
+        payload = _claims(_LedgerAt(world.issuer.id, ledger_s + later_s), store, 600.0, 0)
+        taken.append([one.acknowledgement.block_tokens for one in unpack_claims(payload or b"")])
+    assert taken == [[10], [20]]
+
+
+@dataclass(frozen=True)
+class _LedgerAt:
+    id: bytes
+    now_s: float
+
+    def now(self) -> float:
+        return self.now_s

@@ -13,6 +13,7 @@ from swarm.cli.ledger.accounts import Verbs
 from swarm.cli.ledger.epoch_options import add_plan_options, plan_of
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.events import Events
+from swarm.clock import CLOCK
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import client_identity, ledger_folder
 from swarm.market.ledger.backups import copy_ledger
@@ -31,6 +32,7 @@ from swarm.wire.transport import announced_host
 BACKUP_EVERY_S = 300.0
 _EPOCH_POLL_S = 1.0
 _EPOCH_RETRY_S = 30.0
+_CLOCK_POLL_S = 10.0
 _GRACE_S = 5.0  # for calls that are being answered
 _MAX_DELAY_S = 10 * 366 * 86_400
 
@@ -119,6 +121,7 @@ def _serve(args: argparse.Namespace) -> None:
     _report(args, ledger, where)
     epochs = Thread(target=_keep_epochs, args=(args, plan and Closer(ledger, plan), stopped), daemon=True)
     epochs.start()
+    Thread(target=_keep_time, args=(stopped,), daemon=True).start()
     while not stopped.wait(args.backup_every if args.backup else None):
         _back_up(args, folder / FILE_NAME)
     server.stop(grace=_GRACE_S).wait()
@@ -191,6 +194,12 @@ def _keep_epochs(args: argparse.Namespace, closer: Closer | None, stopped: Event
             total = sum(closed.payments.values())
             text = f"epoch {closed.epoch}: {format_amount(total)} credits minted for {len(closed.payments)} accounts"
             Events(args.json).tell("epoch_paid", text, epoch=closed.epoch, minted=total, accounts=len(closed.payments))
+
+
+def _keep_time(stopped: Event) -> None:
+    """A ledger has no other clock to go by than its machine's."""
+    while not stopped.wait(_CLOCK_POLL_S):
+        CLOCK.follow_machine(_CLOCK_POLL_S)
 
 
 def _back_up(args: argparse.Namespace, file: Path) -> None:

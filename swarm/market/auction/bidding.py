@@ -1,12 +1,12 @@
 """A server that bids for orders: commits itself, reveals, and knows what it has to be paid when a session is opened."""
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 
 import grpc
 
+from swarm.clock import now_s
 from swarm.errors import InvalidRequest, PeerBusy, SwarmError
 from swarm.market.auction.firm_bid import FirmBid
 from swarm.market.auction.offer import order_of
@@ -33,7 +33,7 @@ class Bidding:
 
     def __init__(
         self, served: Callable[[], PeerInfo], identity: Identity, ledger: bytes, bid: Callable[[Order, int, int], Bid],
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = now_s,
     ):  # fmt: skip
         """served: what this server announces now. ledger: id of the one it is paid on. bid: for an order, with blocks
         from first to last that it serves. now: Unix time."""

@@ -114,15 +114,17 @@ class PaymentStore:
         row = one.session, one.start, one.attempt - 2**63, one.ledger, one.block_tokens, signed.encode()
         self._run("REPLACE INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?)", *row)
 
-    def take_acknowledgements(self, ledger: bytes, since: bytes, limit: int) -> list[SignedAcknowledgement]:
+    def take_acknowledgements(
+        self, ledger: bytes, since: bytes, until: bytes, limit: int
+    ) -> list[SignedAcknowledgement]:
         """Those that are worth most; what is over, for other epochs. None is given twice.
 
-        since: of sessions whose ids are not below it; those before are forgotten.
+        since: of sessions whose ids are not below it; those before are forgotten. until: of those below it.
         """
         self._run("DELETE FROM acknowledgements WHERE session < ?", since)
         rows = self._run(
             "DELETE FROM acknowledgements WHERE rowid IN (SELECT rowid FROM acknowledgements WHERE ledger = ? "
-            "ORDER BY block_tokens DESC LIMIT ?) RETURNING data", ledger, limit,
+            "AND session < ? ORDER BY block_tokens DESC LIMIT ?) RETURNING data", ledger, until, limit,
         )  # fmt: skip
         return [SignedAcknowledgement.decode(data) for (data,) in rows]
 

@@ -5,11 +5,14 @@ says of balances and channels is its word, through a connection that nobody else
 it with the entries.
 """
 
+import logging
 from collections.abc import Iterator
 from threading import Lock
 
 import grpc
 
+from swarm import clock
+from swarm.clock import difference
 from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable, from_wire
 from swarm.market.ledger.ledger import Account, Channel, Supply
 from swarm.market.ledger.ordered import OrderedLedger
@@ -33,7 +36,10 @@ from swarm.market.service.transport import (
 )
 from swarm.wire.identity import Identity
 
+logger = logging.getLogger(__name__)
+
 TIMEOUT_S = 40.0  # longer than the service waits for other processes that write
+_SAID_S = 60.0  # that its clock is off, at least, to be worth a line
 
 
 class RemoteLedger(OrderedLedger):
@@ -52,6 +58,7 @@ class RemoteLedger(OrderedLedger):
         first = self._first()
         self._set_terms(Terms.of(first.order))
         self._checked(first.encode())
+        self._compare_clocks()
 
     def shut(self) -> None:
         """Close the connection."""
@@ -101,6 +108,13 @@ class RemoteLedger(OrderedLedger):
             raise InvalidRequest(f"the ledger at {self.where} answers with another order than it was given")
         self._saw(record, self._head)
         return record
+
+    def _compare_clocks(self) -> None:
+        """Its delays and epochs go by its own clock, which so may be off: users had better know."""
+        ahead_s = self.now() - clock.now_s()
+        if abs(ahead_s) >= _SAID_S:
+            how = f"{difference(ahead_s)} {'ahead of' if ahead_s > 0 else 'behind'} this process's"
+            logger.warning("the clock of the ledger at %s is %s; its delays and epochs go by it", self.where, how)
 
     def _state(self) -> pb.State:
         before = self._head

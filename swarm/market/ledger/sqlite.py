@@ -6,13 +6,13 @@ as a whole or not at all.
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from threading import RLock
 
+from swarm.clock import now_s
 from swarm.database import open_database, read_database
 from swarm.errors import PeerUnreachable, SwarmError
 from swarm.market.ledger.book import Book
@@ -40,7 +40,7 @@ class SqliteLedger(OrderedLedger):
         rules: Rules | None = None,
         *,
         arbiter: bytes | None = None,
-        clock: Clock = time.time,
+        clock: Clock = now_s,
     ):
         """Open the ledger in the file at `path`, or make one there, of which `identity` is the issuer.
 

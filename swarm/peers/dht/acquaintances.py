@@ -11,10 +11,11 @@ import json
 import logging
 import os
 import random
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from swarm.clock import now_s
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class _Acquaintance:
 class Acquaintances:
     """At most MOST; those that were met longest ago give way, but those given stay."""
 
-    def __init__(self, file: Path | None = None, clock: Callable[[], float] = time.time):
+    def __init__(self, file: Path | None = None, clock: Callable[[], float] = now_s):
         """file: where they outlive this process; one that cannot be read is as good as none."""
         self._file, self._clock = file, clock
         self._known: dict[str, _Acquaintance] = _read(file) if file else {}
@@ -79,11 +80,11 @@ class Acquaintances:
 
     def to_call(self, present: Iterable[str]) -> dict[str, Sequence[str]]:
         """Addresses of those that are not among `present` and whose turn it is, which they have herewith had."""
-        now_s, around = self._clock(), set(present)
-        due = {id_: one for id_, one in self._known.items() if id_ not in around and one.due_s <= now_s}
+        time_s, around = self._clock(), set(present)
+        due = {id_: one for id_, one in self._known.items() if id_ not in around and one.due_s <= time_s}
         for one in due.values():
-            one.due_s = now_s + one.pause_s * random.uniform(1 - _JITTER, 1 + _JITTER)
-            most_s = RARELY_S if now_s - one.met_s > LONG_GONE_S else LAST_PAUSE_S
+            one.due_s = time_s + one.pause_s * random.uniform(1 - _JITTER, 1 + _JITTER)
+            most_s = RARELY_S if time_s - one.met_s > LONG_GONE_S else LAST_PAUSE_S
             one.pause_s = min(2 * one.pause_s, most_s)
         return {id_: one.addresses for id_, one in due.items()}
 

@@ -16,6 +16,7 @@ from swarm.peers.dht.acquaintances import Acquaintances, by_peer
 from swarm.peers.dht.bounded_storage import BoundedStorage
 from swarm.peers.dht.private_p2p import is_private
 from swarm.peers.dht.running import SOME_ERRORS, NodeOptions, Running
+from swarm.peers.dht.timekeeper import Timekeeper
 from swarm.wire.secret import refused
 from swarm.wire.tasks import TaskSet
 from swarm.wire.transport import check_port_free
@@ -47,6 +48,7 @@ class Node:
         self._running: Running | None = None
         self._is_alone = True
         self._tasks = TaskSet("the directory's node")
+        self._timekeeper = Timekeeper(serves=not options.client)
 
     # --- coming and going --------------------------------------------------------------------------------------------
 
@@ -55,7 +57,8 @@ class Node:
         none. A node that was there before, and finds nobody, is the first to be back: the others will find it.
 
         Raises PeerUnreachable if none of them answers in time, PrivateSwarm if they do not know the secret or this
-        process does not know theirs, AddressInUse, SwarmError if the daemon does not start.
+        process does not know theirs, AddressInUse, SwarmError if the daemon does not start or this machine's clock is
+        off by more than ten minutes.
         """
         check_port_free(self._options.host, self._options.port)  # libp2p would silently share a taken one
         was_there = self._acquaintances.give(peers)
@@ -65,6 +68,7 @@ class Node:
             if self._is_alone and peers and (self._options.client or not was_there):
                 raise await self._why_not(peers)
             await self._look_for_neighbours()
+            await self._timekeeper.join(self._running.p2p, self._running.dht.protocol)
         except BaseException:
             await self.leave()
             raise
@@ -156,6 +160,8 @@ class Node:
                 if await self._meet_again():
                     await self._look_for_neighbours()
                     self._on_return()
+            if running := self._running:
+                await self._timekeeper.attend(running.p2p, running.dht.protocol)
 
     async def _meet_again(self) -> bool:
         """Whether a node is back that was not there a moment ago."""

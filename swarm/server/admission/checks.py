@@ -1,7 +1,6 @@
 """Whether a session may be opened here: what its first message asks for, checked against what this peer serves."""
 
-import time
-
+from swarm import clock
 from swarm.errors import InvalidRequest, RevisionMismatch
 from swarm.server.served import Served
 from swarm.wire import codec
@@ -12,7 +11,7 @@ from swarm.wire.session_id import check_session_id
 def check_opening(request: pb.Open, served: Served, max_context: int) -> None:
     """max_context: tokens in one session. Raises InvalidRequest, RevisionMismatch."""
     peer = served.peer
-    check_session_id(request.session_id, time.time())
+    check_session_id(request.session_id, clock.now_s())
     if request.model != peer.model:
         raise InvalidRequest(f"this peer serves {peer.model!r}, not {request.model!r}")
     if request.revision != peer.revision:

@@ -2,7 +2,6 @@
 
 import logging
 import sqlite3
-import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from swarm.clock import now_ms
 from swarm.database import open_database
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.wire.formats.receipts import SignedReceipt
@@ -119,7 +119,7 @@ class ReceiptStore:
             oldest = "SELECT rowid FROM receipts ORDER BY session LIMIT ?"
             database.execute(f"DELETE FROM receipts WHERE rowid IN ({oldest})", (excess,))
         # Older names are refused as such, so that they need not be remembered.
-        horizon_ms = int((time.time() - MAX_AGE_S - MAX_SKEW_S) * 1000)
+        horizon_ms = now_ms() - (MAX_AGE_S + MAX_SKEW_S) * 1000
         database.execute("DELETE FROM openings WHERE session < ?", (max(horizon_ms, 0).to_bytes(6),))
 
 

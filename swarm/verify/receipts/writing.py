@@ -1,8 +1,8 @@
 """The server's side of receipts: one hop's work for one session, signed chunk by chunk."""
 
-import time
 from collections.abc import Callable, Sequence
 
+from swarm.clock import now_ms
 from swarm.errors import InvalidRequest
 from swarm.verify.receipts.sketch import sketch, sketch_bytes
 from swarm.wire.codec import Rows
@@ -76,7 +76,7 @@ class ReceiptWriter:
             sketch=sketch_hash(projected),
             upstream=self.upstream(before, len(outputs), inputs_root),
             previous=self.last,
-            time_ms=int(time.time() * 1000),
+            time_ms=now_ms(),
         )
         signed = self.sign(receipt)
         self._receipts.append(signed.encode())

@@ -80,7 +80,8 @@ class ReputationFile:
                 self._database.execute("ROLLBACK")
                 raise
             self._database.execute("COMMIT")
-        since_s, self._read_s = self._read_s - _OVERLAP_S, now_s
+        since_s = min(self._read_s, now_s) - _OVERLAP_S  # the clock may have been set back
+        self._read_s = now_s
         return self._read(since_s)
 
     def close(self) -> None:
