@@ -54,11 +54,11 @@ class RemoteLedger(OrderedLedger):
             name: self._channel.unary_unary(f"/{SERVICE}/{name}", one.query.SerializeToString, one.answer.FromString)
             for name, one in METHODS.items()
         }
+        self._has_said_so = False  # that its clock is off
         self._lock, self._head = Lock(), (-1, b"")  # number and hash of the latest entry that was seen
         first = self._first()
         self._set_terms(Terms.of(first.order))
         self._checked(first.encode())
-        self._compare_clocks()
 
     def shut(self) -> None:
         """Close the connection."""
@@ -67,7 +67,9 @@ class RemoteLedger(OrderedLedger):
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def now(self) -> int:
-        return self._state().now_s
+        now_s = self._state().now_s
+        self._compare_clocks(now_s)
+        return now_s
 
     def supply(self) -> Supply:
         state = self._state()
@@ -109,10 +111,11 @@ class RemoteLedger(OrderedLedger):
         self._saw(record, self._head)
         return record
 
-    def _compare_clocks(self) -> None:
-        """Its delays and epochs go by its own clock, which so may be off: users had better know."""
-        ahead_s = self.now() - clock.now_s()
-        if abs(ahead_s) >= _SAID_S:
+    def _compare_clocks(self, now_s: int) -> None:
+        """Whoever asks for its time had better know, once, that it is another than his own."""
+        ahead_s = now_s - clock.now_s()
+        if abs(ahead_s) >= _SAID_S and not self._has_said_so:
+            self._has_said_so = True
             how = f"{difference(ahead_s)} {'ahead of' if ahead_s > 0 else 'behind'} this process's"
             logger.warning("the clock of the ledger at %s is %s; its delays and epochs go by it", self.where, how)
 

@@ -9,7 +9,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 
 class ShiftedClock:
-    """Of the processes that are started with its `environment`."""
+    """The machine's clock for processes that are started with its `environment`."""
 
     def __init__(self, folder: Path, ahead_s: float = 0.0):
         """folder: for its files."""
@@ -25,4 +25,5 @@ class ShiftedClock:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "LD_PRELOAD": str(self._library), "SHIFTED_CLOCK": str(self._file)}
+        """What such a process has in its environment, beside the rest."""
+        return {"LD_PRELOAD": str(self._library), "SHIFTED_CLOCK": str(self._file)}
