@@ -31,12 +31,13 @@ class Clock:
     ):
         """machine: the machine's clock, Unix time in seconds. steady: seconds since whenever, running evenly."""
         self._machine, self._steady = machine, steady
-        self._ahead_s = machine() - steady()  # of `steady`
+        self._began_s = machine() - steady()
+        self.shifted_s = 0.0  # by how much it was set since, in all
         self._lock = Lock()
 
     def now_s(self) -> float:
         """Unix time in seconds."""
-        return self._steady() + self._ahead_s
+        return self._steady() + self._began_s + self.shifted_s
 
     def steady_s(self) -> float:
         """Seconds since whenever: for durations, which no correction changes."""
@@ -49,7 +50,7 @@ class Clock:
     def shift(self, by_s: float) -> None:
         """Set it ahead, or back."""
         with self._lock:
-            self._ahead_s += by_s
+            self.shifted_s += by_s
 
     def follow_machine(self, passed_s: float) -> None:
         """For whoever has no other clock to go by, every now and then: what the machine's was set by since is made up

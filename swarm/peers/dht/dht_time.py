@@ -21,6 +21,6 @@ def set_dht_time(now_s: Callable[[], float]) -> None:
 
 def holders() -> Iterator[ModuleType]:
     """The modules of hivemind that are loaded and have the function."""
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():  # other threads may be importing
         if name.partition(".")[0] == "hivemind" and hasattr(module, _NAME):
             yield module

@@ -12,6 +12,8 @@ from clock import Clock as Stopped
 from swarm import clock
 from swarm.clock import REACH_S, Clock, difference
 from swarm.peers.dht import dht_time
+from swarm.peers.directory import Directory, Rejections
+from swarm.peers.record import check_times
 
 
 @pytest.fixture
@@ -68,6 +70,18 @@ def test_differences_in_words(seconds, text):
 @pytest.mark.parametrize("unix_s", [0.0, -5.0, 1e9, 1e18, -1e18])
 def test_any_moment_has_words(unix_s):
     assert clock.moment(unix_s)
+
+
+def test_what_is_published_after_the_clock_was_set_back_replaces_what_was_there_if_it_may(machine, steady, monkeypatch):
+    own = Clock(machine, steady)
+    monkeypatch.setattr(clock, "CLOCK", own)
+    directory = Directory(None, Rejections())
+    _, before_ms = directory._times_ms(30.0)
+    for by_s in (-5.0, -590.0):
+        own.shift(by_s)
+        issued_ms, expires_ms = directory._times_ms(30.0)
+        check_times(issued_ms, expires_ms, own.now_s(), "a record")
+    assert expires_ms == issued_ms + 600_000 < before_ms
 
 
 # --- hivemind's ------------------------------------------------------------------------------------------------------

@@ -3,15 +3,18 @@
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import Clock
 from swarm.peers.estimates import Estimates
 from swarm.route.costs import PeerCosts
 from swarm.route.peer import PeerInfo
+from swarm.verify.reputation.file import News, ReputationFile
 from swarm.verify.reputation.standing import HALF_LIFE_S, MAX_SLOWDOWN, NEWCOMER_SEGMENTS, STRANGER, Event, Standing
 from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import messages_pb2 as pb
@@ -173,6 +176,19 @@ def test_several_processes_write_one_store_and_none_loses_what_another_wrote(tmp
     mine.close()  # which also takes over what the others wrote
     assert mine.standing("a").segments == 1501
     assert all(mine.standing(name).faults > 0.9 for name in names)
+
+
+def test_a_conviction_is_heard_of_though_the_machines_clock_was_set_back(tmp_path, monkeypatch):
+    machine = Clock(1_000_000.0)
+    monkeypatch.setattr(time, "time", machine)
+    reader, writer = (ReputationFile(tmp_path / "standing.sqlite") for _ in range(2))
+    reader.exchange(News())
+    machine.now_s -= 300
+    writer.exchange(News(convictions={"peer": ("receipts", b"proof")}))
+    machine.now_s += 1
+    assert reader.exchange(News()).convictions == {"peer": "receipts"}
+    reader.close()
+    writer.close()
 
 
 def test_a_file_that_is_locked_costs_no_observation(tmp_path):

@@ -2,9 +2,11 @@
 
 import os
 import stat
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import torch
+from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +14,7 @@ from swarm.errors import InvalidRequest, SwarmError
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity, signer_of
+from swarm.wire.secret import Secret
 from swarm.wire.tls import make_certificate, pem_from_der
 
 
@@ -111,6 +114,13 @@ def test_a_row_has_the_same_digest_however_rows_are_cut_into_messages(count, fir
     parts = [whole[:cut], whole[cut:other], whole[other:]]
     assert codec.Rows.join(parts) == whole
     assert [digest for part in parts for digest in codec.Rows.of(pb.FLOAT32, 5, part.data).digests] == whole.digests
+
+
+def test_a_certificate_is_good_by_whatever_clock_and_longer_than_a_process_runs():
+    for certificate in (make_certificate(), make_certificate(Secret(Secret.generate()))):
+        read = x509.load_der_x509_certificate(certificate.certificate_der)
+        assert read.not_valid_before_utc.year <= 2000
+        assert read.not_valid_after_utc > datetime.now(UTC) + timedelta(days=3_000)
 
 
 def test_certificates_are_small_and_junk_is_refused():
