@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from clocked_nodes import ClockedNodes
+from harness.clocked_nodes import ClockedNodes
 from harness.shifted_clock import ShiftedClock
 from helpers import wait_until
 from swarm import clock

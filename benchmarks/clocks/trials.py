@@ -1,16 +1,4 @@
-"""A swarm in which one machine's clock is off: does everything hold that goes by time?
-
-    python benchmarks/clocks.py [--who client hop ledger] [--seconds 2 5 60 600 86400] [--json]
-
-For each, a ledger's service, a paid swarm of three servers, and a client that audits what it gets, all processes of
-their own; the clock of one of them is off from the start (see harness/shifted_clock.c), or is set by five minutes while
-a session goes on. A line says whether the text is that of a swarm without, whether receipts verify, audits pass, and
-every nano-credit is settled; else, which error came, and how many lines it had.
-
-liars: what time a newcomer, and a member, come to among peers of which some say that it is up to nine minutes later.
-
-Of an older checkout: PYTHONPATH=CHECKOUT:CHECKOUT/kernels python benchmarks/clocks.py
-"""
+"""Swarms in which one machine's clock is off."""
 
 import json
 import os
@@ -23,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import swarm
-from harness.report import Report, make_parser, print_table
 from harness.shifted_clock import ShiftedClock
 from harness.tiny import tiny_model
 from swarm.home import client_identity
@@ -38,6 +25,7 @@ JUMP_S = 300.0
 TOKENS, JUMP_TOKENS, JUMP_PACE_S = 64, 240, 0.2  # the latter for longer than records live
 OPTIONS = {"threads": 1, "price": 1000, "settle_every": 0.5}
 SETTLED_S = 15.0
+_NO_JUMP_S = 1e-9  # as a jump, but for the jump
 CLIENT = """
 import json, sys, time, swarm
 model, peers, ledger, tokens, pace_s = json.loads(sys.argv[1])
@@ -173,32 +161,13 @@ def row(who: str, off: str, found: dict[str, object], text: list[int]) -> dict[s
 
 def trials(who: list[str], seconds: list[float]) -> Iterator[dict[str, object]]:
     with tiny_model() as model, tempfile.TemporaryDirectory() as folder:
-        text = {jump_s: trial(model, "nobody", ShiftedClock(Path(folder)), jump_s)["text"] for jump_s in (0.0, 1e-9)}
+        text = {
+            jump_s: trial(model, "nobody", ShiftedClock(Path(folder)), jump_s)["text"] for jump_s in (0.0, _NO_JUMP_S)
+        }
         for one in who:
             for off_s in sorted([-each for each in seconds] + seconds, key=abs):
                 found = trial(model, one, ShiftedClock(Path(folder), off_s), 0.0)
                 yield row(one, f"{off_s:+.0f} s", found, text[0.0])
             for jump_s in (JUMP_S, -JUMP_S):
                 found = trial(model, one, ShiftedClock(Path(folder)), jump_s)
-                yield row(one, f"set by {jump_s:+.0f} s", found, text[1e-9])
-
-
-def main() -> None:
-    parser = make_parser(__doc__)
-    parser.add_argument("--who", nargs="+", choices=WHO, default=list(WHO))
-    parser.add_argument(
-        "--seconds", nargs="+", type=float, default=list(SECONDS), help="that a clock is off, both ways"
-    )
-    parser.add_argument("--json", action="store_true", help="each result as it comes")
-    args = parser.parse_args()
-    report, rows = Report(args), []
-    for found in trials(args.who, args.seconds):
-        rows.append(found)
-        if args.json:
-            print(json.dumps(found), flush=True)
-    print_table(rows)
-    report.save("clocks", {"trials": rows})
-
-
-if __name__ == "__main__":
-    main()
+                yield row(one, f"set by {jump_s:+.0f} s", found, text[_NO_JUMP_S])

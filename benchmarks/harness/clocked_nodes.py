@@ -1,6 +1,6 @@
 """A process with nodes of the directory, whose machine's clock may be off, and which may lie about the time.
 
-    python tests/support/clocked_nodes.py '{"hosts": ["127.0.0.2"], "peers": [...], "lie_s": 540}'
+    python benchmarks/harness/clocked_nodes.py '{"hosts": ["127.0.0.2"], "peers": [...], "lie_s": 540}'
 
 Says where its nodes are or why they are not, and for each line that it reads, what time they have. The number in such a
 line is how many seconds its machine has stood still since, without its clocks noticing.
