@@ -4,7 +4,6 @@ import argparse
 import json
 import re
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from swarm import clock
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
 from swarm.cli.support.terminal import run
@@ -86,7 +86,7 @@ def _batch(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> Plan:
     options = {**generate_options(args), "ignore_eos": args.ignore_eos}
-    return Plan(options, args.concurrency, parse_deadline(args.deadline, time.time()) if args.deadline else None)
+    return Plan(options, args.concurrency, parse_deadline(args.deadline, clock.now_s()) if args.deadline else None)
 
 
 def _as_chat(job: Job) -> Job:
@@ -96,7 +96,7 @@ def _as_chat(job: Job) -> Job:
 
 
 def _show(bar: "tqdm[NoReturn]", progress: Progress, before: int) -> None:
-    bar.set_postfix_str(f"{progress.tokens_per_s(time.time()):.1f} tokens/s, {format_amount(progress.cost)} credits, "
+    bar.set_postfix_str(f"{progress.tokens_per_s(clock.now_s()):.1f} tokens/s, {format_amount(progress.cost)} credits, "
                         f"{'on demand' if progress.hurried else 'batch'}", refresh=False)  # fmt: skip
     bar.update(before + progress.done - bar.n)
     bar.refresh()
@@ -106,7 +106,7 @@ def _report(
     args: argparse.Namespace, jobs: Sequence[Job], missing: Sequence[Job], progress: Progress, ended: str
 ) -> None:
     """Say what was done and what was not. ended: what ended the run too early."""
-    before, seconds = len(jobs) - len(missing), time.time() - progress.started
+    before, seconds = len(jobs) - len(missing), clock.now_s() - progress.started
     if args.json:
         print(json.dumps({
             "prompts": len(jobs), "answered": progress.done, "answered_before": before, "failed": progress.failed,

@@ -2,10 +2,10 @@
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from swarm import clock
 from swarm.client.batch_files import AnswerFile, Job
 from swarm.errors import InvalidRequest, LedgerRefusal, ModelError, PaymentRequired, SwarmError
 from swarm.generate.options import GenerateOptions, Prompt, parse_options
@@ -83,20 +83,20 @@ class Batch:
             raise InvalidRequest(f"--concurrency is at least 1, not {plan.concurrency}")
         self._options = {job.id: parse_options({**plan.options, **_own_options(job), "batch": True}) for job in jobs}
         self._jobs, self._answers, self._plan, self._on_progress = list(jobs), answers, plan, on_progress
-        self.progress = Progress(len(jobs), time.time())
+        self.progress = Progress(len(jobs), clock.now_s())
         self._running: dict[str, Generation] = {}
         self._finished_tokens = 0
         self._answer_s = RunningMean(0.2)
 
     async def run(self, encode: Callable[[Prompt], list[int]], fill: Fill) -> None:
         """encode: a prompt's tokens. fill: generates. Raises PaymentRequired, LedgerRefusal."""
-        self.progress.started = time.time()
+        self.progress.started = clock.now_s()
         jobs = iter(self._jobs)
         count = min(self._plan.concurrency, len(self._jobs))
         workers = {asyncio.create_task(self._work(jobs, encode, fill)) for _ in range(count)}
         try:
-            while workers and time.time() < self._deadline:
-                wait_s = min(LOOK_S, max(self._deadline - time.time(), 0.0))
+            while workers and clock.now_s() < self._deadline:
+                wait_s = min(LOOK_S, max(self._deadline - clock.now_s(), 0.0))
                 done, workers = await asyncio.wait(workers, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
                 for worker in done:
                     worker.result()
@@ -173,7 +173,7 @@ class Batch:
     def _is_near(self) -> bool:
         if self._plan.deadline is None:
             return False
-        started, deadline, now = self.progress.started, self._plan.deadline, time.time()
+        started, deadline, now = self.progress.started, self._plan.deadline, clock.now_s()
         answer_s = self._answer_s.value if self._answer_s.is_known else None
         near = must_hurry(self.progress.left, self._plan.concurrency, answer_s, started, deadline, now)
         self.progress.hurried |= near

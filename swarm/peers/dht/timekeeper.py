@@ -79,7 +79,8 @@ class Timekeeper:
         if step.out_of_reach:
             raise SwarmError(self._too_far(ahead_s))
         self._clock.shift(step.by_s)
-        self._say_how_it_is()
+        if step.is_step:
+            self._say_how_it_is()
 
     async def attend(self, p2p: P2P, protocol: DHTProtocol) -> None:
         """To be called every few seconds: asks again if it is time, or if something has happened to the clock."""

@@ -3,11 +3,13 @@
 import random
 
 import pytest
+from hivemind.utils.multiaddr import Multiaddr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.clock import FOLLOW, REACH_S
 from swarm.peers.dht.agreement import MACHINE_FOLLOW, ONE_TIME_S, Agreed, Own, Reading, agreed, move, votes
+from swarm.peers.dht.timekeeper import site_of
 
 NEWCOMER, MEMBER = Own(counts=False, machine_ahead_s=0.0), Own(counts=True, machine_ahead_s=0.0)
 
@@ -120,3 +122,11 @@ def test_a_swarm_that_was_founded_by_a_wrong_clock_comes_to_the_time_of_its_mach
 
 def test_liars_pull_no_swarm_away_from_its_machines():
     assert all(abs(clock) < 1.0 for clock in live([0.0, 0.1, -0.1, 0.2], [0.9, 540.0, 540.0], days=30))
+
+
+@pytest.mark.parametrize("address, site", [
+    ("/ip4/192.0.2.7/tcp/4711", "192.0.2.7"), ("/ip6/2001:db8:1:2:3:4:5:6/tcp/4711", "2001:db8:1:2::/64"),
+    ("/ip4/192.0.2.7/tcp/4711/p2p/16Uiu2HAmNQ49VdueRfCyyELaunGkJqsjV1S1jbvMZwK2rY3TiUFv/p2p-circuit", "192.0.2.7"),
+])  # fmt: skip
+def test_one_network_is_one_site(address, site):
+    assert site_of([Multiaddr(address)]) == site
