@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from swarm import clock
 from swarm.errors import SwarmError
@@ -62,12 +63,17 @@ class ClockedNodes:
 
 
 async def run(
-    hosts: Sequence[str] = ("127.0.0.1",), peers: Sequence[str] = (), lie_s: float = 0.0, secret: str | None = None
+    hosts: Sequence[str] = ("127.0.0.1",),
+    peers: Sequence[str] = (),
+    lie_s: float = 0.0,
+    secret: str | None = None,
+    settled_s: float = 0.0,
+    memory: str | None = None,
 ) -> None:
-    timekeeper.ASK_EVERY_S, timekeeper.SETTLED_S = 1.0, 0.0
-    members = Secret(secret) if secret else None
+    timekeeper.ASK_EVERY_S, timekeeper.SETTLED_S = 1.0, settled_s
+    kept = {"secret": Secret(secret) if secret else None, "memory": Path(memory) if memory else None}
     try:
-        nodes = [await Directory.join(peers, host=host, secret=members) for host in hosts]
+        nodes = [await Directory.join(peers, host=host, **kept) for host in hosts]
     except SwarmError as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return

@@ -68,7 +68,7 @@ class Node:
             if self._is_alone and peers and (self._options.client or not was_there):
                 raise await self._why_not(peers)
             await self._look_for_neighbours()
-            await self._timekeeper.join(self._running.p2p, self._running.dht.protocol)
+            await self._timekeeper.join(self._running.p2p, self._running.dht.protocol, founds=not was_there)
         except BaseException:
             await self.leave()
             raise
@@ -160,8 +160,10 @@ class Node:
                 if await self._meet_again():
                     await self._look_for_neighbours()
                     self._on_return()
-            if running := self._running:
-                await self._timekeeper.attend(running.p2p, running.dht.protocol)
+            running = self._running
+            if running and await self._timekeeper.attend(running.p2p, running.dht.protocol):
+                self._acquaintances.call_all()  # whose turns were by another time
+                self._on_return()
 
     async def _meet_again(self) -> bool:
         """Whether a node is back that was not there a moment ago."""

@@ -7,8 +7,8 @@ by minutes, and are set while processes run. So nobody goes by the machine's clo
   it is of no use to be right alone. Fewer than half of the others, if they lie, cannot move the median out of what
   honest clocks say. Where the swarm is as good as two peers that differ, the newcomer's own clock says which of them is
   right. One peer alone is believed, as far as ten minutes: whoever later meets more that agree comes back.
-- A peer that others may have set their clocks by has a vote itself, as long as it was there before them or has been
-  there for ten minutes. Newcomers, who go by the swarm's time, confirm it, and liars need a majority to move it.
+- A peer that others may have set their clocks by has a vote itself: the first one from the start, others from ten
+  minutes on. Newcomers, who go by the swarm's time, confirm it, and liars need a majority to move it.
 - Peers at one address have one vote, so that it takes more than a crowd of processes.
 - What round trips leave open counts in favour of one's own clock: slow answers do not move it.
 - Apart by more than a second, a clock is set; below that it drifts, as quartz does, and runs a little slower or faster.
@@ -66,14 +66,15 @@ class Timekeeper:
         self._machine_ahead_s, self._was_alone, self._has_complained = 0.0, True, False
         set_dht_time(clock.now_s)
 
-    async def join(self, p2p: P2P, protocol: DHTProtocol) -> None:
-        """Set the clock by the peers that are known. Raises SwarmError if it is off by more than ten minutes."""
+    async def join(self, p2p: P2P, protocol: DHTProtocol, founds: bool) -> None:
+        """Set the clock by the peers that are known. founds: if there are none, this is the swarm's first, and not one
+        that looks for those it was with. Raises SwarmError if the clock is off by more than ten minutes."""
         readings = await self._read(p2p, protocol)
-        now_s = self._clock.steady_s()
         self._schedule(bool(readings))
+        if readings or not founds:
+            self._counts_from_s = self._clock.steady_s() + SETTLED_S
         if not readings:
             return
-        self._counts_from_s = now_s + SETTLED_S
         own = Own(counts=False, machine_ahead_s=self._clock.machine_ahead_s())
         step = move(ahead_s := agreed(votes(readings), own).ahead_s, own, passed_s=math.inf)
         if step.out_of_reach:
@@ -82,31 +83,37 @@ class Timekeeper:
         if step.is_step:
             self._say_how_it_is()
 
-    async def attend(self, p2p: P2P, protocol: DHTProtocol) -> None:
-        """To be called every few seconds: asks again if it is time, or if something has happened to the clock."""
+    async def attend(self, p2p: P2P, protocol: DHTProtocol) -> bool:
+        """To be called every few seconds: asks again if it is time, or if something has happened to the clock. Returns
+        whether it was set, so that what this process said before may look as if it were over."""
         jumped = abs(self._clock.machine_ahead_s() - self._machine_ahead_s) > ONE_TIME_S
         has_company = self._was_alone and protocol.routing_table.peer_id_to_uid
         if self._clock.steady_s() < self._next_s and not jumped and not has_company:
-            return
+            return False
         shifted_s = self._clock.shifted_s
         readings = await self._read(p2p, protocol)
         if self._clock.shifted_s != shifted_s:
-            return  # by another node of this process, in the meantime: what was read is not true any more
+            return False  # by another node of this process, in the meantime: what was read is not true any more
         now_s = self._clock.steady_s()
         passed_s, self._asked_s = now_s - self._asked_s, now_s
+        is_set = False
         if readings:
-            self._go_by(votes(readings), now_s, passed_s)
+            is_set = self._go_by(votes(readings), now_s, passed_s)
         elif self._serves:  # a client without peers waits for them
             self._clock.follow_machine(passed_s)
         self._schedule(bool(readings))
+        return is_set
 
-    def _go_by(self, voted: Sequence[float], now_s: float, passed_s: float) -> None:
+    def _go_by(self, voted: Sequence[float], now_s: float, passed_s: float) -> bool:
+        """Whether that was a step."""
         is_split_for_long = self._split_since_s is not None and now_s - self._split_since_s > PATIENCE_S
         counts = self._serves and now_s >= self._counts_from_s
         own = Own(counts, self._clock.machine_ahead_s(), is_split_for_long)
         found = agreed(voted, own)
         self._note_split(found.is_split, now_s)
-        self._carry_out(move(found.ahead_s, own, passed_s), found.ahead_s)
+        step = move(found.ahead_s, own, passed_s)
+        self._carry_out(step, found.ahead_s)
+        return step.is_step
 
     def _note_split(self, is_split: bool, now_s: float) -> None:
         if not is_split:

@@ -1,6 +1,7 @@
 """Processes whose machines' clocks are off, or are set while they run."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -99,3 +100,25 @@ def test_fewer_liars_than_honest_peers_move_neither_who_comes_nor_who_is_there(t
     came_s, was_there_s, is_back = beside(look, "127.0.0.1", "127.0.0.2", "127.0.0.3")
     assert max(abs(came_s), abs(was_there_s)) < SAME_S
     assert is_back
+
+
+def test_two_that_come_back_each_on_its_own_come_to_one_time_again(tmp_path):
+    """As after a power cut: both were members, neither finds the other at first, and their clocks are a minute apart."""
+
+    def start(name: str, ahead_s: float, **options: object) -> ClockedNodes:
+        clocks = ShiftedClock(tmp_path, ahead_s)
+        return ClockedNodes(clocks.environment, memory=str(tmp_path / name), settled_s=600.0, **options)
+
+    known = {
+        "16Uiu2HAmNQ49VdueRfCyyELaunGkJqsjV1S1jbvMZwK2rY3TiUFv": {
+            "seen": ["/ip4/127.0.0.1/tcp/1"],
+            "given": [],
+            "met_s": 0.0,
+        }
+    }
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(json.dumps(known))
+    with start("first", 0.0) as first, start("second", 60.0) as second:
+        assert abs(second.ahead_s() - 60.0) < SAME_S
+        with ClockedNodes({}, peers=[*first.addresses, *second.addresses], settled_s=600.0):  # through it they meet
+            assert wait_until(lambda: abs(second.ahead_s() - first.ahead_s()) < SAME_S, 20)
