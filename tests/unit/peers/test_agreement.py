@@ -84,7 +84,7 @@ def test_two_that_nobody_else_sets_right_meet_in_the_end_at_the_one_that_lost_no
 
 
 def test_a_crowd_at_one_address_has_one_vote():
-    crowd = [Reading("192.0.2.1", 540.0)] * 20
+    crowd = [Reading("192.0.2.1", 540.0) for _ in range(20)]
     others = [Reading(f"192.0.2.{host}", 0.0) for host in (2, 3)]
     assert sorted(votes(crowd + others)) == [0.0, 0.0, 540.0]
 
