@@ -159,11 +159,17 @@ def row(who: str, off: str, found: dict[str, object], text: list[int]) -> dict[s
     return {"who": who, "off": off, "works": works, "what it says": "; ".join(found["told"])[:150]}
 
 
+def _text(model: str, folder: Path, jump_s: float) -> list[int]:
+    """That of a swarm all whose clocks are right."""
+    found = trial(model, "nobody", ShiftedClock(folder), jump_s)
+    if "error" in found:
+        raise RuntimeError(found["error"])
+    return found["text"]
+
+
 def trials(who: list[str], seconds: list[float]) -> Iterator[dict[str, object]]:
     with tiny_model() as model, tempfile.TemporaryDirectory() as folder:
-        text = {
-            jump_s: trial(model, "nobody", ShiftedClock(Path(folder)), jump_s)["text"] for jump_s in (0.0, _NO_JUMP_S)
-        }
+        text = {jump_s: _text(model, Path(folder), jump_s) for jump_s in (0.0, _NO_JUMP_S)}
         for one in who:
             for off_s in sorted([-each for each in seconds] + seconds, key=abs):
                 found = trial(model, one, ShiftedClock(Path(folder), off_s), 0.0)
