@@ -72,6 +72,23 @@ def test_an_order_that_somebody_else_signed_can_be_handed_in(book):
         assert RemoteLedger(address, CAROL).submit(order).order.signer == ALICE.address
 
 
+def test_two_orders_at_once_may_be_answered_in_any_order(book, monkeypatch):
+    with served(book) as address:
+        alice = RemoteLedger(address, ALICE)
+        call = alice._call
+
+        def overtaken(*arguments):
+            answer = call(*arguments)
+            monkeypatch.setattr(alice, "_call", call)
+            alice.transfer(CAROL.address, 20)  # by another thread, which hears of it first
+            return answer
+
+        monkeypatch.setattr(alice, "_call", overtaken)
+        alice.transfer(BOB.address, 10)
+        assert seen_by(alice, BOB).account() == Account(10)
+        assert seen_by(alice, CAROL).account() == Account(20)
+
+
 def test_a_refusal_arrives_as_it_was(book):
     with served(book) as address, pytest.raises(LedgerRefusal, match="has 0 available, and not"):
         RemoteLedger(address, BOB).burn(1)

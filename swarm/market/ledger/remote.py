@@ -104,11 +104,12 @@ class RemoteLedger(OrderedLedger):
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def submit(self, order: SignedOrder) -> Record:
+        before = self._head  # other threads submit, too, and may hear of later entries earlier
         entries = self._call(SUBMIT, pb.Order(order=order.encode())).entries
         record = self._checked(entries[0] if entries else b"")
         if record.order != order:
             raise InvalidRequest(f"the ledger at {self.where} answers with another order than it was given")
-        self._saw(record, self._head)
+        self._saw(record, before)
         return record
 
     def _compare_clocks(self, now_s: int) -> None:
