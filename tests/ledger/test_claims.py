@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledgers import KEYS, RULES, World, sqlite
-from swarm.errors import InvalidRequest
-from swarm.market.billing import _claims
+from swarm.clock import now_s
+from swarm.errors import InvalidRequest, SwarmError
+from swarm.market.billing import _check_clock, _claims
 from swarm.market.channel.acknowledgements import MAX_BLOCK_TOKENS, Acknowledgement, SignedAcknowledgement
 from swarm.market.channel.payee_channels import PayeeChannels
 from swarm.market.channel.payment_store import PaymentStore
@@ -186,6 +187,13 @@ def test_what_is_too_new_for_an_epoch_is_claimed_in_the_next(world, store):
         payload = _claims(_LedgerAt(world.issuer.id, ledger_s + later_s), store, 600.0, 0)
         taken.append([one.acknowledgement.block_tokens for one in unpack_claims(payload or b"")])
     assert taken == [[10], [20]]
+
+
+@pytest.mark.parametrize("ahead_s", [86_400.0, -86_400.0])
+def test_a_ledger_whose_clock_is_a_day_off_counts_no_epochs_and_that_is_said(world, ahead_s):
+    _check_clock(_LedgerAt(world.issuer.id, now_s() + ahead_s / 150))
+    with pytest.raises(SwarmError, match="the ledger's clock is 1.0 days (ahead of|behind) the swarm's"):
+        _check_clock(_LedgerAt(world.issuer.id, now_s() + ahead_s))
 
 
 @dataclass(frozen=True)

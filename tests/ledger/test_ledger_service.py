@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledgers import KEYS, RULES, seen_by
+from swarm.clock import now_s
 from swarm.errors import InvalidRequest, LedgerRefusal, PeerBusy, PeerUnreachable
 from swarm.market.ledger.audit import audit
 from swarm.market.ledger.backups import copy_ledger
@@ -87,6 +88,16 @@ def test_two_orders_at_once_may_be_answered_in_any_order(book, monkeypatch):
         alice.transfer(BOB.address, 10)
         assert seen_by(alice, BOB).account() == Account(10)
         assert seen_by(alice, CAROL).account() == Account(20)
+
+
+def test_who_goes_by_a_ledgers_time_is_told_once_that_its_clock_is_off(caplog):
+    behind = SqliteLedger(None, ISSUER, RULES, clock=lambda: now_s() - 600)
+    with served(behind) as address:
+        alice = RemoteLedger(address, ALICE)
+        assert caplog.messages == []
+        assert all(abs(alice.now() - (now_s() - 600)) < 60 for _ in range(2))
+        (said,) = caplog.messages
+        assert said.startswith(f"the clock of the ledger at {address} is 10 min behind this process's")
 
 
 def test_a_refusal_arrives_as_it_was(book):
