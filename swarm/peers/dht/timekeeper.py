@@ -45,6 +45,7 @@ from swarm.peers.dht.dht_time import set_dht_time
 logger = logging.getLogger(__name__)
 
 ASK_EVERY_S = 30.0
+SOON_S = 5.0  # after joining, when some may not have been found in time
 ANSWER_S = 3.0
 MOST_ASKED = 32
 QUICK_S = 0.2  # an answer that took longer is asked for once more
@@ -70,7 +71,7 @@ class Timekeeper:
         """Set the clock by the peers that are known. founds: if there are none, this is the swarm's first, and not one
         that looks for those it was with. Raises SwarmError if the clock is off by more than ten minutes."""
         readings = await self._read(p2p, protocol)
-        self._schedule(bool(readings))
+        self._schedule(bool(readings), SOON_S)
         if readings or not founds:
             self._counts_from_s = self._clock.steady_s() + SETTLED_S
         if not readings:
@@ -132,9 +133,9 @@ class Timekeeper:
             logger.warning("this process's time was %s %s the swarm's, and is set", difference(ahead_s), where)
             self._say_how_it_is()
 
-    def _schedule(self, has_company: bool) -> None:
+    def _schedule(self, has_company: bool, pause_s: float | None = None) -> None:
         self._machine_ahead_s, self._was_alone = self._clock.machine_ahead_s(), not has_company
-        self._next_s = self._clock.steady_s() + ASK_EVERY_S * random.uniform(0.7, 1.3)
+        self._next_s = self._clock.steady_s() + (pause_s or ASK_EVERY_S) * random.uniform(0.7, 1.3)
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
