@@ -3,9 +3,9 @@
     python benchmarks/clocks [--who client hop ledger] [--seconds 2 5 60 600 86400] [--json]
 
 For each, a ledger's service, a paid swarm of three servers, and a client that audits what it gets, all processes of
-their own; the clock of one of them is off from the start (see harness/shifted_clock.c), or is set by five minutes while
-a session goes on. A line says whether the text is that of a swarm without, whether receipts verify, audits pass, and
-every nano-credit is settled; else, which error came, and how many lines it had.
+their own; the clock of one of them is off from the start (see harness/shifted_clock.c), or is set by five minutes, and
+back, while a session goes on. A line says whether the text is that of a swarm without, whether receipts verify, audits
+pass, and every nano-credit is settled; else, which error came, and how many lines it had.
 
 --liars: nodes of the directory instead, each at an address of its own, of which some say that it is nine minutes later
 or earlier: how far off that is the time of one that comes, and of those that were there.

@@ -1,4 +1,4 @@
-"""Swarms in which one machine's clock is off."""
+"""A swarm in which one machine's clock is off."""
 
 import json
 import os
@@ -24,13 +24,12 @@ SECONDS = (2.0, 5.0, 60.0, 600.0, 86_400.0)
 JUMP_S = 300.0
 TOKENS, JUMP_TOKENS, JUMP_PACE_S = 64, 240, 0.2  # the latter for longer than records live
 OPTIONS = {"threads": 1, "price": 1000, "settle_every": 0.5}
-SETTLED_S = 15.0
-_NO_JUMP_S = 1e-9  # as a jump, but for the jump
+SETTLED_S = 20.0
 CLIENT = """
 import json, sys, time, swarm
 model, peers, ledger, tokens, pace_s = json.loads(sys.argv[1])
 try:
-    with swarm.Client(model, peers, ledger=ledger, audit="local", audit_rate=0.5, allow_unstaked=True) as client:
+    with swarm.Client(model, peers, ledger=ledger, audit="local", audit_rate=1.0, allow_unstaked=True) as client:
         outs = []
         for count, wait_s in ((tokens, pace_s), (16, 0.0)):
             stream = client.stream("The capital of France is", max_new_tokens=count, ignore_eos=True, verify="audit")
@@ -40,7 +39,7 @@ try:
             outs.append(stream.generation)
         client.wait_for_audits()
     print(json.dumps({
-        "text": outs[0].token_ids + outs[1].token_ids,
+        "texts": [out.token_ids for out in outs],
         "receipts": sum(len(out.receipts) for out in outs),
         "faults": [str(fault) for out in outs for fault in out.faults],
         "audits": [one.verdict.name if one.judgement else "none" for out in outs for one in out.audits],
@@ -60,120 +59,138 @@ class _Swarm(swarm.LocalSwarm):
         return subprocess.Popen(command, env=env | _preload(self.clock), **options)
 
 
+class _Ledger:
+    """The service, which starts again with another clock where it was."""
+
+    def __init__(self, folder: Path):
+        self._folder, self._port = folder, 0
+        self._start(None)
+
+    def _start(self, clock: ShiftedClock | None) -> None:
+        command = [sys.executable, "-m", "swarm", "ledger", "serve", "--json", "--exit-with-parent"]
+        command += ["--folder", str(self._folder), "--port", str(self._port)]
+        pipe, environment = subprocess.PIPE, os.environ | _preload(clock)
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+        ready = json.loads(self._process.stdout.readline())
+        self.where, self._port = ready["where"], ready["port"]
+
+    def restart(self, clock: ShiftedClock) -> None:
+        self.stop()
+        self._start(clock)
+
+    def stop(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(60)
+
+
 def _preload(clock: ShiftedClock | None) -> dict[str, str]:
     return clock.environment if clock else {}
 
 
-@contextmanager
-def _ledger(folder: Path, clock: ShiftedClock | None) -> Iterator[str]:
-    """Its address."""
-    command = [
-        sys.executable,
-        "-m",
-        "swarm",
-        "ledger",
-        "serve",
-        "--json",
-        "--exit-with-parent",
-        "--folder",
-        str(folder),
-    ]
-    pipe, environment = subprocess.PIPE, _environment(clock)
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment)
-    try:
-        yield json.loads(process.stdout.readline())["where"]
-    finally:
-        process.stdin.close()
-        process.wait(30)
+class Trials:
+    """Of one swarm of three servers, one ledger, and a client for each trial."""
 
+    def __init__(self, model: str, folder: Path, ledger: _Ledger, local: _Swarm):
+        self._model, self._folder, self._ledger, self._local = model, folder, ledger, local
+        self._book = open_ledger(ledger.where, client_identity())
+        self._book.mint(client_identity().address, 100 * CREDIT)
+        self._paid = {address_of(server.peer_id) for server in local.servers}
+        self._text: list[int] = []
 
-def _environment(clock: ShiftedClock | None) -> dict[str, str]:
-    return {**os.environ, **_preload(clock)}
+    def begin(self) -> None:
+        """What a client gets while all clocks are right. Raises RuntimeError."""
+        found = self._generate(None, None, JUMP_TOKENS, 0.0)
+        if "error" in found:
+            raise RuntimeError(found["error"])
+        self._text = found["texts"][0]
 
-
-def trial(model: str, who: str, clock: ShiftedClock, jump_s: float) -> dict[str, object]:
-    """One swarm, in which the clock of `who` is off. jump_s: it is set by so much while a session goes on."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        _ledger(Path(folder), clock if who == "ledger" else None) as where,
-        _Swarm(model, ["0:1"], ledger=where, **OPTIONS) as local,
-    ):
-        book = open_ledger(where, client_identity())
-        book.mint(client_identity().address, 10 * CREDIT)
-        local.clock = clock if who == "hop" else None
+    def run(self, who: str, off_s: float | None) -> dict[str, object]:
+        """One row. off_s: that the clock of `who` is ahead; None: it is set by JUMP_S while a session goes on, and back
+        by as much."""
+        clock = ShiftedClock(self._folder, off_s or 0.0)
+        row = {"who": who, "off": "set by 300 s, and back" if off_s is None else f"{off_s:+.0f} s"}
         try:
-            local.start("1:2")
+            self._set(who, clock)
         except swarm.SwarmError as error:
-            return {"error": str(error), "lines": len(str(error).splitlines())}
-        local.clock = None
-        local.start("2:3")
-        said = _generate([model, local.peers, where], clock if who == "client" else None, clock, jump_s)
-        if "cost" in said:
-            deadline = time.monotonic() + SETTLED_S
-            paid = [address_of(server.peer_id) for server in local.servers]
-            while (settled := sum(book.account(one).available for one in paid)) < said["cost"]:
-                if time.monotonic() > deadline:
-                    break
-                time.sleep(0.2)
-            said |= {"settled": settled == said["cost"], "book holds": audit(book).holds}
-        book.shut()
-        logs = [(server.home / "stderr").read_text() for server in local.servers]
-    lines = [line for text in [*logs, said.pop("stderr")] for line in text.splitlines()]
-    told = list(dict.fromkeys(line for line in lines if "clock" in line or "time" in line))
-    return said | {"told": told}
+            return row | {"works": "no", "what it says": f"{len(str(error).splitlines())} lines: {error}"}
+        own = clock if who == "client" else None
+        before = self._settled()
+        found = (
+            self._generate(own, clock, JUMP_TOKENS, JUMP_PACE_S)
+            if off_s is None
+            else self._generate(own, None, TOKENS, 0.0)
+        )
+        if "error" in found:
+            return row | {"works": "no", "what it says": f"{len(found['error'].splitlines())} lines: {found['error']}"}
+        return row | self._judged(found, before)
+
+    def _set(self, who: str, clock: ShiftedClock) -> None:
+        if who == "ledger":
+            self._ledger.restart(clock)
+        if who == "hop":
+            for server in [server for server in self._local.servers if server.blocks == (1, 2)]:
+                server.stop()
+                self._local.servers.remove(server)
+            self._local.clock = clock
+            try:
+                self._paid.add(address_of(self._local.start("1:2").peer_id))
+            finally:
+                self._local.clock = None
+
+    def _generate(
+        self, own: ShiftedClock | None, jumps: ShiftedClock | None, tokens: int, pace_s: float
+    ) -> dict[str, object]:
+        """What the client's process says in the end. own: its clock. jumps: the one that is set meanwhile."""
+        arguments = [self._model, self._local.peers, self._ledger.where, tokens, pace_s]
+        command, pipe = [sys.executable, "-c", CLIENT, json.dumps(arguments)], subprocess.PIPE
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=os.environ | _preload(own))
+        said, count, moments = "", 0, {tokens // 12: JUMP_S, tokens // 2: 0.0}
+        for line in process.stdout:
+            said, count = line, count + 1
+            if jumps and count in moments:
+                jumps.set(moments[count])
+        errors = process.stderr.read()
+        process.wait()
+        with suppress(ValueError):
+            return json.loads(said) | {"told": errors}
+        return {"error": errors}
+
+    def _settled(self) -> int:
+        return sum(self._book.account(one).available for one in self._paid)
+
+    def _judged(self, found: dict[str, object], before: int) -> dict[str, object]:
+        deadline = time.monotonic() + SETTLED_S
+        while self._settled() - before < found["cost"] and time.monotonic() < deadline:
+            time.sleep(0.2)
+        first, second = found["texts"]
+        good = {
+            "text": (first, second) == (self._text[: len(first)], self._text[: len(second)]),
+            "receipts": found["receipts"] > 0 and not found["faults"],
+            "audits": set(found["audits"]) == {"PASS"},
+            "settled": self._settled() - before == found["cost"] > 0,
+            "book": audit(self._book).holds,
+        }
+        bad = [name for name, holds in good.items() if not holds]
+        logs = [found["told"], *((server.home / "stderr").read_text() for server in self._local.servers)]
+        told = dict.fromkeys(line for text in logs for line in text.splitlines() if "clock" in line)
+        return {"works": f"not: {', '.join(bad)}" if bad else "yes", "what it says": "; ".join(told)}
 
 
-def _generate(
-    arguments: list[object], own: ShiftedClock | None, clock: ShiftedClock, jump_s: float
-) -> dict[str, object]:
-    """What the client's process says in the end."""
-    tokens, pace_s = (JUMP_TOKENS, JUMP_PACE_S) if jump_s else (TOKENS, 0.0)
-    command = [sys.executable, "-c", CLIENT, json.dumps([*arguments, tokens, pace_s])]
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=_environment(own))
-    said, count = "", 0
-    for line in process.stdout:
-        said, count = line, count + 1
-        if jump_s and count == JUMP_TOKENS // 12:
-            clock.set(jump_s)
-    stderr = process.stderr.read()
-    process.wait()
-    with suppress(ValueError):
-        return json.loads(said) | {"stderr": stderr}
-    return {"error": stderr[-2000:], "lines": len(stderr.splitlines()), "stderr": stderr}
-
-
-def row(who: str, off: str, found: dict[str, object], text: list[int]) -> dict[str, object]:
-    """For the table."""
-    if "error" in found:
-        lines = len(str(found["error"]).splitlines())
-        return {"who": who, "off": off, "works": "no", "what it says": f"{lines} lines: {str(found['error'])[-150:]}"}
-    good = {
-        "text": found["text"] == text,
-        "receipts": found["receipts"] > 0 and not found["faults"],
-        "audits": bool(found["audits"]) and set(found["audits"]) == {"PASS"},
-        "settled": found["settled"],
-        "book": found["book holds"],
-    }
-    works = "yes" if all(good.values()) else "not: " + ", ".join(name for name, holds in good.items() if not holds)
-    return {"who": who, "off": off, "works": works, "what it says": "; ".join(found["told"])[:150]}
-
-
-def _text(model: str, folder: Path, jump_s: float) -> list[int]:
-    """That of a swarm all whose clocks are right."""
-    found = trial(model, "nobody", ShiftedClock(folder), jump_s)
-    if "error" in found:
-        raise RuntimeError(found["error"])
-    return found["text"]
+@contextmanager
+def begun() -> Iterator[Trials]:
+    with tiny_model() as model, tempfile.TemporaryDirectory() as folder:
+        ledger = _Ledger(Path(folder) / "ledger")
+        try:
+            with _Swarm(model, ["0:1", "1:2", "2:3"], ledger=ledger.where, **OPTIONS) as local:
+                yield Trials(model, Path(folder), ledger, local)
+        finally:
+            ledger.stop()
 
 
 def trials(who: list[str], seconds: list[float]) -> Iterator[dict[str, object]]:
-    with tiny_model() as model, tempfile.TemporaryDirectory() as folder:
-        text = {jump_s: _text(model, Path(folder), jump_s) for jump_s in (0.0, _NO_JUMP_S)}
-        for one in who:
-            for off_s in sorted([-each for each in seconds] + seconds, key=abs):
-                found = trial(model, one, ShiftedClock(Path(folder), off_s), 0.0)
-                yield row(one, f"{off_s:+.0f} s", found, text[0.0])
-            for jump_s in (JUMP_S, -JUMP_S):
-                found = trial(model, one, ShiftedClock(Path(folder)), jump_s)
-                yield row(one, f"set by {jump_s:+.0f} s", found, text[_NO_JUMP_S])
+    with begun() as one:
+        one.begin()
+        for name in who:
+            # A ledger's time never goes back, whatever its clock says: so it begins with the earliest.
+            for off_s in [*sorted(-each for each in seconds), None, *sorted(seconds)]:
+                yield one.run(name, off_s)

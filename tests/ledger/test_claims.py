@@ -192,7 +192,7 @@ def test_what_is_too_new_for_an_epoch_is_claimed_in_the_next(world, store):
 @pytest.mark.parametrize("ahead_s", [86_400.0, -86_400.0])
 def test_a_ledger_whose_clock_is_a_day_off_counts_no_epochs_and_that_is_said(world, ahead_s):
     _check_clock(_LedgerAt(world.issuer.id, now_s() + ahead_s / 150))
-    with pytest.raises(SwarmError, match="the ledger's clock is 1.0 days "):
+    with pytest.raises(SwarmError, match="the ledger's clock is"):
         _check_clock(_LedgerAt(world.issuer.id, now_s() + ahead_s))
 
 
