@@ -24,8 +24,8 @@ async def _with_liars(honest: int, liars: int, lie_s: float) -> dict[str, object
     def look() -> tuple[float, float]:
         hosts = [f"127.0.1.{host}" for host in range(1, liars + 1)]
         with (
-            ClockedNodes({}, hosts=hosts, peers=peers, lie_s=lie_s) as lying,
-            ClockedNodes({}, peers=[*lying.addresses, *peers]) as newcomer,
+            ClockedNodes(hosts=hosts, peers=peers, lie_s=lie_s) as lying,
+            ClockedNodes(peers=[*lying.addresses, *peers]) as newcomer,
         ):
             came_s = newcomer.ahead_s()
             time.sleep(LIARS_LOOK_S)

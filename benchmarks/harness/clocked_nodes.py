@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from swarm import clock
@@ -26,12 +26,17 @@ from swarm.wire.secret import Secret
 class ClockedNodes:
     """Such a process, started."""
 
-    def __init__(self, environment: Mapping[str, str], **options: object):
-        """environment: what it has beside this process's. options: as above."""
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        start: Callable[..., subprocess.Popen] = subprocess.Popen,
+        **options: object,
+    ):
+        """environment: what it has beside this process's. start: another way to. options: as above."""
         command = [sys.executable, __file__, json.dumps(options)]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **environment}
+        self._process = start(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **(environment or {})}
         )
         self.said = json.loads(self._process.stdout.readline())
 

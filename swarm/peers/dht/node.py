@@ -78,6 +78,7 @@ class Node:
             )
         self._tasks.start(self._keep_daemon(), "its daemon")
         self._tasks.start(self._keep_company(), "its company")
+        self._tasks.start(self._keep_time(), "its clock")
 
     @property
     def is_alone(self) -> bool:
@@ -160,6 +161,10 @@ class Node:
                 if await self._meet_again():
                     await self._look_for_neighbours()
                     self._on_return()
+
+    async def _keep_time(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_ROUND_EVERY_S)
             running = self._running
             if running and await self._timekeeper.attend(running.p2p, running.dht.protocol):
                 self._acquaintances.call_all()  # whose turns were by another time

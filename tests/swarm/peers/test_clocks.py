@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+import warm
 from harness.clocked_nodes import ClockedNodes
 from harness.shifted_clock import ShiftedClock
 from helpers import wait_until
@@ -91,8 +92,8 @@ def test_a_machine_whose_clock_is_set_while_a_node_runs_changes_nothing(tmp_path
 
 def test_fewer_liars_than_honest_peers_move_neither_who_comes_nor_who_is_there(tmp_path):
     def look(peers: list[str]) -> tuple[float, float, bool]:
-        liars = ClockedNodes({}, hosts=["127.0.0.4", "127.0.0.5"], peers=peers, lie_s=540.0)
-        with liars, ClockedNodes({}, peers=[*liars.addresses, *peers]) as newcomer:
+        liars = ClockedNodes(start=warm.start, hosts=["127.0.0.4", "127.0.0.5"], peers=peers, lie_s=540.0)
+        with liars, ClockedNodes(start=warm.start, peers=[*liars.addresses, *peers]) as newcomer:
             came_s, was_there_s = newcomer.ahead_s(), clock.CLOCK.machine_ahead_s()
             assert abs(newcomer.stand_still(40.0) + 40.0) < SAME_S
             return came_s, was_there_s, wait_until(lambda: abs(newcomer.ahead_s()) < SAME_S, 20)
@@ -105,9 +106,11 @@ def test_fewer_liars_than_honest_peers_move_neither_who_comes_nor_who_is_there(t
 def test_two_that_come_back_each_on_its_own_come_to_one_time_again(tmp_path):
     """As after a power cut: neither finds the other at first, and their clocks are a minute apart."""
 
-    def start(name: str, ahead_s: float, **options: object) -> ClockedNodes:
-        clocks = ShiftedClock(tmp_path, ahead_s)
-        return ClockedNodes(clocks.environment, memory=str(tmp_path / name), settled_s=600.0, **options)
+    def start(name: str, ahead_s: float) -> ClockedNodes:
+        options = {"memory": str(tmp_path / name), "settled_s": 600.0}
+        if not ahead_s:
+            return ClockedNodes(start=warm.start, **options)
+        return ClockedNodes(ShiftedClock(tmp_path, ahead_s).environment, **options)
 
     gone = {"seen": ["/ip4/127.0.0.1/tcp/1"], "given": [], "met_s": 0.0}
     known = {"16Uiu2HAmNQ49VdueRfCyyELaunGkJqsjV1S1jbvMZwK2rY3TiUFv": gone}
@@ -115,5 +118,6 @@ def test_two_that_come_back_each_on_its_own_come_to_one_time_again(tmp_path):
         (tmp_path / name).write_text(json.dumps(known))
     with start("first", 0.0) as first, start("second", 60.0) as second:
         assert abs(second.ahead_s() - 60.0) < SAME_S
-        with ClockedNodes({}, peers=[*first.addresses, *second.addresses], settled_s=600.0):  # through it they meet
+        both = [*first.addresses, *second.addresses]
+        with ClockedNodes(start=warm.start, peers=both, settled_s=600.0):  # through which they meet
             assert wait_until(lambda: abs(second.ahead_s() - first.ahead_s()) < SAME_S, 20)
