@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from swarm.clock import FOLLOW, REACH_S
 
 ONE_TIME_S = 1.0  # clocks that are no further apart show the same time: what is between them is drift
+_MOST_AHEAD_S = 1e10  # three hundred years
 MACHINE_FOLLOW = 100e-6  # seconds a second by which a swarm's time is drawn to the clocks of its machines
 
 
@@ -20,6 +21,13 @@ class Reading:
     site: str  # where it is: clocks of one site have one vote
     ahead_s: float
     doubt_s: float = 0.0  # it may be ahead by so much more or less
+
+    @classmethod
+    def of(cls, site: str, told_s: float, asked_s: float, took_s: float) -> "Reading | None":
+        """Of an answer, which is untrusted; None if it says nothing, or nonsense. told_s, asked_s: Unix time, by the
+        other clock and by one's own. took_s: from asking to the answer, which is supposed to be made half-way."""
+        ahead_s = told_s - (asked_s + took_s / 2)
+        return cls(site, ahead_s, took_s / 2) if told_s and abs(ahead_s) <= _MOST_AHEAD_S else None
 
     @property
     def surely_ahead_s(self) -> float:

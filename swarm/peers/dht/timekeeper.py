@@ -163,11 +163,7 @@ class Timekeeper:
                 answer = await protocol.get_stub(peer_id).rpc_ping(PingRequest())
         except _NO_ANSWER:
             return None
-        half_s = (self._clock.steady_s() - began_s) / 2
-        ahead_s = answer.dht_time - (asked_s + half_s)
-        if not answer.dht_time or not math.isfinite(ahead_s):  # what is not said, or nonsense
-            return None
-        return Reading(site, ahead_s, half_s)
+        return Reading.of(site, answer.dht_time, asked_s, self._clock.steady_s() - began_s)
 
     # --- telling -----------------------------------------------------------------------------------------------------
 

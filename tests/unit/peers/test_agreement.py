@@ -89,6 +89,18 @@ def test_a_crowd_at_one_address_has_one_vote():
     assert sorted(votes(crowd + others)) == [0.0, 0.0, 540.0]
 
 
+@given(st.floats())
+def test_whatever_an_answer_says_it_is_a_number_or_nothing(told_s):
+    reading = Reading.of("192.0.2.1", told_s, 1_000_000.0, 0.5)
+    assert reading is None or abs(agreed(votes([reading]), NEWCOMER).ahead_s) <= 1e10
+
+
+def test_an_answer_is_made_half_way():
+    assert Reading.of("192.0.2.1", 1_000_005.0, 1_000_000.0, 2.0) == Reading("192.0.2.1", 4.0, 1.0)
+    for nothing in (0.0, float("nan"), float("inf"), -float("inf"), 1e300):
+        assert Reading.of("192.0.2.1", nothing, 1_000_000.0, 2.0) is None
+
+
 @pytest.mark.parametrize("ahead_s, doubt_s, surely_s", [(5.0, 4.0, 1.0), (-5.0, 4.0, -1.0), (0.3, 2.0, 0.0)])
 def test_what_a_slow_answer_leaves_open_moves_nothing(ahead_s, doubt_s, surely_s):
     assert Reading("192.0.2.1", ahead_s, doubt_s).surely_ahead_s == pytest.approx(surely_s)
