@@ -50,6 +50,28 @@ class SameModel(PeerPolicy):
         )
 
 
+class TakesSessions(PeerPolicy):
+    """Those that take new sessions now: one whose disk fails says that it does not, and why."""
+
+    def __init__(self, num_blocks: int):
+        """num_blocks: of the model."""
+        self._num_blocks = num_blocks
+
+    def accept(self, peer: PeerInfo) -> bool:
+        return not peer.paused
+
+    def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
+        return NoRoute(f"no peer of {model!r} takes new sessions for now{self.hint(peers)}", f"0:{self._num_blocks}")
+
+    def hint(self, peers: Sequence[PeerInfo]) -> str:
+        paused = [peer for peer in peers if peer.paused]
+        if not paused:
+            return ""
+        first = f"peer {paused[0].peer_id[-8:]} says: {paused[0].paused}"
+        others = f", and {len(paused) - 1} more" if len(paused) > 1 else ""
+        return f"; for now, some take no new sessions ({first}{others})"
+
+
 class Signing(PeerPolicy):
     """Those that sign receipts for their work."""
 

@@ -8,11 +8,12 @@ from swarm.errors import LedgerRefusal, SwarmError
 from swarm.market.ledger.orders import SignedOrder
 from swarm.market.ledger.records import Record
 from swarm.market.ledger.rules import Step, Terms, apply
-from swarm.market.ledger.tables import TABLES, Tables
+from swarm.market.ledger.tables import SCHEMA, TABLES, Tables
+from swarm.storage.database import Layout
 
 NOTHING = bytes(32)
 _PAGE = 256  # entries that are read at a time
-_SCHEMA = """
+_ENTRIES = """
 CREATE TABLE IF NOT EXISTS entry (
     number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, order_hash BLOB NOT NULL UNIQUE, hash BLOB NOT NULL,
     data BLOB NOT NULL
@@ -22,6 +23,7 @@ CREATE TABLE IF NOT EXISTS entry (
 _FINAL = """
 CREATE TRIGGER IF NOT EXISTS entry_{0} BEFORE {0} ON entry BEGIN SELECT raise(ABORT, 'entries are final'); END
 """
+LAYOUT = Layout("ledger", f"{_ENTRIES};{SCHEMA}", remedy="use a backup")
 
 Sign = Callable[[bytes], bytes]  # the keeper's signature over a hash
 
@@ -45,7 +47,7 @@ class Book:
 
     def create(self) -> None:
         """The tables, where they are missing. In a transaction."""
-        self._database.execute(_SCHEMA)
+        self._database.execute(_ENTRIES)
         for change in ("UPDATE", "DELETE"):
             self._database.execute(_FINAL.format(change))
         Tables.create(self._database)

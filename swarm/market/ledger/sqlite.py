@@ -11,20 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
-from threading import RLock
 
-from swarm.database import open_database, read_database
-from swarm.errors import PeerUnreachable, SwarmError
-from swarm.market.ledger.book import Book
+from swarm.errors import SwarmError
+from swarm.market.ledger.book import LAYOUT, Book
+from swarm.market.ledger.book_file import BookFile
 from swarm.market.ledger.ids import format_address, ledger_id
 from swarm.market.ledger.ledger import Account, Channel, Rules, Supply
 from swarm.market.ledger.ordered import OrderedLedger
 from swarm.market.ledger.orders import SignedOrder, new_order
 from swarm.market.ledger.records import Record
 from swarm.market.ledger.rules import Terms
+from swarm.storage.database import read_database
 from swarm.wire.identity import Identity
 
-BUSY_S = 30.0  # how long to wait for other processes that write
 _PAGE = 256  # entries that are read at a time
 
 Clock = Callable[[], float]  # Unix time in seconds
@@ -49,17 +48,18 @@ class SqliteLedger(OrderedLedger):
         Raises SwarmError if there is no ledger at `path` and none can be made, or its keeper's key is not there.
         """
         super().__init__(identity)
-        self._path, self._clock, self._lock = path, clock, RLock()
-        with self._using_file():
-            self._database = connect(path)
-            self._book = Book(self._database)
-            self._keeper, terms = self._found(rules or Rules(), arbiter)
+        self._path, self._clock = path, clock
+        self._writer = BookFile(path, makes=True)
+        self._reader: BookFile | None = None if path else self._writer  # who reads does not wait for who writes
+        with self._writer.using() as book:
+            self._keeper, terms = self._found(book, rules or Rules(), arbiter)
         self._set_terms(terms)
 
     def shut(self) -> None:
         """Let go of the file."""
-        with self._lock:
-            self._database.close()
+        self._writer.shut()
+        if self._reader:
+            self._reader.shut()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -101,37 +101,32 @@ class SqliteLedger(OrderedLedger):
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def submit(self, order: SignedOrder) -> Record:
-        with self.reading() as book, book.transaction():
+        with self._writer.using() as book, book.transaction():
             return book.append(order, self._time_ms(), self._keeper.sign_hash)
 
     @contextmanager
     def reading(self) -> Iterator[Book]:
         """The book itself, which is this thread's until the end. Raises PeerUnreachable if the file fails."""
-        with self._using_file(), self._lock:
-            yield self._book
-
-    @contextmanager
-    def _using_file(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise PeerUnreachable(f"the ledger in {self._path or 'memory'} cannot be used: {error}") from error
+        if self._reader is None:
+            self._reader = BookFile(self._path)
+        with self._reader.using() as book:
+            yield book
 
     def _time_ms(self) -> int:
         return int(self._clock() * 1000)
 
     # --- a new ledger ------------------------------------------------------------------------------------------------
 
-    def _found(self, rules: Rules, arbiter: bytes | None) -> tuple[Identity, Terms]:
+    def _found(self, book: Book, rules: Rules, arbiter: bytes | None) -> tuple[Identity, Terms]:
         """Write the first entry, if nobody has; returns the keeper's key, and what that entry fixes."""
-        with self._book.transaction():
-            self._book.create()
-            terms = self._book.terms
+        with book.transaction():
+            book.create()
+            terms = book.terms
             if terms is None or self._path is None:
                 keeper, nonce = self._new_keeper(), os.urandom(32)
                 values = (nonce, arbiter or self.address, keeper.address, *astuple(rules))
                 genesis = new_order(ledger_id(self.address, nonce), "genesis", *values).sign(self._identity)
-                self._book.append(genesis, self._time_ms(), keeper.sign_hash)
+                book.append(genesis, self._time_ms(), keeper.sign_hash)
                 return keeper, Terms.of(genesis)
         return _old_keeper(self._path, terms.keeper), terms
 
@@ -167,14 +162,6 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-_REMEDY = "use a backup"
-
-
-def connect(path: Path | None) -> sqlite3.Connection:
-    """To the ledger in the file at `path`; None: in memory. Raises SwarmError."""
-    return open_database(path, "ledger", is_durable=True, busy_s=BUSY_S, remedy=_REMEDY)
-
-
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """To the ledger in a file, which stays as it is. Raises SwarmError."""
-    return read_database(path, "ledger", remedy=_REMEDY)
+    return read_database(path, LAYOUT)

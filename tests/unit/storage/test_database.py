@@ -8,10 +8,11 @@ from contextlib import closing
 
 import pytest
 
-from swarm.database import open_database, read_database
 from swarm.errors import SwarmError
+from swarm.storage.database import Layout, open_database, read_database
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS thing (name TEXT)"
+THINGS = Layout("things", SCHEMA)
 
 
 @pytest.fixture
@@ -20,10 +21,10 @@ def file(tmp_path):
 
 
 def test_a_file_is_made_with_its_folder_and_is_its_owners_alone(file):
-    with closing(open_database(file, "things", SCHEMA)) as database:
+    with closing(open_database(file, THINGS)) as database:
         database.execute("INSERT INTO thing VALUES ('one')")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    with closing(open_database(file, "things", SCHEMA)) as database:
+    with closing(open_database(file, THINGS)) as database:
         assert database.execute("SELECT name FROM thing").fetchall() == [("one",)]
 
 
@@ -31,16 +32,16 @@ def test_what_versions_before_this_wrote_opens_as_it_is(file):
     file.parent.mkdir()
     with closing(sqlite3.connect(file)) as database, database:
         database.executescript("CREATE TABLE thing (name TEXT); INSERT INTO thing VALUES ('old')")
-    with closing(open_database(file, "things", SCHEMA, version=1)) as database:
+    with closing(open_database(file, Layout("things", SCHEMA, version=1))) as database:
         assert database.execute("SELECT name FROM thing").fetchall() == [("old",)]
 
 
 @pytest.mark.parametrize("opener", [open_database, read_database])
 def test_a_file_of_a_newer_version_is_left_alone(file, opener):
-    open_database(file, "things", SCHEMA, version=2).close()
+    open_database(file, Layout("things", SCHEMA, version=2)).close()
     before = file.read_bytes()
     with pytest.raises(SwarmError, match=r"the things in .* were written by a newer version"):
-        opener(file, "things")
+        opener(file, THINGS)
     assert file.read_bytes() == before
 
 
@@ -49,13 +50,13 @@ def test_of_a_damaged_file_it_is_said_what_to_do(file, opener):
     file.parent.mkdir()
     file.write_bytes(b"something else" * 1_000)
     with pytest.raises(SwarmError, match=r"the things in .*things.db cannot be used: it is damaged .*; move it away"):
-        opener(file, "things")
+        opener(file, THINGS)
 
 
 def test_where_no_file_can_be_made_it_is_said(tmp_path):
     (tmp_path / "taken").write_text("a file, not a folder")
     with pytest.raises(SwarmError, match=r"the things in .* cannot be used"):
-        open_database(tmp_path / "taken" / "things.db", "things", SCHEMA)
+        open_database(tmp_path / "taken" / "things.db", THINGS)
 
 
 WRITER = """
@@ -70,7 +71,7 @@ def test_to_open_a_file_again_leaves_this_processs_locks_on_it(file):
     with closing(sqlite3.connect(file, isolation_level=None)) as first:
         first.execute("BEGIN EXCLUSIVE")
         with pytest.raises(SwarmError, match="locked"):
-            open_database(file, "things", busy_s=0.1)
+            open_database(file, THINGS, busy_s=0.1)
         command = [sys.executable, "-c", WRITER, str(file)]
         other = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "locked" in other.stderr
