@@ -61,15 +61,16 @@ class TakesSessions(PeerPolicy):
         return not peer.paused
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
-        return NoRoute(f"no peer of {model!r} takes new sessions for now{self.hint(peers)}", f"0:{self._num_blocks}")
+        return NoRoute(f"no peer of {model!r} takes new sessions for now: {_paused(peers)}", f"0:{self._num_blocks}")
 
     def hint(self, peers: Sequence[PeerInfo]) -> str:
         paused = [peer for peer in peers if peer.paused]
-        if not paused:
-            return ""
-        first = f"peer {paused[0].peer_id[-8:]} says: {paused[0].paused}"
-        others = f", and {len(paused) - 1} more" if len(paused) > 1 else ""
-        return f"; for now, some take no new sessions ({first}{others})"
+        return f"; {len(paused)} of its peers take no new sessions for now: {_paused(paused)}" if paused else ""
+
+
+def _paused(peers: Sequence[PeerInfo]) -> str:
+    """What the first of them says; what all say would fill the screen."""
+    return f"peer {peers[0].peer_id[-8:]} says that {peers[0].paused}"
 
 
 class Signing(PeerPolicy):

@@ -75,3 +75,63 @@ def test_to_open_a_file_again_leaves_this_processs_locks_on_it(file):
         command = [sys.executable, "-c", WRITER, str(file)]
         other = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "locked" in other.stderr
+
+
+# --- layouts ---------------------------------------------------------------------------------------------------------
+
+OTHER = "CREATE TABLE thing (name TEXT, colour TEXT)"
+UPGRADES = {0: ("ALTER TABLE thing ADD COLUMN colour TEXT DEFAULT 'none'",), 1: ("UPDATE thing SET colour = 'red'",)}
+COLOURED = Layout("things", "CREATE TABLE IF NOT EXISTS thing (name TEXT, colour TEXT)", 2, UPGRADES)
+
+
+def make(file, *statements: str) -> bytes:
+    file.parent.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(file)) as database, database:
+        for statement in statements:
+            database.execute(statement)
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize("opener", [open_database, read_database])
+@pytest.mark.parametrize(
+    "statement, reason",
+    [
+        (OTHER, "its table thing has other columns than this version's"),
+        ("CREATE TABLE thing (name TEXT PRIMARY KEY)", "its table thing has other columns than this version's"),
+        ("CREATE TABLE song (name TEXT)", "it is something else"),
+    ],
+)
+def test_what_is_no_file_of_ours_is_refused_in_one_line_and_left_alone(file, opener, statement, reason):
+    before = make(file, statement)
+    with pytest.raises(SwarmError) as caught:
+        opener(file, THINGS)
+    assert str(caught.value) == f"the things in {file} cannot be used: {reason}; move it away"
+    assert file.read_bytes() == before
+
+
+def test_a_file_of_an_older_layout_is_brought_up_to_date_with_what_is_in_it(file):
+    make(file, "CREATE TABLE thing (name TEXT)", "INSERT INTO thing VALUES ('old')")
+    for _ in range(2):
+        with closing(open_database(file, COLOURED)) as database:
+            assert database.execute("SELECT * FROM thing").fetchall() == [("old", "red")]
+            assert database.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_file_that_cannot_be_brought_up_to_date_stays_what_it_was(file):
+    make(file, "CREATE TABLE thing (name TEXT, size INTEGER)", "INSERT INTO thing VALUES ('other', 1)")
+    with pytest.raises(SwarmError, match="has other columns"):
+        open_database(file, COLOURED)
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT * FROM thing").fetchall() == [("other", 1)]
+        assert database.execute("PRAGMA user_version").fetchone() == (0,)
+
+
+def test_a_new_file_has_the_version_of_its_layout(file):
+    with closing(open_database(file, COLOURED)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_file_that_is_to_be_there_is_not_made(file):
+    with pytest.raises(SwarmError, match="unable to open"):
+        open_database(file, THINGS, makes=False)
+    assert not file.exists()

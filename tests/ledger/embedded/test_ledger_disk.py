@@ -1,0 +1,108 @@
+"""What a ledger answered is on its disk, what it cannot keep it refuses, and it goes on when the disk does."""
+
+import os
+import shutil
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from disks import gone, locked, small_files
+from swarm.errors import PeerUnreachable, SwarmError
+from swarm.market.ledger import book_file
+from swarm.market.ledger.audit import audit
+from swarm.market.ledger.sqlite import SqliteLedger
+from swarm.market.rewards.committing import Committer
+from swarm.wire.identity import Identity
+
+ISSUER = Identity(bytes([5]) * 32)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def ledger(folder, monkeypatch):
+    monkeypatch.setattr(book_file, "BUSY_S", 0.2)
+    folder.mkdir()
+    ledger = SqliteLedger(folder / "ledger.db", ISSUER)
+    ledger.mint(ISSUER.address, 100)
+    yield ledger
+    ledger.shut()
+
+
+def has(ledger: SqliteLedger) -> int:
+    return ledger.account(ISSUER.address).available
+
+
+def test_who_reads_does_not_wait_for_a_process_that_has_it_locked_and_an_order_is_refused(ledger, folder):
+    with locked(folder / "ledger.db"):
+        assert has(ledger) == 100
+        with pytest.raises(PeerUnreachable, match=r"the ledger in .* cannot be used: database is locked"):
+            ledger.mint(ISSUER.address, 1)
+        assert has(ledger) == 100
+    ledger.mint(ISSUER.address, 7)
+    assert has(ledger) == 107 and audit(folder / "ledger.db").holds
+
+
+def test_no_order_is_answered_from_a_file_that_is_gone(ledger, folder):
+    """It used to be written into the file that had been taken away, and was seen by nobody."""
+    with gone(folder):
+        for ask in (lambda: ledger.mint(ISSUER.address, 1), lambda: has(ledger)):
+            with pytest.raises(PeerUnreachable, match="is gone from there; put it back"):
+                ask()
+        assert not folder.exists()
+    ledger.mint(ISSUER.address, 7)
+    assert has(ledger) == 107 and audit(folder / "ledger.db").holds
+
+
+def test_a_copy_of_the_ledger_in_its_place_goes_on_and_another_ledger_does_not(ledger, folder, tmp_path):
+    SqliteLedger(tmp_path / "other" / "ledger.db", ISSUER).shut()
+    shutil.copytree(folder, tmp_path / "copy")
+    with gone(folder):
+        (tmp_path / "other").rename(folder)
+        with pytest.raises(PeerUnreachable, match="there is another ledger in"):
+            ledger.mint(ISSUER.address, 1)
+        shutil.rmtree(folder)
+        (tmp_path / "copy").rename(folder)
+        ledger.mint(ISSUER.address, 7)
+        assert has(ledger) == 107
+        shutil.rmtree(folder)
+
+
+def test_a_disk_that_is_full_refuses_an_order_and_takes_the_next_one_when_it_is_not(ledger, folder):
+    size = os.stat(folder / "ledger.db-wal").st_size
+    with small_files(size), pytest.raises(PeerUnreachable, match="cannot be used"):
+        for _ in range(100):
+            ledger.mint(ISSUER.address, 1)
+    before = has(ledger)
+    ledger.mint(ISSUER.address, 1)
+    assert has(ledger) == before + 1 and audit(folder / "ledger.db").holds
+
+
+def test_a_file_with_other_tables_is_no_ledger(folder):
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "ledger.db")) as database, database:
+        database.execute("CREATE TABLE entry (number INTEGER PRIMARY KEY, text TEXT)")
+    with pytest.raises(SwarmError, match=r"the ledger in .* its table entry has other columns .*; use a backup"):
+        SqliteLedger(folder / "ledger.db", ISSUER)
+
+
+def test_what_was_composed_for_an_epoch_waits_for_a_disk_that_does_not_take_it(ledger, tmp_path, monkeypatch):
+    """It is taken out of what is kept, once."""
+    payloads = iter([bytes(5000), None])
+    committer = Committer(ledger, tmp_path / "commitments", 1.0, lambda epoch: next(payloads))
+    monkeypatch.setattr(committer, "_is_late", lambda span: True)
+    monkeypatch.setattr("swarm.market.rewards.committing.RETRY_S", 0.0)
+    (tmp_path / "commitments").mkdir()
+    with small_files(4096), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(committer._ledger, "commit", None)  # it does not come to that
+        committer.attend()
+    assert list((tmp_path / "commitments").iterdir()) == []
+    committer.attend()
+    (file,) = (tmp_path / "commitments").iterdir()
+    assert file.read_bytes() == bytes(5000) and stat.S_IMODE(file.stat().st_mode) == 0o600
