@@ -49,9 +49,8 @@ class Process:
         return [event for event in list(self.events) if event["event"] == name]
 
     def wait_for(self, name: str, limit_s: float = 90.0) -> dict[str, Any]:
-        if not wait_until(lambda: self.named(name) or self._process.poll() is not None, limit_s) or not self.named(
-            name
-        ):
+        wait_until(lambda: self.named(name) or self._process.poll() is not None, limit_s)
+        if not self.named(name):
             raise RuntimeError(f"no {name!r}: {self.events} {self.log.read_text()[-2000:]}")
         return self.named(name)[0]
 
@@ -72,8 +71,8 @@ class Process:
 
 
 def _serve(home: Path, tree: Path, base: Path, ledger: Path, **environment: str) -> Process:
-    command = ["-m", "swarm.server", "--model", "demo", "--blocks", "0:30", "--quant", "int4", "--threads", "1", "--json",
-               "--exit-with-parent", "--ledger", str(ledger), "--price", f"{PRICE}n", "--settle-every", "600",
+    command = ["-m", "swarm.server", "--model", "demo", "--blocks", "0:30", "--quant", "int4", "--threads", "1",
+               "--json", "--exit-with-parent", "--ledger", str(ledger), "--price", f"{PRICE}n", "--settle-every", "600",
                "--kv-memory", "512M"]  # fmt: skip
     server = Process(command, home, tree, base / "server.log", **environment)
     server.wait_for("ready")
@@ -144,6 +143,7 @@ def server_scene(disk: Disk, fault: str, seconds: float, base: Path, tree: Path)
     server.kill()
     got = _rows(user_home / "receipts" / "client.db", "SELECT session, start, attempt, number FROM receipts")
     kept = set(_rows(receipts, "SELECT session, start, attempt, number FROM receipts"))
+    begun = {one[:3] for one in got}
     opened = set(_rows(receipts, "SELECT session, start, attempt FROM openings"))
     signed = (user.named("closed") or [{"signed": 0}])[0]["signed"]
     vouchers = [SignedVoucher.decode(data) for (data,) in _rows(payments, "SELECT data FROM vouchers")]
@@ -154,8 +154,7 @@ def server_scene(disk: Disk, fault: str, seconds: float, base: Path, tree: Path)
     return [
         {**common, "of": "receipts", "there": f"{len(set(got) & kept)} of {len(set(got))}",
          "lost": len(set(got) - kept)},
-        {**common, "of": "openings", "there": f"{len({one[:3] for one in got} & opened)} of {len({o[:3] for o in got})}",
-         "lost": len({one[:3] for one in got} - opened)},
+        {**common, "of": "openings", "there": f"{len(begun & opened)} of {len(begun)}", "lost": len(begun - opened)},
         {**common, "of": "vouchers", "there": f"{paid} of {signed} nano-credits", "lost": max(signed - paid, 0)},
     ]  # fmt: skip
 

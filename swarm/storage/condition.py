@@ -14,9 +14,16 @@ logger = logging.getLogger(__name__)
 class Condition:
     """Of one file. Any thread may use it."""
 
-    def __init__(self, what: str, path: Path, clock: Callable[[], float] = time.monotonic):
-        """what: is written there, as in "receipts". clock: seconds."""
-        self._what, self._path, self._clock = what, path, clock
+    def __init__(
+        self,
+        what: str,
+        path: Path,
+        clock: Callable[[], float] = time.monotonic,
+        meanwhile: str = "what is to be written is kept in memory until then",
+    ):
+        """what: is written there, as in "receipts". clock: seconds. meanwhile: what is done until it is over, for the
+        log."""
+        self._what, self._path, self._clock, self._meanwhile = what, path, clock, meanwhile
         self._lock = threading.Lock()
         self._reason = ""  # why it takes nothing; empty: it does
         self._since = 0.0  # when that began
@@ -40,7 +47,7 @@ class Condition:
             self._begun = None if is_all else self._clock()
             if self._reason:
                 lasted_s = self._clock() - self._since
-                logger.warning("the %s in %s are written again, after %.0f s", self._what, self._path, lasted_s)
+                logger.warning("the %s in %s can be written again, after %.0f s", self._what, self._path, lasted_s)
             self._reason = ""
 
     def trouble(self) -> str:
@@ -54,7 +61,6 @@ class Condition:
         if not self._reason:
             self._since = self._clock()
             logger.warning(
-                "the %s in %s cannot be written: %s; they are kept in memory until they can", self._what, self._path,
-                detail or reason,
+                "the %s in %s cannot be written: %s; %s", self._what, self._path, detail or reason, self._meanwhile
             )  # fmt: skip
         self._reason = reason

@@ -5,6 +5,7 @@ what the disk does not take is kept in memory, and tried again until it does.
 """
 
 import asyncio
+import atexit
 import logging
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from swarm.errors import DiskTrouble, SwarmError
 from swarm.storage.condition import PATIENCE_S, Condition
@@ -34,6 +36,8 @@ Answer = TypeVar("Answer")
 Write = Callable[[sqlite3.Connection], Any]  # inside a transaction; called again when that has failed
 
 logger = logging.getLogger(__name__)
+
+_open: "WeakSet[Writer]" = WeakSet()  # whose last writes a process that simply ends must not take with it
 
 
 @dataclass(eq=False)
@@ -57,6 +61,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._give_up_s: float | None = None  # time.monotonic(), once it is to end
         self._lost = 0
+        _open.add(self)
 
     def put(self, write: Write, key: object = None, written: Callable[[], None] | None = None) -> None:
         """Have it done, as soon as the disk allows. key: in the place of what waits under the same one. written: called
@@ -97,6 +102,7 @@ class Writer:
 
     def close(self) -> None:
         """Write what waits, and let go of the file. Waits, but not for long for a disk that takes nothing."""
+        _open.discard(self)
         with self._changed:
             self._give_up_s = time.monotonic() + CLOSE_S
             self._changed.notify_all()
@@ -221,3 +227,9 @@ def _reason(error: Exception) -> str:
         cause = error.__cause__
         return _reason(cause) if isinstance(cause, Exception) else "what is in its place is no file of this version's"
     return error.strerror or "its disk fails" if isinstance(error, OSError) else str(error)
+
+
+@atexit.register
+def _close_all() -> None:
+    for writer in list(_open):
+        writer.close()

@@ -8,6 +8,7 @@ from threading import RLock
 
 from swarm.errors import PeerUnreachable
 from swarm.market.ledger.book import LAYOUT, Book
+from swarm.storage.condition import Condition
 from swarm.storage.database import file_id, open_database
 
 BUSY_S = 30.0  # how long to wait for other processes that write
@@ -18,8 +19,11 @@ class BookFile:
     """One connection to it, made anew when the file has failed or is another one. Safe to use from several threads."""
 
     def __init__(self, path: Path | None, makes: bool = False):
-        """path: None for a book in memory. makes: the file, if there is none. Raises SwarmError, PeerUnreachable."""
+        """path: None for a book in memory. makes: the file, if there is none; and the log hears of its condition. Raises
+        SwarmError, PeerUnreachable."""
         self._path, self._lock = path, RLock()
+        meanwhile = "what is asked of it is refused until then"
+        self._condition = Condition(LAYOUT.what, path, meanwhile=meanwhile) if path and makes else None
         self._ledger: bytes | None = None  # id of the ledger in it, once that was seen
         self._database: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
@@ -46,13 +50,13 @@ class BookFile:
         """To the file that is there now: what goes into one that was moved away is seen by nobody."""
         found = file_id(self._path) if self._path else None
         if self._path and not found and not makes:
-            raise PeerUnreachable(f"the ledger in {self._path} is gone from there; put it back")
+            raise self._failed("is gone from there; put it back")
         self._database = open_database(self._path, LAYOUT, is_durable=True, busy_s=BUSY_S, makes=makes, creates=False)
         self._file = file_id(self._path) if self._path else None
         self._book = Book(self._database)
         if self._ledger and (self._book.terms is None or self._book.terms.id != self._ledger):
             self._let_go()
-            raise PeerUnreachable(f"there is another ledger in {self._path} now; put back the one that was there")
+            raise self._failed("is another one than it was; put that back")
 
     def _let_go(self) -> None:
         database, self._database = self._database, None
@@ -67,4 +71,12 @@ class BookFile:
         except sqlite3.Error as error:
             if self._path and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING:
                 self._let_go()
-            raise PeerUnreachable(f"the ledger in {self._path or 'memory'} cannot be used: {error}") from error
+            raise self._failed(f"cannot be used: {error}") from error
+        else:
+            if self._condition:
+                self._condition.written(is_all=True)
+
+    def _failed(self, why: str) -> PeerUnreachable:
+        if self._condition:
+            self._condition.failed(f"it {why}")
+        return PeerUnreachable(f"the ledger in {self._path or 'memory'} {why}")

@@ -54,6 +54,6 @@ def test_what_cannot_be_read_opens_no_session_and_ends_no_settlement(tmp_path, s
 def test_no_money_goes_into_a_channel_whose_lock_cannot_be_made(shop, tmp_path):
     (tmp_path / "taken").write_text("a file, not a folder")
     wallet = Wallet(shop.ledger, CLIENT, shop.store, tmp_path / "taken")
-    with pytest.raises(DiskTrouble, match="its lock cannot be made in .*taken: File exists"):
+    with pytest.raises(DiskTrouble, match=r"its lock cannot be made in .*taken: File exists"):
         wallet._channel(SERVER.address, 1000, 1000)
     assert shop.ledger.channels(payer=CLIENT.address) == []
