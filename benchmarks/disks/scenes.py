@@ -36,7 +36,7 @@ class Process:
         self.log, self.events = log, []
         self._process = subprocess.Popen(
             [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.open("w"), text=True,
-            env={**os.environ, **paths, **environment}, start_new_session=True,
+            env={**os.environ, **paths, **environment}, start_new_session=True, cwd=tree,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -236,7 +236,7 @@ def digests_scene(disk: Disk, fault: str, seconds: float, base: Path, tree: Path
     environment = {**os.environ, **disk.environment, "PYTHONPATH": f"{tree}:{tree / 'kernels'}"}
 
     def take() -> tuple[str, str]:
-        done = subprocess.run([sys.executable, "-c", DIGESTS, str(folder)], env=environment, capture_output=True,
+        done = subprocess.run([sys.executable, "-c", DIGESTS, str(folder)], env=environment, cwd=tree, capture_output=True,
                               text=True, check=False)  # fmt: skip
         return done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
 

@@ -20,7 +20,8 @@ from weakref import WeakSet
 
 from swarm.errors import DiskTrouble, SwarmError
 from swarm.storage.condition import PATIENCE_S, Condition
-from swarm.storage.database import Layout, file_id, open_database
+from swarm.storage.connection import FileConnection
+from swarm.storage.database import Layout, open_database
 
 MAX_WAITING = 200_000  # writes in memory; of more, the oldest are lost
 MAX_BATCH = 10_000  # in one transaction
@@ -28,7 +29,6 @@ RETRY_S = 0.5
 BUSY_S = 1.0  # for another process that writes
 CLOSE_S = 3.0  # that the end waits for a disk which takes nothing
 
-_PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)  # the file itself is as it was
 # What is wrong with a write itself, and not with the disk: it would fail for ever.
 _WRONG = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
 
@@ -54,8 +54,7 @@ class Writer:
         """Raises SwarmError if `path` cannot be used."""
         self._path, self._layout, self._max_waiting = path, layout, max_waiting
         self.condition = Condition(layout.what, path)
-        self._database: sqlite3.Connection | None = self._open(makes=True)
-        self._file = file_id(path)
+        self._file = FileConnection(path, layout, busy_s=BUSY_S)
         self._waiting: dict[object, _Waiting] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -111,7 +110,7 @@ class Writer:
         if self._waiting:
             logger.error("%d writes to %s are lost: its disk took none", len(self._waiting), self._path)
         if not (self._thread and self._thread.is_alive()):
-            self._let_go()
+            self._file.close()
 
     def _add(self, one: _Waiting, key: object) -> None:
         with self._changed:
@@ -152,7 +151,7 @@ class Writer:
 
     def _commit(self, batch: list[_Waiting]) -> list[Any]:
         """All or nothing. Raises sqlite3.Error, SwarmError."""
-        database = self._connected()
+        database = self._file.get()
         database.execute("BEGIN IMMEDIATE")
         try:
             answers = [self._do(one, database) for one in batch]
@@ -171,29 +170,8 @@ class Writer:
             logger.exception("a write to %s is left out", self._path)
             return error
 
-    def _connected(self) -> sqlite3.Connection:
-        """To the file that is at the path now: one that is gone from there would take all that is written with it."""
-        if self._database is None or self._file is None or file_id(self._path) != self._file:
-            self._let_go()
-            if (found := file_id(self._path)) is None:
-                raise DiskTrouble("the file is gone; put it back, or start again without it")
-            self._database, self._file = self._open(makes=False), found
-        return self._database
-
-    def _open(self, makes: bool) -> sqlite3.Connection:
-        database = open_database(self._path, self._layout, is_durable=True, makes=makes)
-        database.execute(f"PRAGMA busy_timeout={BUSY_S * 1000:.0f}")
-        return database
-
-    def _let_go(self) -> None:
-        database, self._database = self._database, None
-        if database:
-            with suppress(sqlite3.Error):
-                database.close()
-
     def _note_failure(self, batch: list[tuple[object, _Waiting]], error: Exception) -> None:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING:
-            self._let_go()
+        self._file.failed(error)
         self.condition.failed(_reason(error), str(error))
         for _, one in batch:
             answer, one.answer = one.answer, None

@@ -11,19 +11,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
+from threading import RLock
 
-from swarm.errors import SwarmError
+from swarm.errors import DiskTrouble, PeerUnreachable, SwarmError
 from swarm.market.ledger.book import LAYOUT, Book
-from swarm.market.ledger.book_file import BookFile
 from swarm.market.ledger.ids import format_address, ledger_id
 from swarm.market.ledger.ledger import Account, Channel, Rules, Supply
 from swarm.market.ledger.ordered import OrderedLedger
 from swarm.market.ledger.orders import SignedOrder, new_order
 from swarm.market.ledger.records import Record
 from swarm.market.ledger.rules import Terms
+from swarm.storage.condition import Condition
+from swarm.storage.connection import FileConnection
 from swarm.storage.database import read_database
 from swarm.wire.identity import Identity
 
+BUSY_S = 30.0  # how long to wait for other processes that write
 _PAGE = 256  # entries that are read at a time
 
 Clock = Callable[[], float]  # Unix time in seconds
@@ -49,8 +52,8 @@ class SqliteLedger(OrderedLedger):
         """
         super().__init__(identity)
         self._path, self._clock = path, clock
-        self._writer = BookFile(path, makes=True)
-        self._reader: BookFile | None = None if path else self._writer  # who reads does not wait for who writes
+        self._writer = _OpenBook(path, is_first=True)
+        self._reader: _OpenBook | None = None if path else self._writer  # who reads does not wait for who writes
         with self._writer.using() as book:
             self._keeper, terms = self._found(book, rules or Rules(), arbiter)
         self._set_terms(terms)
@@ -108,7 +111,7 @@ class SqliteLedger(OrderedLedger):
     def reading(self) -> Iterator[Book]:
         """The book itself, which is this thread's until the end. Raises PeerUnreachable if the file fails."""
         if self._reader is None:
-            self._reader = BookFile(self._path)
+            self._reader = _OpenBook(self._path)
         with self._reader.using() as book:
             yield book
 
@@ -137,6 +140,57 @@ class SqliteLedger(OrderedLedger):
         for made in (keeper_file(self._path), self._path.parent):  # on disk before the entry that names it
             _sync(made)
         return keeper
+
+
+class _OpenBook:
+    """One connection to the book in a file. Safe to use from several threads."""
+
+    def __init__(self, path: Path | None, is_first: bool = False):
+        """path: None for a book in memory. is_first: it makes the file if there is none, and says in the log when that
+        fails."""
+        self._where, self._lock = path or "memory", RLock()
+        meanwhile = "what is asked of it is refused until then"
+        self._condition = Condition(LAYOUT.what, path, meanwhile=meanwhile) if path and is_first else None
+        self._ledger: bytes | None = None  # its id, once that was seen
+        with self._translated():
+            self._file = FileConnection(
+                path, LAYOUT, busy_s=BUSY_S, makes=is_first, creates=False, check=self._check_same
+            )
+            self._book = Book(self._file.get())
+
+    @contextmanager
+    def using(self) -> Iterator[Book]:
+        """The book, which is this thread's until the end. Raises PeerUnreachable if the file fails, also inside."""
+        with self._lock, self._translated():
+            if (database := self._file.get()) is not self._book.database:
+                self._book = Book(database)
+            yield self._book
+            if self._ledger is None and self._book.terms:
+                self._ledger = self._book.terms.id
+
+    def shut(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._file.close()
+
+    def _check_same(self, database: sqlite3.Connection) -> None:
+        terms = Book(database).terms
+        if self._ledger and (terms is None or terms.id != self._ledger):
+            raise DiskTrouble("it is another ledger than it was; put that one back")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, DiskTrouble) as error:
+            if isinstance(error, sqlite3.Error) and hasattr(self, "_file"):
+                self._file.failed(error)
+            if self._condition:
+                self._condition.failed(str(error))
+            raise PeerUnreachable(f"the ledger in {self._where} cannot be used: {error}") from error
+        else:
+            if self._condition:
+                self._condition.written(is_all=True)
 
 
 def _old_keeper(path: Path, address: bytes) -> Identity:

@@ -11,7 +11,7 @@ import pytest
 
 from disks import gone, locked, small_files
 from swarm.errors import PeerUnreachable, SwarmError
-from swarm.market.ledger import book_file
+from swarm.market.ledger import sqlite
 from swarm.market.ledger.audit import audit
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.rewards.committing import Committer
@@ -27,7 +27,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def ledger(folder, monkeypatch):
-    monkeypatch.setattr(book_file, "BUSY_S", 0.2)
+    monkeypatch.setattr(sqlite, "BUSY_S", 0.2)
     folder.mkdir()
     ledger = SqliteLedger(folder / "ledger.db", ISSUER)
     ledger.mint(ISSUER.address, 100)
@@ -54,14 +54,15 @@ def test_no_order_is_answered_from_a_file_that_is_gone(ledger, folder, caplog):
     with gone(folder):
         for ask in (lambda: ledger.mint(ISSUER.address, 1), lambda: has(ledger)):
             for _ in range(2):
-                with pytest.raises(PeerUnreachable, match="is gone from there; put it back"):
+                with pytest.raises(PeerUnreachable, match="the file is gone; put it back"):
                     ask()
         assert not folder.exists()
     for _ in range(2):
         ledger.mint(ISSUER.address, 7)
     assert has(ledger) == 114 and audit(folder / "ledger.db").holds
     said = [record.message.removeprefix(f"the ledger in {folder / 'ledger.db'} ") for record in caplog.records]
-    why = "cannot be written: it is gone from there; put it back; what is asked of it is refused until then"
+    gone_s = "the file is gone; put it back, or start again without it"
+    why = f"cannot be written: {gone_s}; what is asked of it is refused until then"
     assert said == [why, "can be written again, after 0 s"]
 
 
@@ -70,7 +71,7 @@ def test_a_copy_of_the_ledger_in_its_place_goes_on_and_another_ledger_does_not(l
     shutil.copytree(folder, tmp_path / "copy")
     with gone(folder):
         (tmp_path / "other").rename(folder)
-        with pytest.raises(PeerUnreachable, match="is another one than it was"):
+        with pytest.raises(PeerUnreachable, match="it is another ledger than it was"):
             ledger.mint(ISSUER.address, 1)
         shutil.rmtree(folder)
         (tmp_path / "copy").rename(folder)

@@ -195,8 +195,7 @@ class Guarded:
         self.pool = PagePool(config, 1, torch.float32, pages * page_bytes, torch.device("cpu"))
         self.sessions: dict = {}
         self.clock = Clock()
-        self.trouble = ""
-        self.door = Door(self.pool, sessions, self.sessions, self.clock, lambda: self.trouble)
+        self.door = Door(self.pool, sessions, self.sessions, self.clock)
 
     def opens(self, pages: int = 1, caller: str = "ipv4:192.0.2.1:1", **payment: object) -> Session:
         request = pb.Open(session_id=os.urandom(16), stop=2, wire_dtype=pb.FLOAT32, max_tokens=pages * PAGE_TOKENS)
@@ -291,14 +290,3 @@ def test_a_session_that_is_open_is_not_opened_again_and_none_once_the_door_is_cl
     server.door.close()
     with pytest.raises(PeerBusy, match="leaving"):
         server.opens()
-
-
-def test_while_there_is_trouble_nobody_is_let_in_who_hears_why_and_whoever_is_in_stays(guarded):
-    guarded = guarded(4, 4)
-    session = guarded.opens()
-    guarded.trouble = "it cannot write its receipts: disk is full"
-    with pytest.raises(PeerBusy, match="takes no new sessions for now: it cannot write its receipts: disk is full"):
-        guarded.opens()
-    assert not session.outbox.ended
-    guarded.trouble = ""
-    guarded.opens()

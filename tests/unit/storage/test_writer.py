@@ -60,10 +60,10 @@ def test_the_log_hears_once_that_a_disk_fails_and_once_that_it_is_over(writer, f
         writer.put(add("one"))
         assert wait_until(writer.condition.trouble, 20)
         for _ in range(3):
-            before = writer._database.total_changes
+            before = writer._file.get().total_changes
             assert wait_until(lambda: writer.condition.trouble(), 20)
             threading.Event().wait(0.7)  # another try
-            assert writer._database.total_changes == before
+            assert writer._file.get().total_changes == before
     assert wait_until(writer.flush, 20)
     assert [record.message.split(":")[0] for record in caplog.records] == [
         f"the things in {file} cannot be written",
@@ -97,13 +97,13 @@ def test_the_event_loop_goes_on_while_a_file_is_locked(writer, file):
 def test_a_disk_that_is_full_takes_everything_when_there_is_room_again(writer, file):
     writer.put(add("first"))
     assert writer.flush()
-    pages = writer._database.execute("PRAGMA page_count").fetchone()[0]
-    writer._database.execute(f"PRAGMA max_page_count={pages}")
+    pages = writer._file.get().execute("PRAGMA page_count").fetchone()[0]
+    writer._file.get().execute(f"PRAGMA max_page_count={pages}")
     for number in range(100):
         writer.put(add(f"{number}" * 500))
     assert wait_until(writer.condition.trouble, 20)
     assert "disk is full" in writer.condition.trouble()
-    writer._database.execute("PRAGMA max_page_count=100000")
+    writer._file.get().execute("PRAGMA max_page_count=100000")
     assert wait_until(writer.flush, 20)
     assert len(names(file)) == 101
 
@@ -145,7 +145,7 @@ def test_what_came_while_a_write_took_its_time_is_written_in_one_transaction(wri
         begun.set()
         go_on.wait(20)
 
-    writer._database.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
+    writer._file.get().set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
     writer.put(slow)
     assert begun.wait(20)
     for number in range(1000):

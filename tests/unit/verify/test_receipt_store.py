@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Iterator
 
 import pytest
-from test_receipt_checks import IDENTITIES, make_receipt
 
 from disks import gone, locked
 from helpers import wait_until
+from receipt_chain import IDENTITIES, make_receipt
 from swarm.errors import DiskTrouble, SwarmError
 from swarm.verify.receipts import store as receipt_store
 from swarm.verify.receipts.store import ReceiptStore
