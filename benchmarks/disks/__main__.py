@@ -51,6 +51,8 @@ def main() -> int:
     rows = []
     for scene in args.scenes:
         for fault in args.faults:
+            if (scene, fault) == ("digests", "locked"):
+                continue  # they are files
             for row in trial(scene, fault, args.tree.resolve()):
                 rows.append(row)
                 print(json.dumps(row) if args.json else f"{fault}, {row['of']}: {row['there']}", flush=True)

@@ -236,8 +236,8 @@ def digests_scene(disk: Disk, fault: str, seconds: float, base: Path, tree: Path
     environment = {**os.environ, **disk.environment, "PYTHONPATH": f"{tree}:{tree / 'kernels'}"}
 
     def take() -> tuple[str, str]:
-        done = subprocess.run([sys.executable, "-c", DIGESTS, str(folder)], env=environment, cwd=tree, capture_output=True,
-                              text=True, check=False)  # fmt: skip
+        command = [sys.executable, "-c", DIGESTS, str(folder)]
+        done = subprocess.run(command, env=environment, cwd=tree, capture_output=True, text=True, check=False)
         return done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
 
     with disk.failing(fault, []):
