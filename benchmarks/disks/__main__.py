@@ -11,6 +11,7 @@ nano-credits, that one side has the other's signature or answer for and the disk
 which is looked at instead. The exit status is 1 if anything was lost, or was not back within 10 s.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -37,7 +38,13 @@ def trial(scene: str, fault: str, tree: Path) -> list[dict[str, object]]:
             rows = [{"fault": fault, "of": scene, "client sees": seen, "back after s": "never", **unknown}]
         finally:
             disk.close()
-    return rows
+    return [{"scene": scene, **row} for row in rows]
+
+
+def earlier(file: Path, args: argparse.Namespace) -> list[dict[str, object]]:
+    """What is not measured again."""
+    rows = json.loads(file.read_text())["rows"] if file.exists() else []
+    return [row for row in rows if row["scene"] not in args.scenes or row["fault"] not in args.faults]
 
 
 def main() -> int:
@@ -46,9 +53,10 @@ def main() -> int:
     parser.add_argument("--scenes", nargs="+", choices=tuple(SCENES), default=tuple(SCENES))
     parser.add_argument("--tree", type=Path, default=ROOT, help="checkout whose processes are looked at")
     parser.add_argument("--name", default="disks", help="of the result's file")
+    parser.add_argument("--more", action="store_true", help="keep what an earlier run with the same name has found")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each row")
     args = parser.parse_args()
-    rows = []
+    rows = earlier(args.output / f"{args.name}.json", args) if args.more else []
     for scene in args.scenes:
         for fault in args.faults:
             if (scene, fault) == ("digests", "locked"):

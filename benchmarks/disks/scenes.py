@@ -23,7 +23,7 @@ from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.identity import Identity
 
 USER = Path(__file__).with_name("user.py")
-BEFORE_S, BACK_S = 3.0, 60.0
+BEFORE_S, BACK_S = 3.0, 20.0
 PRICE = 1000
 
 

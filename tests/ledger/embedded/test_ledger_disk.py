@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from disks import gone, locked, small_files
+from helpers import in_background, wait_until
 from swarm.errors import PeerUnreachable, SwarmError
 from swarm.market.ledger import sqlite
 from swarm.market.ledger.audit import audit
@@ -39,7 +40,7 @@ def has(ledger: SqliteLedger) -> int:
     return ledger.account(ISSUER.address).available
 
 
-def test_who_reads_does_not_wait_for_a_process_that_has_it_locked_and_an_order_is_refused(ledger, folder):
+def test_a_ledger_that_is_locked_can_be_read_and_refuses_orders(ledger, folder):
     with locked(folder / "ledger.db"):
         assert has(ledger) == 100
         with pytest.raises(PeerUnreachable, match=r"the ledger in .* cannot be used: database is locked"):
@@ -47,6 +48,24 @@ def test_who_reads_does_not_wait_for_a_process_that_has_it_locked_and_an_order_i
         assert has(ledger) == 100
     ledger.mint(ISSUER.address, 7)
     assert has(ledger) == 107 and audit(folder / "ledger.db").holds
+
+
+def test_who_reads_does_not_wait_for_an_order_that_waits(ledger, folder):
+    """Or the lock would not be let go of before the order has given up."""
+    ledger._writer._file.get().execute("PRAGMA busy_timeout=5000")
+    with locked(folder / "ledger.db"):
+        order = in_background(lambda: ledger.mint(ISSUER.address, 7))
+        assert wait_until(lambda: not _is_free(ledger._writer._lock), 20)
+        assert has(ledger) == 100
+    order.result()
+    assert has(ledger) == 107
+
+
+def _is_free(lock: object) -> bool:
+    if lock.acquire(blocking=False):
+        lock.release()
+        return True
+    return False
 
 
 def test_no_order_is_answered_from_a_file_that_is_gone(ledger, folder, caplog):
