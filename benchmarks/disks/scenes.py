@@ -24,6 +24,7 @@ from swarm.wire.identity import Identity
 
 USER = Path(__file__).with_name("user.py")
 BEFORE_S, BACK_S = 3.0, 20.0
+LONG_S = 3.0  # that a try may take without that being said
 PRICE = 1000
 
 
@@ -53,6 +54,10 @@ class Process:
         if not self.named(name):
             raise RuntimeError(f"no {name!r}: {self.events} {self.log.read_text()[-2000:]}")
         return self.named(name)[0]
+
+    def tries(self) -> list[tuple[float, float, str]]:
+        """When each began and ended, and what was wrong with it."""
+        return [(one["began"], one["ended"], one["error"]) for one in self.named("try")]
 
     def end(self, limit_s: float = 60.0) -> None:
         """Close its standard input, and wait."""
@@ -96,19 +101,19 @@ def _purse(base: Path, home: Path) -> Path:
 
 def _suffer(disk: Disk, fault: str, databases: Sequence[Path], seconds: float, tries: object) -> tuple[Counter, Any]:
     """What is met during the fault, and how long after it the first thing works again. tries: all so far, as (began,
-    error)."""
+    ended, error)."""
     began = time.monotonic()
     with disk.failing(fault, databases):
         time.sleep(seconds)
     over = time.monotonic()
-    wait_until(lambda: any(at > over and not error for at, error in tries()), BACK_S)
-    back = [at for at, error in tries() if at > over and not error]
-    seen = Counter(_short(error) for at, error in tries() if began <= at < over)
-    return seen, round(back[0] - over, 1) if back else f"not within {BACK_S:.0f}"
+    wait_until(lambda: any(ended > over and not error for _, ended, error in tries()), BACK_S)
+    back = [ended - over for _, ended, error in tries() if ended > over and not error]
+    seen = Counter(_words(*one) for one in tries() if began <= one[0] < over)
+    return seen, round(min(back), 1) if back else f"not within {BACK_S:.0f}"
 
 
-def _short(error: str) -> str:
-    return error[:160] or "works"
+def _words(began: float, ended: float, error: str) -> str:
+    return (error[:160] or "works") + (f", after {ended - began:.0f} s" if ended - began > LONG_S else "")
 
 
 def _rows(path: Path, query: str) -> list[tuple[Any, ...]]:
@@ -133,11 +138,8 @@ def server_scene(disk: Disk, fault: str, seconds: float, base: Path, tree: Path)
     user.wait_for("begun")
     time.sleep(BEFORE_S)
 
-    def tries() -> list[tuple[float, str]]:
-        return [(one["began"], one["error"]) for one in user.named("try")]
-
-    seen, back = _suffer(disk, fault, [receipts, payments], seconds, tries)
-    user.end()
+    seen, back = _suffer(disk, fault, [receipts, payments], seconds, user.tries)
+    user.end(45)
     long = (user.named("long") or [{"worst_s": "?", "error": "never ended"}])[0]
     time.sleep(3)
     server.kill()
@@ -145,7 +147,7 @@ def server_scene(disk: Disk, fault: str, seconds: float, base: Path, tree: Path)
     kept = set(_rows(receipts, "SELECT session, start, attempt, number FROM receipts"))
     begun = {one[:3] for one in got}
     opened = set(_rows(receipts, "SELECT session, start, attempt FROM openings"))
-    signed = (user.named("closed") or [{"signed": 0}])[0]["signed"]
+    signed = max(event.get("signed", 0) for event in user.events)
     vouchers = [SignedVoucher.decode(data) for (data,) in _rows(payments, "SELECT data FROM vouchers")]
     paid = sum(one.voucher.amount for one in vouchers)
     common = {"fault": fault, "client sees": dict(seen), "back after s": back,
@@ -168,11 +170,8 @@ def client_scene(disk: Disk, fault: str, seconds: float, base: Path, tree: Path)
     files = [home / kind / "client.db" for kind in ("receipts", "payments")]
     wait_until(lambda: all(file.exists() and file.stat().st_size for file in files), 60)
 
-    def tries() -> list[tuple[float, str]]:
-        return [(one["began"], one["error"]) for one in user.named("try")]
-
-    seen, back = _suffer(disk, fault, files, seconds, tries)
-    user.end()
+    seen, back = _suffer(disk, fault, files, seconds, user.tries)
+    user.end(45)
     server.kill()
     spent = sum(one["cost"] for one in user.named("try"))
     billed = sum(amount for (amount,) in _rows(files[1], "SELECT amount FROM bills"))
@@ -203,7 +202,7 @@ def ledger_scene(disk: Disk, fault: str, seconds: float, base: Path, tree: Path)
                 answered.append(number)
             except SwarmError as failure:
                 error = f"{type(failure).__name__}: {failure}"
-            seen.append((began, error))
+            seen.append((began, time.monotonic(), error))
             if stop.wait(0.2):
                 return
 

@@ -67,7 +67,8 @@ def main() -> None:
             cost = client.generate(PROMPT, max_new_tokens=SHORT_TOKENS, ignore_eos=True).cost
         except Exception as failure:  # what a user would see, tracebacks too
             error = f"{type(failure).__name__}: {failure}"
-        tell(event="try", began=began, ended=time.monotonic(), error=error, cost=cost)
+        tell(event="try", began=began, ended=time.monotonic(), error=error, cost=cost,
+             signed=sum(signed.values()))  # fmt: skip
         stop.wait(PAUSE_S)
     for thread in threads:
         thread.join(30)
