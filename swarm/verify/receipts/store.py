@@ -48,7 +48,7 @@ class ReceiptStore:
     def __init__(self, path: Path, max_receipts: int = MAX_RECEIPTS):
         """Raises SwarmError if `path` cannot be used."""
         self.path, self._max_receipts = path, max_receipts
-        self._writer = Writer(path, _LAYOUT, max_receipts)
+        self._writer = Writer(path, _LAYOUT)
         self._since_prune = 0
 
     def trouble(self) -> str:

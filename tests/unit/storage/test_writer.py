@@ -184,6 +184,18 @@ def test_the_end_waits_for_what_waits_and_not_for_ever(file, caplog):
     assert "1 writes to" in caplog.records[-1].message
 
 
+def test_of_more_than_may_wait_the_oldest_are_lost_and_that_is_said(file, caplog):
+    writer = Writer(file, THINGS, max_waiting=3)
+    with locked(file):
+        for number in range(5):
+            writer.put(add(str(number)))
+        assert wait_until(writer.condition.trouble, 20)
+    assert wait_until(writer.flush, 20)
+    writer.close()
+    assert names(file) == ["2", "3", "4"]
+    assert any("2 writes to" in record.message and "were lost" in record.message for record in caplog.records)
+
+
 def test_what_cannot_be_read_is_said_as_such(writer, file):
     with writer.reading() as database:
         assert database.execute("SELECT COUNT(*) FROM thing").fetchone() == (0,)
