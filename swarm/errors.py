@@ -63,6 +63,11 @@ class LedgerRefusal(InvalidRequest):
     """An operation that a ledger's rules forbid: not covered, not authorised, stale, done before. Nothing changed."""
 
 
+class DiskTrouble(SwarmError):
+    """A disk of this machine that does not take, or give, what is needed now: full, locked, read-only, gone, too slow.
+    What waits in memory is written when it does; a later try may do."""
+
+
 class AddressInUse(SwarmError):
     """The port asked for belongs to another process."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from swarm import clock
 from swarm.client.batch_files import AnswerFile, Job
-from swarm.errors import InvalidRequest, LedgerRefusal, ModelError, PaymentRequired, SwarmError
+from swarm.errors import DiskTrouble, InvalidRequest, LedgerRefusal, ModelError, PaymentRequired, SwarmError
 from swarm.generate.options import GenerateOptions, Prompt, parse_options
 from swarm.results import Generation
 from swarm.route.means import RunningMean
@@ -122,7 +122,7 @@ class Batch:
         for job in jobs:
             try:
                 await self._answer(job, encode(job.prompt), fill)
-            except (PaymentRequired, LedgerRefusal):
+            except (PaymentRequired, LedgerRefusal, DiskTrouble):  # the next would fare no better, and cost money
                 raise
             except SwarmError as error:
                 self.progress.failed[job.id] = str(error)

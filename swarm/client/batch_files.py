@@ -1,15 +1,17 @@
 """The two files of a batch run: prompts in, one a line; answers out, one a line, each on disk before it counts."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.errors import InvalidRequest
+from swarm.errors import DiskTrouble, InvalidRequest
 from swarm.generate.options import Prompt
 
 FIELDS = frozenset({"prompt", "id", "max_new_tokens"})
@@ -85,7 +87,7 @@ class AnswerFile:
         """Raises InvalidRequest if `path` cannot be written, holds something else, or another run has it open."""
         self.path, self._lock = path, threading.Lock()
         try:
-            self._file = open(path, "ab+")  # noqa: SIM115 - open for as long as this is
+            self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - open for as long as this is
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InvalidRequest(f"another run is writing {path}; wait for it, or choose another --output") from error
@@ -114,18 +116,26 @@ class AnswerFile:
         return [job for job in jobs if job.id not in self._done]
 
     def add(self, job: Job, answer: Mapping[str, object]) -> None:
-        """Append `answer` to `job`; it is on disk when this returns. From any thread."""
-        line = json.dumps({"id": job.id, "prompt_sha256": job.digest, **answer}) + "\n"
+        """Append `answer` to `job`; it is on disk when this returns. From any thread. Raises DiskTrouble if it cannot
+        be."""
+        line = (json.dumps({"id": job.id, "prompt_sha256": job.digest, **answer}) + "\n").encode()
         with self._lock:
-            self._file.write(line.encode())
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            end = self._file.seek(0, os.SEEK_END)
+            try:
+                if self._file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                with suppress(OSError):
+                    self._file.truncate(end)
+                why = error.strerror or str(error)
+                raise DiskTrouble(f"cannot write {self.path}: {why}; make room, and run this again to go on") from error
             self._done[job.id] = job.digest
 
     def _read(self) -> dict[str, str]:
         """Digest of the prompt by id."""
         self._file.seek(0)
-        data, done = self._file.read(), {}
+        data, done = self._file.readall(), {}
         whole = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:whole].splitlines(), 1):
             try:

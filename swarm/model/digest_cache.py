@@ -7,12 +7,12 @@ file without changing any of these goes unnoticed here; whoever can do that can 
 import hashlib
 import json
 import logging
-import os
 import re
 from pathlib import Path
 
 from swarm.model.identity import block_digest
 from swarm.model.weights import Checkpoint
+from swarm.storage.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +55,7 @@ def _read(file: Path) -> bytes | None:
 
 
 def _write(file: Path, digest: bytes) -> None:
-    scratch = file.with_suffix(f".{os.getpid()}")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(digest.hex())
-        scratch.rename(file)  # readers see the whole file or none
+        write_whole(file, digest.hex().encode(), 0o644, is_durable=False)  # what is no digest counts as none
     except OSError as error:
         logger.info("the digest of a block is not kept: %s", error)

@@ -25,6 +25,7 @@ class State(StrEnum):
     ONLINE = "online"
     MOVING = "moving"  # serves, and is about to leave for other blocks
     LOADING = "loading"  # its blocks: nobody may call it yet
+    PAUSED = "takes no new sessions"  # for the time being; it says why
     LEAVING = "leaving"  # finishes its sessions and takes no new ones
     OTHER_REVISION = "other revision"  # of the model than most peers serve: chains cannot mix them
     UNREACHABLE = "does not answer"  # from here, though the directory lists it
@@ -58,6 +59,7 @@ class PeerView:
     decode_s: float | None  # of one block for one token, as announced
     capacity_tokens_per_s: float | None  # through all its blocks, in the batches that suit it best, as announced
     links: Mapping[str, Link]  # by peer id, as announced
+    paused: str = ""  # why it takes no new sessions, in its own words
     next_hop: str | None = None  # peer id of the nearest peer that can go on after its last block
     software: str | None = None
     round_trip_s: float | None = None  # from here
@@ -146,6 +148,8 @@ def _state(info: PeerInfo, answers: Mapping[str, Answer], majority: tuple[str, i
         return State.LEAVING
     if (info.revision, info.num_blocks) != majority:
         return State.OTHER_REVISION
+    if info.paused:
+        return State.PAUSED
     return State.MOVING if info.state == pb.MOVING else State.ONLINE
 
 
@@ -198,6 +202,7 @@ def _view(
         decode_s=costs.decode_s[0] if costs.decode_s else None,
         capacity_tokens_per_s=_capacity(info),
         links=costs.links,
+        paused=info.paused,
         next_hop=_next_hop(info, usable),
     )
     answer = answers.get(info.peer_id)

@@ -50,6 +50,29 @@ class SameModel(PeerPolicy):
         )
 
 
+class TakesSessions(PeerPolicy):
+    """Those that take new sessions now: one whose disk fails says that it does not, and why."""
+
+    def __init__(self, num_blocks: int):
+        """num_blocks: of the model."""
+        self._num_blocks = num_blocks
+
+    def accept(self, peer: PeerInfo) -> bool:
+        return not peer.paused
+
+    def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
+        return NoRoute(f"no peer of {model!r} takes new sessions for now: {_paused(peers)}", f"0:{self._num_blocks}")
+
+    def hint(self, peers: Sequence[PeerInfo]) -> str:
+        paused = [peer for peer in peers if peer.paused]
+        return f"; {len(paused)} of its peers take no new sessions for now: {_paused(paused)}" if paused else ""
+
+
+def _paused(peers: Sequence[PeerInfo]) -> str:
+    """What the first of them says; what all say would fill the screen."""
+    return f"peer {peers[0].peer_id[-8:]} says that {peers[0].paused}"
+
+
 class Signing(PeerPolicy):
     """Those that sign receipts for their work."""
 

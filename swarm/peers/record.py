@@ -16,6 +16,7 @@ from swarm.wire.tls import MAX_CERTIFICATE_BYTES
 
 VERSION = 1
 MAX_RECORD_BYTES = 4096
+MAX_PAUSED = 200  # characters of why a peer takes no new sessions
 MAX_LIFE_S = 600  # nobody may squat in the directory for longer without refreshing
 CLOCK_SKEW_S = 10  # peers' clocks are within a second of one another, but for a moment: see swarm.peers.dht.timekeeper
 _DOMAIN = b"swarm/peer-record/v1"
@@ -72,6 +73,10 @@ def _check_fields(record: pb.PeerRecord) -> None:
         raise InvalidRequest(f"a directory record with a digest of weights of {len(record.weights)} bytes")
     if len(record.attestation) > MAX_EVIDENCE_BYTES:
         raise InvalidRequest(f"a directory record with {len(record.attestation)} bytes of attestation")
+    if len(record.paused) > MAX_PAUSED:
+        raise InvalidRequest(
+            f"a directory record that says in {len(record.paused)} characters why it takes no sessions"
+        )
     if record.state == pb.JOINING:
         return  # nobody may call it yet
     if endpoint.peer_id != record.peer_id or not 0 < endpoint.port < 65536 or not 0 < len(endpoint.host) <= 255:

@@ -13,7 +13,7 @@ from swarm.peers.directory import RECORD_LIFE_S, Directory
 from swarm.peers.estimates import Estimates
 from swarm.peers.loads import Loads
 from swarm.peers.pings import Pings
-from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, accepted, hints
+from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, TakesSessions, accepted, hints
 from swarm.peers.reputation import Reputation
 from swarm.peers.weighing import Weighing
 from swarm.peers.weights import KnownWeights
@@ -75,7 +75,8 @@ class PeerTable:
         self._connections = Connections(lambda endpoint: Peer(endpoint, max_bytes, member))
         self._weighing = Weighing(checkpoint, self._connections, self.reputation)
         self._same_model = SameModel(checkpoint.revision, self.num_blocks)
-        self._policies = [self._same_model, self._weighing.known, NotShunned(self.reputation), *policies]
+        known = self._same_model, self._weighing.known, NotShunned(self.reputation), TakesSessions(self.num_blocks)
+        self._policies = [*known, *policies]
         self._listing = Listing(directory, checkpoint.name, self._take_over)
         self.estimates, self.loads = Estimates(), Loads(self._connections)
         self._pings = Pings(self._connections.to)

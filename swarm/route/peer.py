@@ -39,6 +39,7 @@ class PeerInfo:
     facts: Facts | None = None  # what `attestation` is to be about
     attestation: bytes = b""  # for the client's verifier to judge; nothing of it is checked here
     unsigned: bool = False  # it signs no receipts for its work
+    paused: str = ""  # why it takes no new sessions for now, in its own words; empty: it takes them
 
     @classmethod
     def of(cls, record: pb.PeerRecord, record_hash: bytes = b"") -> "PeerInfo":
@@ -67,6 +68,7 @@ class PeerInfo:
             facts=Facts.of(record),
             attestation=record.attestation,
             unsigned=record.unsigned,
+            paused="".join(one if one.isprintable() else "?" for one in record.paused),
         )
 
     @property

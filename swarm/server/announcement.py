@@ -4,12 +4,13 @@ Readers get snapshots. What happens to a server is a method here, so that the or
 order in which it is said; nobody else writes a field.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from swarm.model.identity import weights_root
 from swarm.peers.directory import Directory
-from swarm.peers.record import VERSION, costs_message
+from swarm.peers.record import MAX_PAUSED, VERSION, costs_message
 from swarm.route.costs import PeerCosts
 from swarm.route.peer import PeerInfo
 from swarm.version import __version__
@@ -17,6 +18,8 @@ from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.facts import Facts
 from swarm.wire.formats.quotes import Quote
 from swarm.wire.identity import Identity
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,15 @@ class Announcement:
     async def moving(self) -> None:
         """This server is about to leave its blocks for others, if nobody else is."""
         await self._become(pb.MOVING)
+
+    async def pause(self, why: str) -> None:
+        """No new sessions are taken for the time being; with "": they are again. Said at once, if it is news."""
+        if why[:MAX_PAUSED] != self._record.paused:
+            self._record.paused = why[:MAX_PAUSED]
+            logger.warning("this server takes no new sessions: %s", why) if why else logger.warning(
+                "this server takes new sessions again"
+            )
+            await self.publish()
 
     async def leaving(self) -> None:
         """Goodbye: nobody chooses this peer any more, and nothing is published afterwards."""

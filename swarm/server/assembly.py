@@ -5,6 +5,7 @@ The only module here that knows of verification and of money, and it imports the
 that works for nothing and signs nothing runs without a line of either.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def surround(
     from swarm.verify.receipts.writing import ReceiptWriter
 
     store = ReceiptStore(receipts_file(identity.peer_id))
-    stack.callback(store.close)
+    stack.push_async_callback(asyncio.to_thread, store.close)
     evidence = EvidenceStore(served.peer, stored_evidence_folder())
     signing = ReceiptObserver(identity, served, store, new_writer or ReceiptWriter)
     return Surroundings(payee.paid(signing), evidence.deposit, evidence.withdraw, payee.tender)

@@ -19,10 +19,14 @@ from swarm.wire.formats.quotes import Quote
 
 class SessionObserver:
     """Follows one session on this hop, from its admission to its end. Lives in the event loop; nothing may wait here
-    but `answer`."""
+    but `secured` and `answer`."""
 
     def admitted(self) -> None:
         """There is room, and the session opens unless this raises SwarmError. Then nothing is called any more."""
+
+    async def secured(self) -> None:
+        """The session has its room, and is told to its client when this returns: whatever has to be on disk before is.
+        Raises SwarmError if it cannot be, which ends the session."""
 
     def opened(self, answer: pb.Opened) -> None:
         """`answer` is about to go to the client; it may be added to."""
@@ -67,6 +71,10 @@ class SessionObservers(SessionObserver):
         for observer in self._observers:
             observer.admitted()
 
+    async def secured(self) -> None:
+        for observer in self._observers:
+            await observer.secured()
+
     def opened(self, answer: pb.Opened) -> None:
         for observer in self._observers:
             observer.opened(answer)
@@ -104,6 +112,10 @@ class SessionObservers(SessionObserver):
 
 class WorkObserver:
     """Follows all sessions of one server."""
+
+    def trouble(self) -> str:
+        """Why no new session may be opened now, for others to read; empty: it may. Asked again and again."""
+        return ""
 
     async def admit(self, request: pb.Open, outbox: Outbox) -> SessionObserver:
         """For a session that `request` asks for; what it says of blocks and model is checked, the rest is not. outbox:

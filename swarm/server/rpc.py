@@ -73,13 +73,17 @@ class Handler:
         self.links = Links(max_message_bytes(served.hidden_size), self._undelivered, self._refused, member)
         self._journals = Journals(served.hidden_size, limits.journal_bytes)
         self._sessions: dict[SessionKey, Session] = {}
-        self._door = Door(pool, limits.max_sessions, self._sessions)
+        self._door = Door(pool, limits.max_sessions, self._sessions, trouble=observer.trouble)
         self._usage = Usage(lambda: scheduler.busy_s, lambda: self._door.used_share)
         self._bytes_to_clients = 0
 
     @property
     def open_sessions(self) -> int:
         return len(self._sessions)
+
+    def trouble(self) -> str:
+        """Why this server takes no new sessions for the time being; empty: it takes them."""
+        return self._observer.trouble()
 
     def used_share(self) -> float:
         """How busy this server is, from 0 to 1, smoothed from one call to the next."""
@@ -139,6 +143,7 @@ class Handler:
     async def _open(self, request: pb.Open, caller: str) -> Session:
         """Check the request and reserve what it asks for."""
         check_opening(request, self._served, self._limits.max_context)
+        self._door.check_open()
         outbox = Outbox()
         observer = await self._observer.admit(request, outbox)
         # Nothing is awaited from here on: what was free stays so.

@@ -224,6 +224,7 @@ class Server:
         for work in self._payee.work(core.handler.used_share):
             self._tasks.start(work, "its account")
         await self.announcement.online()
+        self._tasks.start(self._watch_disks(core.handler), "watching its disks")
         self._tasks.start(core.neighbours.run(self.config.record_life_s / 3), "its neighbours")
         self._stack.push_async_callback(self._say_goodbye, core.handler)
 
@@ -273,6 +274,12 @@ class Server:
         while True:
             await asyncio.sleep(ATTEND_EVERY_S)
             await handler.attend()
+
+    async def _watch_disks(self, handler: Handler) -> None:
+        """Say it as soon as sessions cannot be taken for the time being, or can again."""
+        while True:
+            await asyncio.sleep(ATTEND_EVERY_S)
+            await self.announcement.pause(handler.trouble())
 
     async def _say_goodbye(self, handler: Handler) -> None:
         """Leave the directory, refuse new sessions, and give the open ones time to finish."""

@@ -18,6 +18,7 @@ _STATE_STYLES = {
     State.ONLINE: "",
     State.MOVING: "cyan",
     State.LOADING: "cyan",
+    State.PAUSED: "yellow",
     State.LEAVING: "yellow",
     State.OTHER_REVISION: "magenta",
     State.UNREACHABLE: "red",
@@ -180,6 +181,8 @@ def _next_hop(peer: PeerView) -> str:
 def _state(peer: PeerView) -> str:
     if peer.state is State.OTHER_REVISION:
         return f"revision {_printable(peer.revision, limit=8)}"
+    if peer.state is State.PAUSED:
+        return f"{peer.state}: {_printable(peer.paused, limit=80)}"
     return "" if peer.state is State.ONLINE else str(peer.state)
 
 

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
-from swarm.errors import InvalidRequest, LedgerRefusal, PaymentRequired, PeerBusy, SwarmError
+from swarm.errors import DiskTrouble, InvalidRequest, LedgerRefusal, PaymentRequired, PeerBusy, SwarmError
 from swarm.market.auction.bidding import Bidding
 from swarm.market.channel.acknowledgements import SignedAcknowledgement
 from swarm.market.channel.payment_store import Bill, PaymentStore
@@ -57,6 +57,10 @@ class PayeeChannels:
         self._quotes[record_hash] = time.monotonic(), quote
         while len(self._quotes) > MAX_QUOTES or next(iter(self._quotes.values()))[0] < time.monotonic() - QUOTE_LIFE_S:
             self._quotes.popitem(last=False)
+
+    def trouble(self) -> str:
+        """Why no new work should be done for money now; empty: it may."""
+        return self._store.trouble()
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
@@ -128,9 +132,17 @@ class PayeeChannels:
         known = self._receivables.get(channel_id)
         if known is None or known.channel.is_ending:
             channel = await self._look(channel_id)
-            known = self._receivables.setdefault(channel_id, Receivable(channel, self._store.voucher(channel_id)))
+            newest = await asyncio.to_thread(self._newest, channel_id)
+            known = self._receivables.setdefault(channel_id, Receivable(channel, newest))
             known.look(channel)
         return known
+
+    def _newest(self, channel_id: bytes) -> SignedVoucher | None:
+        try:
+            return self._store.voucher(channel_id)
+        except DiskTrouble as error:
+            logger.warning("what was paid on channel %s cannot be read: %s", channel_id.hex()[:16], error)
+            raise PeerBusy("this peer cannot read now what was paid on this channel") from error
 
     async def _look(self, channel_id: bytes) -> Channel:
         if not self._looks.spend():

@@ -1,22 +1,26 @@
 """What was billed and paid, on disk: a server's vouchers are its money until they are settled, and bills on either side
 say for which work every nano-credit went."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from swarm.clock import now_ms
-from swarm.database import open_database
+from swarm.errors import DiskTrouble
 from swarm.market.channel.acknowledgements import SignedAcknowledgement
 from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.ledger.ledger import Channel
+from swarm.storage.database import Layout
+from swarm.storage.writer import Writer
 from swarm.wire.formats.quotes import Price
 from swarm.wire.formats.receipts import Tokens
 
-_SCHEMA = """
+_LAYOUT = Layout(
+    "payments",
+    """
     CREATE TABLE IF NOT EXISTS vouchers (channel BLOB PRIMARY KEY, ledger BLOB, data BLOB) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS acknowledgements (
         session BLOB, start INTEGER, attempt INTEGER, ledger BLOB, block_tokens INTEGER, data BLOB,
@@ -28,7 +32,8 @@ _SCHEMA = """
         decode_price INTEGER, amount INTEGER, receipt BLOB
     );
     CREATE INDEX IF NOT EXISTS bills_by_channel ON bills (channel);
-"""
+    """,
+)
 
 
 @dataclass(frozen=True)
@@ -78,41 +83,60 @@ class Bill:
 
 
 class PaymentStore:
-    """A SQLite file that several processes may share."""
+    """A SQLite file that several processes may share. What is kept is written in a thread; what the disk does not take
+    waits in memory until it does, and counts as kept. What is read may wait for the disk, and raises DiskTrouble."""
 
     def __init__(self, path: Path):
         """Raises SwarmError if `path` cannot be used."""
         self._lock = threading.Lock()
         self._newest: dict[bytes, SignedVoucher] = {}  # by channel, of those that were kept or read here
-        self._database = open_database(path, "payments", _SCHEMA)
+        self._unwritten: dict[bytes, SignedVoucher | None] = {}  # by channel; None: it is to be forgotten
+        self._writer = Writer(path, _LAYOUT)
+
+    def trouble(self) -> str:
+        """Why nothing new should be paid for now: the disk does not take it; empty: it does."""
+        return self._writer.condition.trouble()
 
     def keep(self, signed: SignedVoucher) -> None:
         """In the place of those before it on its channel."""
         voucher = signed.voucher
-        self._newest[voucher.channel] = signed
-        self._run("REPLACE INTO vouchers VALUES (?, ?, ?)", voucher.channel, voucher.ledger, signed.encode())
+        row = voucher.channel, voucher.ledger, signed.encode()
+        self._put(voucher.channel, signed, "REPLACE INTO vouchers VALUES (?, ?, ?)", *row)
 
     def voucher(self, channel: bytes) -> SignedVoucher | None:
         """The newest of a channel."""
-        rows = self._run("SELECT data FROM vouchers WHERE channel = ?", channel)
+        with self._lock:
+            if channel in self._unwritten:
+                return self._unwritten[channel]
+        rows = self._select("SELECT data FROM vouchers WHERE channel = ?", channel)
         return self._read(channel, rows[0][0]) if rows else None
 
     def vouchers(self, ledger: bytes) -> list[SignedVoucher]:
-        """The newest of every channel of a ledger that is not forgotten."""
-        rows = self._run("SELECT channel, data FROM vouchers WHERE ledger = ? ORDER BY channel", ledger)
-        return [self._read(*row) for row in rows]
+        """The newest of every channel of a ledger that is not forgotten; of a disk that gives nothing, those that wait
+        for it, if any do."""
+        with self._lock:
+            unwritten = dict(self._unwritten)
+        try:
+            rows = self._select("SELECT channel, data FROM vouchers WHERE ledger = ? ORDER BY channel", ledger)
+        except DiskTrouble:
+            if not unwritten:
+                raise
+            rows = []
+        kept = {channel: self._read(channel, data) for channel, data in rows if channel not in unwritten}
+        kept |= {channel: one for channel, one in unwritten.items() if one and one.voucher.ledger == ledger}
+        return [one for _, one in sorted(kept.items())]
 
     def forget(self, channel: bytes) -> None:
         """Its channel is closed: nothing can be had for it any more."""
-        self._newest.pop(channel, None)
-        self._run("DELETE FROM vouchers WHERE channel = ?", channel)
+        self._put(channel, None, "DELETE FROM vouchers WHERE channel = ?", channel)
 
     def keep_acknowledgement(self, signed: SignedAcknowledgement) -> None:
         """In the place of one before it for the same work."""
         one = signed.acknowledgement
         # SQLite's integers are signed.
         row = one.session, one.start, one.attempt - 2**63, one.ledger, one.block_tokens, signed.encode()
-        self._run("REPLACE INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?)", *row)
+        statement = "REPLACE INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?)"
+        self._writer.put(lambda database: database.execute(statement, row), key=("acknowledged", *row[:3]))
 
     def take_acknowledgements(
         self, ledger: bytes, since: bytes, until: bytes, limit: int
@@ -121,25 +145,51 @@ class PaymentStore:
 
         since: of sessions whose ids are not below it; those before are forgotten. until: of those below it.
         """
-        self._run("DELETE FROM acknowledgements WHERE session < ?", since)
-        rows = self._run(
-            "DELETE FROM acknowledgements WHERE rowid IN (SELECT rowid FROM acknowledgements WHERE ledger = ? "
-            "AND session < ? ORDER BY block_tokens DESC LIMIT ?) RETURNING data", ledger, until, limit,
-        )  # fmt: skip
+        self._writer.flush()
+        with self._writer.reading() as database:
+            database.execute("DELETE FROM acknowledgements WHERE session < ?", (since,))
+            rows = database.execute(
+                "DELETE FROM acknowledgements WHERE rowid IN (SELECT rowid FROM acknowledgements WHERE ledger = ? "
+                "AND session < ? ORDER BY block_tokens DESC LIMIT ?) RETURNING data", (ledger, until, limit),
+            ).fetchall()  # fmt: skip
         return [SignedAcknowledgement.decode(data) for (data,) in rows]
 
     def bill(self, bill: Bill) -> None:
         marks = ", ".join("?" * len(fields(Bill)))
-        self._run(f"INSERT INTO bills VALUES ({marks})", *astuple(bill))
+        self._writer.put(lambda database: database.execute(f"INSERT INTO bills VALUES ({marks})", astuple(bill)))
 
     def bills(self, since_s: float = 0.0) -> Iterator[Bill]:
         """In the order in which they were written. since_s: Unix time."""
-        for row in self._run("SELECT * FROM bills WHERE time_ms >= ? ORDER BY rowid", int(since_s * 1000)):
+        self._writer.flush()
+        for row in self._select("SELECT * FROM bills WHERE time_ms >= ? ORDER BY rowid", int(since_s * 1000)):
             yield Bill(*row)
 
+    def flush(self) -> bool:
+        """Wait until what was kept is on disk, but not for one that fails; whether it is."""
+        return self._writer.flush()
+
     def close(self) -> None:
+        """Write what waits, and let go of the file. Waits, but not for long for a disk that takes nothing."""
+        self._writer.close()
+
+    def _put(self, channel: bytes, signed: SignedVoucher | None, statement: str, *values: bytes) -> None:
+        """What becomes of a channel's voucher."""
         with self._lock:
-            self._database.close()
+            self._unwritten[channel] = signed
+            if signed:
+                self._newest[channel] = signed
+            else:
+                self._newest.pop(channel, None)
+
+        def write(database: sqlite3.Connection) -> None:
+            database.execute(statement, values)
+
+        def written() -> None:
+            with self._lock:
+                if self._unwritten.get(channel, b"") is signed:  # else there is news
+                    del self._unwritten[channel]
+
+        self._writer.put(write, key=("voucher", channel), written=written)
 
     def _read(self, channel: bytes, data: bytes) -> SignedVoucher:
         """A signature is checked once, however often its voucher is read; another process may have kept a newer one."""
@@ -148,6 +198,6 @@ class PaymentStore:
             known = self._newest[channel] = SignedVoucher.decode(data)
         return known
 
-    def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock, closing(self._database.execute(statement, values)) as cursor:
-            return cursor.fetchall()
+    def _select(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._writer.reading() as database:
+            return database.execute(statement, values).fetchall()

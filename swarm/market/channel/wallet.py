@@ -1,15 +1,18 @@
 """What a client pays servers from: one channel for each, opened when it is first needed, on one ledger.
 
 A client pays for what it got, never ahead. Its vouchers say how much that is in all on a channel, so a lost one does no
-harm, and what it forgot of a channel it is told by the server, over its own signature.
+harm, and what it forgot of a channel it is told by the server, over its own signature. So no voucher has to be on disk
+before it is signed: without any memory a client signs for what it gets now, above what the ledger or the server show
+that it had signed before, and never for the same work twice.
 """
 
 import asyncio
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 
-from swarm.errors import InvalidRequest, PaymentRequired
+from swarm.errors import DiskTrouble, InvalidRequest, PaymentRequired
 from swarm.home import channels_folder, client_identity, payments_file
 from swarm.market.channel.acknowledgements import Acknowledgement
 from swarm.market.channel.invoice import HopInvoice
@@ -153,6 +156,7 @@ class Wallet:
         """This client's channel to `payee`, with room for `need` more."""
         known = self._channels.get(payee) or self._found(payee)
         if known is None:
+            self._check_locks()
             known = self._claim(self.ledger.open_channel(payee, self._affordable(need, max(need, usual))))
             if known is None:
                 raise PaymentRequired("another process of this user took the channel just opened; try again")
@@ -172,9 +176,21 @@ class Wallet:
                 return claimed
         return None
 
+    def _check_locks(self) -> None:
+        """Before money goes into a channel that could not be kept for this process then. Raises DiskTrouble."""
+        try:
+            self._locks.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._locks):
+                pass
+        except OSError as error:
+            raise _no_lock(error, self._locks) from error
+
     def _claim(self, channel: Channel) -> WalletChannel | None:
-        self._locks.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._locks / f"{channel.id.hex()[:32]}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            self._locks.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._locks / f"{channel.id.hex()[:32]}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise _no_lock(error, self._locks) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -192,6 +208,13 @@ class Wallet:
                 "tokens"
             )
         return min(wanted, available)
+
+
+def _no_lock(error: OSError, folder: Path) -> DiskTrouble:
+    return DiskTrouble(
+        f"no payment channel can be used, for its lock cannot be made in {folder}: {error.strerror}; make room there, "
+        "or set SWARM_HOME to a folder that can be written"
+    )
 
 
 def open_wallet(ledger: str | None, budget: int | str | None) -> Wallet | None:

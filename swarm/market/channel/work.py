@@ -126,6 +126,9 @@ class PaymentObserver(WorkObserver):
         self._channels, self._receipts = channels, receipts
         self._roster: set[PaidSession] = set()
 
+    def trouble(self) -> str:
+        return self._receipts.trouble() or self._channels.trouble()
+
     async def admit(self, request: pb.Open, outbox: Outbox) -> SessionObserver:
         """With its receipts. Raises PaymentRequired, PeerBusy for a quote that is out of date, InvalidRequest,
         LedgerRefusal."""

@@ -8,14 +8,15 @@ from itertools import zip_longest
 from pathlib import Path
 
 from swarm.errors import InvalidRequest, SwarmError
-from swarm.market.ledger.book import Book
+from swarm.market.ledger.book import LAYOUT, Book
 from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.ledger import Account, Ledger, Supply
 from swarm.market.ledger.ordered import OrderedLedger
 from swarm.market.ledger.records import Record
 from swarm.market.ledger.rules import Terms
-from swarm.market.ledger.sqlite import SqliteLedger, connect, connect_to_read
+from swarm.market.ledger.sqlite import SqliteLedger, connect_to_read
 from swarm.market.ledger.tables import Tables
+from swarm.storage.database import open_database
 
 MAX_PROBLEMS = 20  # told
 
@@ -84,7 +85,7 @@ def _unless_changed(ledger: Ledger, last: int, wrong: list[str]) -> list[str]:
 
 def _new_book() -> Book:
     """An empty one, in memory."""
-    book = Book(connect(None))
+    book = Book(open_database(None, LAYOUT, creates=False))
     book.create()
     return book
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from swarm.errors import SwarmError
 from swarm.market.ledger.sqlite import connect_to_read, keeper_file
+from swarm.storage.files import write_whole
 
 
 def copy_ledger(source: Path, target: Path, replace: bool = False) -> None:
@@ -18,21 +19,9 @@ def copy_ledger(source: Path, target: Path, replace: bool = False) -> None:
         raise SwarmError(f"{keeper_file(source)}, the key of the ledger's keeper, is not there")
     try:
         _copy_book(source, target)
-        write_privately(keeper_file(target), keeper_file(source).read_bytes())
+        write_whole(keeper_file(target), keeper_file(source).read_bytes())
     except (sqlite3.Error, OSError) as error:
         raise SwarmError(f"the ledger in {source} cannot be copied to {target}: {error}") from error
-
-
-def write_privately(file: Path, data: bytes) -> None:
-    """A file that is its owner's alone, whole or not at all. Raises OSError."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-        opened.write(data)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(part, file)
 
 
 def _copy_book(source: Path, target: Path) -> None:

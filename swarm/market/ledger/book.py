@@ -8,11 +8,12 @@ from swarm.errors import LedgerRefusal, SwarmError
 from swarm.market.ledger.orders import SignedOrder
 from swarm.market.ledger.records import Record
 from swarm.market.ledger.rules import Step, Terms, apply
-from swarm.market.ledger.tables import TABLES, Tables
+from swarm.market.ledger.tables import SCHEMA, TABLES, Tables
+from swarm.storage.database import Layout
 
 NOTHING = bytes(32)
 _PAGE = 256  # entries that are read at a time
-_SCHEMA = """
+_ENTRIES = """
 CREATE TABLE IF NOT EXISTS entry (
     number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, order_hash BLOB NOT NULL UNIQUE, hash BLOB NOT NULL,
     data BLOB NOT NULL
@@ -22,6 +23,7 @@ CREATE TABLE IF NOT EXISTS entry (
 _FINAL = """
 CREATE TRIGGER IF NOT EXISTS entry_{0} BEFORE {0} ON entry BEGIN SELECT raise(ABORT, 'entries are final'); END
 """
+LAYOUT = Layout("ledger", f"{_ENTRIES};{SCHEMA}", remedy="use a backup")
 
 Sign = Callable[[bytes], bytes]  # the keeper's signature over a hash
 
@@ -31,7 +33,7 @@ class Book:
 
     def __init__(self, database: sqlite3.Connection):
         """database: in autocommit mode."""
-        self._database = database
+        self.database = database
         self.tables = Tables(database)
         self._terms: Terms | None = None
 
@@ -45,31 +47,31 @@ class Book:
 
     def create(self) -> None:
         """The tables, where they are missing. In a transaction."""
-        self._database.execute(_SCHEMA)
+        self.database.execute(_ENTRIES)
         for change in ("UPDATE", "DELETE"):
-            self._database.execute(_FINAL.format(change))
-        Tables.create(self._database)
+            self.database.execute(_FINAL.format(change))
+        Tables.create(self.database)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything inside is done as a whole or not at all, and no other process writes meanwhile."""
-        self._database.execute("BEGIN IMMEDIATE")
+        self.database.execute("BEGIN IMMEDIATE")
         try:
             yield
-            self._database.execute("COMMIT")
+            self.database.execute("COMMIT")
         except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
+            if self.database.in_transaction:
+                self.database.execute("ROLLBACK")
             raise
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Inside, everything is read as it is now, whatever others write."""
-        self._database.execute("BEGIN")
+        self.database.execute("BEGIN")
         try:
             yield
         finally:
-            self._database.execute("ROLLBACK")
+            self.database.execute("ROLLBACK")
 
     def append(self, order: SignedOrder, time_ms: int, sign: Sign) -> Record:
         """Carry out `order` and write it down, in a transaction, at `time_ms` or at the time of the last entry,
@@ -84,7 +86,7 @@ class Book:
         unsigned = Record(last + 1, time_ms, order, tuple(step.postings), previous)
         record = Record(last + 1, time_ms, order, unsigned.postings, previous, sign(unsigned.hash))
         row = (record.number, time_ms, order.order.hash, record.hash, record.encode())
-        self._database.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?)", row)
+        self.database.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?)", row)
         for address in step.touched | {line.address for line in step.postings}:
             self.tables.touch(address, record.number)
         return record
@@ -92,7 +94,7 @@ class Book:
     def head(self) -> tuple[int, int, bytes]:
         """Number, time in ms, and hash of the last entry; -1, 0 and zeros if there is none."""
         sql = "SELECT number, time_ms, hash FROM entry ORDER BY number DESC LIMIT 1"
-        return self._database.execute(sql).fetchone() or (-1, 0, NOTHING)
+        return self.database.execute(sql).fetchone() or (-1, 0, NOTHING)
 
     def records(self, address: bytes | None = None, first: int = 0, stop: int | None = None) -> Iterator[Record]:
         """From number `first` up to before `stop`, all or those that touch `address`."""
@@ -108,18 +110,18 @@ class Book:
         source = "entry" if address is None else "touched JOIN entry USING (number)"
         condition = "number >= :first" + ("" if address is None else " AND address = :address")
         sql = f"SELECT data FROM {source} WHERE {condition} ORDER BY number LIMIT :limit"
-        rows = self._database.execute(sql, {"first": first, "address": address, "limit": limit}).fetchall()
+        rows = self.database.execute(sql, {"first": first, "address": address, "limit": limit}).fetchall()
         return [Record.decode(data) for (data,) in rows]
 
     def dump(self) -> Iterator[tuple[str, tuple[object, ...]]]:
         """All that is in it: table and row, in an order that depends on nothing else."""
         for table in ("entry", *TABLES):
-            columns = ", ".join(name for _, name, *_ in self._database.execute(f"PRAGMA table_info({table})"))
-            for row in self._database.execute(f"SELECT {columns} FROM {table} ORDER BY {columns}"):
+            columns = ", ".join(name for _, name, *_ in self.database.execute(f"PRAGMA table_info({table})"))
+            for row in self.database.execute(f"SELECT {columns} FROM {table} ORDER BY {columns}"):
                 yield table, row
 
     def _check_new(self, order: SignedOrder) -> None:
-        row = self._database.execute("SELECT number FROM entry WHERE order_hash = ?", (order.order.hash,)).fetchone()
+        row = self.database.execute("SELECT number FROM entry WHERE order_hash = ?", (order.order.hash,)).fetchone()
         if row:
             raise LedgerRefusal(f"this order was done before, as entry {row[0]}")
 

@@ -13,15 +13,17 @@ from pathlib import Path
 from threading import RLock
 
 from swarm.clock import now_s
-from swarm.database import open_database, read_database
-from swarm.errors import PeerUnreachable, SwarmError
-from swarm.market.ledger.book import Book
+from swarm.errors import DiskTrouble, PeerUnreachable, SwarmError
+from swarm.market.ledger.book import LAYOUT, Book
 from swarm.market.ledger.ids import format_address, ledger_id
 from swarm.market.ledger.ledger import Account, Channel, Rules, Supply
 from swarm.market.ledger.ordered import OrderedLedger
 from swarm.market.ledger.orders import SignedOrder, new_order
 from swarm.market.ledger.records import Record
 from swarm.market.ledger.rules import Terms
+from swarm.storage.condition import Condition
+from swarm.storage.connection import FileConnection
+from swarm.storage.database import read_database
 from swarm.wire.identity import Identity
 
 BUSY_S = 30.0  # how long to wait for other processes that write
@@ -49,17 +51,18 @@ class SqliteLedger(OrderedLedger):
         Raises SwarmError if there is no ledger at `path` and none can be made, or its keeper's key is not there.
         """
         super().__init__(identity)
-        self._path, self._clock, self._lock = path, clock, RLock()
-        with self._using_file():
-            self._database = connect(path)
-            self._book = Book(self._database)
-            self._keeper, terms = self._found(rules or Rules(), arbiter)
+        self._path, self._clock = path, clock
+        self._writer = _OpenBook(path, is_first=True)
+        self._reader: _OpenBook | None = None if path else self._writer  # who reads does not wait for who writes
+        with self._writer.using() as book:
+            self._keeper, terms = self._found(book, rules or Rules(), arbiter)
         self._set_terms(terms)
 
     def shut(self) -> None:
         """Let go of the file."""
-        with self._lock:
-            self._database.close()
+        self._writer.shut()
+        if self._reader:
+            self._reader.shut()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -101,37 +104,32 @@ class SqliteLedger(OrderedLedger):
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def submit(self, order: SignedOrder) -> Record:
-        with self.reading() as book, book.transaction():
+        with self._writer.using() as book, book.transaction():
             return book.append(order, self._time_ms(), self._keeper.sign_hash)
 
     @contextmanager
     def reading(self) -> Iterator[Book]:
         """The book itself, which is this thread's until the end. Raises PeerUnreachable if the file fails."""
-        with self._using_file(), self._lock:
-            yield self._book
-
-    @contextmanager
-    def _using_file(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise PeerUnreachable(f"the ledger in {self._path or 'memory'} cannot be used: {error}") from error
+        if self._reader is None:
+            self._reader = _OpenBook(self._path)
+        with self._reader.using() as book:
+            yield book
 
     def _time_ms(self) -> int:
         return int(self._clock() * 1000)
 
     # --- a new ledger ------------------------------------------------------------------------------------------------
 
-    def _found(self, rules: Rules, arbiter: bytes | None) -> tuple[Identity, Terms]:
+    def _found(self, book: Book, rules: Rules, arbiter: bytes | None) -> tuple[Identity, Terms]:
         """Write the first entry, if nobody has; returns the keeper's key, and what that entry fixes."""
-        with self._book.transaction():
-            self._book.create()
-            terms = self._book.terms
+        with book.transaction():
+            book.create()
+            terms = book.terms
             if terms is None or self._path is None:
                 keeper, nonce = self._new_keeper(), os.urandom(32)
                 values = (nonce, arbiter or self.address, keeper.address, *astuple(rules))
                 genesis = new_order(ledger_id(self.address, nonce), "genesis", *values).sign(self._identity)
-                self._book.append(genesis, self._time_ms(), keeper.sign_hash)
+                book.append(genesis, self._time_ms(), keeper.sign_hash)
                 return keeper, Terms.of(genesis)
         return _old_keeper(self._path, terms.keeper), terms
 
@@ -142,6 +140,57 @@ class SqliteLedger(OrderedLedger):
         for made in (keeper_file(self._path), self._path.parent):  # on disk before the entry that names it
             _sync(made)
         return keeper
+
+
+class _OpenBook:
+    """One connection to the book in a file. Safe to use from several threads."""
+
+    def __init__(self, path: Path | None, is_first: bool = False):
+        """path: None for a book in memory. is_first: it makes the file if there is none, and says in the log when that
+        fails."""
+        self._where, self._lock = path or "memory", RLock()
+        meanwhile = "what is asked of it is refused until then"
+        self._condition = Condition(LAYOUT.what, path, meanwhile=meanwhile) if path and is_first else None
+        self._ledger: bytes | None = None  # its id, once that was seen
+        with self._translated():
+            self._file = FileConnection(
+                path, LAYOUT, busy_s=BUSY_S, makes=is_first, creates=False, check=self._check_same
+            )
+            self._book = Book(self._file.get())
+
+    @contextmanager
+    def using(self) -> Iterator[Book]:
+        """The book, which is this thread's until the end. Raises PeerUnreachable if the file fails, also inside."""
+        with self._lock, self._translated():
+            if (database := self._file.get()) is not self._book.database:
+                self._book = Book(database)
+            yield self._book
+            if self._ledger is None and self._book.terms:
+                self._ledger = self._book.terms.id
+
+    def shut(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._file.close()
+
+    def _check_same(self, database: sqlite3.Connection) -> None:
+        terms = Book(database).terms
+        if self._ledger and (terms is None or terms.id != self._ledger):
+            raise DiskTrouble("it is another ledger than it was; put that one back")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, DiskTrouble) as error:
+            if isinstance(error, sqlite3.Error) and hasattr(self, "_file"):
+                self._file.failed(error)
+            if self._condition:
+                self._condition.failed(str(error))
+            raise PeerUnreachable(f"the ledger in {self._where} cannot be used: {error}") from error
+        else:
+            if self._condition:
+                self._condition.written(is_all=True)
 
 
 def _old_keeper(path: Path, address: bytes) -> Identity:
@@ -167,14 +216,6 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-_REMEDY = "use a backup"
-
-
-def connect(path: Path | None) -> sqlite3.Connection:
-    """To the ledger in the file at `path`; None: in memory. Raises SwarmError."""
-    return open_database(path, "ledger", is_durable=True, busy_s=BUSY_S, remedy=_REMEDY)
-
-
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """To the ledger in a file, which stays as it is. Raises SwarmError."""
-    return read_database(path, "ledger", remedy=_REMEDY)
+    return read_database(path, LAYOUT)

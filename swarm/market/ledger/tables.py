@@ -10,7 +10,7 @@ from typing import Any
 
 from swarm.market.ledger.ledger import Account, Channel, Posting, Supply
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS account (
     address BLOB PRIMARY KEY, available INTEGER NOT NULL, escrowed INTEGER NOT NULL, staked INTEGER NOT NULL,
     unbonding INTEGER NOT NULL, CHECK (min(available, escrowed, staked, unbonding) >= 0)
@@ -46,7 +46,7 @@ class Tables:
 
     @staticmethod
     def create(database: sqlite3.Connection) -> None:
-        for statement in _SCHEMA.split(";"):  # executescript would commit what the caller has begun
+        for statement in SCHEMA.split(";"):  # executescript would commit what the caller has begun
             database.execute(statement)
 
     # --- accounts ----------------------------------------------------------------------------------------------------

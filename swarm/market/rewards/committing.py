@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from swarm.errors import InvalidRequest, LedgerRefusal, SwarmError
-from swarm.market.ledger.backups import write_privately
 from swarm.market.ledger.ledger import Ledger
 from swarm.market.rewards.epochs import Epochs, Span
+from swarm.storage.files import write_whole
 from swarm.wire.identity import keccak256
 
 COMMIT_AT = 0.75  # of an epoch: what happens later is for the next one
@@ -32,6 +32,7 @@ class Committer:
         self._ledger, self._folder, self._epoch_s, self._compose = ledger, folder, epoch_s, compose
         self._epochs = Epochs(ledger)
         self._committed = -1  # epochs up to this one need nothing any more
+        self._composed: dict[int, bytes] = {}  # by epoch: what is not on disk yet, since that did not take it
         self._again_s = 0.0  # time.monotonic() before which the ledger is left alone
         self._stem = f"{ledger.id.hex()[:16]}-{ledger.address.hex()}-"
 
@@ -55,10 +56,12 @@ class Committer:
     def _commit(self, epoch: int) -> None:
         file = self._folder / f"{self._stem}{epoch}{_SUFFIX}"
         if not file.exists():  # else an attempt broke off
-            payload = self._compose(epoch)
+            payload = self._composed.get(epoch) or self._compose(epoch)
             if payload is None:
                 return
-            write_privately(file, payload)
+            self._composed = {epoch: payload}
+            write_whole(file, payload)
+            self._composed.clear()
         try:
             self._ledger.commit(epoch, keccak256(file.read_bytes()))
         except LedgerRefusal as error:  # done before, or too late: which of them, revealing will tell

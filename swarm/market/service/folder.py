@@ -7,8 +7,9 @@ from cryptography.hazmat.primitives import serialization
 
 from swarm.errors import SwarmError
 from swarm.market.ledger.audit import audit
-from swarm.market.ledger.backups import copy_ledger, write_privately
+from swarm.market.ledger.backups import copy_ledger
 from swarm.market.ledger.opening import FILE_NAME
+from swarm.storage.files import write_whole
 from swarm.wire.tls import Certificate, make_certificate
 
 _VALID_DAYS = 3_650  # users know the ledger by it
@@ -19,7 +20,7 @@ def load_certificate(folder: Path) -> Certificate:
     """The one in the folder, made when first needed. Raises SwarmError if its file is damaged."""
     file = folder / _CERTIFICATE
     if not file.exists():
-        write_privately(file, _pem(make_certificate(valid_days=_VALID_DAYS)))
+        write_whole(file, _pem(make_certificate(valid_days=_VALID_DAYS)))
     data = file.read_bytes()
     try:
         key, certificate = serialization.load_pem_private_key(data, None), x509.load_pem_x509_certificate(data)

@@ -33,11 +33,21 @@ class Door:
         max_sessions: int,
         sessions: Mapping[SessionKey, Session],
         clock: Callable[[], float] = time.monotonic,
+        trouble: Callable[[], str] = lambda: "",
     ):
-        """sessions: those that are open, kept by the caller. clock: that of the sessions' pace, in seconds."""
+        """sessions: those that are open, kept by the caller. clock: that of the sessions' pace, in seconds. trouble:
+        why nobody may come in for the time being; empty: they may."""
+        self._trouble = trouble
         self._pool, self._max_sessions, self._sessions, self._clock = pool, max_sessions, sessions, clock
         self._waiting = WaitingList()
         self._is_closed = False
+
+    def check_open(self) -> None:
+        """Raises PeerBusy if nobody is let in now, however much room there is."""
+        if self._is_closed:
+            raise PeerBusy("this peer is leaving the swarm")
+        if trouble := self._trouble():
+            raise PeerBusy(f"this peer takes no new sessions for now: {trouble}")
 
     def enter(self, request: pb.Open, caller: str) -> Place:
         """Let `request`, which has been checked, in: its pages are free, and to be taken at once. caller: as gRPC names
@@ -45,8 +55,7 @@ class Door:
         asks again."""
         if (request.session_id, request.start) in self._sessions:
             raise InvalidRequest("this session is open here already")
-        if self._is_closed:
-            raise PeerBusy("this peer is leaving the swarm")
+        self.check_open()
         ask, now = _ask(request, caller), self._clock()
         if ask.pages > self._pool.num_pages:
             raise self._refusal(request, ask, Room(ask.pages, 1))

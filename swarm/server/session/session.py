@@ -141,8 +141,9 @@ class Session:
     # --- its beginning and end ---------------------------------------------------------------------------------------
 
     async def connect(self, request: pb.Open) -> bool:
-        """Reach out for the successor, if `request`, which opens the session, names one: whether outputs can be pushed
-        there."""
+        """Wait for what has to be on disk first, then reach out for the successor, if `request`, which opens the
+        session, names one: whether outputs can be pushed there. Raises SwarmError if the session cannot be opened."""
+        await self._observer.secured()
         return self.next_hop is not None and await self.next_hop.connect(request.next)
 
     def opened(self, pushes: bool, load: pb.Load) -> pb.Opened:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgpack
 
 from swarm.errors import InvalidRequest
+from swarm.storage.files import write_whole
 from swarm.verify.audit.case import Case
 from swarm.wire import codec
 from swarm.wire.codec import Rows
@@ -89,8 +90,7 @@ def write_evidence(folder: Path, bundle: Bundle, data: bytes) -> Path | None:
     peer_id = bundle.case.peer_id
     file = folder / f"{peer_id[-8:]}-{bundle.digest.hex()[:12]}.evidence"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+        write_whole(file, data, 0o644)
     except OSError as error:
         logger.warning("evidence against peer %s cannot be written to %s: %s", peer_id, file, error)
         return None

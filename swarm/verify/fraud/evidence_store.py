@@ -169,7 +169,7 @@ class EvidenceStore:
 
 
 def _nameless(folder: Path) -> IO[bytes]:
-    return tempfile.TemporaryFile(dir=folder)
+    return tempfile.TemporaryFile(dir=folder, buffering=0)  # else a full disk is heard of when it is closed
 
 
 async def _spool(file: IO[bytes], pieces: AsyncIterator[pb.DepositPiece], digest: bytes, nbytes: int) -> None:
@@ -178,14 +178,14 @@ async def _spool(file: IO[bytes], pieces: AsyncIterator[pb.DepositPiece], digest
 
     def write(data: bytes) -> None:
         hasher.update(data)
-        file.write(data)
+        while data:  # a disk that is all but full takes a part
+            data = data[file.write(data) :]
 
     async for piece in pieces:
         received += len(piece.data)
         if received > nbytes:
             raise InvalidRequest(f"more evidence than the {nbytes} bytes that were announced")
         await asyncio.to_thread(write, piece.data)
-    await asyncio.to_thread(file.flush)
     if received < nbytes or hasher.digest() != digest:
         raise InvalidRequest(f"{received} bytes of evidence that are not the {nbytes} that were announced")
 

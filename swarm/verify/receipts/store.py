@@ -1,26 +1,25 @@
 """Receipts on disk: what a server can show that it did, and a client that it got."""
 
-import logging
 import sqlite3
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from swarm.clock import now_ms
-from swarm.database import open_database
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import InvalidRequest
+from swarm.storage.database import Layout
+from swarm.storage.writer import Writer
 from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.session_id import MAX_AGE_S, MAX_SKEW_S
-
-logger = logging.getLogger(__name__)
 
 MAX_RECEIPTS = 200_000  # about 120 MB; the oldest give way
 PRUNE_EVERY = 1_000
 
-_SCHEMA = """
+_LAYOUT = Layout(
+    "receipts",
+    """
     CREATE TABLE IF NOT EXISTS receipts (
         session BLOB, start INTEGER, attempt INTEGER, number INTEGER, data BLOB,
         PRIMARY KEY (session, start, attempt, number)
@@ -28,7 +27,11 @@ _SCHEMA = """
     CREATE TABLE IF NOT EXISTS openings (
         session BLOB, start INTEGER, attempt INTEGER, PRIMARY KEY (session, start, attempt)
     ) WITHOUT ROWID;
-"""
+    """,
+)
+_ADD = "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)"
+_REMEMBER = "INSERT OR IGNORE INTO openings VALUES (?, ?, ?)"
+_SESSIONS = "SELECT session, COUNT(*) FROM receipts GROUP BY session ORDER BY session DESC"
 
 
 @dataclass(frozen=True)
@@ -39,49 +42,48 @@ class StoredSession:
 
 
 class ReceiptStore:
-    """A SQLite file that several processes may share. Writing happens in a thread, many receipts at a time."""
+    """A SQLite file that several processes may share. Writing happens in a thread, many receipts at a time; what the
+    disk does not take waits in memory until it does."""
 
     def __init__(self, path: Path, max_receipts: int = MAX_RECEIPTS):
         """Raises SwarmError if `path` cannot be used."""
         self.path, self._max_receipts = path, max_receipts
-        self._database = self._connect()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="receipts")
-        self._waiting: deque[SignedReceipt] = deque()
+        self._writer = Writer(path, _LAYOUT)
         self._since_prune = 0
 
-    def _connect(self) -> sqlite3.Connection:
-        return open_database(self.path, "receipts", _SCHEMA)
+    def trouble(self) -> str:
+        """Why nothing new should be signed now: the disk does not take it; empty: it does."""
+        return self._writer.condition.trouble()
 
     def add(self, receipt: SignedReceipt) -> None:
         """Keep `receipt`. Does not wait for the disk."""
-        self._waiting.append(receipt)
-        if len(self._waiting) == 1:
-            self._thread.submit(self._flush)
+        self._writer.put(lambda database: database.execute(_ADD, _row(receipt)))
+        self._since_prune += 1
+        if self._since_prune >= PRUNE_EVERY:
+            self._since_prune = 0
+            self._writer.put(partial(_prune, max_receipts=self._max_receipts))
 
-    def remember_opening(self, session: bytes, start: int, attempt: int) -> bool:
-        """Whether this opening of a session is new; from now on it is not. On disk when this returns."""
-        try:
-            self._database.execute("INSERT INTO openings VALUES (?, ?, ?)", (session, start, attempt - 2**63))
-        except sqlite3.IntegrityError:
-            return False
-        return True
+    async def remember_opening(self, session: bytes, start: int, attempt: int) -> bool:
+        """Whether this opening of a session is new; from now on it is not. On disk when this returns. Raises
+        DiskTrouble if the disk does not take it."""
+        row = session, start, attempt - 2**63
+        return await self._writer.ask(lambda database: database.execute(_REMEMBER, row).rowcount == 1)
 
     def sessions(self) -> list[StoredSession]:
         """What is kept, the newest first."""
-        rows = self._database.execute("SELECT session, COUNT(*) FROM receipts GROUP BY session ORDER BY session DESC")
+        with self._reading() as database:
+            rows = database.execute(_SESSIONS).fetchall()
         return [StoredSession(session, int.from_bytes(session[:6]) / 1000, count) for session, count in rows]
 
     def receipts(self, session: bytes) -> Iterator[SignedReceipt]:
         """Of one session, by hop. Raises InvalidRequest if the file was tampered with."""
-        query = "SELECT data FROM receipts WHERE session = ? ORDER BY start, attempt, number"
-        for (data,) in self._database.execute(query, (session,)):
-            yield SignedReceipt.decode(data)
+        yield from self._read("SELECT data FROM receipts WHERE session = ? ORDER BY start, attempt, number", session)
 
     def openings(self, session: bytes) -> Iterator[SignedReceipt]:
         """The first receipt of every hop of a session. Raises InvalidRequest if the file was tampered with."""
-        query = "SELECT data FROM receipts WHERE session = ? AND number = 0 ORDER BY start, attempt"
-        for (data,) in self._database.execute(query, (session,)):
-            yield SignedReceipt.decode(data)
+        yield from self._read(
+            "SELECT data FROM receipts WHERE session = ? AND number = 0 ORDER BY start, attempt", session
+        )
 
     def find(self, prefix: str) -> bytes:
         """The session whose id begins with these hex digits. Raises InvalidRequest if there is not exactly one."""
@@ -90,37 +92,33 @@ class ReceiptStore:
             raise InvalidRequest(f"{len(found)} sessions in {self.path} begin with {prefix!r}; give more of its digits")
         return found[0]
 
+    def flush(self) -> bool:
+        """Wait until what was added is on disk, but not for one that fails; whether it is."""
+        return self._writer.flush()
+
     def close(self) -> None:
-        """Write what waits, and let go of the file."""
-        self._thread.shutdown(wait=True)
-        self._flush()
-        self._database.close()
+        """Write what waits, and let go of the file. Waits, but not for long for a disk that takes nothing."""
+        self._writer.close()
 
-    def _flush(self) -> None:
-        batch = []
-        while self._waiting:  # what is added from now on is taken too, or is the first of the next round
-            batch.append(self._waiting.popleft())
-        try:
-            with closing(self._connect()) as database:
-                database.execute("BEGIN IMMEDIATE")
-                database.executemany("INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)", map(_row, batch))
-                self._prune(database, len(batch))
-                database.execute("COMMIT")
-        except (sqlite3.Error, SwarmError) as error:
-            logger.error("%d receipts could not be kept: %s", len(batch), error)
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """With what was added before, if the disk takes it."""
+        self._writer.flush()
+        return self._writer.reading()
 
-    def _prune(self, database: sqlite3.Connection, added: int) -> None:
-        self._since_prune += added
-        if self._since_prune < PRUNE_EVERY:
-            return
-        self._since_prune = 0
-        excess = database.execute("SELECT COUNT(*) - ? FROM receipts", (self._max_receipts,)).fetchone()[0]
-        if excess > 0:  # session ids begin with the time
-            oldest = "SELECT rowid FROM receipts ORDER BY session LIMIT ?"
-            database.execute(f"DELETE FROM receipts WHERE rowid IN ({oldest})", (excess,))
-        # Older names are refused as such, so that they need not be remembered.
-        horizon_ms = now_ms() - (MAX_AGE_S + MAX_SKEW_S) * 1000
-        database.execute("DELETE FROM openings WHERE session < ?", (max(horizon_ms, 0).to_bytes(6),))
+    def _read(self, query: str, session: bytes) -> Iterator[SignedReceipt]:
+        with self._reading() as database:
+            for (data,) in database.execute(query, (session,)):
+                yield SignedReceipt.decode(data)
+
+
+def _prune(database: sqlite3.Connection, max_receipts: int) -> None:
+    excess = database.execute("SELECT COUNT(*) - ? FROM receipts", (max_receipts,)).fetchone()[0]
+    if excess > 0:  # session ids begin with the time
+        oldest = "SELECT rowid FROM receipts ORDER BY session LIMIT ?"
+        database.execute(f"DELETE FROM receipts WHERE rowid IN ({oldest})", (excess,))
+    # Older names are refused as such, so that they need not be remembered.
+    horizon_ms = now_ms() - (MAX_AGE_S + MAX_SKEW_S) * 1000
+    database.execute("DELETE FROM openings WHERE session < ?", (max(horizon_ms, 0).to_bytes(6),))
 
 
 def _row(signed: SignedReceipt) -> tuple[bytes, int, int, int, bytes]:

@@ -1,13 +1,13 @@
 """A server signs for what it computes: the receipts' side of its seam, see swarm.server.observers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-from swarm.errors import InvalidRequest
+from swarm.errors import DiskTrouble, InvalidRequest, PeerBusy
 from swarm.server.observers import SessionObserver, WorkObserver
 from swarm.server.served import Served
 from swarm.server.session.outbox import Outbox
-from swarm.server.session.steps import Slice
+from swarm.server.session.steps import Slice, Work
 from swarm.verify.receipts.store import ReceiptStore
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.wire import messages_pb2 as pb
@@ -17,15 +17,18 @@ from swarm.wire.identity import Identity
 
 MAX_HELD = 256  # receipts of the hops before this one that wait for something to go along with
 
+Remember = Callable[[bytes, int, int], Awaitable[bool]]
 NewWriter = Callable[[Identity, Terms, Callable[[SignedReceipt], None]], ReceiptWriter]
 
 
 class SignedSession(SessionObserver):
     """Of one session: everything that it computes is signed for, and its receipts travel with what it sends on."""
 
-    def __init__(self, writer: ReceiptWriter, remember: Callable[[bytes, int, int], bool], outbox: Outbox):
-        """remember: of a session's name, first block and attempt, whether they are new; from then on they are not."""
+    def __init__(self, writer: ReceiptWriter, remember: Remember, outbox: Outbox):
+        """remember: of a session's name, first block and attempt, whether they are new; from then on they are not.
+        Raises DiskTrouble if it cannot."""
         self._writer, self._remember, self._outbox = writer, remember, outbox
+        self._is_remembered = False
         self._held: list[bytes] = []
         outbox.before_end(self._sign_off)
 
@@ -43,11 +46,20 @@ class SignedSession(SessionObserver):
         """Hash of the last receipt."""
         return self._writer.last
 
-    def admitted(self) -> None:
+    async def secured(self) -> None:
         """Remembers it: two openings under one name could make two receipts that look like a fraud."""
         terms = self.terms
-        if not self._remember(terms.session, terms.start, terms.attempt):
+        try:
+            is_new = await self._remember(terms.session, terms.start, terms.attempt)
+        except DiskTrouble as error:
+            raise PeerBusy(f"this peer opens no session now: {error}") from error
+        if not is_new:
             raise InvalidRequest("this session was opened here before; open it again under a higher number")
+        self._is_remembered = True
+
+    def may_compute(self, work: Work) -> bool:
+        """Nothing is signed for under a name that might be used once more."""
+        return self._is_remembered
 
     def computed(self, item: Slice, outputs: Rows) -> None:
         step = item.work.step
@@ -87,6 +99,9 @@ class ReceiptObserver(WorkObserver):
     def __init__(self, identity: Identity, served: Served, store: ReceiptStore, new_writer: NewWriter = ReceiptWriter):
         """identity: signs. store: keeps what was signed, and remembers what was opened."""
         self._identity, self._served, self._store, self._new_writer = identity, served, store, new_writer
+
+    def trouble(self) -> str:
+        return self._store.trouble()
 
     async def admit(self, request: pb.Open, outbox: Outbox) -> SignedSession:
         peer, weights = self._served.peer, self._served.weights(request.start, request.stop)

@@ -9,21 +9,24 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from swarm.database import open_database, read_database
 from swarm.errors import SwarmError
+from swarm.storage.database import Layout, open_database, read_database
 from swarm.verify.reputation.standing import STRANGER, Standing
 
 MAX_PEERS = 10_000  # remembered; of more, those that were dealt with longest ago are forgotten
 _BUSY_S = 5.0
 _OVERLAP_S = 60.0  # that is read again: others may have taken their time to write
 
-_SCHEMA = """
+_LAYOUT = Layout(
+    "standing of peers",
+    """
 CREATE TABLE IF NOT EXISTS standing (peer_id TEXT PRIMARY KEY, written_s REAL NOT NULL, standing TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS statistic (peer_id TEXT PRIMARY KEY, written_s REAL NOT NULL, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS conviction (
     peer_id TEXT PRIMARY KEY, written_s REAL NOT NULL, kind TEXT NOT NULL, proof BLOB NOT NULL
 );
-"""
+""",
+)
 
 Change = Callable[[Standing], Standing]
 
@@ -54,7 +57,7 @@ def read_proofs(path: Path) -> dict[str, tuple[str, bytes]]:
     if not path.exists():
         return {}
     try:
-        with closing(read_database(path, "convictions")) as database:
+        with closing(read_database(path, _LAYOUT)) as database:
             rows = database.execute("SELECT peer_id, kind, proof FROM conviction ORDER BY written_s").fetchall()
     except sqlite3.Error as error:
         raise SwarmError(f"the convictions in {path} cannot be read: {error}") from error
@@ -66,7 +69,7 @@ class ReputationFile:
 
     def __init__(self, path: Path):
         """Raises SwarmError."""
-        self._database = open_database(path, "standing of peers", _SCHEMA, busy_s=_BUSY_S)
+        self._database = open_database(path, _LAYOUT, busy_s=_BUSY_S)
         self._read_s = 0.0
 
     def exchange(self, news: News) -> Pages:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from swarm.errors import SwarmError
 from swarm.peers.reputation import Reputation
+from swarm.storage.condition import Condition
 from swarm.verify.reputation.file import MAX_PEERS, Change, News, ReputationFile, read_proofs
 from swarm.verify.reputation.standing import STRANGER, Event, Standing
 
@@ -35,6 +36,7 @@ class ReputationStore(Reputation):
         self._convictions: dict[str, str] = {}  # peer id -> kind
         self._news = News()
         self._closing = threading.Event()
+        self._condition = Condition("standing of peers", path or Path())
         self._file = self._open()
         self._writer: threading.Thread | None = None
         if self._file:
@@ -152,10 +154,11 @@ class ReputationStore(Reputation):
         try:
             pages = self._file.exchange(news)
         except sqlite3.Error as error:  # the file is locked, or the disk full: another time
-            logger.info("what is known of peers could not be written: %s", error)
+            self._condition.failed(str(error))
             with self._lock:
                 self._news = _joined(news, self._news)
             return
+        self._condition.written(is_all=True)
         with self._lock:
             for peer_id, change in self._news.changes:  # made since
                 if peer_id in pages.standings:

@@ -89,6 +89,7 @@ def test_a_top_up_is_noticed_when_a_voucher_needs_it(shop, channel):
 
 def test_what_was_kept_is_settled_by_the_next_process(shop, channel, tmp_path):
     shop.accept(shop.open(channel), shop.pay(channel, 4711))
+    assert shop.store.flush()
     again = PayeeChannels(shop.server, PaymentStore(tmp_path / "payments.db"))
     assert asyncio.run(again.settle()) == 4711
     assert shop.server.account().available == 4711
@@ -107,7 +108,7 @@ def test_only_channels_in_use_and_those_with_a_voucher_waiting_are_looked_up(sho
     """Not all that were ever opened, which become more and more."""
     others = [shop.ledger.open_channel(SERVER.address, 1000) for _ in range(3)]
     shop.accept(shop.open(others[0]), shop.pay(others[0], 100))
-    assert asyncio.run(shop.channels.settle()) == 100
+    assert asyncio.run(shop.channels.settle()) == 100 and shop.store.flush()
     counted = Counted(shop.server)
     store = PaymentStore(tmp_path / "payments.db")
     again = PayeeChannels(counted, store)  # the next process

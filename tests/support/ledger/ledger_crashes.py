@@ -45,7 +45,7 @@ class FragileWorld(World):
         with patch("sqlite3.connect", fragile):
             ledger = SqliteLedger(self.file, KEYS["issuer"], self._rules, clock=self._clock)
         self.issuer, self.alice, self.bob, self.carol = (seen_by(ledger, key) for key in KEYS.values())
-        (self.connection,) = connections
+        self.connection = connections[0]  # to the file; what its layout is compared with is in memory
 
     def shut(self) -> None:
         self.connection.left = None

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 import swarm
+from disks import small_files
 from helpers import in_background, statuses, wait_until
 from swarm.cli.batch import main, parse_deadline
 from swarm.client.background import wait
 from swarm.client.batch import MAX_TRIES, Batch, Plan, must_hurry
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
-from swarm.errors import InvalidRequest, PaymentRequired, PeerBusy
+from swarm.errors import DiskTrouble, InvalidRequest, PaymentRequired, PeerBusy
 from swarm.generate.options import GenerateOptions
 from swarm.results import Generation
 from swarm.session.hop import HopFailed
@@ -166,6 +167,24 @@ def test_a_changed_prompt_another_file_and_a_second_run_at_once_are_refused(tmp_
     with pytest.raises(InvalidRequest, match="line 1 is no answer"):
         AnswerFile(tmp_path / "prose")
     assert (tmp_path / "prose").read_text().startswith("Once")
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_the_next_one_goes_on_there(tmp_path):
+    path, filled = tmp_path / "answers", []
+
+    async def fill(generation: Generation, options: GenerateOptions) -> None:
+        filled.append(generation)
+
+    with (
+        small_files(300),
+        pytest.raises(DiskTrouble, match=r"cannot write .*answers: .*; make room, and run this again"),
+    ):
+        run_batch(path, fill, jobs=20, concurrency=1)
+    lines = path.read_text().splitlines()
+    assert all(json.loads(line)["prompt_sha256"] for line in lines)  # none of them is half a line
+    assert len(filled) == len(lines) + 1  # and nothing more was paid for
+    with AnswerFile(path) as answers:
+        assert len(answers.missing([Job(str(number), "x") for number in range(20)])) == 20 - len(lines)
 
 
 # --- deadlines and failures ------------------------------------------------------------------------------------------

@@ -202,11 +202,14 @@ def market(tmp_path):
     with sqlite(tmp_path, RULES) as world:
         world.issuer.mint(KEYS["alice"].address, 10**9)
 
+        stores = []
+
         def wallet(budget: int | None = None) -> Wallet:
-            store = PaymentStore(tmp_path / "payments.db")
-            return Wallet(world.alice, KEYS["alice"], store, tmp_path / "locks", budget)
+            stores.append(PaymentStore(tmp_path / "payments.db"))
+            return Wallet(world.alice, KEYS["alice"], stores[-1], tmp_path / "locks", budget)
 
         def bills() -> list[tuple[bytes, int]]:
+            assert all(store.flush() for store in stores)
             with closing(PaymentStore(tmp_path / "payments.db")) as store:
                 return sorted((bill.payee, bill.amount) for bill in store.bills())
 

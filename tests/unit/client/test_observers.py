@@ -68,7 +68,14 @@ def answers(session: Session, **message: object) -> list[pb.ToClient | None]:
 def signed_session(opened_before: bool = False) -> tuple[SignedSession, Outbox]:
     outbox = Outbox()
     writer = ReceiptWriter(SERVER, TERMS, lambda signed: None)
-    return SignedSession(writer, lambda *opening: not opened_before, outbox), outbox
+
+    async def remember(*opening: object) -> bool:
+        return not opened_before
+
+    signed = SignedSession(writer, remember, outbox)
+    if not opened_before:
+        asyncio.run(signed.secured())
+    return signed, outbox
 
 
 # --- the core alone --------------------------------------------------------------------------------------------------
@@ -161,9 +168,12 @@ def test_receipts_of_a_replay_that_ends_here_travel_with_the_next_step():
 
 
 def test_a_session_that_was_opened_before_is_not_admitted_again():
-    signed_session()[0].admitted()
+    signed, _ = signed_session(opened_before=True)
+    session = make_session(observer=signed)
+    session.accept(make_step(0, 1))  # a predecessor pushes, and does not wait for the answer
     with pytest.raises(InvalidRequest, match="opened here before"):
-        signed_session(opened_before=True)[0].admitted()
+        asyncio.run(session.connect(pb.Open()))
+    assert not session.is_ready()  # and signs nothing under that name
 
 
 def test_a_session_that_its_server_ends_is_signed_for_first_and_once():

@@ -7,11 +7,12 @@ import msgpack
 import pytest
 import torch
 
+from disks import small_files
 from evidence_cases import ACCUSER, BLOCKS, CHEAT, TOKENS, write
 from swarm.cli import evidence as cli
 from swarm.home import evidence_folder, standing_file
 from swarm.verify.audit.case import Case
-from swarm.verify.fraud.evidence import MAX_POSITIONS, Bundle
+from swarm.verify.fraud.evidence import MAX_POSITIONS, Bundle, write_evidence
 from swarm.verify.fraud.proofs import EQUIVOCATION, Proof
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.verify.reputation.store import ReputationStore
@@ -174,3 +175,12 @@ def test_a_hostile_proof_is_refused_in_one_line(tmp_path, capsys, data):
     err = capsys.readouterr().err
     assert err.startswith(f"error: {file}: ")
     assert len(err.splitlines()) == 1
+
+
+def test_evidence_that_does_not_fit_on_the_disk_leaves_no_half_of_it(suspicious, tmp_path):
+    bundle = suspicious[0]
+    data = bundle.encode(ACCUSER)
+    with small_files(len(data) // 2):
+        assert write_evidence(tmp_path, bundle, data) is None
+    assert list(tmp_path.iterdir()) == []
+    assert write_evidence(tmp_path, bundle, data).read_bytes() == data

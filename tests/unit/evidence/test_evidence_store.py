@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clock import Clock
+from disks import small_files
 from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable
 from swarm.route.peer import PeerInfo
 from swarm.verify.audit.case import Case
@@ -95,6 +96,19 @@ def test_what_was_deposited_is_handed_out_byte_by_byte_to_whoever_asks(tmp_path)
     assert found == [data] * 3
     assert again == "kept"  # and not sent twice
     assert not list(tmp_path.iterdir())  # what a server leaves behind when it is killed
+
+
+def test_a_full_disk_takes_no_evidence_and_does_when_there_is_room(tmp_path):
+    data = evidence()
+
+    async def scenario() -> tuple[str, str]:
+        async with store_and_peer(tmp_path) as (store, peer):
+            with small_files(len(data) - 10):  # the last piece fits in part
+                full = await outcome(peer, data)
+            assert store.kept == store.arriving == 0
+            return full, await outcome(peer, data)
+
+    assert asyncio.run(scenario()) == ("PeerBusy", "kept")
 
 
 def announced(data: bytes, nbytes: int | None = None) -> pb.DepositPiece:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from disks import small_files
 from swarm.cli import identity as cli
 from swarm.errors import InvalidRequest, ModelError
 from swarm.model import digest_cache, open_checkpoint
@@ -94,6 +95,9 @@ def test_a_broken_or_unwritable_cache_is_none(original, tmp_path):
     assert cache.digest(checkpoint, 0) == expected[0]
     (tmp_path / "file").touch()
     assert DigestCache(tmp_path / "file").digest(checkpoint, 0) == expected[0]
+    with small_files(10):
+        assert DigestCache(tmp_path / "full").digest(checkpoint, 0) == expected[0]
+    assert list((tmp_path / "full").iterdir()) == []
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(0, 9999))

@@ -108,3 +108,13 @@ def test_what_readers_hold_does_not_change_and_what_they_do_to_it_changes_nothin
     asyncio.run(world.own.moving())
     assert (before.state, world.own.record.state) == (pb.ONLINE, pb.MOVING)
     assert (world.own.record.start, world.own.record.load.free_pages) == (0, 7)
+
+
+def test_that_no_sessions_are_taken_is_said_once_and_at_once_and_so_is_the_end_of_it(world):
+    async def fails() -> None:
+        await world.starts()
+        for why in ("", "its disk is full", "its disk is full", "x" * 500, ""):
+            await world.own.pause(why)
+
+    asyncio.run(fails())
+    assert [record.paused for record in world.directory.published] == ["", "", "its disk is full", "x" * 200, ""]

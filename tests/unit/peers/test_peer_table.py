@@ -9,7 +9,7 @@ import pytest
 
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch, SwarmError
 from swarm.peers.loads import FRESH_S, Loads
-from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, Signing, Terms, accepted, hints
+from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, Signing, TakesSessions, Terms, accepted, hints
 from swarm.peers.reputation import Reputation
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
@@ -269,3 +269,15 @@ def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():
     assert "1 more sign no receipts" in hints([Signing()], [signing, unsigned])
     with pytest.raises(NoRoute, match="--no-receipts"):
         accepted([Signing()], "m", [unsigned])
+
+
+def test_who_takes_no_sessions_is_not_chosen_and_says_why():
+    policy, paused = TakesSessions(BLOCKS), peer("peer-a", paused="its disk is full")
+    assert names(accepted([policy], "m", [paused, peer("b")])) == ["b"]
+    assert policy.hint([paused, peer("b")]).endswith(
+        "take no new sessions for now: peer peer-a says that its disk is full"
+    )
+    assert policy.hint([peer("b")]) == ""
+    with pytest.raises(NoRoute, match="no peer of 'm' takes new sessions for now: peer peer-a says") as caught:
+        accepted([policy], "m", [paused])
+    assert caught.value.uncovered == f"0:{BLOCKS}"  # so that it is waited for

@@ -1,5 +1,6 @@
 """Who is blamed where receipts do not fit."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -122,5 +123,5 @@ def test_a_server_remembers_openings_after_a_restart(tmp_path):
     session = new_session_id()
     for expected in (True, False):
         store = ReceiptStore(tmp_path / "receipts.db")
-        assert store.remember_opening(session, 0, 2**64 - 1) == expected
+        assert asyncio.run(store.remember_opening(session, 0, 2**64 - 1)) == expected
         store.close()

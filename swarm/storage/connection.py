@@ -1,0 +1,67 @@
+"""A connection that follows its file: what is written into one that was moved away is seen by nobody."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from swarm.errors import DiskTrouble
+from swarm.storage.database import BUSY_S, Layout, file_id, open_database
+
+_PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)  # the file itself is as it was
+
+
+class FileConnection:
+    """To one database, made anew when its file has failed, or is another one. For one thread at a time."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        layout: Layout,
+        *,
+        busy_s: float = BUSY_S,
+        makes: bool = True,
+        creates: bool = True,
+        check: Callable[[sqlite3.Connection], None] = lambda database: None,
+    ):
+        """path: None for one in memory. busy_s: how long to wait for other processes that write. makes, creates: at the
+        first time, see open_database. check: raises SwarmError for a file in the place of this one that is no good."""
+        self._path, self._layout, self._busy_s, self._check = path, layout, busy_s, check
+        self._database: sqlite3.Connection | None = self._open(makes, creates)
+        self._file = self._found()
+
+    def get(self) -> sqlite3.Connection:
+        """It, to the file that is there now. Raises SwarmError if there is none, or it cannot be used."""
+        if self._database is None or self._found() != self._file:
+            self.close()
+            found = self._found()
+            database = self._open(makes=False, creates=False)
+            try:
+                self._check(database)
+            except BaseException:
+                database.close()
+                raise
+            self._database, self._file = database, found
+        return self._database
+
+    def failed(self, error: Exception) -> None:
+        """A statement has: a connection to a disk that went away does not come back with it."""
+        if self._path and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the file, until it is wanted again."""
+        database, self._database = self._database, None
+        if database:
+            with suppress(sqlite3.Error):
+                database.close()
+
+    def _found(self) -> tuple[int, int] | None:
+        return file_id(self._path) if self._path else None
+
+    def _open(self, makes: bool, creates: bool) -> sqlite3.Connection:
+        if self._path and not makes and self._found() is None:
+            raise DiskTrouble("the file is gone; put it back, or start again without it")
+        database = open_database(self._path, self._layout, is_durable=True, makes=makes, creates=creates)
+        database.execute(f"PRAGMA busy_timeout={self._busy_s * 1000:.0f}")
+        return database

@@ -1,0 +1,213 @@
+"""Writing to one SQLite file while a process runs.
+
+Nobody waits for the disk who does not ask for it: a thread writes whatever has come by then in one transaction, and
+what the disk does not take is kept in memory, and tried again until it does.
+"""
+
+import asyncio
+import atexit
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+from swarm.errors import DiskTrouble, SwarmError
+from swarm.storage.condition import PATIENCE_S, Condition
+from swarm.storage.connection import FileConnection
+from swarm.storage.database import Layout, open_database
+
+MAX_WAITING = 200_000  # writes in memory; of more, the oldest are lost
+MAX_BATCH = 10_000  # in one transaction
+RETRY_S = 0.5
+BUSY_S = 1.0  # for another process that writes
+CLOSE_S = 3.0  # that the end waits for a disk which takes nothing
+
+# What is wrong with a write itself, and not with the disk: it would fail for ever.
+_WRONG = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
+
+Answer = TypeVar("Answer")
+Write = Callable[[sqlite3.Connection], Any]  # inside a transaction; called again when that has failed
+
+logger = logging.getLogger(__name__)
+
+_open: "WeakSet[Writer]" = WeakSet()  # whose last writes a process that simply ends must not take with it
+
+
+@dataclass(eq=False)
+class _Waiting:
+    write: Write
+    answer: "Future[Any] | None" = None
+    written: Callable[[], None] | None = None
+
+
+class Writer:
+    """Of one file, which other processes may share. Any thread may use it."""
+
+    def __init__(self, path: Path, layout: Layout, max_waiting: int = MAX_WAITING):
+        """Raises SwarmError if `path` cannot be used."""
+        self._path, self._layout, self._max_waiting = path, layout, max_waiting
+        self.condition = Condition(layout.what, path)
+        self._file = FileConnection(path, layout, busy_s=BUSY_S)
+        self._waiting: dict[object, _Waiting] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._give_up_s: float | None = None  # time.monotonic(), once it is to end
+        self._lost = 0
+        _open.add(self)
+
+    def put(self, write: Write, key: object = None, written: Callable[[], None] | None = None) -> None:
+        """Have it done, as soon as the disk allows. key: in the place of what waits under the same one. written: called
+        in the thread when it is on disk."""
+        self._add(_Waiting(write, written=written), key)
+
+    async def ask(self, write: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """What `write` returns, once it is on disk. Raises DiskTrouble if it is not by PATIENCE_S or the disk fails; it
+        is done later then, and its answer is lost."""
+        asked: Future[Answer] = Future()
+        asked.set_running_or_notify_cancel()  # whoever ceases to wait does not cancel it
+        self._add(_Waiting(write, asked), None)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(asked), PATIENCE_S)
+        except TimeoutError as error:
+            raise DiskTrouble(self.condition.trouble() or "its disk is too slow") from error
+
+    def flush(self, timeout_s: float = PATIENCE_S) -> bool:
+        """Wait until nothing waits any more, but not for a disk that fails; whether that is so."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting or self.condition.trouble(), timeout_s)
+            return not self._waiting
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection beside the writer's. Raises DiskTrouble for a file that fails, also inside."""
+        try:
+            database = open_database(self._path, self._layout, is_durable=True, busy_s=PATIENCE_S, makes=False)
+        except SwarmError as error:
+            raise DiskTrouble(str(error)) from error
+        try:
+            yield database
+        except sqlite3.Error as error:
+            raise DiskTrouble(f"the {self._layout.what} in {self._path} cannot be used: {error}") from error
+        finally:
+            with suppress(sqlite3.Error):
+                database.close()
+
+    def close(self) -> None:
+        """Write what waits, and let go of the file. Waits, but not for long for a disk that takes nothing."""
+        _open.discard(self)
+        with self._changed:
+            self._give_up_s = time.monotonic() + CLOSE_S
+            self._changed.notify_all()
+        if self._thread:
+            self._thread.join(CLOSE_S + BUSY_S)
+        if self._waiting:
+            logger.error("%d writes to %s are lost: its disk took none", len(self._waiting), self._path)
+        if not (self._thread and self._thread.is_alive()):
+            self._file.close()
+
+    def _add(self, one: _Waiting, key: object) -> None:
+        with self._changed:
+            key = one if key is None else key
+            if key not in self._waiting and len(self._waiting) >= self._max_waiting:
+                self._lost += 1
+                del self._waiting[next(iter(self._waiting))]
+            self._waiting[key] = one
+            self.condition.waits()
+            if self._thread is None:
+                name = f"writes {self._layout.what}"
+                self._thread = threading.Thread(target=self._keep_writing, name=name, daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    # --- in the thread -----------------------------------------------------------------------------------------------
+
+    def _keep_writing(self) -> None:
+        while batch := self._next():
+            try:
+                answers = self._commit([one for _, one in batch])
+            except (sqlite3.Error, OSError, SwarmError) as error:
+                self._note_failure(batch, error)
+                with self._changed:
+                    if self._changed.wait_for(self._has_to_give_up, RETRY_S):
+                        return
+            else:
+                self._note_done(batch, answers)
+
+    def _next(self) -> list[tuple[object, _Waiting]]:
+        """What is to be written together; empty at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._give_up_s is not None)
+            return list(self._waiting.items())[:MAX_BATCH]
+
+    def _has_to_give_up(self) -> bool:
+        return self._give_up_s is not None and time.monotonic() > self._give_up_s
+
+    def _commit(self, batch: list[_Waiting]) -> list[Any]:
+        """All or nothing. Raises sqlite3.Error, SwarmError."""
+        database = self._file.get()
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            answers = [self._do(one, database) for one in batch]
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                with suppress(sqlite3.Error):
+                    database.execute("ROLLBACK")
+            raise
+        return answers
+
+    def _do(self, one: _Waiting, database: sqlite3.Connection) -> Any:
+        try:
+            return one.write(database)
+        except (*_WRONG, ValueError, TypeError, OverflowError) as error:
+            logger.exception("a write to %s is left out", self._path)
+            return error
+
+    def _note_failure(self, batch: list[tuple[object, _Waiting]], error: Exception) -> None:
+        self._file.failed(error)
+        self.condition.failed(_reason(error), str(error))
+        for _, one in batch:
+            answer, one.answer = one.answer, None
+            if answer:
+                answer.set_exception(DiskTrouble(self.condition.trouble()))
+        with self._changed:
+            self._changed.notify_all()
+
+    def _note_done(self, batch: list[tuple[object, _Waiting]], answers: list[Any]) -> None:
+        with self._changed:
+            for key, one in batch:
+                if self._waiting.get(key) is one:  # else a newer one has come in its place
+                    del self._waiting[key]
+            if self._lost:
+                logger.error(
+                    "%d writes to %s were lost: more than %d waited", self._lost, self._path, self._max_waiting
+                )
+                self._lost = 0
+            self.condition.written(is_all=not self._waiting)
+            self._changed.notify_all()
+        for (_, one), answer in zip(batch, answers, strict=True):
+            if one.written:
+                one.written()
+            if one.answer:
+                one.answer.set_exception(answer) if isinstance(answer, Exception) else one.answer.set_result(answer)
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, without the file's path."""
+    if isinstance(error, SwarmError) and not isinstance(error, DiskTrouble):
+        cause = error.__cause__
+        return _reason(cause) if isinstance(cause, Exception) else "what is in its place is no file of this version's"
+    return error.strerror or "its disk fails" if isinstance(error, OSError) else str(error)
+
+
+@atexit.register
+def _close_all() -> None:
+    for writer in list(_open):
+        writer.close()

@@ -1,0 +1,227 @@
+"""Nobody waits for the disk who does not ask for it, and what it does not take is not lost: real files, really locked,
+full, or gone."""
+
+import asyncio
+import logging
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from disks import gone, locked
+from helpers import wait_until
+from swarm.errors import DiskTrouble, SwarmError
+from swarm.storage.condition import PATIENCE_S, Condition
+from swarm.storage.database import Layout
+from swarm.storage.writer import Writer
+
+THINGS = Layout("things", "CREATE TABLE IF NOT EXISTS thing (name TEXT UNIQUE)")
+
+
+def add(name: str) -> "object":
+    return lambda database: database.execute("INSERT INTO thing VALUES (?)", (name,)).rowcount == 1
+
+
+def names(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as database:
+        return [name for (name,) in database.execute("SELECT name FROM thing ORDER BY rowid")]
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    return tmp_path / "folder" / "things.db"
+
+
+@pytest.fixture
+def writer(file) -> Iterator[Writer]:
+    writer = Writer(file, THINGS)
+    yield writer
+    writer.close()
+
+
+def test_what_is_put_while_another_process_has_the_file_locked_is_written_afterwards(writer, file, caplog):
+    with locked(file):
+        for number in range(100):
+            writer.put(add(str(number)))
+        assert wait_until(writer.condition.trouble, 20)
+        assert writer.condition.trouble() == "it cannot write its things: database is locked"
+        assert not writer.flush()  # does not wait for a disk that fails
+    assert wait_until(writer.flush, 20) and not writer.condition.trouble()
+    assert names(file) == [str(number) for number in range(100)]
+
+
+def test_the_log_hears_once_that_a_disk_fails_and_once_that_it_is_over(writer, file, caplog):
+    caplog.set_level(logging.WARNING)
+    with locked(file):
+        writer.put(add("one"))
+        assert wait_until(writer.condition.trouble, 20)
+        for _ in range(3):
+            before = writer._file.get().total_changes
+            assert wait_until(lambda: writer.condition.trouble(), 20)
+            threading.Event().wait(0.7)  # another try
+            assert writer._file.get().total_changes == before
+    assert wait_until(writer.flush, 20)
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        f"the things in {file} cannot be written",
+        caplog.records[-1].message,
+    ]
+    assert "can be written again" in caplog.records[-1].message
+
+
+def test_who_asks_is_told_that_the_disk_fails_and_it_is_done_later_all_the_same(writer, file):
+    with locked(file), pytest.raises(DiskTrouble, match="things: database is locked"):
+        asyncio.run(writer.ask(add("one")))
+    assert wait_until(writer.flush, 20)
+    assert names(file) == ["one"]
+
+
+def test_the_event_loop_goes_on_while_a_file_is_locked(writer, file):
+    """Were it to wait, the lock would not be let go of."""
+
+    async def run(other: sqlite3.Connection) -> bool:
+        asked = asyncio.create_task(writer.ask(add("one")))
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        other.execute("ROLLBACK")
+        return await asked
+
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert asyncio.run(run(other))
+
+
+def test_a_disk_that_is_full_takes_everything_when_there_is_room_again(writer, file):
+    writer.put(add("first"))
+    assert writer.flush()
+    pages = writer._file.get().execute("PRAGMA page_count").fetchone()[0]
+    writer._file.get().execute(f"PRAGMA max_page_count={pages}")
+    for number in range(100):
+        writer.put(add(f"{number}" * 500))
+    assert wait_until(writer.condition.trouble, 20)
+    assert "disk is full" in writer.condition.trouble()
+    writer._file.get().execute("PRAGMA max_page_count=100000")
+    assert wait_until(writer.flush, 20)
+    assert len(names(file)) == 101
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_nothing_goes_into_a_file_that_was_moved_away_nor_into_one_in_its_place(writer, file, is_used):
+    if is_used:
+        writer.put(add("before"))
+        assert writer.flush()
+    with gone(file.parent):
+        writer.put(add("meanwhile"))
+        assert wait_until(writer.condition.trouble, 20)
+        assert writer.condition.trouble() == (
+            "it cannot write its things: the file is gone; put it back, or start again without it"
+        )
+        assert not file.parent.exists()
+    assert wait_until(writer.flush, 20)
+    assert names(file) == ["before"] * is_used + ["meanwhile"]
+
+
+def test_something_else_in_the_place_of_the_file_is_left_alone(writer, file):
+    with gone(file.parent):
+        file.parent.mkdir()
+        file.write_bytes(b"something else" * 1000)
+        writer.put(add("one"))
+        assert wait_until(writer.condition.trouble, 20)
+        assert str(file) not in writer.condition.trouble()  # what others read names no path
+        assert file.read_bytes() == b"something else" * 1000
+        shutil.rmtree(file.parent)
+    assert wait_until(writer.flush, 20)
+    assert names(file) == ["one"]
+
+
+def test_what_came_while_a_write_took_its_time_is_written_in_one_transaction(writer, file):
+    """A disk of 200 ms a write would otherwise fall behind for ever."""
+    begun, go_on, commits = threading.Event(), threading.Event(), []
+
+    def slow(database: sqlite3.Connection) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    writer._file.get().set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
+    writer.put(slow)
+    assert begun.wait(20)
+    for number in range(1000):
+        writer.put(add(str(number)))
+    go_on.set()
+    assert writer.flush(20)
+    assert len(commits) == 2 and len(names(file)) == 1000
+
+
+def test_of_what_waits_under_one_key_the_newest_is_written(writer, file):
+    done = []
+    with locked(file):
+        for name in ("old", "older", "new"):
+            writer.put(add(name), key="thing", written=lambda name=name: done.append(name))
+        assert wait_until(writer.condition.trouble, 20)
+    assert wait_until(writer.flush, 20)
+    assert names(file)[-1] == "new" and "older" not in names(file) and wait_until(lambda: "new" in done, 20)
+
+
+def test_a_write_that_can_never_be_done_keeps_no_other_from_it(writer, file):
+    for name in ("one", "one", "two"):
+        writer.put(add(name))
+    assert writer.flush()
+    assert names(file) == ["one", "two"] and not writer.condition.trouble()
+
+
+def test_the_end_waits_for_what_waits_and_not_for_ever(file, caplog):
+    writer = Writer(file, THINGS)
+    writer.put(add("one"))
+    writer.close()
+    assert names(file) == ["one"]
+    writer = Writer(file, THINGS)
+    with locked(file):
+        writer.put(add("two"))
+        writer.close()
+    assert "1 writes to" in caplog.records[-1].message
+
+
+def test_of_more_than_may_wait_the_oldest_are_lost_and_that_is_said(file, caplog):
+    writer = Writer(file, THINGS, max_waiting=3)
+    with locked(file):
+        for number in range(5):
+            writer.put(add(str(number)))
+        assert wait_until(writer.condition.trouble, 20)
+    assert wait_until(writer.flush, 20)
+    writer.close()
+    assert names(file) == ["2", "3", "4"]
+    assert any("2 writes to" in record.message and "were lost" in record.message for record in caplog.records)
+
+
+def test_what_cannot_be_read_is_said_as_such(writer, file):
+    with writer.reading() as database:
+        assert database.execute("SELECT COUNT(*) FROM thing").fetchone() == (0,)
+    file.unlink()
+    with pytest.raises(DiskTrouble, match="cannot be used"), writer.reading():
+        pass
+
+
+def test_a_disk_that_does_not_answer_is_in_trouble_before_it_fails():
+    now_s = 0.0
+    condition = Condition("things", Path("things.db"), lambda: now_s)
+    condition.waits()
+    now_s = PATIENCE_S - 1
+    assert not condition.trouble()
+    now_s = PATIENCE_S + 1
+    assert "does not answer" in condition.trouble()
+    condition.written(is_all=False)
+    assert not condition.trouble()
+    now_s = 3 * PATIENCE_S
+    assert "does not answer" in condition.trouble()
+    condition.written(is_all=True)
+    now_s = 9 * PATIENCE_S
+    assert not condition.trouble()
+
+
+def test_where_no_file_can_be_made_nothing_is_begun(tmp_path):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(SwarmError, match="cannot be used"):
+        Writer(tmp_path / "taken" / "things.db", THINGS)
