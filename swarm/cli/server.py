@@ -85,8 +85,8 @@ def _add_place(group: argparse._ArgumentGroup) -> None:
         metavar="ADDR",
         help="HOST, HOST:PORT or [IPV6]:PORT that others are told, if another one",
     )
-    add("--port", type=int, default=0, help="port for activations (default: any free one)")
-    add("--dht-port", type=int, default=0, help="port for the directory (default: any free one)")
+    add("--port", type=int, help="port for activations; 0: any (default: that of the last time)")
+    add("--dht-port", type=int, help="port for the directory; likewise")
     add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
     add("--record-life", type=float, default=30.0, metavar="S", help="the directory forgets a crashed peer after this")
 
@@ -135,7 +135,7 @@ def check_device(name: str | None) -> str | None:
 def make_config(args: argparse.Namespace) -> ServerConfig:
     """The arguments, checked. Raises SwarmError."""
     for name, value in (("--port", args.port), ("--dht-port", args.dht_port)):
-        if not 0 <= value < 65536:
+        if value is not None and not 0 <= value < 65536:
             raise InvalidRequest(f"{name} {value} is not a port; choose one from 1 to 65535, or 0 for any")
     check_positive(
         max_context=args.max_context,

@@ -17,6 +17,7 @@ from swarm.wire.tls import MAX_CERTIFICATE_BYTES
 VERSION = 1
 MAX_RECORD_BYTES = 4096
 MAX_LIFE_S = 600  # nobody may squat in the directory for longer without refreshing
+INSTANCE_BYTES = 16
 CLOCK_SKEW_S = 10  # hivemind itself refuses peers whose clocks differ by more than 3 s
 _DOMAIN = b"swarm/peer-record/v1"
 
@@ -70,6 +71,8 @@ def _check_fields(record: pb.PeerRecord) -> None:
         raise InvalidRequest(f"a directory record for blocks {record.start}:{record.stop} of {record.num_blocks}")
     if len(record.weights) not in (0, DIGEST_BYTES):
         raise InvalidRequest(f"a directory record with a digest of weights of {len(record.weights)} bytes")
+    if len(record.instance) not in (0, INSTANCE_BYTES):
+        raise InvalidRequest(f"a directory record with an instance of {len(record.instance)} bytes")
     if len(record.attestation) > MAX_EVIDENCE_BYTES:
         raise InvalidRequest(f"a directory record with {len(record.attestation)} bytes of attestation")
     if record.state == pb.JOINING:

@@ -39,6 +39,7 @@ class PeerInfo:
     facts: Facts | None = None  # what `attestation` is to be about
     attestation: bytes = b""  # for the client's verifier to judge; nothing of it is checked here
     unsigned: bool = False  # it signs no receipts for its work
+    instance: bytes = b""  # of the process that says so, one a start; empty: not said
 
     @classmethod
     def of(cls, record: pb.PeerRecord, record_hash: bytes = b"") -> "PeerInfo":
@@ -67,6 +68,7 @@ class PeerInfo:
             facts=Facts.of(record),
             attestation=record.attestation,
             unsigned=record.unsigned,
+            instance=record.instance,
         )
 
     @property

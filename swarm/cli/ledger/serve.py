@@ -51,7 +51,7 @@ def add_serve_verb(verbs: Verbs) -> None:
     )
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
     add("--announce", metavar="HOST", help="address that others are told, if another one")
-    add("--port", type=int, default=0, help="(default: any free one)")
+    add("--port", type=int, help="0: any free one (default: that of the last time)")
     add(
         "--identity",
         type=Path,
@@ -131,7 +131,7 @@ def _serve(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Raises InvalidRequest."""
-    if not 0 <= args.port < 65536:
+    if args.port is not None and not 0 <= args.port < 65536:
         raise InvalidRequest(f"--port {args.port} is not a port; choose one from 1 to 65535, or 0 for any")
     if args.orders_per_minute < 1:
         raise InvalidRequest(f"--orders-per-minute must be positive, not {args.orders_per_minute}")
