@@ -17,6 +17,7 @@ from swarm.cli.support import parsing
 from swarm.cli.support.arguments import LEDGER, add_json, add_members, add_model, check_positive
 from swarm.cli.support.events import Events
 from swarm.cli.support.serving import Narrator
+from swarm.cli.support.terminal import check_text
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import peers_from_environment
 from swarm.model.blocks import parse_block_range
@@ -228,6 +229,7 @@ def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     events = Events("--json" in arguments)  # before they are parsed: what is wrong with them is told in the same way
     try:
+        check_text(arguments)
         args = make_parser().parse_args(arguments)
         logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
         if args.threads:

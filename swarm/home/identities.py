@@ -1,4 +1,4 @@
-"""This machine's keys: one for its user as a client, and one for each of its servers, which a lock keeps to one process.
+"""This machine's keys: one for its user as a client, and one for each of its servers, which a lock keeps apart.
 
 Whoever uses a key on two machines at once spends and signs twice under one name. So a key that was moved to another
 machine (see swarm.home.moving) is marked here, in a file beside it, and not used again as long as the mark is there.
@@ -39,7 +39,7 @@ def moved_file(key: Path) -> Path:
 def client_identity() -> Identity:
     """This user's as a client; made when it is first wanted. Raises SwarmError if it was moved away, or if there is
     none and none can be kept."""
-    _refuse_moved(client_key_file())
+    refuse_moved(client_key_file())
     if not client_key_file().exists():
         require_home()
     return Identity.load_or_create(client_key_file())
@@ -64,7 +64,7 @@ def claimed_identity(path: Path | None = None) -> Iterator[tuple[Identity, Path]
     """
     for slot in [path] if path else key_slots():
         if path:
-            _refuse_moved(slot)
+            refuse_moved(slot)
         elif moved_file(slot).exists():
             logger.warning("the key in %s was moved to another machine: this server takes the next", slot)
             continue
@@ -82,16 +82,17 @@ def held_key(key: Path) -> Iterator[bool]:
     keys."""
     with writing_to(key.parent):
         key.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(key.with_suffix(".lock"), "w")
+        lock = open(key.with_suffix(".lock"), "w")  # noqa: SIM115 - below
     with lock:
         yield _lock(lock)
 
 
-def _refuse_moved(key: Path) -> None:
+def refuse_moved(key: Path) -> None:
+    """Raises SwarmError if the key was moved to another machine."""
     if (mark := moved_file(key)).exists():
         raise SwarmError(
-            f"the key in {key} was moved to another machine; use it there, or name another; if it is certain that it is "
-            f"used nowhere else, remove {mark}"
+            f"the key in {key} was moved to another machine; use it there, and another one here; if it is certain that "
+            f"it is used nowhere else, remove {mark}"
         )
 
 

@@ -90,7 +90,7 @@ def _write_locked(file: Path, text: str) -> IO[str]:
     """Readers see the whole file, and it locked, or none. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_suffix(".tmp")
-    held = open(scratch, "w")
+    held = open(scratch, "w")  # noqa: SIM115 - for as long as the process lives
     try:
         with suppress(OSError):  # a disk that knows no locks: then nobody takes it for free either
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

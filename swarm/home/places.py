@@ -79,8 +79,8 @@ def choose_port(host: str, asked: int | None, before: int, what: str, *, may_mov
                 raise
             if not may_move:
                 raise AddressInUse(
-                    f"port {before}, where others know {what}, cannot be used now ({error}); free it, or choose another "
-                    "on the command line and tell them"
+                    f"port {before}, where others know {what}, cannot be used now ({error}); free it, or choose "
+                    "another on the command line and tell them"
                 ) from error
             logger.warning("port %d, where %s was before, cannot be used now; another one is taken", before, what)
     return free_port(host)

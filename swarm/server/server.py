@@ -114,7 +114,8 @@ class Server:
         certificate = make_certificate(config.secret)
         self._seat = await seat.take(config, members, self._stack)
         await self._join(loader, certificate)
-        self._payee = await open_payee(config.billing, self._seat.identity, lambda: self.announcement.record, self._stack)
+        identity = self._seat.identity
+        self._payee = await open_payee(config.billing, identity, lambda: self.announcement.record, self._stack)
         start, stop = await self._choose_blocks(loader, alone=self.directory.is_alone)
         loaded = await self._load(loader, start, stop)
         core = self._make_core(loader, loaded, certificate)

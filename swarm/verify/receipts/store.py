@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +41,8 @@ class StoredSession:
 class ReceiptStore:
     """A SQLite file that several processes may share. Writing happens in a thread, many receipts at a time."""
 
-    def __init__(self, path: Path, max_receipts: int = MAX_RECEIPTS):
-        """Raises SwarmError if `path` cannot be used."""
+    def __init__(self, path: Path | None, max_receipts: int = MAX_RECEIPTS):
+        """path: None: what is kept ends with this process. Raises SwarmError if `path` cannot be used."""
         self.path, self._max_receipts = path, max_receipts
         self._database = self._connect()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="receipts")
@@ -51,6 +51,15 @@ class ReceiptStore:
 
     def _connect(self) -> sqlite3.Connection:
         return open_database(self.path, "receipts", _SCHEMA)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one transaction."""
+        if self.path is None:
+            yield self._database
+            return
+        with closing(self._connect()) as database:
+            yield database
 
     def add(self, receipt: SignedReceipt) -> None:
         """Keep `receipt`. Does not wait for the disk."""
@@ -87,7 +96,8 @@ class ReceiptStore:
         """The session whose id begins with these hex digits. Raises InvalidRequest if there is not exactly one."""
         found = [kept.session for kept in self.sessions() if kept.session.hex().startswith(prefix.lower())]
         if len(found) != 1:
-            raise InvalidRequest(f"{len(found)} sessions in {self.path} begin with {prefix!r}; give more of its digits")
+            where = self.path or "memory"
+            raise InvalidRequest(f"{len(found)} sessions in {where} begin with {prefix!r}; give more of its digits")
         return found[0]
 
     def close(self) -> None:
@@ -101,7 +111,7 @@ class ReceiptStore:
         while self._waiting:  # what is added from now on is taken too, or is the first of the next round
             batch.append(self._waiting.popleft())
         try:
-            with closing(self._connect()) as database:
+            with self._writing() as database:
                 database.execute("BEGIN IMMEDIATE")
                 database.executemany("INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)", map(_row, batch))
                 self._prune(database, len(batch))
