@@ -18,9 +18,11 @@ from pathlib import Path
 
 TIMEOUT_S = 60.0
 SERVE = "-m swarm.server --blocks 0:1 --threads 1 --kv-memory 16M"
+INT8 = " --quant int8"
 LEDGER = "-m swarm ledger serve"
 GENERATE = "-m swarm generate x --max-new-tokens 2 --peers {peers}"
-OTHER = "setpriv --reuid 12345 --regid 12345 --clear-groups env HOME={home}-none"
+NOBODY = "env -u HOME -u XDG_CACHE_HOME unshare --user --map-user=12345"  # in no list of users
+WEAK = "setpriv --bounding-set=-all --inh-caps=-all"  # without root's right to read and write what is another user's
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,20 @@ FILE, READ_ONLY = "touch {home}", "mkdir {home} && mount -t tmpfs -o ro none {ho
 FULL = (
     "mkdir {home} && mount -t tmpfs -o size=64k none {home} && (dd if=/dev/zero of={home}/fill bs=4k 2>/dev/null; true)"
 )
-FOREIGN = "mkdir -m 700 {home}"
+FOREIGN = "mkdir -m 700 {home} && chown 12345 {home}"
 NOEXEC = "mkdir -p {home} {home}-k && mount -t tmpfs -o noexec none {home}-k"
 HOMES = {"a file": FILE, "read-only": READ_ONLY, "on a full disk": FULL, "of another user": FOREIGN}
 SITUATIONS = [
     *(
-        Situation(f"{who}, home {what}", command, before, OTHER if before == FOREIGN else "")
+        Situation(f"{who}, home {what}", command, before, WEAK if before == FOREIGN else "")
         for what, before in HOMES.items()
         for who, command in (("server", SERVE), ("ledger", LEDGER), ("client", GENERATE))
     ),
     Situation("client, address file without keys", "-m swarm status --once", "mkdir -p {home}/nodes; echo '{{\"pid\":1}}' >{home}/nodes/1.json"),
-    Situation("server, no passwd entry, no HOME", SERVE, "", "env -u HOME -u SWARM_HOME setpriv --reuid 12345 --regid 12345 --clear-groups"),
-    Situation("the same with SWARM_HOME", SERVE, "mkdir -m 777 {home}", "env -u HOME setpriv --reuid 12345 --regid 12345 --clear-groups"),
-    Situation("client, the same", GENERATE, "mkdir -m 777 {home}", "env -u HOME setpriv --reuid 12345 --regid 12345 --clear-groups"),
-    Situation("server, kernels' cache noexec", SERVE, NOEXEC, "env SWARM_KERNEL_CACHE={home}-k"),
+    Situation("server, no passwd entry, no HOME", SERVE + INT8, "", NOBODY + " env -u SWARM_HOME"),
+    Situation("the same with SWARM_HOME", SERVE + INT8, "", NOBODY),
+    Situation("client, the same", GENERATE, "", NOBODY),
+    Situation("server, kernels' cache noexec", SERVE + INT8, NOEXEC, "env SWARM_KERNEL_CACHE={home}-k"),
     Situation("prompt that is not UTF-8", "-m swarm generate $'caf\\xe9' --max-new-tokens 2 --peers {peers}"),
     Situation("standard input that is not UTF-8", "-m swarm generate - --max-new-tokens 2 --peers {peers}", "printf 'caf\\351' >{home}-in", "", "{home}-in"),
     Situation("model that is not UTF-8", "-m swarm.server --model $'caf\\xe9'"),

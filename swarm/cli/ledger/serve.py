@@ -185,7 +185,8 @@ def _stopped(exit_with_parent: bool) -> Event:
 
 
 def _await_parent(stopped: Event) -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 4096):  # not through sys.stdin, whose lock this thread would hold at an exit
+        pass
     stopped.set()
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from helpers import wait_until
@@ -57,7 +58,7 @@ def full(*_: object, **options: object) -> None:
 
 def test_who_cannot_do_without_a_home_says_in_one_line_which_it_is_and_why(no_home):
     for use in (require_home, client_identity, lambda: claimed_identity().__enter__()):
-        with pytest.raises(SwarmError, match="cannot be used|cannot be read") as error:
+        with pytest.raises(SwarmError, match=r"cannot be used|cannot be read") as error:
             use()
         assert str(no_home) in str(error.value) and "\n" not in str(error.value)
 
@@ -184,8 +185,6 @@ def test_a_process_of_the_last_version_is_found_while_it_answers(home):
 
 def test_a_client_of_the_last_version_finds_a_process_of_this_one(home):
     """It looks up number and start, as the file says them."""
-    import psutil  # noqa: PLC0415
-
     with announced([ADDRESS]):
         entry = json.loads(entries(home)[0].read_text())
     assert psutil.Process(entry["pid"]).create_time() == entry["started"]

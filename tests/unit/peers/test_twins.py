@@ -46,7 +46,7 @@ class Process:
             self.twins.hear(request.greeting, "ipv4:127.0.0.1:5")
             return pb.Status(record=self.own.message())
 
-        never = {name: None for name in ("session", "push", "deposit", "withdraw", "tender")}
+        never = dict.fromkeys(("session", "push", "deposit", "withdraw", "tender"))
         self._service, port = await serve("127.0.0.1", 0, self._certificate, 2**20, status=status, **never)
         self.own.listening("127.0.0.1", port, self._certificate.certificate_der)
         await self.own.online()
