@@ -5,14 +5,16 @@ another checkout, as at the commit before a change: `python benchmarks/homes.py 
 """
 
 import argparse
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,8 @@ FULL = (
 )
 FOREIGN = "mkdir -m 700 {home} && chown 12345 {home}"
 NOEXEC = "mkdir -p {home} {home}-k && mount -t tmpfs -o noexec none {home}-k"
+KEYLESS = "mkdir -p {home}/nodes && echo '{{\"pid\":1}}' >{home}/nodes/1.json"
+BAD_INPUT = "printf 'caf\\351' >{home}-in"
 HOMES = {"a file": FILE, "read-only": READ_ONLY, "on a full disk": FULL, "of another user": FOREIGN}
 SITUATIONS = [
     *(
@@ -47,13 +51,13 @@ SITUATIONS = [
         for what, before in HOMES.items()
         for who, command in (("server", SERVE), ("ledger", LEDGER), ("client", GENERATE))
     ),
-    Situation("client, address file without keys", "-m swarm status --once", "mkdir -p {home}/nodes; echo '{{\"pid\":1}}' >{home}/nodes/1.json"),
+    Situation("client, address file without keys", "-m swarm status --once", KEYLESS),
     Situation("server, no passwd entry, no HOME", SERVE + INT8, "", NOBODY + " env -u SWARM_HOME"),
     Situation("the same with SWARM_HOME", SERVE + INT8, "", NOBODY),
     Situation("client, the same", GENERATE, "", NOBODY),
     Situation("server, kernels' cache noexec", SERVE + INT8, NOEXEC, "env SWARM_KERNEL_CACHE={home}-k"),
     Situation("prompt that is not UTF-8", "-m swarm generate $'caf\\xe9' --max-new-tokens 2 --peers {peers}"),
-    Situation("standard input that is not UTF-8", "-m swarm generate - --max-new-tokens 2 --peers {peers}", "printf 'caf\\351' >{home}-in", "", "{home}-in"),
+    Situation("standard input that is not UTF-8", GENERATE.replace(" x ", " - "), BAD_INPUT, "", "{home}-in"),
     Situation("model that is not UTF-8", "-m swarm.server --model $'caf\\xe9'"),
     Situation("server, --host localhost", SERVE + " --host localhost"),
     Situation("server, --host nowhere.invalid", SERVE + " --host nowhere.invalid"),
@@ -96,11 +100,7 @@ def launch(
 
 def observe(process: subprocess.Popen[str], log: Path) -> str:
     """What is to be read until it ends, or serves."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        if "Ctrl-C" in log.read_text(errors="replace"):
-            break
-        time.sleep(0.1)
+    wait_until(lambda: process.poll() is not None or "Ctrl-C" in log.read_text(errors="replace"))
     status = process.poll()
     process.kill()
     process.wait()
@@ -118,6 +118,89 @@ def observe(process: subprocess.Popen[str], log: Path) -> str:
     )
     tell = [line for line in lines if line.startswith("WARNING")] if not kind else []
     return f"{status}: {kind}{' / '.join([*tell, lines[-1] if lines else ''])}"
+
+
+class Story:
+    """Several processes on one home, or on copies of it."""
+
+    def __init__(self, tree: Path, folder: Path):
+        self._tree, self._folder, self._processes = tree, folder, []
+
+    def serve(self, home: str, options: str = "", through: str = "") -> tuple[subprocess.Popen[str], str, Path]:
+        """A server, and what it says until it serves or ends."""
+        log = self._folder / f"{len(self._processes)}-{home}.log"
+        with open(log, "w") as output:
+            process = launch(
+                self._tree, self._folder / home, f"{SERVE} {options}", "", through, stdout=output, stderr=output
+            )
+        self._processes.append(process)
+        wait_until(lambda: process.poll() is not None or "Ctrl-C" in log.read_text())
+        return process, log.read_text(), log
+
+    def look(self, home: str) -> str:
+        """What a client on that machine sees, told no address."""
+        log = self._folder / "look.log"
+        with open(log, "w") as output:
+            launch(self._tree, self._folder / home, "-m swarm status --json", stdout=output, stderr=output).wait()
+        said = log.read_text()
+        return f"{said.count('peer_id')} found" if said.startswith("{") else said.strip().splitlines()[-1]
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+def clock_set(story: Story, folder: Path) -> str:
+    story.serve("home")
+    (file,) = (folder / "home" / "nodes").glob("*.json")
+    with open(file, "r+") as opened:  # not a new file: the server holds this one
+        entry = json.load(opened)
+        opened.seek(0)
+        json.dump({**entry, "started": entry["started"] - 1.0}, opened)
+    return f"{story.look('home')}; address files left: {len(list(file.parent.glob('*.json')))}"
+
+
+def two_containers(story: Story, folder: Path) -> str:
+    for _ in range(2):
+        story.serve("home", through="unshare --pid --fork --kill-child")
+    return f"address files of two servers: {len(list((folder / 'home' / 'nodes').glob('*.json')))}"
+
+
+def copied_key(story: Story, folder: Path) -> str:
+    _, said, log = story.serve("home")
+    shutil.copytree(folder / "home", folder / "copy")
+    peers = re.findall(r"--peers (\S+)", said)[0]
+    story.serve("other", f"--peers {peers}")
+    through = re.findall(r"--peers (\S+)", (folder / "1-other.log").read_text())[0]
+    _, second, _ = story.serve("copy", f"--peers {through}")
+    time.sleep(12)
+    first = [line for line in log.read_text().splitlines() if line.startswith("WARNING")]
+    return f"second: {second.strip().splitlines()[0]}; first: {'; '.join(first) or 'says nothing'}"
+
+
+def killed_and_started_again(story: Story, folder: Path) -> str:
+    process, before, _ = story.serve("home")
+    process.kill()
+    process.wait()
+    time.sleep(1)
+    _, after, _ = story.serve("home")
+    places = [(re.findall(r" at (\S+),", said)[0], re.findall(r"/tcp/(\d+)", said)[0]) for said in (before, after)]
+    return "gRPC and directory: " + ", then ".join(f"{grpc} and {dht}" for grpc, dht in places)
+
+
+STORIES = {
+    "client, a server's start time differs by 1 s": clock_set,
+    "two containers on one home": two_containers,
+    "a key copied to a second machine": copied_key,
+    "a server killed and started again": killed_and_started_again,
+}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -143,6 +226,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"| {one.name} | {observe(process, log)} |", flush=True)
         finally:
             swarm.close()
+    for name, tell in STORIES.items():
+        if args.only in name:
+            with tempfile.TemporaryDirectory(prefix="homes-") as folder:
+                story = Story(args.tree.resolve(), Path(folder))
+                try:
+                    print(f"| {name} | {tell(story, Path(folder))} |", flush=True)
+                finally:
+                    story.close()
 
 
 if __name__ == "__main__":
