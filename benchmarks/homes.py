@@ -109,14 +109,14 @@ def observe(process: subprocess.Popen[str], log: Path) -> str:
     ]
     if status is None:
         serving = next((line for line in lines if line.startswith(("Serving", "Others reach"))), "hangs")
-        notes = [line for line in lines if line.startswith(("WARNING", "Warning")) or "--announce" in line]
+        notes = [line for line in lines if line.startswith(("WARN", "Warning")) or "--announce" in line]
         return " / ".join([*notes, serving])
     kind = (
         f"traceback of {sum(line.startswith('  File') for line in lines)} calls: "
         if "Traceback" in "\n".join(lines)
         else ""
     )
-    tell = [line for line in lines if line.startswith("WARNING")] if not kind else []
+    tell = [line for line in lines if line.startswith("WARN")] if not kind else []
     return f"{status}: {kind}{' / '.join([*tell, lines[-1] if lines else ''])}"
 
 
@@ -175,7 +175,7 @@ def copied_key(story: Story, folder: Path) -> str:
     through = re.findall(r"--peers (\S+)", (folder / "1-other.log").read_text())[0]
     _, second, _ = story.serve("copy", f"--peers {through}")
     time.sleep(12)
-    first = [line for line in log.read_text().splitlines() if line.startswith("WARNING")]
+    first = [line for line in log.read_text().splitlines() if line.startswith("WARN")]
     return f"second: {second.strip().splitlines()[0]}; first: {'; '.join(first) or 'says nothing'}"
 
 

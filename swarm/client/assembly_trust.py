@@ -50,7 +50,7 @@ class Trust:
         money: "Money | None",
     ):
         """money: None: nobody is paid, and nothing is at stake."""
-        self._money = money
+        self._money, identity = money, passing_identity()
         self.store = ReceiptStore(receipts_file() if has_home() else None)
         slashing = money.slasher if money else Slashing()
         judge, verifier = None, None
@@ -59,9 +59,7 @@ class Trust:
             digests = DigestCache(digests_folder())
             verifier = FraudVerifier(table, checkpoint, of_strangers, digests, evidence_folder(), slashing)
         peers = PeerJudges(table, checkpoint, config.limits, *((money.pay, money.stakes.of) if money else ()))
-        self.penalties = Penalties(
-            table, reputation, checkpoint, passing_identity(), evidence_folder(), verifier, slashing
-        )
+        self.penalties = Penalties(table, reputation, checkpoint, identity, evidence_folder(), verifier, slashing)
         examiner = Examiner(peers, judge, self.penalties, config.auditor == LOCAL)
         self.auditing = Auditing(examiner, self.penalties, AuditOptions(config.auditor, config.audit_rate))
 

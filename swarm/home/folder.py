@@ -44,7 +44,7 @@ def writing_to(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SwarmError(f"{place} cannot be used: {error.strerror or error}; {_REMEDY}") from error
+        raise SwarmError(f"{place} cannot be used: {_reason(error)}; {_REMEDY}") from error
 
 
 def require_home() -> None:
@@ -69,12 +69,18 @@ def _has_home(home: Path) -> bool:
     try:
         _try_out(home)
     except OSError as error:
-        reason = error.strerror or error
+        reason = _reason(error)
         logger.warning(
             "%s cannot be used (%s): what this client learns and is given is forgotten at its end", home, reason
         )
         return False
     return True
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "there is a file where a folder should be"
+    return error.strerror or str(error)
 
 
 def _try_out(folder: Path) -> None:

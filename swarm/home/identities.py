@@ -6,6 +6,7 @@ machine (see swarm.home.moving) is marked here, in a file beside it, and not use
 
 import fcntl
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -47,7 +48,8 @@ def client_identity() -> Identity:
 
 def passing_identity() -> Identity:
     """The same for a client that can do without: where no key can be kept, one that ends with this process."""
-    return client_identity() if client_key_file().exists() or has_home() else _unkept(client_key_file())
+    key = client_key_file()
+    return client_identity() if has_home() or os.access(key, os.R_OK) else _unkept(key)
 
 
 @cache

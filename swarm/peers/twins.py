@@ -7,6 +7,7 @@ cannot be reached is known by its renewing its record. A process that finds one 
 not begin; of two that run already, the one that started later stops.
 """
 
+import asyncio
 import logging
 import os
 import time
@@ -26,7 +27,9 @@ from swarm.wire.transport import Peer, join_address, max_message_bytes
 
 logger = logging.getLogger(__name__)
 
-ASK_TIMEOUT_S = 3.0
+ASK_TIMEOUT_S = 2.0
+LOOK_TIMEOUT_S = 2.0  # before each publication, which must not wait long
+BEGIN_TIMEOUT_S = 10.0
 SAY_EVERY_S = 60.0
 READING_SHARE = 0.03  # of the time, at most, that goes into reading the directory: a large one takes a while
 _MARGIN_S = 5.0
@@ -79,7 +82,7 @@ class Twins:
 
     async def refuse(self) -> None:
         """Before anything is published. Raises SwarmError if there is a twin."""
-        if twin := await self._find():
+        if twin := await self._find(BEGIN_TIMEOUT_S):
             raise SwarmError(f"this server's key is in use at {_place(twin)} already; {_REMEDY}")
 
     async def look(self) -> None:
@@ -88,7 +91,7 @@ class Twins:
         if self._clock() < self._look_again_s:
             return
         began_s = self._clock()
-        self._found = await self._find()
+        self._found = await self._find(LOOK_TIMEOUT_S)
         self._look_again_s = self._clock() + (self._clock() - began_s) / READING_SHARE
         if self._found is None:
             return
@@ -101,7 +104,7 @@ class Twins:
 
     async def are_gone(self) -> bool:
         """Whether a goodbye under this key would be nobody's but this process's."""
-        self._found = await self._find()
+        self._found = await self._find(LOOK_TIMEOUT_S)
         return self._found is None
 
     # --- asking, and being asked -------------------------------------------------------------------------------------
@@ -126,8 +129,13 @@ class Twins:
             self._say_again_s = self._clock() + SAY_EVERY_S
             logger.warning("this server's key is used by another process, too, %s; %s", where, _REMEDY)
 
-    async def _find(self) -> PeerInfo | None:
-        record = await self._directory.record(self._own.model, self._own.identity.peer_id)
+    async def _find(self, timeout_s: float) -> PeerInfo | None:
+        """timeout_s: for the directory: if it does not answer, there is nobody to be found."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                record = await self._directory.record(self._own.model, self._own.identity.peer_id)
+        except TimeoutError:
+            return None
         if record is None or record.instance == self._own.instance or record.state == pb.LEAVING:
             return None
         return record if await self._answers(record) or self._is_renewed(record) else None

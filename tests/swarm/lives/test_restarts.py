@@ -1,5 +1,6 @@
 """Servers that are started again, here or, by mistake, also elsewhere."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import swarm
 import warm
 from helpers import listed, wait_until
+from swarm.client.background import wait
 from swarm.errors import SwarmError
 
 OPTIONS = {"threads": 1, "kv_memory": "16M"}
@@ -76,15 +78,28 @@ def test_a_server_without_a_place_for_its_key_says_so_in_one_line(tmp_path):
 def test_a_client_without_a_home_generates_and_says_once_what_it_forgets(local, tmp_path, monkeypatch, caplog):
     (tmp_path / "home").write_text("")
     monkeypatch.setenv("SWARM_HOME", str(tmp_path / "home"))
-    with local_of_all(local), swarm.Client("demo", local.peers) as client:
+    with RestOfTheModel(local), swarm.Client("demo", local.peers) as client:
         generation = client.generate("x", max_new_tokens=2)
         assert len(generation.token_ids) == 2 and generation.receipts
         assert client.receipts is not None and wait_until(lambda: bool(client.receipts.sessions()), 10)
     assert sum(str(tmp_path / "home") in message for message in caplog.messages) == 1
 
 
-class local_of_all:
-    """The rest of the model, for as long as it is needed."""
+def test_a_client_that_cannot_begin_leaves_nothing_running(local, tmp_path, monkeypatch):
+    async def tasks() -> int:
+        return len(asyncio.all_tasks())
+
+    (tmp_path / "receipts").mkdir()
+    (tmp_path / "receipts" / "client.db").write_bytes(b"junk" * 1_000)
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+    before = wait(tasks())
+    with pytest.raises(SwarmError, match="it is damaged"):
+        swarm.Client("demo", local.peers)
+    assert wait_until(lambda: wait(tasks()) == before, 10)
+
+
+class RestOfTheModel:
+    """A server of it, for as long as it is needed."""
 
     def __init__(self, local: swarm.LocalSwarm):
         self._local = local
