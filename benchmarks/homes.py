@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 SERVE = "-m swarm.server --blocks 0:1 --threads 1 --kv-memory 16M"
 INT8 = " --quant int8"
 LEDGER = "-m swarm ledger serve"
@@ -176,7 +176,8 @@ def copied_key(story: Story, folder: Path) -> str:
     _, second, _ = story.serve("copy", f"--peers {through}")
     time.sleep(12)
     first = [line for line in log.read_text().splitlines() if line.startswith("WARN")]
-    return f"second: {second.strip().splitlines()[0]}; first: {'; '.join(first) or 'says nothing'}"
+    last = next((line for line in second.splitlines() if line.startswith(("Serving", "error"))), "nothing")
+    return f"second: {last}; first: {'; '.join(first) or 'says nothing'}"
 
 
 def killed_and_started_again(story: Story, folder: Path) -> str:
