@@ -19,7 +19,7 @@ Command = Callable[[argparse.Namespace], int | None]
 
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, command: Command | None = None) -> int:
     """Carry out `command`, by default the one that `parser` sets as `command`, which may return an exit status; our own
-    errors become a line on standard error and 1. arguments: by default the process's."""
+    errors, and files that cannot be used, become a line on standard error and 1. arguments: None: the process's."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         check_text(sys.argv[1:] if arguments is None else arguments)
@@ -28,6 +28,11 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, comman
         return carry_out(args) or 0
     except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:  # not a file that the user could do something about
+            raise
+        print(f"error: {error.filename} cannot be used: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)

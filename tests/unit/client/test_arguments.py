@@ -12,6 +12,7 @@ from swarm.cli.support import parsing
 from swarm.cli.support.clients import add_client_arguments
 from swarm.cli.support.commands import generate_command, serve_command
 from swarm.cli.support.terminal import read_text
+from swarm.cli.support.terminal import run as run_verb
 from swarm.client.prompts import Prompts
 from swarm.errors import InvalidRequest, PaymentRequired
 from swarm.market.billing import BillingOptions, post_stake
@@ -71,6 +72,11 @@ def test_bytes_that_are_no_text_are_refused_in_one_line(run, capsys):
     assert run(["--model", "caf\udce9"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: 'caf\\udce9' is not UTF-8")
+
+
+def test_a_file_that_cannot_be_used_is_said_in_one_line(tmp_path, capsys):
+    assert run_verb(argparse.ArgumentParser(), [], lambda args: open(tmp_path).close()) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path} cannot be used: Is a directory\n"
 
 
 @pytest.mark.parametrize("given", [b"caf\xe9", b"\xff\xfe"])
