@@ -9,7 +9,10 @@ VERBS = {
     "batch": ("swarm.cli.batch", "answer a file of prompts on what the swarm has left over"),
     "chat": ("swarm.cli.chat", "talk with an instruction-tuned model"),
     "status": ("swarm.cli.status", "a live picture of the swarm: coverage, peers, load, speed"),
-    "identity": ("swarm.cli.identity", "digests of a model's weights, block by block, to compare with others"),
+    "identity": (
+        "swarm.cli.identity",
+        "digests of a model's weights, to compare with others; keys, export, import: of this machine",
+    ),
     "receipts": ("swarm.cli.receipts", "list, export and verify what peers signed for"),
     "evidence": ("swarm.cli.evidence", "examine evidence against peers by computing it again"),
     "auditor": ("swarm.cli.auditor", "sample a swarm's work, and check it (also: python -m swarm.auditor)"),

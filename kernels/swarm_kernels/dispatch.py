@@ -175,7 +175,9 @@ def choose_backend(
 
 def _triton_backend() -> Callable[[torch.dtype, torch.device], Backend]:
     from swarm_kernels.triton.backend import TritonBackend  # noqa: PLC0415  # an extra, not installed everywhere
+    from swarm_kernels.triton.cache import settle_cache  # noqa: PLC0415
 
+    settle_cache()
     return TritonBackend
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from swarm.cli.support.arguments import add_model
 from swarm.cli.support.terminal import run
-from swarm.home import thresholds_folder
+from swarm.home import require_home, thresholds_folder
 from swarm.model import Checkpoint, open_checkpoint
 from swarm.verify.audit.calibration import HOPS, Measured, choose, measure, provenance, save_thresholds, summarise
 from swarm.verify.audit.judgement import SEGMENT
@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _calibrate(args: argparse.Namespace) -> None:
+    require_home()  # which is to keep the result
     torch.set_num_threads(1)
     checkpoint, dtype = open_checkpoint(args.model, args.revision), getattr(torch, args.dtype)
     measured = _measure(checkpoint, args.quant, dtype, args.tokens // SEGMENT)

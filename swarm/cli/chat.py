@@ -1,6 +1,8 @@
 """`python -m swarm chat`: a conversation in the terminal."""
 
 import argparse
+import io
+import sys
 
 from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
 from swarm.cli.support.terminal import run
@@ -18,6 +20,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _chat(args: argparse.Namespace) -> None:
+    # A line that is no text is refused as a prompt, in one line, and not by the terminal's own decoder.
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
     messages = [{"role": "system", "content": args.system}] if args.system else []
     with make_client(args) as client:
         while True:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
 from swarm.cli.support.generations import audit_as_json, describe
-from swarm.cli.support.terminal import run
+from swarm.cli.support.terminal import read_text, run
 from swarm.results import Generation
 
 
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _generate(args: argparse.Namespace) -> None:
-    text = sys.stdin.read() if args.prompt == "-" else args.prompt
+    text = read_text("the prompt") if args.prompt == "-" else args.prompt
     prompt = [{"role": "user", "content": text}] if args.chat else text
     options = {**generate_options(args), "ignore_eos": args.ignore_eos}
     with make_client(args) as client:

@@ -3,6 +3,7 @@
 import argparse
 import json
 
+from swarm.cli import keys
 from swarm.cli.support.arguments import add_json, add_model
 from swarm.cli.support.terminal import run
 from swarm.errors import RevisionMismatch
@@ -16,10 +17,13 @@ from swarm_kernels import QUANTS
 
 
 def main(arguments: list[str]) -> int:
+    if arguments and arguments[0] in keys.VERBS:
+        return keys.main(arguments)
     parser = argparse.ArgumentParser(
         prog="python -m swarm identity",
         description="Print one line per block of a model, MODEL@DIGEST/BLOCK/QUANT/DTYPE, and the root over all: two "
-        "sides that print the same hold the same weights, byte for byte. Servers announce the root of their blocks.",
+        "sides that print the same hold the same weights, byte for byte. Servers announce the root of their blocks. "
+        "This machine's keys, and how to move one to another: python -m swarm identity keys, export, import.",
     )
     add_model(parser)
     add = parser.add_argument

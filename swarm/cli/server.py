@@ -17,6 +17,7 @@ from swarm.cli.support import parsing
 from swarm.cli.support.arguments import LEDGER, add_json, add_members, add_model, check_positive
 from swarm.cli.support.events import Events
 from swarm.cli.support.serving import Narrator
+from swarm.cli.support.terminal import check_text
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import peers_from_environment
 from swarm.model.blocks import parse_block_range
@@ -85,8 +86,8 @@ def _add_place(group: argparse._ArgumentGroup) -> None:
         metavar="ADDR",
         help="HOST, HOST:PORT or [IPV6]:PORT that others are told, if another one",
     )
-    add("--port", type=int, default=0, help="port for activations (default: any free one)")
-    add("--dht-port", type=int, default=0, help="port for the directory (default: any free one)")
+    add("--port", type=int, help="port for activations; 0: any (default: that of the last time)")
+    add("--dht-port", type=int, help="port for the directory; likewise")
     add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
     add("--record-life", type=float, default=30.0, metavar="S", help="the directory forgets a crashed peer after this")
 
@@ -135,7 +136,7 @@ def check_device(name: str | None) -> str | None:
 def make_config(args: argparse.Namespace) -> ServerConfig:
     """The arguments, checked. Raises SwarmError."""
     for name, value in (("--port", args.port), ("--dht-port", args.dht_port)):
-        if not 0 <= value < 65536:
+        if value is not None and not 0 <= value < 65536:
             raise InvalidRequest(f"{name} {value} is not a port; choose one from 1 to 65535, or 0 for any")
     check_positive(
         max_context=args.max_context,
@@ -228,6 +229,7 @@ def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     events = Events("--json" in arguments)  # before they are parsed: what is wrong with them is told in the same way
     try:
+        check_text(arguments)
         args = make_parser().parse_args(arguments)
         logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
         if args.threads:

@@ -5,6 +5,7 @@ of it.
 """
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
@@ -89,9 +90,11 @@ def assemble(config: ClientConfig) -> Parts:
     checkpoint = open_checkpoint(config.model, config.revision)
     local = _local_blocks(config, checkpoint)
     money: Money | None = import_module(_MONEY).Money(config) if config.uses_money else None
+    undo = AsyncExitStack()
     try:
-        return wait(_join(config, checkpoint, local, money, addresses, secret))
+        return wait(_join(config, checkpoint, local, money, addresses, secret, undo))
     except BaseException:
+        wait(undo.aclose())
         if money:
             money.close()
         raise
@@ -104,17 +107,21 @@ async def _join(
     money: "Money | None",
     addresses: list[str],
     secret: Secret | None,
+    undo: AsyncExitStack,
 ) -> Parts:
+    """undo: to be closed if this fails: what was begun would go on."""
     tokenizer = await asyncio.to_thread(checkpoint.load_tokenizer)
     terms = _terms(config, money)
     trusting = import_module(_TRUST) if config.receipts else None
     directory = await Directory.join(addresses, client=True, secret=secret, memory=acquaintances_file(secret=secret))
+    undo.push_async_callback(directory.leave)
     sessions = OpenSessions()
     reputation = await asyncio.to_thread(trusting.open_reputation) if trusting else None
     digests = DigestCache(digests_folder()) if checkpoint.local else None
     member = make_certificate(secret) if secret else None
     policies = _policies(config, terms, money)
     table = PeerTable(directory, checkpoint, policies, reputation, digests, member, sessions.by_peer)
+    undo.push_async_callback(table.close)
     blocks = (local.start, local.stop) if local else (0, checkpoint.config.num_blocks)
     wire_bytes = DTYPES[config.wire_dtype or config.dtype or "float32"].itemsize
     router = Router(table, terms, checkpoint.config.hidden_size * wire_bytes, blocks, sessions)

@@ -6,7 +6,7 @@ from pathlib import Path
 from swarm.client.config import ClientConfig
 from swarm.errors import InvalidRequest
 from swarm.generate.draft import Draft
-from swarm.home import claimed_identity, client_identity
+from swarm.home import claimed_identity, client_identity, require_home
 from swarm.market.auction.auctioneer import Auctioneer
 from swarm.market.channel.delivery import PaidDelivery
 from swarm.market.channel.observer import PaymentObserver
@@ -29,7 +29,9 @@ class Money:
     """Of one client, on one ledger."""
 
     def __init__(self, config: ClientConfig):
-        """Raises InvalidRequest if the ledger is missing or cannot be opened, PeerUnreachable, SwarmError."""
+        """Raises InvalidRequest if the ledger is missing or cannot be opened, PeerUnreachable, SwarmError, also where
+        this user has no place for what must not be forgotten."""
+        require_home()
         wallet = open_wallet(config.ledger, config.budget)
         if wallet is None:
             what = "an auction needs a ledger to pay on" if config.auction else "a stake is shown on a ledger"

@@ -6,7 +6,15 @@ from swarm.client.config import ClientConfig
 from swarm.generate.delivery import Delivery
 from swarm.generate.draft import Draft
 from swarm.generate.options import GenerateOptions
-from swarm.home import client_identity, digests_folder, evidence_folder, receipts_file, standing_file, thresholds_folder
+from swarm.home import (
+    digests_folder,
+    evidence_folder,
+    has_home,
+    passing_identity,
+    receipts_file,
+    standing_file,
+    thresholds_folder,
+)
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.peers.table import PeerTable
@@ -26,8 +34,8 @@ if TYPE_CHECKING:
 
 
 def open_reputation() -> ReputationStore:
-    """What this user's clients know of peers."""
-    return ReputationStore(standing_file())
+    """What this user's clients know of peers; without a place for it, what this one learns."""
+    return ReputationStore(standing_file() if has_home() else None)
 
 
 class Trust:
@@ -42,8 +50,8 @@ class Trust:
         money: "Money | None",
     ):
         """money: None: nobody is paid, and nothing is at stake."""
-        self._money = money
-        self.store = ReceiptStore(receipts_file())
+        self._money, identity = money, passing_identity()
+        self.store = ReceiptStore(receipts_file() if has_home() else None)
         slashing = money.slasher if money else Slashing()
         judge, verifier = None, None
         if checkpoint.local:
@@ -51,9 +59,7 @@ class Trust:
             digests = DigestCache(digests_folder())
             verifier = FraudVerifier(table, checkpoint, of_strangers, digests, evidence_folder(), slashing)
         peers = PeerJudges(table, checkpoint, config.limits, *((money.pay, money.stakes.of) if money else ()))
-        self.penalties = Penalties(
-            table, reputation, checkpoint, client_identity(), evidence_folder(), verifier, slashing
-        )
+        self.penalties = Penalties(table, reputation, checkpoint, identity, evidence_folder(), verifier, slashing)
         examiner = Examiner(peers, judge, self.penalties, config.auditor == LOCAL)
         self.auditing = Auditing(examiner, self.penalties, AuditOptions(config.auditor, config.audit_rate))
 

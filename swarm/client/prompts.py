@@ -16,9 +16,10 @@ class Prompts:
         self._tokenizer, self._ends = tokenizer, ends
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of one prompt. Raises InvalidRequest if it is empty or holds ids outside the vocabulary."""
+        """Token ids of one prompt. Raises InvalidRequest if it is empty, is no text, or holds ids outside the
+        vocabulary."""
         if isinstance(prompt, str):
-            ids = self._tokenizer(prompt)["input_ids"]
+            ids = self._tokenizer(_checked(prompt))["input_ids"]
         elif prompt and isinstance(prompt[0], Mapping):
             ids = self._apply_chat_template([message for message in prompt if isinstance(message, Mapping)])
         else:
@@ -32,6 +33,19 @@ class Prompts:
         if not self._tokenizer.chat_template:
             raise InvalidRequest("this model has no chat template; give the prompt as text")
         conversation = [dict(message) for message in messages]
-        text = self._tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        text: str = self._tokenizer.apply_chat_template(  # type: ignore[assignment]  # by its arguments
+            conversation, tokenize=False, add_generation_prompt=True
+        )
+        ids: list[int] = self._tokenizer(_checked(text), add_special_tokens=False)["input_ids"]
         return ids
+
+
+def _checked(text: str) -> str:
+    """Python makes half characters of bytes that are not UTF-8, and so does JSON. Raises InvalidRequest for them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"the prompt is no text at character {error.start}: {text[error.start]!r}, as of bytes that are not UTF-8"
+        ) from error
+    return text

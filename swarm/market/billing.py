@@ -1,6 +1,7 @@
 """What a server asks for its work, as demand changes, and how it is paid for it."""
 
 import asyncio
+import shlex
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ def post_stake(ledger: Ledger, options: BillingOptions, peer_id: str) -> None:
         raise PaymentRequired(
             f"this server is to stake {format_amount(options.stake)} credits; it has {format_amount(account.staked)} "
             f"at stake and {format_amount(account.available)} available. Give it the rest, and start it again: "
-            f"python -m swarm ledger transfer {peer_id} {short} --ledger {options.ledger}"
+            f"python -m swarm ledger transfer {peer_id} {short} --ledger {shlex.quote(options.ledger)}"
         )
     ledger.bond(missing)
 

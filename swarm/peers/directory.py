@@ -180,6 +180,17 @@ class Directory:
                 peers.append(info)
         return peers
 
+    async def record(self, model: str, peer_id: str) -> PeerInfo | None:
+        """The verified record of one peer that serves `model`, in whichever state; None if there is none now."""
+        found = (await self._node.get(_dht_key(model))).get(peer_id)
+        if not isinstance(found, bytes):
+            return None
+        try:
+            info = records.verify(found)
+        except InvalidRequest:
+            return None
+        return info if info.model == model else None
+
     async def accuse(self, conviction: Conviction, identity: Identity, life_s: float = CONVICTION_LIFE_S) -> bool:
         """Announce `conviction`, stamped with the present time and signed by `identity`, its announcer; whether the
         directory took it. Call again before `life_s` is over. Raises InvalidRequest if it is too large."""

@@ -18,6 +18,7 @@ VERSION = 1
 MAX_RECORD_BYTES = 4096
 MAX_PAUSED = 200  # characters of why a peer takes no new sessions
 MAX_LIFE_S = 600  # nobody may squat in the directory for longer without refreshing
+INSTANCE_BYTES = 16
 CLOCK_SKEW_S = 10  # peers' clocks are within a second of one another, but for a moment: see swarm.peers.dht.timekeeper
 _DOMAIN = b"swarm/peer-record/v1"
 
@@ -71,6 +72,8 @@ def _check_fields(record: pb.PeerRecord) -> None:
         raise InvalidRequest(f"a directory record for blocks {record.start}:{record.stop} of {record.num_blocks}")
     if len(record.weights) not in (0, DIGEST_BYTES):
         raise InvalidRequest(f"a directory record with a digest of weights of {len(record.weights)} bytes")
+    if len(record.instance) not in (0, INSTANCE_BYTES):
+        raise InvalidRequest(f"a directory record with an instance of {len(record.instance)} bytes")
     if len(record.attestation) > MAX_EVIDENCE_BYTES:
         raise InvalidRequest(f"a directory record with {len(record.attestation)} bytes of attestation")
     if len(record.paused) > MAX_PAUSED:

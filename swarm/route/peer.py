@@ -40,6 +40,7 @@ class PeerInfo:
     attestation: bytes = b""  # for the client's verifier to judge; nothing of it is checked here
     unsigned: bool = False  # it signs no receipts for its work
     paused: str = ""  # why it takes no new sessions for now, in its own words; empty: it takes them
+    instance: bytes = b""  # of the process that says so, one a start; empty: not said
 
     @classmethod
     def of(cls, record: pb.PeerRecord, record_hash: bytes = b"") -> "PeerInfo":
@@ -69,6 +70,7 @@ class PeerInfo:
             attestation=record.attestation,
             unsigned=record.unsigned,
             paused="".join(one if one.isprintable() else "?" for one in record.paused),
+            instance=record.instance,
         )
 
     @property

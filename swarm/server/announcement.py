@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from swarm.model.identity import weights_root
 from swarm.peers.directory import Directory
 from swarm.peers.record import MAX_PAUSED, VERSION, costs_message
+from swarm.peers.twins import Twins
 from swarm.route.costs import PeerCosts
 from swarm.route.peer import PeerInfo
 from swarm.version import __version__
@@ -42,11 +43,12 @@ class Announcement:
         life_s: float,
         figures: Callable[[], Figures | None],
         posted: Callable[[bytes, Quote], None],
+        twins: Twins,
     ):
         """record: what is known before any block is chosen, see `first_record`. life_s: that a publication is good for.
         figures: the newest; None as long as there are none. posted: called when the directory has a record with a
-        quote, with the hash by which that can be named."""
-        self._directory, self._identity, self._life_s = directory, identity, life_s
+        quote, with the hash by which that can be named. twins: whose record this one's must not take the place of."""
+        self._directory, self._identity, self._life_s, self._twins = directory, identity, life_s, twins
         self._figures, self._posted = figures, posted
         self._record = pb.PeerRecord()
         self._record.CopyFrom(record)
@@ -111,20 +113,24 @@ class Announcement:
             await self.publish()
 
     async def leaving(self) -> None:
-        """Goodbye: nobody chooses this peer any more, and nothing is published afterwards."""
+        """Goodbye: nobody chooses this peer any more, and nothing is published afterwards. Not where a twin goes on
+        under the same name."""
         self._record.state = pb.LEAVING
         self._has_left = True
-        await self._publish()
+        if await self._twins.are_gone():
+            await self._publish()
 
     async def publish(self) -> None:
-        """Say it again, with the newest figures; to be called before `life_s` is over."""
+        """Say it again, with the newest figures; to be called before `life_s` is over. Raises SwarmError if an older
+        twin has come up: this server is to stop."""
         if not self._has_left:
+            await self._twins.look()
             await self._publish()
 
     async def _become(self, state: pb.PeerState) -> None:
         if not self._has_left:
             self._record.state = state
-            await self._publish()
+            await self.publish()
 
     async def _publish(self) -> None:
         if figures := self._figures():
@@ -138,10 +144,17 @@ class Announcement:
 
 
 def first_record(
-    peer_id: str, model: str, revision: str, num_blocks: int, dtype: str, pinned: bool, unsigned: bool = False
+    peer_id: str,
+    model: str,
+    revision: str,
+    num_blocks: int,
+    dtype: str,
+    pinned: bool,
+    unsigned: bool = False,
+    instance: bytes = b"",
 ) -> pb.PeerRecord:
     """What a server knows of itself before any block is chosen. pinned: its contributor chose the blocks. unsigned: it
-    signs no receipts for its work."""
+    signs no receipts for its work. instance: see swarm.peers.twins."""
     return pb.PeerRecord(
         version=VERSION,
         peer_id=peer_id,
@@ -152,4 +165,5 @@ def first_record(
         software=f"swarm-inference {__version__}",
         pinned=pinned,
         unsigned=unsigned,
+        instance=instance,
     )

@@ -50,12 +50,12 @@ def make_handler(
     limits: Limits,
     around: Surroundings,
     parts: Parts,
-    describe: Callable[[], pb.Status],
+    describe: Callable[[pb.StatusRequest, str], pb.Status],
     on_batch: OnBatch,
     member: Certificate | None,
 ) -> Handler:
-    """The core over `blocks`. describe: what Status says beside the load. on_batch: see Scheduler. member: in a
-    private swarm, the server's certificate."""
+    """The core over `blocks`. describe: what Status says beside the load, see Handler. on_batch: see Scheduler.
+    member: in a private swarm, the server's certificate."""
     scheduler = Scheduler(
         parts.runner(blocks, pool), lambda session: pool.free(session.reservation.pages), limits.batch, on_batch
     )

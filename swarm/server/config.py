@@ -47,8 +47,8 @@ class ServerConfig:
     host: str = "127.0.0.1"
     announce: str | None = None  # the host that others are told; None: `host`, or this machine's outward address
     announce_port: int | None = None  # the port that others are told; None: the one listened on
-    port: int = 0
-    dht_port: int = 0
+    port: int | None = None  # of gRPC; None: where it was the last time, or any free one; 0: any
+    dht_port: int | None = None  # of the directory's node; likewise
     identity: Path | None = None
     attester: Attester | None = None  # gives evidence of what runs here
     billing: "BillingOptions | None" = None  # None: it works for nothing

@@ -93,7 +93,7 @@ async def _serve_once(config: ServerConfig, stop: asyncio.Event, tell: Callable[
         assignment = await _stop_or_move(server, stop)
         if assignment:
             tell(Moving((assignment.start, assignment.stop)))
-    return replace(config, assigned=assignment, dht_port=server.dht_port)  # where others know it
+    return replace(config, assigned=assignment)
 
 
 async def _tell_of_stop(stop: asyncio.Event, tell: Callable[[Event], None]) -> None:

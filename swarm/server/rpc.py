@@ -60,13 +60,13 @@ class Handler:
         pool: PagePool,
         limits: Limits,
         observer: WorkObserver,
-        describe: Callable[[], pb.Status],
+        describe: Callable[[pb.StatusRequest, str], pb.Status],
         member: Certificate | None = None,
         new_session: Callable[..., Session] = Session,
     ):
         """scheduler: gives the pages of sessions back to `pool`. observer: follows all that is computed. describe: what
-        Status says beside the load. member: in a private swarm, this server's certificate. new_session: as Session's
-        constructor."""
+        Status says beside the load, given the request and the caller's address. member: in a private swarm, this
+        server's certificate. new_session: as Session's constructor."""
         self._served, self._pool, self._limits, self._observer = served, pool, limits, observer
         self._describe, self._new_session = describe, new_session
         self.scheduler = scheduler
@@ -101,7 +101,7 @@ class Handler:
     # --- the methods -------------------------------------------------------------------------------------------------
 
     async def status(self, request: pb.StatusRequest, context: StatusCall) -> pb.Status:
-        status = self._describe()
+        status = self._describe(request, context.peer())
         status.load.CopyFrom(self.load())
         status.tokens_served = self.scheduler.tokens_served
         status.bytes_pushed = self.links.bytes_pushed

@@ -4,14 +4,16 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 
 from swarm import clock
 from swarm.errors import SwarmError
-from swarm.home import acquaintances_file, announced, claimed_identity, known_addresses
+from swarm.home import acquaintances_file, announced, known_addresses
 from swarm.peers.directory import Directory
+from swarm.peers.twins import Own, Twins, new_instance
+from swarm.server import seat
 from swarm.server.announcement import Announcement, Figures, first_record
 from swarm.server.assembly import Surroundings, attest, make_handler, open_payee, surround
 from swarm.server.config import ServerConfig
@@ -24,10 +26,9 @@ from swarm.server.rpc import Handler, Limits
 from swarm.server.served import Served
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import Quote
-from swarm.wire.identity import Identity
 from swarm.wire.tasks import TaskSet
 from swarm.wire.tls import Certificate, make_certificate
-from swarm.wire.transport import announced_host, check_port_free, max_message_bytes, serve
+from swarm.wire.transport import announced_host, max_message_bytes, serve
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ class Server:
     directory: Directory
     addresses: list[str]  # through which others join the swarm
     announcement: Announcement  # what others read of this server
-    _identity: Identity
+    _seat: seat.Seat
+    _twins: Twins
     _payee: Payee
     _placing: Placing
     _reload_s: float  # what loading took
@@ -107,47 +109,51 @@ class Server:
     # --- the start, step by step -------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        config = self.config
-        check_port_free(config.host, config.port)  # before the long work of loading
+        self.config = config = await asyncio.to_thread(seat.check, self.config)
         loader = Loader(config, self._progress)
-        members = config.peers or known_addresses(config.secret)
-        await self._join(loader, members)
-        self._payee = await open_payee(config.billing, self._identity, lambda: self.announcement.record, self._stack)
+        members = list(config.peers) or await asyncio.to_thread(known_addresses, config.secret)
+        certificate = make_certificate(config.secret)
+        self._seat = await seat.take(config, members, self._stack)
+        await self._join(loader, certificate)
+        identity = self._seat.identity
+        self._payee = await open_payee(config.billing, identity, lambda: self.announcement.record, self._stack)
         start, stop = await self._choose_blocks(loader, alone=self.directory.is_alone)
         loaded = await self._load(loader, start, stop)
-        certificate = make_certificate(config.secret)
         core = self._make_core(loader, loaded, certificate)
         await self._listen(core, certificate)
         self._core = core
         await self._go_online(core)
 
-    async def _join(self, loader: Loader, members: Sequence[str]) -> None:
-        """Take part in the directory, under an identity that no other process has."""
-        config, checkpoint = self.config, loader.checkpoint
-        self._identity, path = self._stack.enter_context(claimed_identity(config.identity))
+    async def _join(self, loader: Loader, certificate: Certificate) -> None:
+        """Take part in the directory, where nobody else has this server's key."""
+        config, checkpoint, taken = self.config, loader.checkpoint, self._seat
         self.directory = await Directory.join(
-            members,
-            identity_path=path,
+            taken.members,
+            identity_path=taken.path,
             host=config.host,
-            port=config.dht_port,
+            port=taken.place.ports.dht_port,
             secret=config.secret,
-            memory=acquaintances_file(self._identity.peer_id, config.secret),
+            memory=acquaintances_file(taken.identity.peer_id, config.secret),
             on_return=self._found_again,
         )
         self._stack.push_async_callback(self.directory.leave)
         self.addresses = await self.directory.addresses()
         self._stack.enter_context(announced(self.addresses, config.secret))
+        own = Own(taken.identity, checkpoint.name, new_instance())
+        self._twins = Twins(self.directory, own, certificate if config.secret else None)
+        await self._twins.refuse()
         record = first_record(
-            self._identity.peer_id,
+            taken.identity.peer_id,
             checkpoint.name,
             checkpoint.revision,
             checkpoint.config.num_blocks,
             config.activations,
             pinned=config.blocks is not None,
             unsigned=not config.receipts,
+            instance=own.instance,
         )
         self.announcement = Announcement(
-            self.directory, self._identity, record, config.record_life_s, self._figures, self._posted
+            self.directory, self._seat.identity, record, config.record_life_s, self._figures, self._posted, self._twins
         )
         self._placing = Placing(self.directory, self.announcement)
 
@@ -181,7 +187,7 @@ class Server:
             loaded.digests,
         )
         member = certificate if config.secret else None  # what other servers want to see
-        around = surround(served, self._identity, self._payee, config.receipts, config.parts.writer, self._stack)
+        around = surround(served, self._seat.identity, self._payee, config.receipts, config.parts.writer, self._stack)
         limits = Limits(
             config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
         )
@@ -197,7 +203,7 @@ class Server:
         config, around, handler = self.config, core.around, core.handler
         grpc_server, port = await serve(
             config.host,
-            config.port,
+            self._seat.place.ports.port,
             certificate,
             max_message_bytes(core.hidden_size),
             session=handler.session,
@@ -209,8 +215,11 @@ class Server:
         )
         self._stack.push_async_callback(handler.close)
         self._stack.push_async_callback(grpc_server.stop, grace=0.5)
+        self._seat.place.remember(port=port, dht_port=self.dht_port)
         host = config.announce or announced_host(config.host)
         facts = self.announcement.listening(host, config.announce_port or port, certificate.certificate_der)
+        if config.announce:
+            await seat.try_announced(self.announcement.message().endpoint, certificate if config.secret else None)
         if config.attester:
             self.announcement.attested(await asyncio.to_thread(attest, config.attester, facts))
 
@@ -237,7 +246,9 @@ class Server:
     def _posted(self, record_hash: bytes, quote: Quote) -> None:
         self._payee.posted(record_hash, quote)
 
-    def _describe(self) -> pb.Status:
+    def _describe(self, request: pb.StatusRequest, caller: str) -> pb.Status:
+        if request.greeting:
+            self._twins.hear(request.greeting, caller)
         return pb.Status(record=self.announcement.message(), records_rejected=self.directory.rejections.count)
 
     # --- what goes on until it leaves --------------------------------------------------------------------------------
@@ -245,7 +256,8 @@ class Server:
     async def _keep_announced(self) -> None:
         while True:
             await asyncio.sleep(self.config.record_life_s / 3)
-            await self.announcement.publish()
+            with suppress(SwarmError):  # of a twin; then it does not go online
+                await self.announcement.publish()
 
     async def _heartbeat(self, handler: Handler) -> None:
         """Refresh the record before it expires, and tidy up."""

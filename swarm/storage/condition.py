@@ -17,7 +17,7 @@ class Condition:
     def __init__(
         self,
         what: str,
-        path: Path,
+        path: Path | None,
         clock: Callable[[], float] = time.monotonic,
         meanwhile: str = "what is to be written is kept in memory until then",
     ):

@@ -50,9 +50,10 @@ class _Waiting:
 class Writer:
     """Of one file, which other processes may share. Any thread may use it."""
 
-    def __init__(self, path: Path, layout: Layout, max_waiting: int = MAX_WAITING):
-        """Raises SwarmError if `path` cannot be used."""
+    def __init__(self, path: Path | None, layout: Layout, max_waiting: int = MAX_WAITING):
+        """path: None: what is written ends with this process. Raises SwarmError if it cannot be used."""
         self._path, self._layout, self._max_waiting = path, layout, max_waiting
+        self._using = threading.RLock()  # the writer's own connection: in memory there is no other
         self.condition = Condition(layout.what, path)
         self._file = FileConnection(path, layout, busy_s=BUSY_S)
         self._waiting: dict[object, _Waiting] = {}
@@ -87,6 +88,10 @@ class Writer:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection beside the writer's. Raises DiskTrouble for a file that fails, also inside."""
+        if self._path is None:
+            with self._using:
+                yield self._file.get()
+            return
         try:
             database = open_database(self._path, self._layout, is_durable=True, busy_s=PATIENCE_S, makes=False)
         except SwarmError as error:
@@ -131,7 +136,8 @@ class Writer:
     def _keep_writing(self) -> None:
         while batch := self._next():
             try:
-                answers = self._commit([one for _, one in batch])
+                with self._using:
+                    answers = self._commit([one for _, one in batch])
             except (sqlite3.Error, OSError, SwarmError) as error:
                 self._note_failure(batch, error)
                 with self._changed:

@@ -10,6 +10,7 @@ the Ethereum yellow paper, appendix F.
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -45,11 +46,14 @@ class Identity:
     def load_or_create(cls, path: Path) -> "Identity":
         """Read the libp2p identity file at `path`, or write a new one there with mode 0600.
 
-        Raises SwarmError if the file is not a secp256k1 identity.
+        Raises SwarmError if the file is not a secp256k1 identity, or cannot be read or made.
         """
-        if not path.exists():
-            _write_key(path, _SECRET_PREFIX + cls()._key.secret)
-        data = path.read_bytes()
+        try:
+            if not path.exists():
+                _write_key(path, _SECRET_PREFIX + cls()._key.secret)
+            data = path.read_bytes()
+        except OSError as error:
+            raise SwarmError(f"the key in {path} cannot be read or made: {error.strerror or error}") from error
         if not data.startswith(_SECRET_PREFIX) or len(data) != len(_SECRET_PREFIX) + 32:
             raise SwarmError(f"{path} is not a secp256k1 identity file; move it away and a new one will be written")
         return cls(data[len(_SECRET_PREFIX) :])
@@ -108,14 +112,26 @@ def _write_key(path: Path, data: bytes) -> None:
     """Whole or not at all; and not if another process was faster."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent)  # with mode 0600
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
     try:
-        os.link(name, path)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave an empty file under the key's name
+        _name(name, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(name)
+
+
+def _name(scratch: str, path: Path) -> None:
+    """Give the file its name, unless that is taken."""
+    try:
+        os.link(scratch, path)
     except FileExistsError:
         pass
-    finally:
-        os.unlink(name)
+    except OSError:  # a disk that knows no second names
+        if not path.exists():
+            os.rename(scratch, path)
 
 
 def peer_id_of(public_key: bytes) -> str:

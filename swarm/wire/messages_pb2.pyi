@@ -389,10 +389,12 @@ class Tendered(_message.Message):
     def __init__(self, commitment: _Optional[bytes] = ..., bid: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
-    __slots__ = ("padding",)
+    __slots__ = ("padding", "greeting")
     PADDING_FIELD_NUMBER: _ClassVar[int]
+    GREETING_FIELD_NUMBER: _ClassVar[int]
     padding: bytes
-    def __init__(self, padding: _Optional[bytes] = ...) -> None: ...
+    greeting: bytes
+    def __init__(self, padding: _Optional[bytes] = ..., greeting: _Optional[bytes] = ...) -> None: ...
 
 class Status(_message.Message):
     __slots__ = ("record", "load", "tokens_served", "bytes_pushed", "bytes_to_clients", "records_rejected", "block_digests")
@@ -413,7 +415,7 @@ class Status(_message.Message):
     def __init__(self, record: _Optional[_Union[PeerRecord, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., tokens_served: _Optional[int] = ..., bytes_pushed: _Optional[int] = ..., bytes_to_clients: _Optional[int] = ..., records_rejected: _Optional[int] = ..., block_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class PeerRecord(_message.Message):
-    __slots__ = ("version", "peer_id", "model", "revision", "start", "stop", "num_blocks", "dtype", "endpoint", "state", "issued_ms", "expires_ms", "load", "software", "quant", "numerics_id", "costs", "pinned", "max_blocks", "weights", "attestation", "quote", "unsigned", "paused")
+    __slots__ = ("version", "peer_id", "model", "revision", "start", "stop", "num_blocks", "dtype", "endpoint", "state", "issued_ms", "expires_ms", "load", "software", "quant", "numerics_id", "costs", "pinned", "max_blocks", "weights", "attestation", "quote", "unsigned", "paused", "instance")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -438,6 +440,7 @@ class PeerRecord(_message.Message):
     QUOTE_FIELD_NUMBER: _ClassVar[int]
     UNSIGNED_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
     version: int
     peer_id: str
     model: str
@@ -462,7 +465,8 @@ class PeerRecord(_message.Message):
     quote: Quote
     unsigned: bool
     paused: str
-    def __init__(self, version: _Optional[int] = ..., peer_id: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., start: _Optional[int] = ..., stop: _Optional[int] = ..., num_blocks: _Optional[int] = ..., dtype: _Optional[str] = ..., endpoint: _Optional[_Union[Endpoint, _Mapping]] = ..., state: _Optional[_Union[PeerState, str]] = ..., issued_ms: _Optional[int] = ..., expires_ms: _Optional[int] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., software: _Optional[str] = ..., quant: _Optional[str] = ..., numerics_id: _Optional[str] = ..., costs: _Optional[_Union[Costs, _Mapping]] = ..., pinned: _Optional[bool] = ..., max_blocks: _Optional[int] = ..., weights: _Optional[bytes] = ..., attestation: _Optional[bytes] = ..., quote: _Optional[_Union[Quote, _Mapping]] = ..., unsigned: _Optional[bool] = ..., paused: _Optional[str] = ...) -> None: ...
+    instance: bytes
+    def __init__(self, version: _Optional[int] = ..., peer_id: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., start: _Optional[int] = ..., stop: _Optional[int] = ..., num_blocks: _Optional[int] = ..., dtype: _Optional[str] = ..., endpoint: _Optional[_Union[Endpoint, _Mapping]] = ..., state: _Optional[_Union[PeerState, str]] = ..., issued_ms: _Optional[int] = ..., expires_ms: _Optional[int] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., software: _Optional[str] = ..., quant: _Optional[str] = ..., numerics_id: _Optional[str] = ..., costs: _Optional[_Union[Costs, _Mapping]] = ..., pinned: _Optional[bool] = ..., max_blocks: _Optional[int] = ..., weights: _Optional[bytes] = ..., attestation: _Optional[bytes] = ..., quote: _Optional[_Union[Quote, _Mapping]] = ..., unsigned: _Optional[bool] = ..., paused: _Optional[str] = ..., instance: _Optional[bytes] = ...) -> None: ...
 
 class Quote(_message.Message):
     __slots__ = ("ledger", "mode", "prefill", "decode", "idle_prefill", "idle_decode", "credit_tokens")

@@ -208,13 +208,15 @@ class Peer:
             raise from_wire(answer.failure.code, answer.failure.message)
         return answer
 
-    async def status(self, timeout_s: float, padding_bytes: int = 0) -> pb.Status:
+    async def status(self, timeout_s: float, padding_bytes: int = 0, greeting: bytes = b"") -> pb.Status:
         """The peer's Status. Raises PeerUnreachable if none comes in time.
 
-        padding_bytes: to send along, so that the time taken tells the link's bandwidth.
+        padding_bytes: to send along, so that the time taken tells the link's bandwidth. greeting: to a twin, see
+        swarm.peers.twins.
         """
+        request = pb.StatusRequest(padding=bytes(padding_bytes), greeting=greeting)
         try:
-            return await self._status(pb.StatusRequest(padding=bytes(padding_bytes)), timeout=timeout_s)
+            return await self._status(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise unreachable(self, error) from error
 

@@ -11,6 +11,8 @@ import time
 from functools import cache
 from pathlib import Path
 
+from swarm_kernels.folders import home_folder, private_folder, why_not
+
 logger = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
@@ -60,20 +62,45 @@ def source_hash(level: str) -> str:
 @cache
 def build(level: str) -> Path:
     """The library for `level`, compiled now if no earlier process has done so. Raises Unavailable."""
-    path = _cache_folder() / f"{level}-{source_hash(level)}.so"
+    path = _cache_file(f"{level}-{source_hash(level)}.so")
     if not path.exists():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             _compile(level, path)
         except OSError as error:
             raise Unavailable(f"cannot write {path.parent}: {error.strerror}") from error
     return path
 
 
-def _cache_folder() -> Path:
-    """Not under SWARM_HOME, which is a peer's own: all processes of a user share what is built."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("SWARM_KERNEL_CACHE") or Path(base) / "swarm" / "kernels")
+def _cache_file(name: str) -> Path:
+    """Where the library of that name is, or will be: where SWARM_KERNEL_CACHE says, or in the user's cache; if that
+    does not do, among temporary files. Not under SWARM_HOME, which is a peer's own: all processes of a user share what
+    is built. Raises Unavailable if there is no place."""
+    folder, reason = _usual_folder(), "this user has no home folder"
+    if folder:
+        # What is there already can be read from a folder that cannot be written to.
+        is_there = (folder / name).exists() and not os.statvfs(folder).f_flag & os.ST_NOEXEC
+        reason = "" if is_there else why_not(folder)
+        if not reason:
+            return folder / name
+    try:
+        instead = private_folder("swarm-kernels")
+        why = why_not(instead)
+    except OSError as error:
+        instead, why = Path(tempfile.gettempdir()), error.strerror or str(error)
+    usual = folder or "the usual place"
+    if why:
+        raise Unavailable(f"they cannot be kept in {usual} ({reason}), nor in {instead} ({why}); name a folder with "
+                          "SWARM_KERNEL_CACHE")  # fmt: skip
+    logger.warning("the CPU kernels cannot be kept in %s (%s): they are in %s", usual, reason, instead)
+    return instead / name
+
+
+def _usual_folder() -> Path | None:
+    if named := os.environ.get("SWARM_KERNEL_CACHE"):
+        return Path(named)
+    home = home_folder()
+    base = os.environ.get("XDG_CACHE_HOME") or (home and home / ".cache")
+    return Path(base) / "swarm" / "kernels" if base else None
 
 
 def _compile(level: str, path: Path) -> None:

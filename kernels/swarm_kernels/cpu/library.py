@@ -53,7 +53,11 @@ class StepView(ctypes.Structure):
 @cache
 def library() -> ctypes.CDLL:
     """The kernels for this processor. Raises Unavailable, also on every later call."""
-    loaded = ctypes.CDLL(str(build(choose_level())))
+    path = build(choose_level())
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError as error:  # the system does not let programs be loaded from there
+        raise Unavailable(f"they cannot be loaded: {error}; name another folder with SWARM_KERNEL_CACHE") from error
     _check_sizes(loaded)
     loaded.swarm_forward.argtypes = [POINTER(RangeView), c_int32, c_int32, POINTER(StepView), c_int32]
     loaded.swarm_linear.argtypes = [

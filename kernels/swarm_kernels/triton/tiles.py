@@ -6,10 +6,15 @@ by hand says so; `TileCache.tune` measures instead and keeps what it finds in a 
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from swarm_kernels.folders import home_folder
+
+logger = logging.getLogger(__name__)
 
 DECODE_TOKENS = 16  # a tile of tokens up to this many, whatever their number
 PREFILL_TOKENS = 64  # and beyond
@@ -43,8 +48,7 @@ class TileCache:
 
     def __init__(self, path: Path | None = None):
         """path: a JSON file, by default triton_tiles.json under SWARM_HOME (~/.cache/swarm); it need not exist."""
-        home = Path(os.environ.get("SWARM_HOME") or Path.home() / ".cache" / "swarm")
-        self._path = home / "triton_tiles.json" if path is None else path
+        self._path = _default_path() if path is None else path
         self._tiles = self._read()
 
     def tile(self, key: str, tokens: int) -> Tile:
@@ -59,20 +63,34 @@ class TileCache:
         """Measures every candidate (one that cannot be launched takes `inf`) and keeps the fastest."""
         best = min(CANDIDATES, key=seconds)
         self._tiles[f"{key} m{block_m(tokens)}"] = best
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        written = {name: asdict(tile) for name, tile in self._tiles.items()}
-        partial = self._path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(written, indent=1, sort_keys=True))
-        partial.replace(self._path)
+        if self._path:
+            self._write(self._path)
         return best
+
+    def _write(self, path: Path) -> None:
+        written = {name: asdict(tile) for name, tile in self._tiles.items()}
+        partial = path.with_suffix(f".{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(written, indent=1, sort_keys=True))
+            partial.replace(path)
+        except OSError as error:
+            logger.warning("the tiles measured are not kept: %s", error)
 
     def _read(self) -> dict[str, Tile]:
         """What does not name a candidate is left out: another tile could change results, or not compile."""
+        if self._path is None:
+            return {}
         try:
             written = json.loads(self._path.read_text())
             tiles = {name: Tile(**fields) for name, fields in written.items()}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError):
             return {}
         return {name: tile for name, tile in tiles.items() if tile in CANDIDATES}
+
+
+def _default_path() -> Path | None:
+    """None for a user who has no place for it."""
+    home = home_folder()
+    base = os.environ.get("SWARM_HOME") or (home and home / ".cache" / "swarm")
+    return Path(base) / "triton_tiles.json" if base else None

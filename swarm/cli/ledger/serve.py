@@ -1,6 +1,7 @@
 """`python -m swarm ledger serve`: keep a ledger for other machines."""
 
 import argparse
+import logging
 import math
 import os
 import signal
@@ -16,6 +17,8 @@ from swarm.cli.support.events import Events
 from swarm.clock import CLOCK
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import client_identity, ledger_folder
+from swarm.home.folder import require_folder
+from swarm.home.places import Place, choose_port
 from swarm.market.ledger.backups import copy_ledger
 from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.ledger import DAY_S, Rules
@@ -24,12 +27,16 @@ from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.rewards.closing import Closer
 from swarm.market.service.folder import load_certificate, restore
 from swarm.market.service.service import LedgerService, Limits, serve
-from swarm.market.service.transport import LedgerAddress, fingerprint
+from swarm.market.service.transport import LedgerAddress, connect, fingerprint
 from swarm.wire.formats.amounts import format_amount, parse_percent
+from swarm.wire.hosts import check_announceable
 from swarm.wire.identity import Identity
 from swarm.wire.transport import announced_host
 
+logger = logging.getLogger(__name__)
+
 BACKUP_EVERY_S = 300.0
+_PLACE = "place.json"  # in the ledger's folder: users know it by its port
 _EPOCH_POLL_S = 1.0
 _EPOCH_RETRY_S = 30.0
 _CLOCK_POLL_S = 10.0
@@ -53,7 +60,7 @@ def add_serve_verb(verbs: Verbs) -> None:
     )
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
     add("--announce", metavar="HOST", help="address that others are told, if another one")
-    add("--port", type=int, default=0, help="(default: any free one)")
+    add("--port", type=int, help="0: any free one (default: that of the last time)")
     add(
         "--identity",
         type=Path,
@@ -106,6 +113,7 @@ def _serve(args: argparse.Namespace) -> None:
     _check(args)
     plan = None if args.emission is None else plan_of(args)
     folder = args.folder or ledger_folder()
+    require_folder(folder)
     if args.restore:
         restore(args.restore, folder)
     ledger = _open(folder, args)
@@ -116,8 +124,13 @@ def _serve(args: argparse.Namespace) -> None:
     stopped = _stopped(args.exit_with_parent)
     if args.backup:
         copy_ledger(folder / FILE_NAME, args.backup, replace=True)
-    server, port = serve(LedgerService(ledger, limits), args.host, args.port, certificate)
+    place = Place(folder / _PLACE)
+    port = choose_port(args.host, args.port, place.ports.port, "this ledger", may_move=False)
+    server, port = serve(LedgerService(ledger, limits), args.host, port, certificate)
+    place.remember(port=port)
     where = LedgerAddress(args.announce or announced_host(args.host), port, fingerprint(certificate.certificate_der))
+    if args.announce:
+        _try_announced(where)
     _report(args, ledger, where)
     epochs = Thread(target=_keep_epochs, args=(args, plan and Closer(ledger, plan), stopped), daemon=True)
     epochs.start()
@@ -134,8 +147,10 @@ def _serve(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Raises InvalidRequest."""
-    if not 0 <= args.port < 65536:
+    if args.port is not None and not 0 <= args.port < 65536:
         raise InvalidRequest(f"--port {args.port} is not a port; choose one from 1 to 65535, or 0 for any")
+    if args.announce:
+        check_announceable(args.announce)
     if args.orders_per_minute < 1:
         raise InvalidRequest(f"--orders-per-minute must be positive, not {args.orders_per_minute}")
     for name, value in (("--withdraw-delay", args.withdraw_delay), ("--unbonding", args.unbonding)):
@@ -173,7 +188,8 @@ def _stopped(exit_with_parent: bool) -> Event:
 
 
 def _await_parent(stopped: Event) -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 4096):  # not through sys.stdin, whose lock this thread would hold at an exit
+        pass
     stopped.set()
 
 
@@ -200,6 +216,15 @@ def _keep_time(stopped: Event) -> None:
     """A ledger has no other clock to go by than its machine's."""
     while not stopped.wait(_CLOCK_POLL_S):
         CLOCK.follow_machine(_CLOCK_POLL_S)
+
+
+def _try_announced(where: LedgerAddress) -> None:
+    """Whether the ledger is found where users are told to look. Only a warning: behind some routers, that address leads
+    here from everywhere but from here."""
+    try:
+        connect(where).close()
+    except SwarmError as error:
+        logger.warning("users are told to find this ledger at %s, but from here: %s", where.host, error)
 
 
 def _back_up(args: argparse.Namespace, file: Path) -> None:

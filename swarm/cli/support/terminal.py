@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from swarm.errors import SwarmError
+from swarm.errors import InvalidRequest, SwarmError
 
 _PIPE_COLUMNS = 240
 
@@ -19,18 +19,41 @@ Command = Callable[[argparse.Namespace], int | None]
 
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, command: Command | None = None) -> int:
     """Carry out `command`, by default the one that `parser` sets as `command`, which may return an exit status; our own
-    errors become a line on standard error and 1. arguments: by default the process's."""
+    errors, and files that cannot be used, become a line on standard error and 1. arguments: None: the process's."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
+        check_text(sys.argv[1:] if arguments is None else arguments)
         args = parser.parse_args(arguments)
         carry_out: Command = command or args.command
         return carry_out(args) or 0
     except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.filename is None:  # not a file that the user could do something about
+            raise
+        print(f"error: {error.filename} cannot be used: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
+
+
+def check_text(arguments: Sequence[str]) -> None:
+    """Raises InvalidRequest for an argument whose bytes are not UTF-8."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(f"{argument!r:.80} is not UTF-8; write it in a terminal that uses UTF-8") from error
+
+
+def read_text(what: str) -> str:
+    """All of standard input. what: is read, as in "the prompt". Raises InvalidRequest if it is not UTF-8."""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{what} on standard input is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

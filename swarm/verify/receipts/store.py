@@ -45,8 +45,8 @@ class ReceiptStore:
     """A SQLite file that several processes may share. Writing happens in a thread, many receipts at a time; what the
     disk does not take waits in memory until it does."""
 
-    def __init__(self, path: Path, max_receipts: int = MAX_RECEIPTS):
-        """Raises SwarmError if `path` cannot be used."""
+    def __init__(self, path: Path | None, max_receipts: int = MAX_RECEIPTS):
+        """path: None: what is kept ends with this process. Raises SwarmError if `path` cannot be used."""
         self.path, self._max_receipts = path, max_receipts
         self._writer = Writer(path, _LAYOUT)
         self._since_prune = 0
@@ -89,7 +89,8 @@ class ReceiptStore:
         """The session whose id begins with these hex digits. Raises InvalidRequest if there is not exactly one."""
         found = [kept.session for kept in self.sessions() if kept.session.hex().startswith(prefix.lower())]
         if len(found) != 1:
-            raise InvalidRequest(f"{len(found)} sessions in {self.path} begin with {prefix!r}; give more of its digits")
+            where = self.path or "memory"
+            raise InvalidRequest(f"{len(found)} sessions in {where} begin with {prefix!r}; give more of its digits")
         return found[0]
 
     def flush(self) -> bool:

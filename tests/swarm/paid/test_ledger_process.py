@@ -52,10 +52,15 @@ def test_a_ledger_keeps_its_name_and_address_and_comes_back_from_its_backup(tmp_
         ledger.commit(1, bytes(32))
     assert all(stat.S_IMODE(os.stat(folder / name).st_mode) == 0o600 for name in ("ledger.db.key", "tls.pem"))
     assert len(list(SqliteLedger(backup, BOB).history())) == 2  # written at the end, too
-    with process("--folder", folder, "--port", ready["port"]) as again:
+    with process("--folder", folder) as again:  # where it was, with nothing said of it
         assert {name: value for name, value in again.items() if name != "pid"} == {
             name: value for name, value in ready.items() if name != "pid"
         }
+        with process("--folder", folder) as error:  # users would look for it there, and find another
+            assert f"port {ready['port']}, where others know this ledger, cannot be used now" in error
+            assert len(error.splitlines()) == 1
+        with process("--folder", folder, "--port", 0) as elsewhere:
+            assert elsewhere["port"] != ready["port"]
     with process("--folder", folder, "--burn", 1) as error:
         assert "was made with {'burn_ppm': 5000}" in error
     with process("--folder", folder, "--restore", backup) as error:
@@ -63,6 +68,18 @@ def test_a_ledger_keeps_its_name_and_address_and_comes_back_from_its_backup(tmp_
     with process("--folder", tmp_path / "new", "--restore", backup) as restored:
         assert restored["ledger"] == ready["ledger"]
         assert len(list(open_ledger(restored["where"], BOB).history())) == 2
+
+
+def test_a_ledger_without_a_folder_to_write_to_or_at_nobodys_address_says_so_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path / "file"))
+    for options, reason in (
+        ((), f"{tmp_path / 'file' / 'ledger'} cannot be used"),
+        (("--folder", tmp_path / "folder"), f"{tmp_path / 'file'} cannot be used"),
+        (("--announce", "nowhere.invalid"), "cannot announce nowhere.invalid"),
+    ):
+        with process(*options) as error:
+            assert reason in error and len(error.splitlines()) == 1
 
 
 def test_a_backup_that_does_not_hold_is_not_restored(tmp_path):

@@ -1,13 +1,25 @@
 """Arguments as people write them."""
 
 import argparse
+import io
+import json
+import shlex
 
 import pytest
 
+from swarm.cli import auditor, batch, generate, identity, server
 from swarm.cli.support import parsing
 from swarm.cli.support.clients import add_client_arguments
 from swarm.cli.support.commands import generate_command, serve_command
-from swarm.errors import InvalidRequest
+from swarm.cli.support.terminal import read_text
+from swarm.cli.support.terminal import run as run_verb
+from swarm.client.prompts import Prompts
+from swarm.errors import InvalidRequest, PaymentRequired
+from swarm.market.billing import BillingOptions, post_stake
+from swarm.market.ledger.sqlite import SqliteLedger
+from swarm.market.pricing.fixed import Fixed
+from swarm.wire.formats.quotes import Price
+from swarm.wire.identity import Identity
 
 
 @pytest.mark.parametrize(
@@ -53,3 +65,47 @@ def test_commands_for_others_leave_out_what_goes_without_saying():
         "python -m swarm.server --model 'a b' --blocks 3:4 --peers x --secret-file FILE --ledger w"
     )
     assert generate_command("Hello, you", "demo", ["x"]) == 'python -m swarm generate "Hello, you" --peers x'
+
+
+@pytest.mark.parametrize("run", [generate.main, server.main, batch.main, identity.main, auditor.main])
+def test_bytes_that_are_no_text_are_refused_in_one_line(run, capsys):
+    assert run(["--model", "caf\udce9"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: 'caf\\udce9' is not UTF-8")
+
+
+def test_a_file_that_cannot_be_used_is_said_in_one_line(tmp_path, capsys):
+    assert run_verb(argparse.ArgumentParser(), [], lambda args: open(tmp_path).close()) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path} cannot be used: Is a directory\n"
+
+
+@pytest.mark.parametrize("given", [b"caf\xe9", b"\xff\xfe"])
+def test_bytes_that_are_no_text_on_standard_input_are_refused(given, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+    with pytest.raises(InvalidRequest, match="the prompt on standard input is not UTF-8"):
+        read_text("the prompt")
+
+
+def test_text_on_standard_input_is_read(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("café".encode()), encoding="ascii"))
+    assert read_text("the prompt") == "café"
+
+
+def test_a_prompt_of_half_characters_is_refused_whichever_way_it_comes(demo_tokenizer):
+    encode = Prompts(demo_tokenizer, None).encode
+    for prompt in ("caf\udce9", json.loads('"\\ud83d"'), [{"role": "user", "content": "caf\udce9"}]):
+        with pytest.raises(InvalidRequest, match="the prompt is no text at character"):
+            encode(prompt)
+
+
+def test_commands_for_others_quote_what_a_shell_would_take_apart():
+    command = serve_command("/my models/a'b", ["/ip4/1"], (0, 2), "my secret", "my ledger")
+    assert shlex.split(command)[3:] == [
+        "--model", "/my models/a'b", "--blocks", "0:2", "--peers", "/ip4/1", "--secret-file", "my secret",
+        "--ledger", "my ledger",
+    ]  # fmt: skip
+    ledger = SqliteLedger(None, Identity())
+    with pytest.raises(PaymentRequired) as error:
+        post_stake(ledger, BillingOptions("my ledger", Fixed(Price(1, 1)), stake=5), "peer")
+    ledger.shut()
+    assert str(error.value).endswith("--ledger 'my ledger'")

@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 
+from swarm.peers.twins import Own, Twins, new_instance
 from swarm.route.costs import PeerCosts
 from swarm.server.announcement import Announcement, Figures, first_record
 from swarm.wire import messages_pb2 as pb
@@ -21,6 +22,9 @@ class Memory:
     def __init__(self) -> None:
         self.published: list[pb.PeerRecord] = []
 
+    async def record(self, model: str, peer_id: str) -> None:
+        """There is nobody else."""
+
     async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float) -> bytes:
         record.issued_ms = len(self.published)
         self.published.append(record)
@@ -33,9 +37,16 @@ class World:
     def __init__(self) -> None:
         self.directory, self.posted = Memory(), []
         self.figures: Figures | None = None
+        identity = Identity()
         record = first_record("me", "m", "r", 30, "float32", pinned=False)
         self.own = Announcement(
-            self.directory, Identity(), record, 30.0, lambda: self.figures, lambda *quote: self.posted.append(quote)
+            self.directory,
+            identity,
+            record,
+            30.0,
+            lambda: self.figures,
+            lambda *quote: self.posted.append(quote),
+            Twins(self.directory, Own(identity, "m", new_instance()), member=None),
         )
 
     def states(self) -> list[int]:

@@ -1,0 +1,71 @@
+"""A server's seat: its key and the ports where it listens, which it has for itself, and finds again when it is started
+anew."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from swarm.errors import PeerUnreachable
+from swarm.home import acquaintances_file, claimed_identity, require_home
+from swarm.home.places import Place
+from swarm.peers.twins import others_than, refuse_to_join
+from swarm.server.config import ServerConfig
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.hosts import check_announceable, listening_address
+from swarm.wire.identity import Identity
+from swarm.wire.tls import Certificate
+from swarm.wire.transport import Peer, join_address, max_message_bytes
+
+logger = logging.getLogger(__name__)
+
+REACH_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Seat:
+    """path: of the key. members: through which it joins the swarm, itself not among them."""
+
+    identity: Identity
+    path: Path
+    place: Place
+    members: list[str]
+
+
+def check(config: ServerConfig) -> ServerConfig:
+    """The same with an IP address to listen at. Raises SwarmError where a server cannot begin: without a place for what
+    it must not forget, or at addresses that are nobody's. May ask the network."""
+    require_home()
+    if config.announce:
+        check_announceable(config.announce)
+    return replace(config, host=listening_address(config.host))
+
+
+async def take(config: ServerConfig, members: Sequence[str], stack: AsyncExitStack) -> Seat:
+    """Until `stack` is closed. Raises SwarmError if another process has the key or a port that this one cannot do
+    without."""
+    identity, path = stack.enter_context(claimed_identity(config.identity))
+    peer_id = identity.peer_id
+    others, is_met = others_than(peer_id, members), acquaintances_file(peer_id, config.secret).exists()
+    place = Place.of(peer_id)
+    place.choose(config.host, config.port, config.dht_port, is_known_elsewhere=bool(others) or is_met)
+    await asyncio.to_thread(refuse_to_join, peer_id, members)
+    return Seat(identity, path, place, others)
+
+
+async def try_announced(endpoint: pb.Endpoint, member: Certificate | None) -> None:
+    """Whether this server is found where others are told to look. Only a warning: behind some routers, that address
+    leads here from everywhere but from here. member: in a private swarm, the server's certificate."""
+    peer = Peer(endpoint, max_message_bytes(hidden_size=0), member)
+    try:
+        await peer.status(REACH_TIMEOUT_S)
+    except PeerUnreachable:
+        where = join_address(endpoint.host, endpoint.port)
+        logger.warning(
+            "others are told to find this server at %s, where it does not answer from here; see whether they reach it",
+            where,
+        )
+    finally:
+        await peer.close()

@@ -1,0 +1,43 @@
+"""Hosts as people name them: which address to listen at, and whether others can be told one."""
+
+import ipaddress
+import socket
+
+from swarm.errors import InvalidRequest
+
+
+def listening_address(host: str) -> str:
+    """The IP address that `host`, an address or a name like "localhost", stands for; of several, IPv4. Raises
+    InvalidRequest if there is none."""
+    if _as_ip(host):
+        return host
+    addresses = _resolve(host, "listen at")
+    return next((address for address in addresses if ":" not in address), addresses[0])
+
+
+def check_announceable(host: str) -> None:
+    """Raises InvalidRequest for a host that is nobody's: a name without an address, or an address that is no host's."""
+    for address in [host] if _as_ip(host) else _resolve(host, "announce"):
+        ip = ipaddress.ip_address(address)
+        if ip.is_unspecified or ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
+            raise InvalidRequest(
+                f"cannot announce {host}: {address} is no single machine's address; give one that others reach this "
+                "machine at"
+            )
+
+
+def _as_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _resolve(host: str, what: str) -> list[str]:
+    """Its addresses, at least one."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return [str(address[0]) for _, _, _, _, address in found]
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no such name"
+        raise InvalidRequest(f"cannot {what} {host}: {reason}; give an address, or a name that has one") from error

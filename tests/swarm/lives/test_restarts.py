@@ -1,0 +1,119 @@
+"""Servers that are started again, here or, by mistake, also elsewhere."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import swarm
+import warm
+from helpers import listed, wait_until
+from swarm.client.background import wait
+from swarm.errors import SwarmError
+
+OPTIONS = {"threads": 1, "kv_memory": "16M"}
+
+
+@pytest.fixture(scope="module")
+def local() -> swarm.LocalSwarm:
+    with swarm.LocalSwarm("demo", ["0:1", "1:2"], **OPTIONS) as local:
+        yield local
+
+
+def test_a_killed_server_is_where_it_was_with_nothing_said_on_its_command_line(local):
+    before = local.servers[0]
+    before.kill()
+    again = local.restart(before)
+    assert (again.peer_id, again.port, again.addresses) == (before.peer_id, before.port, before.addresses)
+
+
+def test_a_key_that_was_copied_to_a_second_machine_serves_on_one_and_both_say_so(local, tmp_path):
+    first = local.servers[1]
+    copied = shutil.copytree(first.home, tmp_path / "second machine")
+    with swarm.Client("demo", local.peers) as client:
+        with pytest.raises(SwarmError, match=rf"key is in use at 127\.0\.0\.1:{first.port} already"):
+            local._adopt([local._launch("1:2", {}, copied)])
+        assert "this server's key is used by another process, too" in first.log()
+        (one,) = (peer for peer in listed(client) if peer.peer_id == first.peer_id)
+        assert one.endpoint.port == first.port  # it is still found, and still where it was
+        first.kill()  # its record is there for a while yet
+        moved = local._adopt([local._launch("1:2", {}, copied)])[0]
+        assert moved.peer_id == first.peer_id
+        assert wait_until(lambda: any(peer.endpoint.port == moved.port for peer in listed(client)), 20)
+
+
+def serve(home, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "swarm.server", "--blocks", "0:1", *arguments]
+    return warm.run(command, timeout=60, env={**os.environ, "SWARM_HOME": str(home)})
+
+
+REFUSED = {
+    "--host nowhere.invalid": "cannot listen at nowhere.invalid",
+    "--announce nowhere.invalid": "cannot announce nowhere.invalid",
+    "--announce 0.0.0.0": "no single machine's address",
+    "--announce 239.1.2.3": "no single machine's address",
+    "--model caf\udce9": "is not UTF-8",
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_addresses_that_are_nobodys_and_bytes_that_are_no_text_are_refused_in_one_line(tmp_path, arguments):
+    refused = serve(tmp_path, *arguments.split())
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert REFUSED[arguments] in line
+
+
+def test_a_server_without_a_place_for_its_key_says_so_in_one_line(tmp_path):
+    (tmp_path / "home").write_text("")
+    refused = serve(tmp_path / "home")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert f"{tmp_path / 'home'} cannot be used" in line
+
+
+def test_a_client_without_a_home_generates_and_says_once_what_it_forgets(local, tmp_path, monkeypatch, caplog):
+    (tmp_path / "home").write_text("")
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path / "home"))
+    with RestOfTheModel(local), swarm.Client("demo", local.peers) as client:
+        generation = client.generate("x", max_new_tokens=2)
+        assert len(generation.token_ids) == 2 and generation.receipts
+        assert client.receipts is not None and wait_until(lambda: bool(client.receipts.sessions()), 10)
+    assert sum(str(tmp_path / "home") in message for message in caplog.messages) == 1
+
+
+def test_a_client_that_cannot_begin_leaves_nothing_running(local, tmp_path, monkeypatch):
+    async def tasks() -> int:
+        return len(asyncio.all_tasks())
+
+    (tmp_path / "receipts").mkdir()
+    (tmp_path / "receipts" / "client.db").write_bytes(b"junk" * 1_000)
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+    before = wait(tasks())
+    with pytest.raises(SwarmError, match="it is damaged"):
+        swarm.Client("demo", local.peers)
+    assert wait_until(lambda: wait(tasks()) == before, 10)
+
+
+class RestOfTheModel:
+    """A server of it, for as long as it is needed."""
+
+    def __init__(self, local: swarm.LocalSwarm):
+        self._local = local
+
+    def __enter__(self) -> None:
+        self._server = self._local.start("2:30")
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.kill()
+        self._local.servers.remove(self._server)
+
+
+def test_a_server_listens_at_a_name_and_warns_of_an_address_where_it_does_not_answer(local):
+    """As behind a router that does not lead back inside: others may well reach it there."""
+    server = local.start("0:1", host="localhost", announce="127.0.0.1:9")
+    assert server.addresses[0].startswith("/ip4/127.0.0.1/")
+    assert "told to find this server at 127.0.0.1:9, where it does not answer from here" in server.log()
