@@ -149,7 +149,7 @@ class Generator:
         async with around as way:
             with heads.session():
                 tokens = draft.tokens
-                length, hidden = len(tokens), await way.forward(0, heads.ends.embed(tokens))
+                length, hidden = len(tokens), await way.forward(0, await heads.embed(tokens))
                 while True:
                     token = await heads.pick(hidden, draft.sampler)
                     if repairs := session.repairs[seen:]:

@@ -164,7 +164,7 @@ class Server:
         return chosen.start, chosen.stop
 
     async def _load(self, loader: Loader, start: int, stop: int) -> Loaded:
-        announcing = asyncio.create_task(self._keep_announced())  # it may take longer than a record lives
+        announcing = asyncio.create_task(self.announcement.keep_current())  # it may take longer than a record lives
         try:
             loaded = await loader.load(start, stop)
         finally:
@@ -218,7 +218,8 @@ class Server:
         self._stack.push_async_callback(core.neighbours.close)
         self._stack.push_async_callback(self._tasks.close)
         self._tasks.start(core.handler.scheduler.run(), "computing")
-        self._tasks.start(self._heartbeat(core.handler), "its heartbeat")
+        self._tasks.start(self.announcement.keep_current(self._look_where_it_is), "its heartbeat")
+        self._tasks.start(self._tidy(core.handler), "tidying up")
         self._tasks.start(self._attend(core.handler), "looking after sessions")
         for work in self._payee.work(core.handler.used_share):
             self._tasks.start(work, "its account")
@@ -240,17 +241,9 @@ class Server:
 
     # --- what goes on until it leaves --------------------------------------------------------------------------------
 
-    async def _keep_announced(self) -> None:
+    async def _tidy(self, handler: Handler) -> None:
         while True:
             await asyncio.sleep(self.config.record_life_s / 3)
-            await self.announcement.publish()
-
-    async def _heartbeat(self, handler: Handler) -> None:
-        """Refresh the record before it expires, and tidy up."""
-        while True:
-            await asyncio.sleep(self.config.record_life_s / 3)
-            self._look_where_it_is()
-            await self.announcement.publish()
             await handler.sweep()
 
     def _found_again(self) -> None:

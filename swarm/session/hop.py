@@ -12,6 +12,7 @@ from swarm.errors import PeerBusy, PeerUnreachable, SwarmError, from_wire
 from swarm.results import HopTiming
 from swarm.route.route import Hop
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.listening import heard
 from swarm.wire.transport import Peer, unreachable
 
 SILENCE_S = 0.35  # a hop that says nothing for so long when asked, beyond the way there and back, is taken for hung
@@ -152,9 +153,11 @@ class HopStream:
     async def _ask(self, message: "Question", timeout_s: float) -> "Answer":
         """Raises TimeoutError, or HopFailed if the hop fails meanwhile."""
         with self._questions.asked(message) as answer:
-            async with asyncio.timeout(timeout_s):
-                await self.tell(_to_server(message))
-                return await answer
+            return await heard(self._exchange(message, answer), timeout_s)
+
+    async def _exchange(self, message: "Question", answer: "asyncio.Future[Answer]") -> "Answer":
+        await self.tell(_to_server(message))
+        return await answer
 
     async def _read(self) -> None:
         assert self._stream is not None
