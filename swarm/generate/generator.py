@@ -178,7 +178,7 @@ class Generator:
         if not is_recoverable(failure.cause) or attempts > self._limits.max_reroutes:
             raise failure.cause from failure
         for peer_id in failure.peer_ids:
-            self._router.report_failure(peer_id)
+            self._router.report_failure(peer_id, str(failure.cause))
 
 
 def _wanted(draft: Draft, max_tokens: int, options: GenerateOptions) -> Wanted:

@@ -14,6 +14,7 @@ from swarm.results import Generation, Repair
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop, uncovered
 from swarm.session.chain import Chain
+from swarm.session.coverage import Waits
 from swarm.session.hop import HopFailed
 from swarm.session.recovery import Recovery, Spares
 from swarm.wire import messages_pb2 as pb
@@ -28,10 +29,13 @@ class NobodyElse:
     """Spares that know nobody. why: they say."""
 
     def __init__(self, why: SwarmError):
-        self._why = why
+        self._why, self.waits = why, Waits()
         self.looks = 0
 
-    def report_failure(self, peer_id: str) -> None:
+    def can_replace(self, lost: Sequence[Hop]) -> bool:
+        return False
+
+    def report_failure(self, peer_id: str, why: str) -> None:
         pass
 
     async def replacement(self, lost: Sequence[Hop], *others: object) -> list[Hop]:
@@ -64,9 +68,9 @@ def test_a_repair_that_finds_nobody_in_time_ends_with_the_reason(why):
 @pytest.mark.parametrize(
     "why, status",
     [
-        (GAP, "waiting up to 0 s for a peer that serves blocks 0:10"),
-        (TOO_DEAR, f"waiting up to 0 s, since {TOO_DEAR}"),
-        (OTHER_WEIGHTS, f"waiting up to 0 s, since {OTHER_WEIGHTS}"),
+        (GAP, "waiting for blocks 0:10; nobody serves them (0 s more)"),
+        (TOO_DEAR, f"waiting, since {TOO_DEAR} (0 s more)"),
+        (OTHER_WEIGHTS, f"waiting, since {OTHER_WEIGHTS} (0 s more)"),
     ],
 )
 def test_a_repair_waits_for_whoever_may_come_and_says_what_it_waits_for(why, status):
@@ -110,7 +114,7 @@ def test_a_repair_whose_spares_all_refuse_says_what_they_said_and_lets_them_be_r
     told: list[str] = []
     with pytest.raises(HopFailed, match="0:10: no room"):
         asyncio.run(repair(FullSpare(GAP), 0.1, told))
-    assert told == ["waiting up to 0 s, since nobody can take over blocks 0:10: no room", ""]
+    assert told == ["waiting, since nobody can take over blocks 0:10: no room (0 s more)", ""]
     assert noted == [("full", 7)] * 2
 
 
