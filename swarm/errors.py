@@ -51,9 +51,7 @@ class NoRoute(SwarmError):
     that, in words that stay the same as long as nothing changes.
     """
 
-    def __init__(
-        self, message: str, uncovered: "Sequence[tuple[int, int]]" = (), because: str = "nobody serves them"
-    ):
+    def __init__(self, message: str, uncovered: "Sequence[tuple[int, int]]" = (), because: str = "nobody serves them"):
         super().__init__(message)
         self.uncovered, self.because = tuple(uncovered), because
 

@@ -116,7 +116,8 @@ def main() -> None:
             watched(watcher, generate)
     (out,) = outs
     print(json.dumps({
-        "record absent s": watcher.absent_s, "fresh readers without it": f"{watcher.fresh_absent:.0f} of {watcher.fresh}",
+        "record absent s": watcher.absent_s,
+        "fresh readers without it": f"{watcher.fresh_absent:.0f} of {watcher.fresh}",
         "longest ping s": max(watcher.pings_s), "median ping s": statistics.median(watcher.pings_s),
         "longest record gap s": watcher.gap_s,
         "prefill tokens/s": len(prompt) / out.time_to_first_token_s if out.token_ids else 0.0,

@@ -1,5 +1,5 @@
-"""Why nobody serves some blocks, as far as a client knows: of peers that are there and cannot be used, and of those that
-were there. Pure."""
+"""Why nobody serves some blocks, as far as a client knows: what is to be said of peers that are there and cannot be
+used, and of those that were there. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ class PeerPolicy:
     why: of a peer that it does not take, a clause that goes on after its name; empty where `hint` says it.
     """
 
-    why = "is not used"
+    why: ClassVar[str] = "is not used"
 
     async def look(self, peers: Sequence[PeerInfo]) -> None:
         """`peers` are listed now, and no others. A picture of the swarm waits for this."""

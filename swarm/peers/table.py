@@ -176,13 +176,13 @@ class PeerTable:
         return list(self._listing.peers)
 
     def usable(self, avoid: Collection[str] = ()) -> list[PeerInfo]:
-        """The peers that a chain may be made of now.
+        """The peers that a chain may be made of now; none, where all that would do failed lately.
 
         Raises RevisionMismatch if only other revisions or weights are served, NoRoute if nobody is good enough for this
         client.
         """
-        alive = [peer for peer in self._alive() if peer.peer_id not in avoid]
-        return list(accepted(self._policies, self.model, alive))
+        listed = [peer for peer in self._listing.peers if peer.peer_id not in avoid]
+        return [peer for peer in accepted(self._policies, self.model, listed) if not self.is_failed(peer.peer_id)]
 
     def explained(self, error: NoRoute) -> NoRoute:
         """`error`, with what is known of peers that are there and of no use, and of those that were there; and of those

@@ -22,12 +22,14 @@ class Waits:
         self._known: Counter[str] = Counter()
 
     def begin(self, what: str, left_s: float) -> None:
-        self._known[what] += 1
-        if self._known[what] == 1:
+        if what not in self._known:
             logger.warning("%s (%.0f s more, Ctrl-C to stop)", what, left_s)
+        self._known[what] += 1
 
     def end(self, what: str) -> None:
         self._known[what] -= 1
+        if not self._known[what]:
+            del self._known[what]
 
 
 class WaitForCoverage:
@@ -47,7 +49,7 @@ class WaitForCoverage:
             self._waits.end(self._what)
             self._on_wait("")
 
-    async def pause(self, missing: SwarmError) -> bool:
+    async def pause(self, missing: SwarmError, pause_s: float = RETRY_S) -> bool:
         """Wait a little before another look; False if there is no time left for one. missing: why there is no chain."""
         now = time.monotonic()
         if self._deadline is None:
@@ -56,7 +58,7 @@ class WaitForCoverage:
         if left_s <= 0:
             return False
         self._say(_in_words(missing), left_s)
-        await asyncio.sleep(RETRY_S)
+        await asyncio.sleep(min(pause_s, left_s))
         return True
 
     def _say(self, what: str, left_s: float) -> None:

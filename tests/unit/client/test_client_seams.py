@@ -17,7 +17,6 @@ from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.channel.wallet import Wallet
 from swarm.route.route import Hop
 from swarm.session.coverage import Waits
-from swarm.session.coverage import Waits
 from swarm.session.hop import HopStream
 from swarm.session.observers import HopObserver, Observers
 from swarm.session.session import Session

@@ -13,6 +13,7 @@ from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, Signing, Terms
 from swarm.peers.reputation import Reputation
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
+from swarm.route.route import uncovered
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
 
@@ -269,3 +270,39 @@ def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():
     assert "1 more sign no receipts" in hints([Signing()], [signing, unsigned])
     with pytest.raises(NoRoute, match="--no-receipts"):
         accepted([Signing()], "m", [unsigned])
+
+
+def test_who_is_there_and_of_no_use_or_was_there_is_named_with_the_reason(monkeypatch):
+    async def scenario() -> str:
+        directory = Directory(peer("left"), peer("cheat"), peer("hung"))
+        table = table_of(directory, reputation=Shunning("cheat"))
+        await table.refresh()
+        del directory.listed[0]
+        await table.refresh()
+        monkeypatch.setattr("time.time", lambda: 31.0)
+        table.report_failure("hung", "peer hung at :0 is silent, after 0.9 s without an answer")
+        error = table.explained(uncovered(table.usable(), BLOCKS))
+        monkeypatch.undo()
+        await table.close()
+        return str(error)
+
+    assert asyncio.run(scenario()) == (
+        "blocks 0:10 are served by 3 peers, none of which can be used: peer hung, last heard 31 s ago, is silent, "
+        "after 0.9 s without an answer; peer cheat, last heard 31 s ago, was found to cheat; peer left, last heard 31 s "
+        "ago, served them and is gone"
+    )
+
+
+def test_a_peer_that_is_back_is_not_gone():
+    async def scenario() -> list[str]:
+        directory = Directory(peer("a"), peer("b"))
+        table = table_of(directory)
+        gone = []
+        for listed in (["a", "b"], ["b"], ["a"]):
+            directory.listed = [peer(name) for name in listed]
+            await table.refresh()
+            gone.append(",".join(names(table._listing.gone)))
+        await table.close()
+        return gone
+
+    assert asyncio.run(scenario()) == ["", "a", "b"]
