@@ -58,9 +58,7 @@ def trial(tree: Path, context: int, others: int) -> dict[str, object]:
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument(
-        "--against", type=Path, metavar="CHECKOUT", help="of a version to measure as well"
-    )
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="of a version to measure as well")
     parser.add_argument("--contexts", type=int, nargs="+", default=[128, 2000, 8176], metavar="TOKENS")
     parser.add_argument("--others", type=int, nargs="+", default=[0, 4], metavar="N", help="processes that compute")
     parser.add_argument("--json", action="store_true", help="print a JSON object at the end, and no table")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 import uvloop
 
-from swarm.cli.support import parsing
+from swarm.cli.support import logs, parsing
 from swarm.cli.support.arguments import LEDGER, add_json, add_members, add_model, check_positive
 from swarm.cli.support.events import Events
 from swarm.cli.support.serving import Narrator
@@ -229,7 +229,7 @@ def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
     events = Events("--json" in arguments)  # before they are parsed: what is wrong with them is told in the same way
     try:
         args = make_parser().parse_args(arguments)
-        logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
+        logs.set_up(logging.INFO if args.verbose else logging.WARNING)
         if args.threads:
             torch.set_num_threads(args.threads)
         config = replace(make_config(args), parts=parts or Parts())

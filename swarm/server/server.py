@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from swarm.errors import SwarmError
 from swarm.home import acquaintances_file, announced, claimed_identity, known_addresses
 from swarm.peers.directory import Directory
+from swarm.server.admission.handles import Handles
 from swarm.server.announcement import Announcement, Figures, first_record
 from swarm.server.assembly import Surroundings, attest, make_handler, open_payee, surround
 from swarm.server.config import ServerConfig
@@ -262,8 +263,10 @@ class Server:
                 self.announcement.reachable_at(host)
 
     async def _attend(self, handler: Handler) -> None:
+        handles = Handles()
         while True:
             await asyncio.sleep(ATTEND_EVERY_S)
+            handles.look()
             await handler.attend()
 
     async def _say_goodbye(self, handler: Handler) -> None:

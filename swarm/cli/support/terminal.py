@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from swarm.cli.support import logs
 from swarm.errors import SwarmError
 
 _PIPE_COLUMNS = 240
@@ -20,7 +21,7 @@ Command = Callable[[argparse.Namespace], int | None]
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, command: Command | None = None) -> int:
     """Carry out `command`, by default the one that `parser` sets as `command`, which may return an exit status; our own
     errors become a line on standard error and 1. arguments: by default the process's."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logs.set_up(logging.WARNING)
     try:
         args = parser.parse_args(arguments)
         carry_out: Command = command or args.command

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 import swarm
 import warm
+from helpers import wait_until
 from swarm.cli import status
 from swarm.client.joining import find_members
 from swarm.errors import PeerUnreachable
@@ -88,6 +90,11 @@ def local() -> Iterator[swarm.LocalSwarm]:
         yield running
 
 
+def make_whole(local: swarm.LocalSwarm) -> None:
+    if len(local.servers) == 1:
+        local.start("20:30")
+
+
 def test_every_verb_waits_for_missing_blocks_says_so_and_goes_on_when_they_come(local, tmp_path):
     (tmp_path / "prompts").write_text(json.dumps("Once upon a time") + "\n")
     few = ("--max-new-tokens", "4", "--audit", "off", "--peers", *local.peers)
@@ -106,6 +113,36 @@ def test_every_verb_waits_for_missing_blocks_says_so_and_goes_on_when_they_come(
         assert verb.said.count("waiting for blocks 20:30; nobody serves them (") == 1
 
 
+# --- nobody new gets in ----------------------------------------------------------------------------------------------
+
+
+def test_a_server_without_file_handles_says_so_once_and_clients_hear_that_it_does_not_answer(local):
+    make_whole(local)
+    server = local.servers[0]
+    before, limits = server.log(), resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    assert limits[0] == limits[1]  # as many as it may have
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{server.pid}/fd")) + 3, limits[1]))
+    strangers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(8)]
+
+    def said() -> list[str]:
+        return server.log().removeprefix(before).splitlines()
+
+    try:
+        assert wait_until(lambda: any("file handles are used up" in line for line in said()), 30)
+        hasty = {"audit": "off", "coverage_timeout_s": 0.0, "open_timeout_s": 3.0}
+        known = pytest.raises(swarm.NoRoute, match=f"0:20 are served by one peer only.*{server.peer_id[-8:]}, last")
+        with swarm.Client("demo", local.peers, **hasty) as client, known:
+            client.generate(PROMPT, max_new_tokens=2)
+        time.sleep(2.0)  # to be able to say it again
+    finally:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+        for stranger in strangers:
+            stranger.close()
+    assert wait_until(lambda: any("there are file handles again" in line for line in said()), 30), said()
+    assert sum("file handles" in line for line in said()) == 2, said()
+    assert "File descriptor limit reached" not in server.log()  # gRPC's own words, once a second
+
+
 # --- somebody is silent ----------------------------------------------------------------------------------------------
 
 
@@ -115,8 +152,7 @@ def stop(servers: Sequence[swarm.client.local_swarm.LocalServer], number: int) -
 
 
 def test_of_a_hop_that_is_suspended_it_is_said_that_it_is_there_and_does_not_answer(local, capsys):
-    if len(local.servers) == 1:
-        local.start("20:30")
+    make_whole(local)
     hung = local.servers[0]
     options = {"max_new_tokens": 24, "ignore_eos": True}
     with (
