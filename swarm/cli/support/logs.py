@@ -34,8 +34,7 @@ class Seldom(logging.Filter):
 
 
 def set_up(level: int) -> None:
-    """For a program: from `level` on."""
-    logging.basicConfig(level=level, format="%(levelname)s %(message)s")
-    for handler in logging.getLogger().handlers:
-        if not any(isinstance(one, Seldom) for one in handler.filters):
-            handler.addFilter(Seldom())
+    """For a program: from `level` on. Where somebody has set up logging already, that stays."""
+    handler = logging.StreamHandler()
+    handler.addFilter(Seldom())
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s", handlers=[handler])

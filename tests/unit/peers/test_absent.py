@@ -1,9 +1,13 @@
 """What a client says of blocks that nobody serves."""
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 
 from swarm.errors import NoRoute
 from swarm.peers.absent import MOST_NAMED, Absent, explained
+from swarm.peers.table import Listing
 from swarm.route.peer import PeerInfo
 from swarm.route.route import uncovered
 from swarm.wire import messages_pb2 as pb
@@ -55,3 +59,21 @@ def test_peers_of_other_blocks_have_nothing_to_do_with_it():
 def test_what_is_wrong_with_a_price_is_not_explained_by_peers():
     dear = NoRoute("no chain costs at most 1")
     assert explained(dear, [Absent(peer("me"), "is silent", is_silent=True)], NOW_S) is dear
+
+
+def test_who_was_listed_is_remembered_until_it_is_back():
+    async def scenario() -> list[list[str]]:
+        async def peers(model: str) -> list[PeerInfo]:
+            return listed
+
+        async def ignore(peers: list[PeerInfo]) -> None:
+            pass
+
+        listing, gone = Listing(SimpleNamespace(peers=peers), "m", ignore), []
+        for names in ("ab", "b", "a"):
+            listed = [peer(name) for name in names]
+            await listing.refresh()
+            gone.append([one.peer_id for one in listing.gone])
+        return gone
+
+    assert asyncio.run(scenario()) == [[], ["a"], ["b"]]

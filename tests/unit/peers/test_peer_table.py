@@ -291,18 +291,3 @@ def test_who_is_there_and_of_no_use_or_was_there_is_named_with_the_reason(monkey
         "after 0.9 s without an answer; peer cheat, last heard 31 s ago, was found to cheat; peer left, last heard 31 "
         "s ago, served them and is gone"
     )
-
-
-def test_a_peer_that_is_back_is_not_gone():
-    async def scenario() -> list[str]:
-        directory = Directory(peer("a"), peer("b"))
-        table = table_of(directory)
-        gone = []
-        for listed in (["a", "b"], ["b"], ["a"]):
-            directory.listed = [peer(name) for name in listed]
-            await table.refresh()
-            gone.append(",".join(names(table._listing.gone)))
-        await table.close()
-        return gone
-
-    assert asyncio.run(scenario()) == ["", "a", "b"]
