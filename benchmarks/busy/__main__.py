@@ -25,7 +25,7 @@ from harness.report import Report, commit, make_parser, print_table
 ROOT = Path(__file__).parents[2]
 WATCH = Path(__file__).with_name("watch.py")
 NEW_TOKENS = 16
-LIMIT_S = 400.0  # of one trial
+LIMIT_S = 300.0  # of one trial
 READY_S = 3.0  # that the others get to be at it
 
 
@@ -52,7 +52,11 @@ def trial(tree: Path, context: int, others: int) -> dict[str, object]:
             if process.stdout.readline() != "ready\n":
                 raise SystemExit("a trial ended before it was ready; what it said is above")
             with spinning(others):
-                output, _ = process.communicate("\n", timeout=LIMIT_S)
+                try:
+                    output, _ = process.communicate("\n", timeout=LIMIT_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    return {"error": f"not done after {LIMIT_S:.0f} s"}
     return json.loads(output)
 
 
@@ -74,7 +78,8 @@ def main() -> None:
     if args.json:
         print(json.dumps(rows))
     else:
-        print_table(rows)
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        print_table([{name: row.get(name, "") for name in columns} for row in rows])
 
 
 if __name__ == "__main__":
