@@ -69,12 +69,15 @@ def main() -> None:
     args = parser.parse_args()
     trees = {"before": args.against.resolve()} if args.against else {}
     trees["now"] = ROOT
-    report, rows = Report(args), []
+    report = Report(args)
+    rows = report.earlier("busy").get("rows", [])  # those that are not measured again stay
     for others in args.others:
         for context in args.contexts:
             for name, tree in trees.items():
-                rows.append({"prompt": context, "others": others, "tree": name, **trial(tree, context, others)})
-                report.save("busy", {"commits": {name: commit(tree) for name, tree in trees.items()}, "rows": rows})
+                what = {"prompt": context, "others": others, "tree": name}
+                rows = [row for row in rows if not what.items() <= row.items()]
+                rows.append({**what, "commit": commit(tree), **trial(tree, context, others)})
+                report.save("busy", {"rows": rows})
     if args.json:
         print(json.dumps(rows))
     else:
