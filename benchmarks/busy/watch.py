@@ -29,7 +29,7 @@ class Watcher:
         self.fresh = 0
 
     async def run(self) -> None:
-        directory = await Directory.join(self._addresses, client=True)
+        directory = await Directory.join(self._addresses, client=True, timeout_s=PING_LIMIT_S)
         try:
             (info,) = [one for one in await directory.peers(self._model) if one.peer_id == self._peer_id]
             peer = Peer(info.endpoint, 2**20)
@@ -118,7 +118,8 @@ def main() -> None:
     print(json.dumps({
         "record absent s": watcher.absent_s,
         "fresh readers without it": f"{watcher.fresh_absent:.0f} of {watcher.fresh}",
-        "longest ping s": max(watcher.pings_s), "median ping s": statistics.median(watcher.pings_s),
+        "longest ping s": max(watcher.pings_s, default=PING_LIMIT_S),
+        "median ping s": statistics.median(watcher.pings_s or [PING_LIMIT_S]),
         "longest record gap s": watcher.gap_s,
         "prefill tokens/s": len(prompt) / out.time_to_first_token_s if out.token_ids else 0.0,
         "decode tokens/s": 1 / statistics.median(out.step_latencies_s) if out.step_latencies_s else 0.0,
