@@ -28,6 +28,8 @@ def explained(error: NoRoute, absent: Iterable[Absent], now_s: float) -> NoRoute
     if not error.uncovered:
         return error
     about = [one for one in absent if _overlaps(one.peer.blocks, error.uncovered)]
+    if listed := [one for one in about if one.why]:  # who is gone says little where others are there
+        about = listed
     silent = [one for one in about if one.is_silent]
     others = [one for one in about if not one.is_silent]
     text, because = str(error), error.because
