@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 # Before gRPC is first imported: it is never used across a fork here (child processes are new programs), and would say
 # so on standard error whenever one is started.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# What goes wrong is told by this package: gRPC's own lines are caused by any stranger who connects, without end.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 __all__ = [
     "AddressInUse",

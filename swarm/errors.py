@@ -47,12 +47,18 @@ class PeerUnreachable(SwarmError):
 class NoRoute(SwarmError):
     """No chain of known peers covers the model; the message names the missing blocks.
 
-    uncovered: these, where nobody serves them and somebody may come who does: "10:20, 25:30".
+    uncovered: these, (start, stop), where nobody serves them and somebody may come who does. because: what is known of
+    that, in words that stay the same as long as nothing changes.
     """
 
-    def __init__(self, message: str, uncovered: str = ""):
+    def __init__(self, message: str, uncovered: "Sequence[tuple[int, int]]" = (), because: str = "nobody serves them"):
         super().__init__(message)
-        self.uncovered = uncovered
+        self.uncovered, self.because = tuple(uncovered), because
+
+    @property
+    def blocks(self) -> str:
+        """Those that are uncovered: "10:20, 25:30"."""
+        return ", ".join(f"{start}:{stop}" for start, stop in self.uncovered)
 
 
 class PaymentRequired(SwarmError):

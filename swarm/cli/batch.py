@@ -22,6 +22,7 @@ from swarm.wire.formats.amounts import format_amount
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SECONDS = (86400, 3600, 60, 1)
+WAIT_S = 3600.0  # for peers, by default: nobody sits before it
 _SHOWN = 5  # prompts without an answer that are named one by one
 
 
@@ -45,6 +46,7 @@ def main(arguments: list[str]) -> int:
     add("--ignore-eos", action="store_true", help="go on after the model's end token")
     add_json(parser, "print one JSON object at the end")
     add_client_arguments(parser)
+    parser.set_defaults(wait=WAIT_S)
     return run(parser, arguments, _batch)
 
 

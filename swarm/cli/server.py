@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 import uvloop
 
-from swarm.cli.support import parsing
+from swarm.cli.support import logs, parsing
 from swarm.cli.support.arguments import LEDGER, add_json, add_members, add_model, check_positive
 from swarm.cli.support.events import Events
 from swarm.cli.support.serving import Narrator
@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
     try:
         check_text(arguments)
         args = make_parser().parse_args(arguments)
-        logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
+        logs.set_up(logging.INFO if args.verbose else logging.WARNING)
         if args.threads:
             torch.set_num_threads(args.threads)
         config = replace(make_config(args), parts=parts or Parts())

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 
@@ -14,19 +14,23 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
-from swarm.cli.support.arguments import add_json, add_members, add_model_name, check_positive
+from swarm.cli.support.arguments import add_json, add_members, add_model_name, check_positive, check_wait
 from swarm.cli.support.commands import serve_command
 from swarm.cli.support.picture import Picture
 from swarm.cli.support.terminal import run
-from swarm.home import acquaintances_file, find_swarm
+from swarm.client.joining import find_members
+from swarm.errors import NoRoute
+from swarm.home import find_swarm
 from swarm.model.checkpoint import model_name
-from swarm.peers.directory import Directory
-from swarm.peers.overview import Overview
+from swarm.peers.overview import Overview, State
 from swarm.peers.survey import Survey, connect
+from swarm.session.coverage import WaitForCoverage, Waits
 from swarm.wire.secret import find_secret
 from swarm.wire.tls import make_certificate
 
 INTERVAL_S = 2.0
+PAUSE_S = 1.0  # between two looks while some blocks are missing
+LEAVE_TIMEOUT_S = 10.0
 
 
 def main(arguments: list[str]) -> int:
@@ -40,13 +44,16 @@ def main(arguments: list[str]) -> int:
     add = parser.add_argument
     add("--once", action="store_true", help="print once and end")
     add_json(parser, "print a JSON object; with --interval, one per look")
+    add("--wait", type=float, metavar="S", help="until all blocks are served, S seconds at most: else the status is 1")
     add("--interval", type=float, metavar="S", help=f"seconds between two looks (default: {INTERVAL_S:.0f})")
     return run(parser, arguments, _status)
 
 
-def _status(args: argparse.Namespace) -> None:
+def _status(args: argparse.Namespace) -> int:
     check_positive(interval=args.interval)
     console = Console()
+    if args.wait is not None:
+        return uvloop.run(_wait_for_coverage(args, console, check_wait(args.wait)))
     repeats = not args.once and (args.interval is not None if args.json else console.is_terminal)
     try:
         uvloop.run(_watch(args, console) if repeats else _look_once(args, console))
@@ -55,26 +62,56 @@ def _status(args: argparse.Namespace) -> None:
             raise  # for what goes on until Ctrl-C, it is no failure
     except BrokenPipeError:  # whoever reads this, as in `| head -1`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
+    return 0
 
 
 @asynccontextmanager
 async def _survey(args: argparse.Namespace) -> AsyncIterator[Survey]:
     secret = find_secret(file=args.secret_file)
     member = make_certificate(secret) if secret else None
-    directory = await Directory.join(
-        find_swarm(args.peers, secret), client=True, secret=secret, memory=acquaintances_file(secret=secret)
-    )
+    directory = await find_members(find_swarm(args.peers, secret), secret, args.wait or 0.0)
     survey = Survey(directory, model_name(args.model), partial(connect, member=member))
     try:
         yield survey
     finally:
-        await survey.close()
-        await directory.leave()
+        with suppress(TimeoutError):  # nothing that others do, or do not, keeps this process
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await survey.close()
+                await directory.leave()
 
 
 async def _look_once(args: argparse.Namespace, console: Console) -> None:
     async with _survey(args) as survey:
         view = await survey.look()
+    _print(view, args, console)
+
+
+async def _wait_for_coverage(args: argparse.Namespace, console: Console, wait_s: float) -> int:
+    """The exit status: whether all blocks were served in time."""
+    async with _survey(args) as survey:
+        with WaitForCoverage(wait_s, lambda status: None, Waits()) as coverage:
+            while True:
+                view = await survey.look()
+                if view.complete or not await coverage.pause(_missing(view), PAUSE_S):
+                    break
+    _print(view, args, console)
+    return 0 if view.complete else 1
+
+
+def _missing(view: Overview) -> NoRoute:
+    """What is lacking, and what is known of it."""
+    if not view.directory_answers:
+        return NoRoute("the directory does not answer")
+    if not view.gaps:
+        return NoRoute(f"nobody serves {view.model}")
+    about = [peer for peer in view.peers if any(peer.blocks[0] < stop and start < peer.blocks[1]
+                                                for start, stop in view.gaps)]  # fmt: skip
+    words = {State.UNREACHABLE: "serves them and does not answer", State.LOADING: "is loading them"}
+    known = [f"peer {peer.peer_id[-8:]} {words[peer.state]}" for peer in about if peer.state in words]
+    return NoRoute("", view.gaps, "; ".join(known) or "nobody serves them")
+
+
+def _print(view: Overview, args: argparse.Namespace, console: Console) -> None:
     if args.json:
         print(_as_json(view, args))
     else:

@@ -14,17 +14,17 @@ from transformers import PreTrainedTokenizerBase
 
 from swarm.client.background import wait
 from swarm.client.config import ClientConfig
+from swarm.client.joining import find_members
 from swarm.errors import NoRoute, RevisionMismatch
 from swarm.generate.delivery import Seams
 from swarm.generate.generator import Generator
 from swarm.generate.heads import HeadPool
 from swarm.generate.local_blocks import LocalBlocks
 from swarm.generate.text import Tokenizer
-from swarm.home import acquaintances_file, digests_folder, find_swarm
+from swarm.home import digests_folder, find_swarm
 from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
-from swarm.peers.directory import Directory
 from swarm.peers.policy import PeerPolicy, Signing, Terms
 from swarm.peers.table import PeerTable
 from swarm.session.router import OpenSessions, Router
@@ -83,8 +83,8 @@ class Parts:
 
 
 def assemble(config: ClientConfig) -> Parts:
-    """Open the model and join the swarm. Raises ModelError, PeerUnreachable, InvalidRequest, PrivateSwarm for a secret
-    that is missing or wrong."""
+    """Open the model and join the swarm; waits for its members, see ClientLimits.coverage_timeout_s. Raises ModelError,
+    PeerUnreachable, InvalidRequest, PrivateSwarm for a secret that is missing or wrong."""
     secret = find_secret(config.secret)
     addresses = find_swarm(config.peers, secret)
     checkpoint = open_checkpoint(config.model, config.revision)
@@ -113,7 +113,7 @@ async def _join(
     tokenizer = await asyncio.to_thread(checkpoint.load_tokenizer)
     terms = _terms(config, money)
     trusting = import_module(_TRUST) if config.receipts else None
-    directory = await Directory.join(addresses, client=True, secret=secret, memory=acquaintances_file(secret=secret))
+    directory = await find_members(addresses, secret, config.limits.coverage_timeout_s)
     undo.push_async_callback(directory.leave)
     sessions = OpenSessions()
     reputation = await asyncio.to_thread(trusting.open_reputation) if trusting else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from swarm import clock
 from swarm.client.batch_files import AnswerFile, Job
-from swarm.errors import DiskTrouble, InvalidRequest, LedgerRefusal, ModelError, PaymentRequired, SwarmError
+from swarm.errors import DiskTrouble, InvalidRequest, LedgerRefusal, ModelError, NoRoute, PaymentRequired, SwarmError
 from swarm.generate.options import GenerateOptions, Prompt, parse_options
 from swarm.results import Generation
 from swarm.route.means import RunningMean
@@ -67,7 +67,7 @@ class Batch:
     """Works through `jobs`, writing every answer to `answers` as it comes. Lives in one event loop, once.
 
     A prompt that fails for want of peers is tried again; one that can never succeed is left out. What costs more than
-    may be spent ends the run.
+    may be spent ends the run, and so do blocks that nobody serves, once the client has waited for them.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Batch:
         self._answer_s = RunningMean(0.2)
 
     async def run(self, encode: Callable[[Prompt], list[int]], fill: Fill) -> None:
-        """encode: a prompt's tokens. fill: generates. Raises PaymentRequired, LedgerRefusal."""
+        """encode: a prompt's tokens. fill: generates. Raises PaymentRequired, LedgerRefusal, NoRoute."""
         self.progress.started = clock.now_s()
         jobs = iter(self._jobs)
         count = min(self._plan.concurrency, len(self._jobs))
@@ -125,6 +125,8 @@ class Batch:
             except (PaymentRequired, LedgerRefusal, DiskTrouble):  # the next would fare no better, and cost money
                 raise
             except SwarmError as error:
+                if _has_waited(error):  # the others would wait as long for as little
+                    raise
                 self.progress.failed[job.id] = str(error)
             finally:
                 self._running.pop(job.id, None)
@@ -138,9 +140,9 @@ class Batch:
                 break
             except (PaymentRequired, InvalidRequest, ModelError):
                 raise
-            except SwarmError:
+            except SwarmError as error:
                 tries += 1
-                if tries == MAX_TRIES and self._plan.deadline is None:
+                if (tries == MAX_TRIES or _has_waited(error)) and self._plan.deadline is None:
                     raise
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, PAUSES_S[1])
@@ -186,6 +188,11 @@ class Batch:
         self._finished_tokens += len(generation.token_ids)
         self._answer_s.observe(generation.computing_s)
         self._report()
+
+
+def _has_waited(error: SwarmError) -> bool:
+    """Whether it comes from a client that waited for peers until it had enough."""
+    return isinstance(error, NoRoute) and bool(error.uncovered)
 
 
 def _own_options(job: Job) -> dict[str, object]:

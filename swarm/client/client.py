@@ -105,7 +105,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
 
     def run_batch(self, batch: Batch) -> Progress:
         """Work through many prompts, on what peers have left over; see `swarm.client.batch`. Raises PaymentRequired,
-        LedgerRefusal; what is answered by then is in the batch's file, also after an interrupt."""
+        LedgerRefusal, NoRoute; what is answered by then is in the batch's file, also after an interrupt."""
         wait(self._tracked(batch.run(self.encode, self.parts.generator.run)))
         return batch.progress
 

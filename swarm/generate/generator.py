@@ -149,7 +149,7 @@ class Generator:
         async with around as way:
             with heads.session():
                 tokens = draft.tokens
-                length, hidden = len(tokens), await way.forward(0, heads.ends.embed(tokens))
+                length, hidden = len(tokens), await way.forward(0, await heads.embed(tokens))
                 while True:
                     token = await heads.pick(hidden, draft.sampler)
                     if repairs := session.repairs[seen:]:
@@ -178,7 +178,7 @@ class Generator:
         if not is_recoverable(failure.cause) or attempts > self._limits.max_reroutes:
             raise failure.cause from failure
         for peer_id in failure.peer_ids:
-            self._router.report_failure(peer_id)
+            self._router.report_failure(peer_id, str(failure.cause))
 
 
 def _wanted(draft: Draft, max_tokens: int, options: GenerateOptions) -> Wanted:

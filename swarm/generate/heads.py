@@ -20,6 +20,8 @@ from swarm.route.peer import PeerInfo
 # The head that suits a chain: none is rounded more than the coarsest block before it, and none costs more than it must.
 HEAD_FORMATS = ("float32", "bfloat16", "int8")
 
+_FEW_TOKENS = 64  # whose rows are read sooner than a thread has them
+
 _Row = tuple[torch.Tensor, Sampler]  # [1, hidden_size], the last block's output
 
 
@@ -42,6 +44,13 @@ class Heads:
     def session(self) -> AbstractContextManager[None]:
         """While one more session is generating."""
         return self._gatherer.session()
+
+    async def embed(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Of all of a session's tokens, which may take a second: beside the event loop. [n, hidden_size]. Raises
+        InvalidRequest for an id outside the vocabulary."""
+        if len(tokens) <= _FEW_TOKENS:
+            return self.ends.embed(tokens)
+        return await asyncio.to_thread(self.ends.embed, tokens)
 
     async def pick(self, hidden: torch.Tensor, sampler: Sampler) -> int:
         """The next token of one session. hidden: [1, hidden_size], the last block's output."""

@@ -25,6 +25,8 @@ class Stakes(PeerPolicy):
     """Of the peers that are listed now. Only what is bonded counts: what is on its way back may be gone before it is
     known what its owner did. Lives in one event loop."""
 
+    why = ""
+
     def __init__(self, ledger: Ledger | None = None, least: int | None = None, allow_unstaked: bool = False):
         """ledger: None: nobody needs stake. least: nano-credits that every peer needs; by default, those that want to
         be paid need what their quote calls for, see swarm.market.stake. allow_unstaked: stake is not looked at when

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from hivemind.dht.crypto import DHTRecord
 from hivemind.dht.routing import DHTID
@@ -48,6 +49,13 @@ class Rejections:
 
     count: int = 0
     last_reason: str = ""
+
+
+class Published(NamedTuple):
+    """What became of a record."""
+
+    record_hash: bytes  # by which it can be named as a quote
+    stored: bool  # whether the directory took it, as far as is known here
 
 
 class _RecordValidator(RecordValidatorBase):  # type: ignore[misc]  # hivemind has no annotations
@@ -146,15 +154,14 @@ class Directory:
         """Multiaddresses at which others can join through this process."""
         return await self._node.addresses()
 
-    async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> bytes:
-        """Store `record`, stamped with the present time and signed; returns the hash by which it can be named as a
-        quote. Call again before `life_s` is over."""
+    async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> Published:
+        """Store `record`, stamped with the present time and signed. Call again before `life_s` is over."""
         record.issued_ms, record.expires_ms = self._times_ms(life_s)
         value = records.sign(record, identity)
         stored = await self._node.store(_dht_key(record.model), record.peer_id, value, record.expires_ms / 1000)
         if not stored:
             logger.warning("the directory did not accept this peer's record: %s", self.rejections.last_reason or "?")
-        return hashlib.sha256(record.SerializeToString()).digest()
+        return Published(hashlib.sha256(record.SerializeToString()).digest(), stored)
 
     async def withdraw(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> None:
         """Replace `record` by a goodbye that outlives it, so that nobody chooses this peer any more."""

@@ -88,6 +88,7 @@ class Overview:
     tokens_per_s: float | None  # since the look before, likewise; None at the first look
     expected_tokens_per_s: float | None  # of a busy swarm, at most; None if all peers of a block announce no costs
     peers: tuple[PeerView, ...]  # by blocks
+    directory_answers: bool = True  # else the peers are those that it listed before
 
     @property
     def complete(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from swarm.errors import NoRoute, RevisionMismatch, SwarmError
 from swarm.peers.reputation import Reputation
@@ -11,7 +12,12 @@ from swarm.wire.formats.quotes import FREE
 
 class PeerPolicy:
     """One of them. This one takes everybody; what others ask for, they say by what they override. Lives in one event
-    loop."""
+    loop.
+
+    why: of a peer that it does not take, a clause that goes on after its name; empty where `hint` says it.
+    """
+
+    why: ClassVar[str] = "is not used"
 
     async def look(self, peers: Sequence[PeerInfo]) -> None:
         """`peers` are listed now, and no others. A picture of the swarm waits for this."""
@@ -35,6 +41,8 @@ class PeerPolicy:
 
 class SameModel(PeerPolicy):
     """Those that mean the same model as this client does."""
+
+    why = "has another revision of the model"
 
     def __init__(self, revision: str, num_blocks: int):
         self._revision, self._num_blocks = revision, num_blocks
@@ -61,7 +69,8 @@ class TakesSessions(PeerPolicy):
         return not peer.paused
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
-        return NoRoute(f"no peer of {model!r} takes new sessions for now: {_paused(peers)}", f"0:{self._num_blocks}")
+        because = f"no peer of {model!r} takes new sessions for now: {_paused(peers)}"
+        return NoRoute(because, [(0, self._num_blocks)], because)
 
     def hint(self, peers: Sequence[PeerInfo]) -> str:
         paused = [peer for peer in peers if peer.paused]
@@ -75,6 +84,8 @@ def _paused(peers: Sequence[PeerInfo]) -> str:
 
 class Signing(PeerPolicy):
     """Those that sign receipts for their work."""
+
+    why = ""
 
     def accept(self, peer: PeerInfo) -> bool:
         return not peer.unsigned
@@ -93,6 +104,8 @@ class Signing(PeerPolicy):
 class NotShunned(PeerPolicy):
     """Those that are not known to cheat."""
 
+    why = "was found to cheat"
+
     def __init__(self, reputation: Reputation):
         self._reputation = reputation
 
@@ -106,6 +119,8 @@ class NotShunned(PeerPolicy):
 @dataclass(frozen=True)
 class Terms(PeerPolicy):
     """Which peers a client uses, and what it pays them. None: any."""
+
+    why: ClassVar[str] = "is not what this client demands"
 
     dtype: str | None = None  # that they compute in
     quant: str | None = None  # format of their weights
@@ -151,6 +166,11 @@ def accepted(policies: Iterable[PeerPolicy], model: str, peers: Sequence[PeerInf
             raise policy.refusal(model, peers)
         peers = left
     return peers
+
+
+def why_not(policies: Iterable[PeerPolicy], peer: PeerInfo) -> str:
+    """The clause of the first of `policies` that does not take `peer`; empty if all do, or that one hints at it."""
+    return next((policy.why for policy in policies if not policy.accept(peer)), "")
 
 
 def hints(policies: Iterable[PeerPolicy], peers: Sequence[PeerInfo]) -> str:

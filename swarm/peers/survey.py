@@ -1,5 +1,7 @@
 """Looking at the swarm that serves one model: the directory's list, and a question to every peer on it."""
 
+import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +18,9 @@ from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, max_message_bytes
 
 TIMEOUT_S = 1.5  # for one answer
+VISIT_TIMEOUT_S = 4.0  # for all of one peer's
+MOST_ROUNDS = 4  # of visits, however many peers there are: a look ends, whatever they do
+DIRECTORY_TIMEOUT_S = 5.0
 
 
 def connect(endpoint: pb.Endpoint, member: Certificate | None = None) -> Peer:
@@ -35,20 +40,33 @@ class Survey:
         self._connections = Connections(connect)
 
     async def look(self) -> Overview:
-        """The swarm now. A peer that the directory has just ceased to list is leaving as long as it answers."""
-        listed = {info.peer_id: info for info in await self._directory.peers(self._model, joining=True)}
+        """The swarm now, within DIRECTORY_TIMEOUT_S + MOST_ROUNDS * VISIT_TIMEOUT_S. A peer that the directory has just
+        ceased to list is leaving as long as it answers; while the directory says nothing, what it said counts."""
+        listed, answers_now = await self._listed()
         departed = {
             id_: replace(info, state=pb.LEAVING)
             for id_, info in self._known.items()
             if id_ not in listed and info.state != pb.JOINING
         }
         asked = [info for info in [*listed.values(), *departed.values()] if info.state != pb.JOINING]
-        answers = await poll(asked, lambda info: visit(self._connections.to(info.endpoint)), MEASURED_AT_ONCE)
+        at_once = max(MEASURED_AT_ONCE, math.ceil(len(asked) / MOST_ROUNDS))
+        answers = await poll(
+            asked, lambda info: visit(self._connections.to(info.endpoint)), at_once, timeout_s=VISIT_TIMEOUT_S
+        )
         known = listed | {id_: info for id_, info in departed.items() if id_ in answers}
         picture = make_overview(self._model, list(known.values()), answers, self._answers, now_s())
         self._known, self._answers = known, answers
         self._connections.keep_only(known)
-        return picture
+        return replace(picture, directory_answers=answers_now)
+
+    async def _listed(self) -> tuple[dict[str, PeerInfo], bool]:
+        """By peer id; and whether the directory says so now."""
+        try:
+            async with asyncio.timeout(DIRECTORY_TIMEOUT_S):
+                peers = await self._directory.peers(self._model, joining=True)
+        except TimeoutError:
+            return self._known, False
+        return {info.peer_id: info for info in peers}, True
 
     async def close(self) -> None:
         await self._connections.close()

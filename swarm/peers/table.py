@@ -4,16 +4,18 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
 from swarm import clock
+from swarm.errors import NoRoute
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
+from swarm.peers.absent import Absent, explained
 from swarm.peers.directory import RECORD_LIFE_S, Directory
 from swarm.peers.estimates import Estimates
 from swarm.peers.loads import Loads
 from swarm.peers.pings import Pings
-from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, TakesSessions, accepted, hints
+from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, TakesSessions, accepted, hints, why_not
 from swarm.peers.reputation import Reputation
 from swarm.peers.weighing import Weighing
 from swarm.peers.weights import KnownWeights
@@ -24,10 +26,11 @@ from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
 from swarm.wire.tasks import TaskSet
 from swarm.wire.tls import Certificate
-from swarm.wire.transport import Peer, max_message_bytes
+from swarm.wire.transport import Peer, join_address, max_message_bytes
 
 REFRESH_S = 5.0  # how old a picture of the swarm may be
 PING_EVERY_S = 15.0
+REMEMBER_S, MOST_REMEMBERED = 600.0, 64  # peers that are listed no longer, to tell what became of them
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +43,28 @@ class Listing:
         self._directory, self._model, self._on_news = directory, model, on_news
         self._read_s = float("-inf")
         self._reading = asyncio.Lock()
+        self._gone: dict[str, tuple[PeerInfo, float]] = {}
         self.peers: Sequence[PeerInfo] = ()
+
+    @property
+    def gone(self) -> list[PeerInfo]:
+        """Peers that were listed within REMEMBER_S, and are no longer."""
+        return [peer for peer, _ in self._gone.values()]
 
     async def refresh(self, max_age_s: float = 0.0) -> None:
         """Ask the directory, unless the list is no older than that."""
         async with self._reading:
             if time.monotonic() - self._read_s > max_age_s:
-                self.peers = await self._directory.peers(self._model)
+                before, self.peers = self.peers, await self._directory.peers(self._model)
                 await self._on_news(self.peers)
                 self._read_s = time.monotonic()
+                self._remember(before)
+
+    def _remember(self, before: Sequence[PeerInfo]) -> None:
+        now_s, listed = self._read_s, {peer.peer_id for peer in self.peers}
+        known = self._gone | {peer.peer_id: (peer, now_s) for peer in before}
+        gone = {id_: entry for id_, entry in known.items() if id_ not in listed and now_s - entry[1] < REMEMBER_S}
+        self._gone = dict(list(gone.items())[-MOST_REMEMBERED:])
 
 
 class PeerTable:
@@ -80,7 +96,7 @@ class PeerTable:
         self._listing = Listing(directory, checkpoint.name, self._take_over)
         self.estimates, self.loads = Estimates(), Loads(self._connections)
         self._pings = Pings(self._connections.to)
-        self._failed: dict[str, float] = {}  # peer id -> when it may be chosen again
+        self._failed: dict[str, tuple[float, str]] = {}  # by peer id: when it may be chosen again, and what it did
         self._tasks = TaskSet(f"peers of {checkpoint.name}")
         self._tasks.start(self._keep_current(), "refreshing")
         self._tasks.start(self._weighing.hash_files(digests) if digests else self._compare_weights(), "weighing")
@@ -124,13 +140,13 @@ class PeerTable:
 
     # --- what sessions say of peers ----------------------------------------------------------------------------------
 
-    def report_failure(self, peer_id: str) -> None:
+    def report_failure(self, peer_id: str, why: str = "") -> None:
         """Do not choose this peer again until its present directory record has expired: if it is still listed by
-        then, it has refreshed the record since and lives."""
-        logger.info("peer %s failed", peer_id)
+        then, it has refreshed the record since and lives. why: what it did, in words."""
+        logger.info("peer %s failed: %s", peer_id, why or "it does not answer")
         if not self.is_failed(peer_id):  # else it was the same failure, that others have met
             self.reputation.crashed(peer_id)
-        self._failed[peer_id] = time.monotonic() + RECORD_LIFE_S
+        self._failed[peer_id] = time.monotonic() + RECORD_LIFE_S, why
         self.estimates.note_failure(peer_id)
         self._connections.drop(peer_id)
 
@@ -139,7 +155,7 @@ class PeerTable:
         self._weighing.discredit(peer)
 
     def is_failed(self, peer_id: str) -> bool:
-        return self._failed.get(peer_id, 0.0) > time.monotonic()
+        return self._failed.get(peer_id, (0.0, ""))[0] > time.monotonic()
 
     async def pardon(self) -> None:
         """Nothing is left to choose from: a failed peer that answers again may be chosen again."""
@@ -162,17 +178,29 @@ class PeerTable:
         return list(self._listing.peers)
 
     def usable(self, avoid: Collection[str] = ()) -> list[PeerInfo]:
-        """The peers that a chain may be made of now.
+        """The peers that a chain may be made of now; none, where all that would do failed lately.
 
         Raises RevisionMismatch if only other revisions or weights are served, NoRoute if nobody is good enough for this
         client.
         """
-        alive = [peer for peer in self._alive() if peer.peer_id not in avoid]
-        return list(accepted(self._policies, self.model, alive))
+        listed = [peer for peer in self._listing.peers if peer.peer_id not in avoid]
+        return [peer for peer in accepted(self._policies, self.model, listed) if not self.is_failed(peer.peer_id)]
 
-    def hints(self) -> str:
-        """What to say behind an error of the peers that would do if the user wanted."""
-        return hints(self._policies, self._listing.peers)
+    def explained(self, error: NoRoute) -> NoRoute:
+        """`error`, with what is known of peers that are there and of no use, and of those that were there; and of those
+        that would do if the user wanted."""
+        error = explained(error, self._absent(), clock.now_s())
+        return NoRoute(f"{error}{hints(self._policies, self._listing.peers)}", error.uncovered, error.because)
+
+    def _absent(self) -> Iterator[Absent]:
+        for peer in self._listing.peers:
+            if why := why_not(self._policies, peer):
+                yield Absent(peer, why)
+            elif self.is_failed(peer.peer_id):
+                endpoint, said = peer.endpoint, self._failed[peer.peer_id][1] or "does not answer"
+                own = f"peer {peer.peer_id[-8:]} at {join_address(endpoint.host, endpoint.port)} "
+                yield Absent(peer, said.removeprefix(own), is_silent=True)
+        yield from map(Absent, self._listing.gone)
 
     def _alive(self) -> list[PeerInfo]:
         return [peer for peer in self._listing.peers if not self.is_failed(peer.peer_id)]

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 class KnownWeights(PeerPolicy):
     """Digests of blocks (see swarm.model.identity), and the roots over ranges that follow from them."""
 
+    why = "has other weights"
+
     def __init__(self, model: str):
         """model: its name, for messages."""
         self._model = model

@@ -157,9 +157,10 @@ def uncovered(peers: Sequence[PeerInfo], num_blocks: int, start: int = 0, stop: 
     """The error that says why `peers` make no chain over blocks `start` to `stop`, and which command would help."""
     stop = num_blocks if stop is None else stop
     clipped = [(max(left, start), min(right, stop)) for left, right in missing_blocks(peers, num_blocks)]
-    gaps = [f"{left}:{right}" for left, right in clipped if left < right]
+    gaps = [(left, right) for left, right in clipped if left < right]
+    error = NoRoute("", gaps)
     return NoRoute(
-        f"no peer serves blocks {', '.join(gaps)} of this model's {num_blocks}; "
-        f"start one with `python -m swarm.server --blocks {gaps[0]}`",
-        ", ".join(gaps),
+        f"no peer serves blocks {error.blocks} of this model's {num_blocks}; "
+        f"start one with `python -m swarm.server --blocks {gaps[0][0]}:{gaps[0][1]}`",
+        gaps,
     )

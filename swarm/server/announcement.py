@@ -4,6 +4,7 @@ Readers get snapshots. What happens to a server is a method here, so that the or
 order in which it is said; nobody else writes a field.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from swarm.wire.formats.quotes import Quote
 from swarm.wire.identity import Identity
 
 logger = logging.getLogger(__name__)
+
+REFRESHES = 3  # publications in the life of one
+RETRIES = 15  # the same, while none arrives
 
 
 @dataclass(frozen=True)
@@ -120,27 +124,39 @@ class Announcement:
         if await self._twins.are_gone():
             await self._publish()
 
-    async def publish(self) -> None:
-        """Say it again, with the newest figures; to be called before `life_s` is over. Raises SwarmError if an older
-        twin has come up: this server is to stop."""
-        if not self._has_left:
-            await self._twins.look()
-            await self._publish()
+    async def keep_current(self, look: Callable[[], None] = lambda: None) -> None:
+        """Say it again and again before it expires, until cancelled; soon, where the directory did not take it. look:
+        called before, for what may have changed. Raises SwarmError if an older twin has come up: this server is to
+        stop."""
+        while True:
+            await asyncio.sleep(self._life_s / REFRESHES)
+            look()
+            while not await self.publish():
+                await asyncio.sleep(self._life_s / RETRIES)
+
+    async def publish(self) -> bool:
+        """Say it again, with the newest figures; whether the directory took it. Raises SwarmError like
+        `keep_current`."""
+        if self._has_left:
+            return True
+        await self._twins.look()
+        return await self._publish()
 
     async def _become(self, state: pb.PeerState) -> None:
         if not self._has_left:
             self._record.state = state
             await self.publish()
 
-    async def _publish(self) -> None:
+    async def _publish(self) -> bool:
         if figures := self._figures():
             self._record.load.CopyFrom(figures.load)
             self._record.costs.CopyFrom(costs_message(figures.costs))
             if figures.quote:
                 self._record.quote.CopyFrom(figures.quote.message())
-        record_hash = await self._directory.publish(self.message(), self._identity, self._life_s)
-        if figures and figures.quote:
-            self._posted(record_hash, figures.quote)
+        published = await self._directory.publish(self.message(), self._identity, self._life_s)
+        if figures and figures.quote:  # whatever is known of it here: others may have it
+            self._posted(published.record_hash, figures.quote)
+        return published.stored
 
 
 def first_record(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from swarm.model.kv_cache import PAGE_TOKENS
 from swarm.route.peer import PeerInfo
 from swarm.route.route import missing_blocks
+from swarm.server.admission.handles import raise_limit
 from swarm.server.config import ServerConfig
 from swarm.server.placing import Assignment
 from swarm.server.server import Server
@@ -66,6 +67,7 @@ async def run(config: ServerConfig, stop: asyncio.Event, tell: Callable[[Event],
 
     tell: called in the event loop with all that happens, in this order.
     """
+    raise_limit()
     draining = asyncio.create_task(_tell_of_stop(stop, tell))
     try:
         while not stop.is_set():

@@ -69,16 +69,17 @@ class Loader:
         """Blocks `start` to `stop` - 1, tuned to this machine, and measured."""
         began = time.monotonic()
         pool = PagePool(self.checkpoint.config, stop - start, self._dtype, self._config.kv_memory_bytes, self._device)
-        blocks, digests = await asyncio.to_thread(self._read_with_digests, start, stop)
-        if self._config.threads is None:
-            await asyncio.to_thread(blocks.tune, pool.tensors)
-        costs = measure(blocks, pool)  # here: another thread would leave a heap behind
+        blocks, digests, costs = await asyncio.to_thread(self._prepare, start, stop, pool)
         return Loaded(blocks, pool, digests, costs, time.monotonic() - began)
 
-    def _read_with_digests(self, start: int, stop: int) -> tuple[BlockRange, list[bytes]]:
-        """In one thread: each leaves a heap behind."""
+    def _prepare(self, start: int, stop: int, pool: PagePool) -> tuple[BlockRange, list[bytes], PeerCosts]:
+        """In one thread, since each leaves a heap behind; and none of it in the event loop, where the directory's node
+        answers others."""
         blocks = self._read(start, stop, self._progress)
-        return blocks, DigestCache(digests_folder()).digests(self.checkpoint, start, stop)
+        digests = DigestCache(digests_folder()).digests(self.checkpoint, start, stop)
+        if self._config.threads is None:
+            blocks.tune(pool.tensors)
+        return blocks, digests, measure(blocks, pool)
 
     def _read(self, start: int, stop: int, progress: Progress | None) -> BlockRange:
         quant, threads = self._config.quant, self._config.threads

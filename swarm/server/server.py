@@ -14,6 +14,7 @@ from swarm.home import acquaintances_file, announced, known_addresses
 from swarm.peers.directory import Directory
 from swarm.peers.twins import Own, Twins, new_instance
 from swarm.server import seat
+from swarm.server.admission.handles import Handles
 from swarm.server.announcement import Announcement, Figures, first_record
 from swarm.server.assembly import Surroundings, attest, make_handler, open_payee, surround
 from swarm.server.config import ServerConfig
@@ -171,7 +172,7 @@ class Server:
         return chosen.start, chosen.stop
 
     async def _load(self, loader: Loader, start: int, stop: int) -> Loaded:
-        announcing = asyncio.create_task(self._keep_announced())  # it may take longer than a record lives
+        announcing = self._tasks.start(self.announcement.keep_current(), "its record")  # which may expire before that
         try:
             loaded = await loader.load(start, stop)
         finally:
@@ -228,7 +229,8 @@ class Server:
         self._stack.push_async_callback(core.neighbours.close)
         self._stack.push_async_callback(self._tasks.close)
         self._tasks.start(core.handler.scheduler.run(), "computing")
-        self._tasks.start(self._heartbeat(core.handler), "its heartbeat")
+        self._tasks.start(self.announcement.keep_current(self._look_where_it_is), "its heartbeat")
+        self._tasks.start(self._tidy(core.handler), "tidying up")
         self._tasks.start(self._attend(core.handler), "looking after sessions")
         for work in self._payee.work(core.handler.used_share):
             self._tasks.start(work, "its account")
@@ -253,18 +255,9 @@ class Server:
 
     # --- what goes on until it leaves --------------------------------------------------------------------------------
 
-    async def _keep_announced(self) -> None:
+    async def _tidy(self, handler: Handler) -> None:
         while True:
             await asyncio.sleep(self.config.record_life_s / 3)
-            with suppress(SwarmError):  # of a twin; then it does not go online
-                await self.announcement.publish()
-
-    async def _heartbeat(self, handler: Handler) -> None:
-        """Refresh the record before it expires, and tidy up."""
-        while True:
-            await asyncio.sleep(self.config.record_life_s / 3)
-            self._look_where_it_is()
-            await self.announcement.publish()
             await handler.sweep()
 
     def _found_again(self) -> None:
@@ -283,8 +276,10 @@ class Server:
                 self.announcement.reachable_at(host)
 
     async def _attend(self, handler: Handler) -> None:
+        handles = Handles()
         while True:
             await asyncio.sleep(ATTEND_EVERY_S)
+            handles.look()
             await handler.attend()
 
     async def _watch_disks(self, handler: Handler) -> None:

@@ -10,11 +10,14 @@ from google.protobuf.message import Message
 
 from swarm.errors import PeerBusy, PeerUnreachable, SwarmError, from_wire
 from swarm.results import HopTiming
+from swarm.route.means import RunningMean
 from swarm.route.route import Hop
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.listening import heard
 from swarm.wire.transport import Peer, unreachable
 
 SILENCE_S = 0.35  # a hop that says nothing for so long when asked, beyond the way there and back, is taken for hung
+MOST_ROUND_TRIP_S = 1.0  # that counts for that
 REROUTE_TIMEOUT_S = 5.0  # dialling another hop, which may be behind a firewall, included
 REQUEST_TIMEOUT_S = 2.0  # for what is asked of a hop beside its work: later than this, it counts as withheld
 
@@ -53,12 +56,17 @@ class HopStream:
         self.failure: HopFailed | None = None  # why it has to be replaced
         self.filled = filled
         self.answered = 0  # positions below this were answered through this hop
-        self.round_trip_s = 0.0  # of opening, which is more than one way there and back
+        self._round_trip_s = RunningMean(1.0, fall=0.2, start=0.0)  # of opening and of probes
         self._receive, self._on_close = receive, on_close
         self._stream: grpc.aio.StreamStreamCall[Message, pb.ToClient] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._questions = _Questions(next_seq)
         self._writing = asyncio.Lock()  # two writes at once break a gRPC stream off, on this side only
+
+    @property
+    def round_trip_s(self) -> float:
+        """How long it takes to answer, of late: up at once, down slowly, as where it or this process is busy."""
+        return self._round_trip_s.value
 
     async def open(self, request: pb.Open, timeout_s: float) -> pb.Opened:
         """Open the session on this hop. Raises HopFailed if it refuses or does not answer."""
@@ -78,7 +86,7 @@ class HopStream:
             raise self._reported(answer.failure)
         if not answer.HasField("opened"):
             raise self.failed("answered with something unexpected")
-        self.round_trip_s = time.monotonic() - started
+        self._round_trip_s.observe(time.monotonic() - started)
         self._reader = asyncio.create_task(self._read())
         return answer.opened
 
@@ -115,10 +123,12 @@ class HopStream:
 
     async def probe(self) -> pb.Progress | None:
         """How far this hop has come; None if it is silent or gone."""
+        asked_s = time.monotonic()
         try:
-            answer = await self._ask(pb.Probe(), SILENCE_S + min(self.round_trip_s, 1.0))
+            answer = await self._ask(pb.Probe(), SILENCE_S + min(self.round_trip_s, MOST_ROUND_TRIP_S))
         except (TimeoutError, HopFailed):
             return None
+        self._round_trip_s.observe(time.monotonic() - asked_s)
         return answer if isinstance(answer, pb.Progress) else None
 
     async def reroute(self, request: pb.Reroute) -> pb.Rerouted:
@@ -152,9 +162,11 @@ class HopStream:
     async def _ask(self, message: "Question", timeout_s: float) -> "Answer":
         """Raises TimeoutError, or HopFailed if the hop fails meanwhile."""
         with self._questions.asked(message) as answer:
-            async with asyncio.timeout(timeout_s):
-                await self.tell(_to_server(message))
-                return await answer
+            return await heard(self._exchange(message, answer), timeout_s)
+
+    async def _exchange(self, message: "Question", answer: "asyncio.Future[Answer]") -> "Answer":
+        await self.tell(_to_server(message))
+        return await answer
 
     async def _read(self) -> None:
         assert self._stream is not None

@@ -40,7 +40,7 @@ async def open_session(
     room in time.
     """
     deadline, pause_s = time.monotonic() + limits.busy_timeout_s, FIRST_PAUSE_S
-    with WaitForCoverage(limits.coverage_timeout_s, on_wait) as coverage:
+    with WaitForCoverage(limits.coverage_timeout_s, on_wait, router.waits) as coverage:
         while True:
             try:
                 return await _Attempt(router, observe, on_wait).open(choose, describe, avoid)

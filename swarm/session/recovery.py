@@ -12,7 +12,7 @@ from swarm.results import Repair
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.chain import Chain
-from swarm.session.coverage import OnWait, WaitForCoverage
+from swarm.session.coverage import OnWait, WaitForCoverage, Waits
 from swarm.session.hop import HopFailed, HopStream
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
@@ -27,6 +27,8 @@ MAX_SHADOWS = 3  # tried for one hop that leaves; then the session stays there, 
 
 class Spares(Protocol):
     """Who else could serve. Knows the swarm, and remembers who failed."""
+
+    waits: Waits  # of all sessions that it serves
 
     async def replacement(
         self,
@@ -47,8 +49,11 @@ class Spares(Protocol):
     def connection_to(self, peer: PeerInfo) -> Peer:
         """The connection to a peer."""
 
-    def report_failure(self, peer_id: str) -> None:
-        """Do not choose this peer again for a while."""
+    def can_replace(self, lost: Sequence[Hop]) -> bool:
+        """Whether anybody is known who could take over."""
+
+    def report_failure(self, peer_id: str, why: str) -> None:
+        """Do not choose this peer again for a while. why: what it did, in words."""
 
     def note_refusal(self, failure: HopFailed, hops: Sequence[Hop]) -> None:
         """A session was to be opened on `hops`, and one of them refused: choose it less, or not again, as `failure`
@@ -67,10 +72,30 @@ class Recovery:
         self.repairs: list[Repair] = []
         self._shadowing: asyncio.Task[list[HopStream]] | None = None
         self._leavers: list[HopStream] = []  # hops that said they leave; `_shadowing` is to replace the first
+        self._bearing = False  # with hops that do not answer
         self._tries: Counter[HopStream] = Counter()  # to fill a replacement for a leaver
 
     def close(self) -> None:
         self._abandon()
+
+    # --- hops that say nothing ---------------------------------------------------------------------------------------
+
+    def bears(self, silent: Sequence[HopStream], waited_s: float) -> bool:
+        """Whether to go on waiting for hops that do not answer: nobody else could do what they do, and they may only be
+        slow. A connection to one that is gone breaks by itself, within seconds. waited_s: since the last answer."""
+        hops = [stream.hop for stream in silent]
+        if waited_s > self._chain.options.coverage_timeout_s or self._spares.can_replace(hops):
+            return False
+        names = " and ".join(hop.peer.peer_id[-8:] for hop in hops)
+        self._on_wait(f"waiting for an answer of {names}; nobody else serves the same blocks")
+        self._bearing = True
+        return True
+
+    def heard(self) -> None:
+        """There is an answer."""
+        if self._bearing:
+            self._bearing = False
+            self._on_wait("")
 
     # --- after a failure ---------------------------------------------------------------------------------------------
 
@@ -98,7 +123,7 @@ class Recovery:
         for stream in self._chain.streams[first : last + 1]:
             stream.close()  # a peer that is to take its own place again must have let go of the session
             if not (stream.failure and isinstance(stream.failure.cause, PeerBusy)):
-                self._spares.report_failure(stream.hop.peer.peer_id)
+                self._spares.report_failure(stream.hop.peer.peer_id, str(stream.failure or ""))
         streams = await self._open_spares(first, last)
         self._chain.splice(first, last, streams)
         if first == 0:
@@ -113,7 +138,7 @@ class Recovery:
     async def _open_spares(self, first: int, last: int) -> list[HopStream]:
         """Streams to peers that cover what hops `first` to `last` do; waits while nobody can take over."""
         avoid: set[str] = set()
-        with WaitForCoverage(self._chain.options.coverage_timeout_s, self._on_wait) as coverage:
+        with WaitForCoverage(self._chain.options.coverage_timeout_s, self._on_wait, self._spares.waits) as coverage:
             while True:
                 try:
                     return await self._try_open(first, last, avoid, filled=False)

@@ -14,8 +14,9 @@ from swarm.peers.policy import Terms
 from swarm.peers.table import REFRESH_S, PeerTable
 from swarm.results import Hop as GenerationHop
 from swarm.route.peer import PeerInfo
-from swarm.route.route import Chain, Hop, Request, chain_of, cost_chain, link_between
+from swarm.route.route import Chain, Hop, Request, chain_of, cost_chain, link_between, missing_blocks
 from swarm.route.search.chains import best_chain, best_chains
+from swarm.session.coverage import Waits
 from swarm.session.hop import HopFailed
 from swarm.session.wanted import Wanted
 from swarm.wire.formats.amounts import CREDIT
@@ -57,7 +58,7 @@ class Router:
         sessions: this client's, which `table` takes into account."""
         self._start, self._stop = blocks or (0, table.num_blocks)
         self.table, self._terms, self._token_bytes = table, terms, token_bytes
-        self.sessions = sessions or OpenSessions()
+        self.sessions, self.waits = sessions or OpenSessions(), Waits()
         self._rng = random.Random()
 
     async def chain(
@@ -117,16 +118,25 @@ class Router:
         """The connection to a peer, shared by all sessions."""
         return self.table.connection_to(peer)
 
-    def report_failure(self, peer_id: str) -> None:
-        """Do not choose this peer again for a while."""
-        self.table.report_failure(peer_id)
+    def can_replace(self, lost: Sequence[Hop]) -> bool:
+        """See swarm.session.recovery.Spares."""
+        try:
+            peers = self.table.usable({hop.peer.peer_id for hop in lost})
+        except (NoRoute, RevisionMismatch):
+            return False
+        gaps = missing_blocks(peers, self.table.num_blocks)
+        return not any(max(hop.start, start) < min(hop.stop, stop) for hop in lost for start, stop in gaps)
+
+    def report_failure(self, peer_id: str, why: str) -> None:
+        """See swarm.session.recovery.Spares."""
+        self.table.report_failure(peer_id, why)
 
     def note_refusal(self, failure: HopFailed, hops: Sequence[Hop]) -> None:
         """See swarm.session.recovery.Spares. Of a peer that refuses the weights that it announces, it is remembered;
         one without room has said how busy it is."""
         for peer in (hop.peer for hop in hops if hop.peer.peer_id in failure.peer_ids):
             if isinstance(failure.cause, PeerUnreachable):
-                self.table.report_failure(peer.peer_id)
+                self.table.report_failure(peer.peer_id, str(failure.cause))
             elif isinstance(failure.cause, RevisionMismatch):
                 self.table.report_other_weights(peer)
             elif failure.load:
@@ -150,7 +160,7 @@ class Router:
         try:
             return best_chains(network, self.table.num_blocks, request, CHOICES)
         except NoRoute as error:
-            raise NoRoute(f"{error}{self.table.hints()}", error.uncovered) from error
+            raise self.table.explained(error) from error
 
     async def _freshest(self, chains: Sequence[Chain], request: Request) -> Chain:
         """The best of `chains` by the load that their peers report now; those with a peer that says nothing last."""
@@ -177,7 +187,10 @@ class Router:
                 return list(best_chain(self.table.network(peers), self.table.num_blocks, request).hops)
             except NoRoute:
                 continue
-        return list(best_chain(self.table.network(usable), self.table.num_blocks, request).hops)
+        try:
+            return list(best_chain(self.table.network(usable), self.table.num_blocks, request).hops)
+        except NoRoute as error:
+            raise self.table.explained(error) from error
 
     async def look_again(self) -> None:
         """Somebody may have joined just now, or recovered."""

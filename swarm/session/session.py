@@ -204,6 +204,8 @@ class Session:
                 suspect = await self._ask_around(suspect, waited_s)
                 patience_s = min(2 * patience_s, MOST_PATIENCE_S)
                 continue
+            if self._recovery:
+                self._recovery.heard()
             if isinstance(message, HopFailed):
                 raise message
             return message
@@ -219,8 +221,10 @@ class Session:
         answers = await asyncio.gather(*(stream.probe() for stream in streams))
         if not self._chain.inbox.empty():
             return None
-        if quiet := silent(answers):
-            raise _blame([streams[index] for index in quiet], f"is silent, after {waited_s:.1f} s without an answer")
+        if quiet := [streams[index] for index in silent(answers)]:
+            if self._recovery and self._recovery.bears(quiet, waited_s):
+                return None
+            raise _blame(quiet, f"is silent, after {waited_s:.1f} s without an answer")
         stop, progress = self._chain.sent.length, [answer for answer in answers if answer is not None]
         if (lost := stuck_before(progress, stop)) is not None and lost == suspect:
             raise await self._relay_from(lost - 1)

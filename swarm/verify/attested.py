@@ -18,6 +18,8 @@ _Claim = tuple[Facts | None, bytes]
 class Attested(PeerPolicy):
     """By what the verifier said of the peers that are listed now. Lives in one event loop."""
 
+    why = "gives no evidence that this client's verifier accepts"
+
     def __init__(self, verifier: Verifier):
         self._verifier = verifier
         self._known: dict[_Claim, bool] = {}

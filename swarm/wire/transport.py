@@ -29,6 +29,8 @@ _SERVICE = "swarm.v1.Peer"
 # A peer that went away without closing its connection (power cut, SIGSTOP) is noticed within two of these.
 _KEEPALIVE_MS = 2_000
 
+_HANDSHAKE_MS = 10_000  # who connects and says nothing holds a file handle for so long
+
 _COMMON_OPTIONS = [
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS),
@@ -81,6 +83,7 @@ async def serve(
         *_options(max_bytes),
         ("grpc.so_reuseport", 0),  # else two servers share a port silently
         ("grpc.max_concurrent_streams", 1024),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
         ("grpc.http2.max_ping_strikes", 0),
     ]

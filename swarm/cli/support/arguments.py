@@ -56,3 +56,10 @@ def check_positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value > 0:
             raise InvalidRequest(f"--{name.replace('_', '-')} must be positive, not {value}")
+
+
+def check_wait(wait_s: float) -> float:
+    """What --wait says. Raises InvalidRequest."""
+    if not wait_s >= 0:
+        raise InvalidRequest(f"--wait is a number of seconds, 0 or more, not {wait_s}")
+    return wait_s

@@ -3,11 +3,12 @@
 import argparse
 
 from swarm.cli.support import parsing
-from swarm.cli.support.arguments import LEDGER, Renamed, add_members, add_model
+from swarm.cli.support.arguments import LEDGER, Renamed, add_members, add_model, check_wait
 from swarm.client.client import Client
 from swarm.client.config import AUDITORS
 from swarm.generate.local_blocks import parse_local_blocks
 from swarm.generate.options import VERIFY
+from swarm.session.limits import ClientLimits
 from swarm.wire.secret import read_secret
 from swarm_kernels import QUANTS
 
@@ -19,6 +20,8 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add = peers.add_argument
     add("--trusted", nargs="+", metavar="ID", help="use these peers and no others")
     add("--excluded", nargs="+", metavar="ID", default=(), help="never use these peers")
+    wait_s = ClientLimits.coverage_timeout_s
+    add("--wait", type=float, metavar="S", default=wait_s, help="at most, for missing peers (default: %(default).0f)")
     add("--local-blocks", metavar="N:M", help="compute the first N and the last M blocks here")
     add("--dtype", choices=("float32", "bfloat16"), metavar="TYPE", help="only peers that compute in this")
     add("--quant", choices=QUANTS, metavar="FORMAT", help=f"of weights: {', '.join(QUANTS)}")
@@ -70,6 +73,7 @@ def make_client(args: argparse.Namespace) -> Client:
         auction=args.auction,
         min_stake=args.min_stake,
         allow_unstaked=args.allow_unstaked,
+        coverage_timeout_s=check_wait(args.wait),
     )
 
 

@@ -209,6 +209,9 @@ _COLUMNS = (
 def _missing(view: Overview, serve_command: Callable[[tuple[int, int] | None], str], fold: bool) -> list[Text]:
     """fold: long commands; else each is one line, however long, so that it can be copied."""
     gaps: Sequence[tuple[int, int] | None]
+    if not view.directory_answers:
+        said = "what it said before is shown" if view.peers else "try again, or through another peer"
+        return [Text(), Text(f"The directory does not answer: {said}.", style="bold red")]
     if not view.peers:
         headline, gaps = f"Nobody in this swarm serves {_printable(view.model)}. Be the first:", [None]
     elif view.gaps:

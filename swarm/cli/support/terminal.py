@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from swarm.cli.support import logs
 from swarm.errors import InvalidRequest, SwarmError
 
 _PIPE_COLUMNS = 240
@@ -20,7 +21,7 @@ Command = Callable[[argparse.Namespace], int | None]
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, command: Command | None = None) -> int:
     """Carry out `command`, by default the one that `parser` sets as `command`, which may return an exit status; our own
     errors, and files that cannot be used, become a line on standard error and 1. arguments: None: the process's."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logs.set_up(logging.WARNING)
     try:
         check_text(sys.argv[1:] if arguments is None else arguments)
         args = parser.parse_args(arguments)

@@ -83,7 +83,7 @@ def test_two_servers_find_each_other_and_a_client_generates(home, capsys):
             assert status == 0
             assert "left the swarm" in farewell
             assert "Traceback" not in farewell
-        refused = run("swarm", "generate", "x")
+        refused = run("swarm", "generate", "x", "--wait", "0")
         assert refused.returncode == 1
         assert "no peer serves blocks 20:30" in refused.stderr
     assert not list((home / "nodes").glob("*.json"))

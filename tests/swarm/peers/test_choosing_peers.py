@@ -82,7 +82,7 @@ def test_a_client_whose_verifier_accepts_nobody_is_told_so(local):
 def test_the_command_line_takes_peers_to_use_peers_to_leave_out_and_blocks_to_keep(local, crooks):
     trusted = [server.peer_id for server in local.servers[:2]]
     command = [sys.executable, "-m", "swarm", "generate", PROMPT, "--max-new-tokens", "2", "--json", "--peers"]
-    command += local.peers
+    command += [*local.peers, "--wait", "0"]
     options = [["--trusted", *trusted, "--local-blocks", "2:1"], ["--excluded", trusted[0]]]
     running = [subprocess.Popen(command + more, stdout=-1, stderr=-1, text=True) for more in options]
     (output, _), (_, error) = [process.communicate(timeout=90) for process in running]

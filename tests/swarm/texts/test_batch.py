@@ -17,9 +17,10 @@ from swarm.cli.batch import main, parse_deadline
 from swarm.client.background import wait
 from swarm.client.batch import MAX_TRIES, Batch, Plan, must_hurry
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
-from swarm.errors import DiskTrouble, InvalidRequest, PaymentRequired, PeerBusy
+from swarm.errors import DiskTrouble, InvalidRequest, NoRoute, PaymentRequired, PeerBusy
 from swarm.generate.options import GenerateOptions
 from swarm.results import Generation
+from swarm.route.route import uncovered
 from swarm.session.hop import HopFailed
 from swarm.session.session import Session
 from swarm.session.wanted import Wanted
@@ -258,6 +259,20 @@ def test_deadlines_are_durations_or_times():
     for wrong in ("soon", "2 weeks", "", "-1h"):
         with pytest.raises(InvalidRequest, match="is no time"):
             parse_deadline(wrong, 0.0)
+
+
+def test_a_client_that_has_waited_for_blocks_in_vain_ends_the_batch(tmp_path):
+    """Every other prompt would wait as long, for as little."""
+    calls = 0
+
+    async def fill(generation: Generation, options: GenerateOptions) -> None:
+        nonlocal calls
+        calls += 1
+        raise uncovered([], 30)
+
+    with pytest.raises(NoRoute, match="no peer serves blocks 0:30"):
+        run_batch(tmp_path / "answers", fill, jobs=9, concurrency=1)
+    assert calls == 1
 
 
 def test_a_prompt_for_which_there_is_never_room_is_given_up_after_so_many_tries(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from swarm.market.channel.payment_store import PaymentStore
 from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.channel.wallet import Wallet
 from swarm.route.route import Hop
+from swarm.session.coverage import Waits
 from swarm.session.hop import HopStream
 from swarm.session.observers import HopObserver, Observers
 from swarm.session.session import Session
@@ -258,13 +259,15 @@ def test_a_replacement_is_paid_for_what_is_replayed_to_it(market):
     first.dies_at = 10
 
     class Spares:
+        waits = Waits()
+
         async def replacement(self, lost: Sequence[Hop], *others: object) -> list[Hop]:
             return [spare.hop]
 
         def connection_to(self, peer: object) -> MemoryHop:
             return spare
 
-        def report_failure(self, peer_id: str) -> None:
+        def report_failure(self, peer_id: str, why: str) -> None:
             assert peer_id == first.peer_id
 
     async def run() -> dict[str, int]:

@@ -136,3 +136,35 @@ def test_a_session_that_ends_while_it_is_being_opened_is_closed_on_all_hops():
 
     asyncio.run(scenario())
     assert sorted(closed) == ["quick", "slow"]
+
+
+def test_a_hop_that_answers_slowly_is_slow_and_not_dead():
+    """It took half a second to open the session, and takes as long to answer; later a bit longer."""
+
+    class SlowCall:
+        delays_s = iter([0.5, 0.55, 0.8])
+
+        def __init__(self) -> None:
+            self._answers: asyncio.Queue[pb.ToClient] = asyncio.Queue()
+
+        async def write(self, message: pb.ToServer) -> None:
+            answer = pb.ToClient(progress=pb.Progress(seq=message.probe.seq))
+            if message.HasField("open"):
+                answer = pb.ToClient(opened=pb.Opened())
+            asyncio.get_running_loop().call_later(next(self.delays_s), self._answers.put_nowait, answer)
+
+        async def read(self) -> pb.ToClient:
+            return await self._answers.get()
+
+        def cancel(self) -> None:
+            pass
+
+    async def scenario() -> list[bool]:
+        connection = SimpleNamespace(peer_id="x", address="x", session=SlowCall)
+        stream = HopStream(chain_of((0, 10))[0].hop, connection, ignore, iter(range(1, 100)).__next__)
+        await stream.open(pb.Open(), 2.0)
+        answers = [await stream.probe() is not None for _ in range(2)]
+        stream.close()
+        return answers
+
+    assert asyncio.run(scenario()) == [True, True]

@@ -8,6 +8,7 @@ import pytest
 from memory_hops import OPTIONS, MemoryHop, chain_of
 from swarm.errors import NoRoute
 from swarm.route.route import Hop, uncovered
+from swarm.session.coverage import Waits
 from swarm.session.limits import ClientLimits
 from swarm.session.opening import open_session
 from swarm.session.router import OpenSessions
@@ -20,7 +21,7 @@ class Openings:
 
     def __init__(self, hop: MemoryHop, nobody_until: int):
         self._hop, self._left = hop, nobody_until
-        self.sessions = OpenSessions()
+        self.sessions, self.waits = OpenSessions(), Waits()
 
     async def choose(self, avoid: Collection[str]) -> list[Hop]:
         self._left -= 1
@@ -48,8 +49,9 @@ def opened(looks: int, timeout_s: float, told: list[str], choose: Callable | Non
 def test_a_session_that_begins_while_nobody_serves_some_blocks_waits_and_says_so(caplog, timeout_s):
     told: list[str] = []
     opened(2, timeout_s, told)
-    assert told == ["waiting up to 30 s for a peer that serves blocks 4:6"] * 2 + [""]
-    assert [record.message for record in caplog.records] == told[:1]
+    waiting = "waiting for blocks 4:6; nobody serves them"
+    assert told == [f"{waiting} (30 s more)"] * 2 + [""]
+    assert [record.message for record in caplog.records] == [f"{waiting} (30 s more, Ctrl-C to stop)"]
 
 
 def test_a_session_that_waited_long_enough_names_the_missing_blocks():

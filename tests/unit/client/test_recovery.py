@@ -187,3 +187,28 @@ def test_a_replacement_is_what_the_client_would_have_chosen_in_the_first_place(c
 
     with pytest.raises((NoRoute, RevisionMismatch)):
         asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "others, expected",
+    [([], False), ([(0, 9)], False), ([(0, 6), (5, 30)], True), ([(0, 6), (7, 30)], False)],
+)
+def test_whether_anybody_could_take_over_is_known_without_asking(others, expected):
+    class FakeDirectory:
+        async def peers(self, model: str) -> list[PeerInfo]:
+            return [peer("lost"), *(peer(f"other {start}", start, stop) for start, stop in others)]
+
+        async def leave(self) -> None:
+            pass
+
+    checkpoint = SimpleNamespace(name="m", revision="r", config=SimpleNamespace(num_blocks=30, hidden_size=HIDDEN))
+
+    async def scenario() -> bool:
+        table = PeerTable(FakeDirectory(), checkpoint, [Terms()])
+        try:
+            await table.refresh()
+            return Router(table, Terms(), 4 * HIDDEN).can_replace([Hop(peer("lost"), 0, 10)])
+        finally:
+            await table.close()
+
+    assert asyncio.run(scenario()) == expected

@@ -14,6 +14,7 @@ from swarm.results import Generation, Repair
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop, uncovered
 from swarm.session.chain import Chain
+from swarm.session.coverage import WaitForCoverage, Waits
 from swarm.session.hop import HopFailed
 from swarm.session.recovery import Recovery, Spares
 from swarm.wire import messages_pb2 as pb
@@ -28,10 +29,13 @@ class NobodyElse:
     """Spares that know nobody. why: they say."""
 
     def __init__(self, why: SwarmError):
-        self._why = why
+        self._why, self.waits = why, Waits()
         self.looks = 0
 
-    def report_failure(self, peer_id: str) -> None:
+    def can_replace(self, lost: Sequence[Hop]) -> bool:
+        return False
+
+    def report_failure(self, peer_id: str, why: str) -> None:
         pass
 
     async def replacement(self, lost: Sequence[Hop], *others: object) -> list[Hop]:
@@ -64,9 +68,9 @@ def test_a_repair_that_finds_nobody_in_time_ends_with_the_reason(why):
 @pytest.mark.parametrize(
     "why, status",
     [
-        (GAP, "waiting up to 0 s for a peer that serves blocks 0:10"),
-        (TOO_DEAR, f"waiting up to 0 s, since {TOO_DEAR}"),
-        (OTHER_WEIGHTS, f"waiting up to 0 s, since {OTHER_WEIGHTS}"),
+        (GAP, "waiting for blocks 0:10; nobody serves them (0 s more)"),
+        (TOO_DEAR, f"waiting, since {TOO_DEAR} (0 s more)"),
+        (OTHER_WEIGHTS, f"waiting, since {OTHER_WEIGHTS} (0 s more)"),
     ],
 )
 def test_a_repair_waits_for_whoever_may_come_and_says_what_it_waits_for(why, status):
@@ -75,6 +79,39 @@ def test_a_repair_waits_for_whoever_may_come_and_says_what_it_waits_for(why, sta
         asyncio.run(repair(spares, 0.1, told))
     assert told == [status, ""]
     assert spares.looks == 2
+
+
+@pytest.mark.parametrize(
+    "others, waited_s, bears", [(False, 1.0, True), (False, 31.0, False), (True, 1.0, False)],
+    ids=["nobody else", "for too long", "somebody else"],
+)  # fmt: skip
+def test_a_hop_that_says_nothing_is_waited_for_where_nobody_could_take_its_place(others, waited_s, bears, monkeypatch):
+    """It may only be slow. To give it up would cost all that it holds, and win nothing."""
+    told, spares = [], NobodyElse(GAP)
+    monkeypatch.setattr(spares, "can_replace", lambda lost: others)
+    recovery = Recovery(Chain(replace(OPTIONS, coverage_timeout_s=30.0)), spares, told.append)
+    assert recovery.bears([SimpleNamespace(hop=hop_of("x"))], waited_s) == bears
+    recovery.heard()
+    recovery.heard()
+    assert told == (["waiting for an answer of x; nobody else serves the same blocks", ""] if bears else [])
+
+
+def test_what_many_sessions_wait_for_is_logged_once_and_again_when_it_changes(caplog):
+    async def waits(shared: Waits, *missing: SwarmError) -> None:
+        with WaitForCoverage(30.0, lambda status: None, shared) as coverage:
+            for one in missing:
+                await coverage.pause(one)
+
+    async def scenario() -> None:
+        shared = Waits()
+        await asyncio.gather(*(waits(shared, GAP, GAP, TOO_DEAR) for _ in range(3)))
+        await waits(shared, GAP)  # anew
+
+    asyncio.run(scenario())
+    gap, dear = "waiting for blocks 0:10; nobody serves them", f"waiting, since {TOO_DEAR}"
+    said = [record.message.rsplit(" (", 1) for record in caplog.records]
+    assert [what for what, _ in said] == [gap, dear, gap]
+    assert all(limit.endswith(" s more, Ctrl-C to stop)") for _, limit in said)
 
 
 def test_a_repair_whose_spares_all_refuse_says_what_they_said_and_lets_them_be_remembered():
@@ -110,7 +147,7 @@ def test_a_repair_whose_spares_all_refuse_says_what_they_said_and_lets_them_be_r
     told: list[str] = []
     with pytest.raises(HopFailed, match="0:10: no room"):
         asyncio.run(repair(FullSpare(GAP), 0.1, told))
-    assert told == ["waiting up to 0 s, since nobody can take over blocks 0:10: no room", ""]
+    assert told == ["waiting, since nobody can take over blocks 0:10: no room (0 s more)", ""]
     assert noted == [("full", 7)] * 2
 
 

@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 
+from swarm.peers.directory import Published
 from swarm.peers.twins import Own, Twins, new_instance
 from swarm.route.costs import PeerCosts
 from swarm.server.announcement import Announcement, Figures, first_record
@@ -21,14 +22,16 @@ class Memory:
 
     def __init__(self) -> None:
         self.published: list[pb.PeerRecord] = []
+        self.refuses = 0  # publications that do not arrive
 
     async def record(self, model: str, peer_id: str) -> None:
         """There is nobody else."""
 
-    async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float) -> bytes:
+    async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float) -> Published:
         record.issued_ms = len(self.published)
         self.published.append(record)
-        return b"hash %d" % len(self.published)
+        self.refuses -= 1
+        return Published(b"hash %d" % len(self.published), self.refuses < 0)
 
 
 class World:
@@ -96,6 +99,26 @@ def test_figures_are_as_new_as_the_publication(world):
 
     asyncio.run(gets_busy())
     assert [record.load.free_pages for record in world.directory.published] == [0, 7, 1]
+
+
+def test_what_does_not_arrive_is_said_again_soon(world, monkeypatch):
+    """One that is tried again only when it would be due is gone from the directory if that fails, too."""
+    pauses: list[float] = []
+
+    async def passes(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 6:
+            raise asyncio.CancelledError
+
+    async def lives() -> None:
+        await world.starts()
+        monkeypatch.setattr("swarm.server.announcement.asyncio.sleep", passes)
+        world.directory.refuses = 2
+        await world.own.keep_current()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(lives())
+    assert pauses == [10, 2, 2, 10, 10, 10]
 
 
 def test_nothing_is_said_after_goodbye(world):

@@ -13,6 +13,7 @@ from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, Signing, Takes
 from swarm.peers.reputation import Reputation
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
+from swarm.route.route import uncovered
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
 
@@ -280,4 +281,24 @@ def test_who_takes_no_sessions_is_not_chosen_and_says_why():
     assert policy.hint([peer("b")]) == ""
     with pytest.raises(NoRoute, match="no peer of 'm' takes new sessions for now: peer peer-a says") as caught:
         accepted([policy], "m", [paused])
-    assert caught.value.uncovered == f"0:{BLOCKS}"  # so that it is waited for
+    assert caught.value.blocks == f"0:{BLOCKS}"  # so that it is waited for
+
+
+def test_who_is_there_and_of_no_use_or_was_there_is_named_with_the_reason(monkeypatch):
+    async def scenario() -> str:
+        directory = Directory(peer("left"), peer("cheat"), peer("hung"))
+        table = table_of(directory, reputation=Shunning("cheat"))
+        await table.refresh()
+        del directory.listed[0]
+        await table.refresh()
+        monkeypatch.setattr("swarm.clock.now_s", lambda: 31.0)
+        table.report_failure("hung", "peer hung at :0 is silent, after 0.9 s without an answer")
+        error = table.explained(uncovered(table.usable(), BLOCKS))
+        monkeypatch.undo()
+        await table.close()
+        return str(error)
+
+    assert asyncio.run(scenario()) == (
+        "blocks 0:10 are served by 2 peers, none of which can be used: peer hung, last heard 31 s ago, is silent, "
+        "after 0.9 s without an answer; peer cheat, last heard 31 s ago, was found to cheat"
+    )

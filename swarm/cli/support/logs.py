@@ -1,0 +1,40 @@
+"""What a process logs: on standard error, and the same thing not again and again. Imports nothing heavy."""
+
+import logging
+import time
+from collections.abc import Callable
+
+AGAIN_S = 60.0  # before what was said is said again
+MOST_REMEMBERED = 256
+
+
+class Seldom(logging.Filter):
+    """Lets a message pass once in AGAIN_S, and says then how often it was held back. What goes on failing (memory,
+    threads, a disk) would else fill the log, and hide what else there is. Errors with a traceback are the same where
+    they come from the same place, whatever their figures."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        super().__init__()
+        self._clock = clock
+        self._said: dict[object, tuple[float, int]] = {}  # when it passed, and how often it was held back since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        key = record.name, record.levelno, record.msg if record.exc_info else record.getMessage()
+        now_s = self._clock()
+        passed_s, held_back = self._said.pop(key, (float("-inf"), 0))
+        if now_s - passed_s < AGAIN_S:
+            self._said[key] = passed_s, held_back + 1
+            return False
+        if held_back:
+            record.msg, record.args = f"{record.getMessage()} (and {held_back} times more since)", ()
+        self._said[key] = now_s, 0
+        while len(self._said) > MOST_REMEMBERED:
+            self._said.pop(next(iter(self._said)))
+        return True
+
+
+def set_up(level: int) -> None:
+    """For a program: from `level` on. Where somebody has set up logging already, that stays."""
+    handler = logging.StreamHandler()
+    handler.addFilter(Seldom())
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s", handlers=[handler])

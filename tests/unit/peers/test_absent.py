@@ -1,0 +1,79 @@
+"""What a client says of blocks that nobody serves."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from swarm.errors import NoRoute
+from swarm.peers.absent import MOST_NAMED, Absent, explained
+from swarm.peers.table import Listing
+from swarm.route.peer import PeerInfo
+from swarm.route.route import uncovered
+from swarm.wire import messages_pb2 as pb
+
+NOW_S = 1_000.0
+
+
+def peer(name: str, start: int = 0, stop: int = 30, heard_s: float = 969.0) -> PeerInfo:
+    return PeerInfo(name, "m", "r", start, stop, 30, "float32", "none", "", pb.Endpoint(), 0, int(heard_s * 1000), 0,
+                    pb.Load())  # fmt: skip
+
+
+GAP = uncovered([], 30)
+
+
+def test_of_one_peer_that_is_silent_it_is_said_that_it_is_there_and_since_when():
+    error = explained(GAP, [Absent(peer("me"), "closed the stream", is_silent=True)], NOW_S)
+    assert str(error) == (
+        "blocks 0:30 are served by one peer only, which cannot be used: peer me, last heard 31 s ago, closed the stream"
+    )
+    assert error.because == "peer me closed the stream"  # no times: it stays the same while nothing happens
+    assert error.uncovered == ((0, 30),)
+
+
+def test_of_several_each_is_named_with_its_reason_the_silent_ones_first():
+    absent = [Absent(peer("a"), "was found to cheat"), Absent(peer("b", heard_s=1_001.0), "is silent", is_silent=True)]
+    text = str(explained(GAP, absent, NOW_S))
+    assert "2 peers, none of which can be used: peer b, last heard 0 s ago, is silent; peer a, last" in text
+
+
+def test_of_many_some_are_named():
+    absent = [Absent(peer(f"p{i}"), "is silent", is_silent=True) for i in range(MOST_NAMED + 4)]
+    assert str(explained(GAP, absent, NOW_S)).endswith("; and 4 more")
+
+
+@pytest.mark.parametrize("why, said", [("was found to cheat", "was found to cheat"), ("", "served them and is gone")])
+def test_where_nobody_is_silent_the_command_that_helps_is_named_as_well(why, said):
+    error = explained(GAP, [Absent(peer("me"), why)], NOW_S)
+    assert str(error) == f"{GAP}; peer me, last heard 31 s ago, {said}"
+    assert error.because == f"nobody who can be used serves them; peer me {said}"
+
+
+def test_peers_of_other_blocks_have_nothing_to_do_with_it():
+    gap = uncovered([peer("there", 0, 20)], 30)
+    error = explained(gap, [Absent(peer("other", 0, 20), "is silent", is_silent=True)], NOW_S)
+    assert (str(error), error.because) == (str(gap), "nobody serves them")
+
+
+def test_what_is_wrong_with_a_price_is_not_explained_by_peers():
+    dear = NoRoute("no chain costs at most 1")
+    assert explained(dear, [Absent(peer("me"), "is silent", is_silent=True)], NOW_S) is dear
+
+
+def test_who_was_listed_is_remembered_until_it_is_back():
+    async def scenario() -> list[list[str]]:
+        async def peers(model: str) -> list[PeerInfo]:
+            return listed
+
+        async def ignore(peers: list[PeerInfo]) -> None:
+            pass
+
+        listing, gone = Listing(SimpleNamespace(peers=peers), "m", ignore), []
+        for names in ("ab", "b", "a"):
+            listed = [peer(name) for name in names]
+            await listing.refresh()
+            gone.append([one.peer_id for one in listing.gone])
+        return gone
+
+    assert asyncio.run(scenario()) == [[], ["a"], ["b"]]
