@@ -172,7 +172,10 @@ def claimed_identity(path: Path | None = None) -> Iterator[tuple[Identity, Path]
         slot.parent.mkdir(parents=True, exist_ok=True)
         with open(slot.with_suffix(".lock"), "w") as lock:
             if _lock(lock):
-                yield Identity.load_or_create(slot), slot
+                try:
+                    yield Identity.load_or_create(slot), slot
+                finally:  # in so many words: a forked child may still have the file open
+                    fcntl.flock(lock, fcntl.LOCK_UN)
                 return
     raise SwarmError(f"identity {slots[0]} is in use by another process; choose another with --identity")
 
