@@ -3,9 +3,8 @@
 import argparse
 import asyncio
 import json
-import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
@@ -17,6 +16,7 @@ from rich.live import Live
 from swarm.cli.support.arguments import add_json, add_members, add_model_name, check_positive
 from swarm.cli.support.commands import serve_command
 from swarm.cli.support.picture import Picture
+from swarm.cli.support.shutdown import SHUTDOWN, discard
 from swarm.cli.support.terminal import run
 from swarm.home import acquaintances_file, find_swarm
 from swarm.model.checkpoint import model_name
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m swarm status",
         description="Show who serves which blocks of a model, how busy and how fast. In a terminal the view is live "
-        "until Ctrl-C; elsewhere it is printed once. The model's files are not needed.",
+        "until Ctrl-C, SIGTERM or SIGHUP; elsewhere it is printed once. The model's files are not needed.",
     )
     add_model_name(parser)
     add_members(parser)
@@ -49,12 +49,28 @@ def _status(args: argparse.Namespace) -> None:
     console = Console()
     repeats = not args.once and (args.interval is not None if args.json else console.is_terminal)
     try:
-        uvloop.run(_watch(args, console) if repeats else _look_once(args, console))
+        _run(_watch(args, console) if repeats else _look_once(args, console))
     except KeyboardInterrupt:
         if not repeats:
             raise  # for what goes on until Ctrl-C, it is no failure
     except BrokenPipeError:  # whoever reads this, as in `| head -1`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
+        discard(sys.stdout.fileno())  # else Python complains at exit
+
+
+def _run(work: Coroutine[object, object, None]) -> None:
+    """`work`, in an event loop. Told to end, it is cancelled, and KeyboardInterrupt raised."""
+
+    async def attended() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task
+        SHUTDOWN.hear_signals()
+        with SHUTDOWN.finishes(lambda: loop.call_soon_threadsafe(task.cancel)):
+            await work
+
+    try:
+        uvloop.run(attended())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 @asynccontextmanager

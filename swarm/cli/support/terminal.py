@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.errors import SwarmError
 
 _PIPE_COLUMNS = 240
@@ -19,18 +20,20 @@ Command = Callable[[argparse.Namespace], int | None]
 
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, command: Command | None = None) -> int:
     """Carry out `command`, by default the one that `parser` sets as `command`, which may return an exit status; our own
-    errors become a line on standard error and 1. arguments: by default the process's."""
+    errors become a line on standard error and 1; told to end, the command gets a KeyboardInterrupt. arguments: by
+    default the process's."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         args = parser.parse_args(arguments)
         carry_out: Command = command or args.command
-        return carry_out(args) or 0
+        with SHUTDOWN.interruptible():
+            return carry_out(args) or 0
     except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        return 130
+        return SHUTDOWN.status
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
