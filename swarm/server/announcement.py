@@ -99,15 +99,14 @@ class Announcement:
         await self._become(pb.MOVING)
 
     async def leaving(self) -> None:
-        """Goodbye: nobody chooses this peer any more, and nothing is published afterwards."""
+        """Goodbye: nobody chooses this peer any more, and nothing else is published afterwards."""
         self._record.state = pb.LEAVING
         self._has_left = True
         await self._publish()
 
     async def publish(self) -> None:
         """Say it again, with the newest figures; to be called before `life_s` is over."""
-        if not self._has_left:
-            await self._publish()
+        await self._publish()
 
     async def _become(self, state: pb.PeerState) -> None:
         if not self._has_left:
