@@ -42,6 +42,7 @@ class Lifeline:
 
     def __init__(self) -> None:
         self.theirs, self._ours = os.pipe()  # the end to wait at, to be given to the other process
+        self._owner, self._is_cut = Owner(), False
         keep_here(self._ours)
 
     def give(self) -> None:
@@ -50,9 +51,11 @@ class Lifeline:
 
     def cut(self) -> None:
         """The other process is to end. May be called again."""
-        if self._ours in _descriptors:
-            let_go(self._ours)
-            os.close(self._ours)
+        if self._is_cut or not self._owner.is_here:  # its number may be that of something else by now
+            return
+        self._is_cut = True
+        let_go(self._ours)
+        os.close(self._ours)
 
 
 def keep_here(descriptor: int) -> None:

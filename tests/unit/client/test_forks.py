@@ -93,3 +93,16 @@ def test_what_is_frozen_has_no_end_in_a_child_and_its_own_here():
     assert os.read(theirs, 1) == b"x"
     os.close(theirs)
     os.close(ours)
+
+
+def test_a_lifeline_that_is_cut_twice_closes_nothing_of_others():
+    """Not even a later lifeline whose descriptor has the same number."""
+    first = Lifeline()
+    first.cut()
+    first.give()
+    second = Lifeline()
+    first.cut()
+    assert in_child(second.cut) == 0
+    assert not select.select([second.theirs], [], [], 0)[0]
+    second.cut()
+    second.give()
