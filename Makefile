@@ -90,6 +90,7 @@ trust: $(VENV)/.ready-dev  ## what audits find and do not find (two hours), and 
 survival: $(VENV)/.ready-dev  ## servers that die, hang and leave: a thousand trials (two hours), and a soak of ten minutes
 	$(RUN) benchmarks/survival.py
 	$(RUN) benchmarks/soak.py
+	$(RUN) benchmarks/endings
 
 # Compiles llama.cpp for this machine, which takes ten minutes or more.
 llama-cpp: $(VENV)/.ready-dev  ## llama.cpp, to compare with in `make bench`

@@ -3,6 +3,8 @@
 import sys
 from importlib import import_module
 
+from swarm.cli.support.shutdown import SHUTDOWN
+
 VERBS = {
     "server": ("swarm.cli.server", "serve blocks to a swarm (also: python -m swarm.server)"),
     "generate": ("swarm.cli.generate", "generate from a prompt"),
@@ -34,8 +36,9 @@ def main() -> int:
     if verb not in VERBS:
         print(f"error: unknown verb {verb!r}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
         return 2
+    SHUTDOWN.listen(arguments)  # first: to import a verb takes seconds
     status: int = import_module(VERBS[verb][0]).main(arguments)
-    return status
+    SHUTDOWN.leave(status)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 import argparse
 import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from threading import Thread
 
 from rich.text import Text
 
@@ -17,7 +17,7 @@ from swarm.cli.support.arguments import add_json, add_members, add_model
 from swarm.cli.support.events import Events
 from swarm.cli.support.generations import audit_as_json
 from swarm.cli.support.terminal import print_table, run
-from swarm.client.client import Client
+from swarm.client.client import AUDIT_GRACE_S, Client
 from swarm.errors import InvalidRequest
 from swarm.home import client_identity, commitments_folder, standing_file
 from swarm.market.ledger.ids import format_address
@@ -28,6 +28,7 @@ from swarm.verify.reputation.file import read_proofs
 from swarm.wire.secret import read_secret
 
 EVERY_S = 60.0
+_LAST_WORD_S = 2.0  # to a ledger, for an auditor that was told to end
 _STYLES = {"PASS": "green", "SUSPECT": "yellow", "FAIL": "bold red", NOBODY: "dim"}
 
 
@@ -40,7 +41,8 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m swarm.auditor",
         description="Sample a swarm's work: generate as a user would, at random times, from ever new prompts, through "
         "each of the peers in turn, and have what they computed computed again. Peers that cheat are written down with "
-        "the evidence, and announced if it is proof. Until Ctrl-C.",
+        "the evidence, and announced if it is proof. Until Ctrl-C, SIGTERM or SIGHUP, which give the summary; a second "
+        "one ends it at once.",
     )
     add_model(parser)
     add_members(parser)
@@ -81,7 +83,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _audit(args: argparse.Namespace) -> None:
     _check(args)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops a service wants its summary as well
     report = Report(Events(args.json))
     with ExitStack() as stack:
         ledger = _ledger(args, stack) if args.validator else None
@@ -96,14 +97,24 @@ def _audit(args: argparse.Namespace) -> None:
                 validator.note(one)
 
         auditor = Auditor(client, attend=validator.attend if validator else None)
+        told = False
         try:
             auditor.run(args.every, args.rounds, args.budget, on_round)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # from whoever stops a service, and wants its summary as well
+            told = True
             print(file=sys.stderr)
         if validator:
-            validator.attend()  # with what the last round has shown
+            _attend(validator, _LAST_WORD_S if told else None)
+        client.close(0.0 if told else AUDIT_GRACE_S)
     convicted = read_proofs(standing_file())
     report.summary(auditor.tally, [peer_id for peer_id in auditor.tally.verdicts if peer_id in convicted])
+
+
+def _attend(validator: Validator, timeout_s: float | None) -> None:
+    """With what the last round has shown. The ledger may not answer: it is asked no longer than that."""
+    asking = Thread(target=validator.attend, daemon=True)
+    asking.start()
+    asking.join(timeout_s)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from swarm import clock
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
+from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.terminal import run
 from swarm.client.batch import Batch, Plan, Progress
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
@@ -79,7 +80,7 @@ def _batch(args: argparse.Namespace) -> int:
                     with make_client(args) as client:
                         client.run_batch(batch)
             except KeyboardInterrupt:
-                ended, code = "interrupted", 130
+                ended, code = "interrupted", SHUTDOWN.status
             except SwarmError as error:
                 ended = str(error)
     _report(args, jobs, missing, batch.progress, ended)

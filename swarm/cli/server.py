@@ -3,8 +3,7 @@
 import argparse
 import asyncio
 import logging
-import os
-import signal
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,10 @@ import torch
 import uvloop
 
 from swarm.cli.support import logs, parsing
-from swarm.cli.support.arguments import LEDGER, add_json, add_members, add_model, check_positive
+from swarm.cli.support.arguments import LEDGER, Renamed, add_json, add_members, add_model, check_positive
 from swarm.cli.support.events import Events
 from swarm.cli.support.serving import Narrator
+from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.terminal import check_text
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import peers_from_environment
@@ -116,7 +116,8 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     add("--max-context", type=int, metavar="TOKENS", help="longest session to accept (default: the model's own)")
     add("--max-sessions", type=int, default=128, metavar="N", help="sessions at once (default: 128)")
     add("--idle-timeout", type=float, default=120.0, metavar="S", help="close sessions idle for so long (default: 120)")
-    add("--drain-timeout", type=float, default=30.0, metavar="S", help="on Ctrl-C, wait so long for open sessions")
+    add("--drain", type=float, default=30.0, metavar="S", help="on Ctrl-C, SIGTERM or SIGHUP, let sessions end (30)")
+    add("--drain-timeout", type=float, action=Renamed, dest="drain")
 
 
 def check_device(name: str | None) -> str | None:
@@ -138,6 +139,8 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
     for name, value in (("--port", args.port), ("--dht-port", args.dht_port)):
         if value is not None and not 0 <= value < 65536:
             raise InvalidRequest(f"{name} {value} is not a port; choose one from 1 to 65535, or 0 for any")
+    if not (math.isfinite(args.drain) and args.drain >= 0):
+        raise InvalidRequest(f"--drain is a number of seconds, 0 or more, not {args.drain}")
     check_positive(
         max_context=args.max_context,
         max_sessions=args.max_sessions,
@@ -173,7 +176,7 @@ def make_config(args: argparse.Namespace) -> ServerConfig:
         max_sessions=args.max_sessions,
         max_context=args.max_context,
         idle_timeout_s=args.idle_timeout,
-        drain_timeout_s=args.drain_timeout,
+        drain_timeout_s=args.drain,
         record_life_s=args.record_life,
     )
 
@@ -209,19 +212,26 @@ def make_billing(args: argparse.Namespace) -> "BillingOptions | None":
     )
 
 
-async def serve_until_signal(config: ServerConfig, events: Events, exit_with_parent: bool) -> None:
+async def serve_until_told(config: ServerConfig, events: Events, exit_with_parent: bool) -> int:
+    """Returns the exit status."""
     loop, stop, narrator = asyncio.get_running_loop(), asyncio.Event(), Narrator(config, events)
 
-    def on_signal() -> None:
-        if stop.is_set() or not narrator.is_serving:  # the second Ctrl-C, or nothing to drain yet
-            os._exit(130)
-        stop.set()
+    def told() -> None:
+        if not narrator.is_serving:  # nothing to drain yet
+            SHUTDOWN.exit_now()
+        loop.call_soon_threadsafe(stop.set)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
+    SHUTDOWN.listen()
+    SHUTDOWN.hear_signals()
     if exit_with_parent:
-        loop.add_reader(sys.stdin.fileno(), lambda: stop.set() if not os.read(sys.stdin.fileno(), 4096) else None)
-    await life.run(config, stop, narrator.tell)
+        SHUTDOWN.watch_parent()
+    try:
+        with SHUTDOWN.finishes(told, config.drain_timeout_s):
+            await life.run(config, stop, narrator.tell)
+    except SwarmError as error:
+        events.error(error)
+        return SHUTDOWN.done(1)
+    return SHUTDOWN.done(0)  # here, for the event loop waits for its threads
 
 
 def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
@@ -235,10 +245,10 @@ def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
         if args.threads:
             torch.set_num_threads(args.threads)
         config = replace(make_config(args), parts=parts or Parts())
-        uvloop.run(serve_until_signal(config, events, args.exit_with_parent))
+        status: int = uvloop.run(serve_until_told(config, events, args.exit_with_parent))
+        return status
     except SwarmError as error:
         events.error(error)
         return 1
     except KeyboardInterrupt:
-        return 130
-    return 0
+        return SHUTDOWN.status

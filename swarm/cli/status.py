@@ -3,12 +3,12 @@
 import argparse
 import asyncio
 import json
-import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from functools import partial
+from typing import TypeVar
 
 import uvloop
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.live import Live
 from swarm.cli.support.arguments import add_json, add_members, add_model_name, check_positive, check_wait
 from swarm.cli.support.commands import serve_command
 from swarm.cli.support.picture import Picture
+from swarm.cli.support.shutdown import SHUTDOWN, discard
 from swarm.cli.support.terminal import run
 from swarm.client.joining import find_members
 from swarm.errors import NoRoute
@@ -28,6 +29,8 @@ from swarm.session.coverage import WaitForCoverage, Waits
 from swarm.wire.secret import find_secret
 from swarm.wire.tls import make_certificate
 
+Result = TypeVar("Result")
+
 INTERVAL_S = 2.0
 PAUSE_S = 1.0  # between two looks while some blocks are missing
 LEAVE_TIMEOUT_S = 10.0
@@ -37,7 +40,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m swarm status",
         description="Show who serves which blocks of a model, how busy and how fast. In a terminal the view is live "
-        "until Ctrl-C; elsewhere it is printed once. The model's files are not needed.",
+        "until Ctrl-C, SIGTERM or SIGHUP; elsewhere it is printed once. The model's files are not needed.",
     )
     add_model_name(parser)
     add_members(parser)
@@ -53,16 +56,32 @@ def _status(args: argparse.Namespace) -> int:
     check_positive(interval=args.interval)
     console = Console()
     if args.wait is not None:
-        return uvloop.run(_wait_for_coverage(args, console, check_wait(args.wait)))
+        return _run(_wait_for_coverage(args, console, check_wait(args.wait)))
     repeats = not args.once and (args.interval is not None if args.json else console.is_terminal)
     try:
-        uvloop.run(_watch(args, console) if repeats else _look_once(args, console))
+        _run(_watch(args, console) if repeats else _look_once(args, console))
     except KeyboardInterrupt:
         if not repeats:
             raise  # for what goes on until Ctrl-C, it is no failure
     except BrokenPipeError:  # whoever reads this, as in `| head -1`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
+        discard(sys.stdout.fileno())  # else Python complains at exit
     return 0
+
+
+def _run(work: Coroutine[object, object, Result]) -> Result:
+    """`work`, in an event loop. Told to end, it is cancelled, and KeyboardInterrupt raised."""
+
+    async def attended() -> Result:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task
+        SHUTDOWN.hear_signals()
+        with SHUTDOWN.finishes(lambda: loop.call_soon_threadsafe(task.cancel)):
+            return await work
+
+    try:
+        return uvloop.run(attended())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 @asynccontextmanager

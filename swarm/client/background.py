@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import uvloop
 
+from swarm.forks import freeze_in_child
+
 T = TypeVar("T")
 
 _lock = threading.Lock()
@@ -30,6 +32,7 @@ def background_loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None or _owner_pid != os.getpid():
             _loop, _owner_pid = uvloop.new_event_loop(), os.getpid()
+            freeze_in_child(_loop)
             _thread = threading.Thread(target=_run, args=[_loop], name="swarm-client", daemon=True)
             _thread.start()
         return _loop
@@ -39,6 +42,14 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
     loop.run_until_complete(_cancel_all())
     loop.close()
+
+
+def _in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # whoever held it is not here
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 async def _cancel_all() -> None:

@@ -103,6 +103,8 @@ class AnswerFile:
 
     def close(self) -> None:
         with self._lock:
+            if not self._file.closed:  # in so many words: a forked child may still have it open
+                fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
 
     def missing(self, jobs: list[Job]) -> list[Job]:

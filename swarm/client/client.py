@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from swarm.client.config import ClientConfig
 from swarm.client.prompts import Prompts
 from swarm.client.stream import OnPiece, Stream, drain
 from swarm.errors import InvalidRequest, LedgerRefusal, SwarmError
+from swarm.forks import Owner, freeze_in_child
 from swarm.generate.options import GenerateOptions, Prompt, as_prompts, is_batch, parse_options
 from swarm.results import Generation
 from swarm.route.peer import PeerInfo
@@ -21,13 +23,15 @@ if TYPE_CHECKING:
     from swarm.verify.receipts.store import ReceiptStore
 
 AUDIT_GRACE_S = 5.0  # that audits under way get when a client is closed
+LEAVE_TIMEOUT_S = 10.0  # beyond that, for all that there is to say when it leaves
 
 
 class Client:
     """Generates with `model` on the swarm that serves it.
 
     The client holds embeddings, final norm and head; the blocks are computed by peers, all but its `local_blocks`.
-    Several threads may use one client at once.
+    Several threads may use one client at once, but no process that was forked after it was made: that makes another
+    one for itself.
 
         with swarm.Client("demo") as client:
             print(client.generate("The capital of France is", max_new_tokens=16).text)
@@ -37,7 +41,8 @@ class Client:
         self, model: str = "demo", peers: Sequence[str] | None = None, dtype: str | None = None, **options: Any
     ):
         self._running: set[asyncio.Task[Any]] = set()
-        self._closed = False
+        self._closed, self._owner = False, Owner()
+        freeze_in_child(self)
         self._config = ClientConfig.of(model, peers, dtype, options)
         self.parts = assemble(self._config)
         self.config, self.tokenizer = self.parts.checkpoint.config, self.parts.tokenizer
@@ -57,21 +62,25 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        self.close(0.0 if interrupted else AUDIT_GRACE_S)
 
-    def close(self) -> None:
-        """Leave the swarm. Generations still running fail."""
-        if not self._closed:
+    def close(self, grace_s: float = AUDIT_GRACE_S) -> None:
+        """Leave the swarm. Generations still running fail; audits under way have `grace_s`. A forked child's copy has
+        nothing to leave."""
+        if not self._closed and self._owner.is_here:
             self._closed = True
-            wait(self._leave())
+            wait(self._leave(grace_s))
             self.parts.close()
 
-    async def _leave(self) -> None:
+    async def _leave(self, grace_s: float) -> None:
         for task in self._running:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-        await self.parts.leave(AUDIT_GRACE_S)
+        with suppress(TimeoutError):  # whatever else hangs is left to the process's end
+            async with asyncio.timeout(grace_s + LEAVE_TIMEOUT_S):
+                await asyncio.gather(*self._running, return_exceptions=True)
+                await self.parts.leave(grace_s)
 
     # --- the public calls --------------------------------------------------------------------------------------------
 
@@ -92,6 +101,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; the error's `generations` hold what there was by
         then.
         """
+        self._owner.check("client")
         parsed, generations = self._parse(options), self._generations(prompt)
         wait(self._tracked(self._run_all(generations, parsed, lambda index, piece: None)))
         return generations if is_batch(prompt) else generations[0]
@@ -99,6 +109,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     def stream(self, prompt: Prompt | Sequence[Prompt], **options: Any) -> Stream:
         """Like `generate`, but an iterator over pieces of text as they come; for a list of prompts, over
         (index, piece). Its `generation` (or `generations`) fills as it goes. Leaving it early ends the work."""
+        self._owner.check("client")
         parsed, generations = self._parse(options), self._generations(prompt)
         pieces = drain(lambda on_piece: self._tracked(self._run_all(generations, parsed, on_piece)))
         return Stream(pieces, generations, with_index=is_batch(prompt))
@@ -106,6 +117,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     def run_batch(self, batch: Batch) -> Progress:
         """Work through many prompts, on what peers have left over; see `swarm.client.batch`. Raises PaymentRequired,
         LedgerRefusal, NoRoute; what is answered by then is in the batch's file, also after an interrupt."""
+        self._owner.check("client")
         wait(self._tracked(batch.run(self.encode, self.parts.generator.run)))
         return batch.progress
 
@@ -117,16 +129,19 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     def usable_peers(self) -> list[PeerInfo]:
         """Who serves the model, on this client's terms, without peers that failed lately or were found to cheat. Raises
         NoRoute, RevisionMismatch."""
+        self._owner.check("client")
         return wait(self.parts.router.usable())
 
     def wait_for_audits(self) -> None:
         """Until `Generation.audits` of all that was generated so far are complete."""
+        self._owner.check("client")
         if self.parts.trust:
             wait(self.parts.trust.auditing.idle())
 
     def announce_convictions(self) -> int:
         """Tell the swarm, for as long as this client lives, which peers this user's clients hold proof against; returns
         how many of them are listed."""
+        self._owner.check("client")
         return wait(self.parts.trust.penalties.stand_by()) if self.parts.trust else 0
 
     def arbitrate(self) -> None:

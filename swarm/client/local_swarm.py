@@ -2,23 +2,28 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from swarm.client.background import wait
 from swarm.errors import SwarmError, from_wire
+from swarm.forks import Lifeline, Owner, freeze_in_child
 from swarm.peers.directory import Directory
 from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0
+_KILLED_S = 10.0  # until one that was killed is gone, on a busy machine
 _LOG = "stderr"  # in a server's home
 _AMOUNTS = ("price", "prefill_price", "stake")  # options
 
@@ -29,9 +34,10 @@ _Process = subprocess.Popen[str]
 class LocalServer:
     """One server process."""
 
-    def __init__(self, process: _Process, ready: dict[str, Any], home: Path):
-        """home: its SWARM_HOME."""
-        self._process, self.home = process, home
+    def __init__(self, process: _Process, lifeline: Lifeline, ready: dict[str, Any], home: Path):
+        """lifeline: it ends with that. home: its SWARM_HOME."""
+        self._process, self._lifeline, self.home = process, lifeline, home
+        self._owner = Owner()
         self.pid = process.pid
         self.peer_id: str = ready["peer_id"]
         self.blocks: tuple[int, int] = tuple(ready["blocks"])
@@ -48,6 +54,7 @@ class LocalServer:
 
     def stop(self, timeout_s: float = 40.0) -> None:
         """Drain and leave: open sessions may finish, no new ones are taken."""
+        self._owner.check("server")
         if self.alive:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -58,15 +65,14 @@ class LocalServer:
 
     def kill(self) -> None:
         """SIGKILL: the server says nothing to anybody."""
-        if self.alive:
-            self._process.kill()
-        self._process.wait()
+        self._owner.check("server")
+        _kill(self._process)
         self._close_pipes()
 
     def _close_pipes(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                pipe.close()
+        self._lifeline.cut()
+        if self._process.stdout:
+            self._process.stdout.close()
 
 
 class LocalSwarm:
@@ -75,7 +81,8 @@ class LocalSwarm:
         with swarm.LocalSwarm("demo", blocks=["0:10", "10:20", "20:30"]) as local:
             client = swarm.Client("demo", peers=local.peers)
 
-    Nothing of it outlives the context, nor this process: a server stops when the pipe to its parent breaks.
+    Nothing of it outlives the context, nor this process: a server stops when the pipe to its parent breaks. A forked
+    child has no part in it.
     """
 
     program: Sequence[str] = ("-m", "swarm.server")  # what Python runs as a server
@@ -102,10 +109,13 @@ class LocalSwarm:
         # Not an argument: those are for every user of this machine to see.
         self._environment = {} if secret is None else {"SWARM_SECRET": secret}
         self._directory: Directory | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None  # of the servers' homes
+        self._owner = Owner()
+        freeze_in_child(self)
 
     def __enter__(self) -> "LocalSwarm":
-        self._folder = tempfile.TemporaryDirectory(prefix="swarm-")
+        self._folder = Path(tempfile.mkdtemp(prefix="swarm-"))
+        weakref.finalize(self, _remove, self._folder, self._owner)  # for programs that do not close it
         try:
             # The directory has a node here, so that the swarm's address outlives any of its servers.
             self._directory = wait(Directory.join(secret=self._secret))
@@ -133,20 +143,23 @@ class LocalSwarm:
 
     def close(self) -> None:
         """Stop everything, at once."""
+        if not self._owner.is_here:
+            return
         for server in self.servers:
             server.kill()
         if self._directory:
             wait(self._directory.leave())
             self._directory = None
         if self._folder:
-            self._folder.cleanup()
+            _remove(self._folder, self._owner)
             self._folder = None
 
-    def _launch(self, blocks: str, options: dict[str, object], home: Path | None = None) -> tuple[_Process, Path]:
-        """The process and its SWARM_HOME, by default a new one."""
+    def _launch(self, blocks: str, options: dict[str, object], home: Path | None = None) -> "_Launched":
+        """home: its SWARM_HOME, by default a new one."""
+        self._owner.check("swarm")
         if self._folder is None:
             raise SwarmError("this swarm was not entered, or is closed; use it in a `with` statement")
-        folder = home or Path(tempfile.mkdtemp(dir=self._folder.name))
+        folder = home or Path(tempfile.mkdtemp(dir=self._folder))
         command = [sys.executable, *self.program, "--model", self.model, "--json", "--exit-with-parent"]
         command += ["--peers", *self.peers]
         if blocks != "auto":
@@ -157,32 +170,49 @@ class LocalSwarm:
             import_module("swarm.client.assembly_money").endow(folder, str(options["ledger"]), stake)
         for name, value in options.items():
             command += [f"--{name.replace('_', '-')}", *(() if value is True else (_written(name, value),))]
+        lifeline = Lifeline()
         with open(folder / _LOG, "a") as log:
             process = self.start_process(
                 command,
-                stdin=subprocess.PIPE,
+                stdin=lifeline.theirs,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 env={**os.environ, **self._environment, "SWARM_HOME": str(folder)},
                 start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops its servers
             )
-        return process, folder
+        lifeline.give()
+        return process, lifeline, folder
 
-    def _adopt(self, launched: Sequence[tuple[_Process, Path]]) -> list[LocalServer]:
+    def _adopt(self, launched: "Sequence[_Launched]") -> list[LocalServer]:
         """Wait until all of `launched` are ready. Raises what the first that is not says; none is left behind."""
         deadline = time.monotonic() + START_TIMEOUT_S
         servers = []
         try:
-            for process, home in launched:
-                servers.append(LocalServer(process, _wait_ready(process, home / _LOG, deadline), home))
+            for process, lifeline, home in launched:
+                servers.append(LocalServer(process, lifeline, _wait_ready(process, home / _LOG, deadline), home))
         except BaseException:
-            for process, _ in launched:
-                process.kill()
-                process.wait()
+            for process, lifeline, _ in launched:
+                lifeline.cut()
+                _kill(process)
             raise
         self.servers += servers
         return servers
+
+
+_Launched = tuple[_Process, Lifeline, Path]  # the last: its SWARM_HOME
+
+
+def _kill(process: _Process) -> None:
+    """Also one that is gone."""
+    process.kill()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_KILLED_S)
+
+
+def _remove(folder: Path, owner: Owner) -> None:
+    if owner.is_here:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _written(name: str, value: object) -> str:

@@ -4,6 +4,7 @@ import queue
 from collections.abc import Callable, Coroutine, Generator
 
 from swarm.client.background import submit
+from swarm.forks import Owner
 from swarm.results import Generation
 
 OnPiece = Callable[[int, str], None]  # (index of the prompt, new text)
@@ -14,6 +15,7 @@ class Stream:
 
     def __init__(self, pieces: Generator[tuple[int, str], None, None], generations: list[Generation], with_index: bool):
         self._pieces, self.generations, self._with_index = pieces, generations, with_index
+        self._owner = Owner()
 
     @property
     def generation(self) -> Generation:
@@ -24,6 +26,8 @@ class Stream:
         return self
 
     def __next__(self) -> str | tuple[int, str]:
+        """Raises what generating fails with, and SwarmError in a forked child."""
+        self._owner.check("stream")
         index, piece = next(self._pieces)
         return (index, piece) if self._with_index else piece
 
@@ -34,6 +38,7 @@ class Stream:
 def drain(start: Callable[[OnPiece], Coroutine[object, object, None]]) -> Generator[tuple[int, str], None, None]:
     """Run a coroutine in the background and yield what it hands to the function it is given. Leaving the iterator
     cancels it."""
+    owner = Owner()
     pieces: queue.SimpleQueue[tuple[int, str] | None] = queue.SimpleQueue()
     future = submit(start(lambda index, piece: pieces.put((index, piece))))
     future.add_done_callback(lambda _: pieces.put(None))
@@ -42,4 +47,5 @@ def drain(start: Callable[[OnPiece], Coroutine[object, object, None]]) -> Genera
             yield piece
         future.result()
     finally:
-        future.cancel()
+        if owner.is_here:
+            future.cancel()

@@ -86,7 +86,12 @@ def held_key(key: Path) -> Iterator[bool]:
         key.parent.mkdir(parents=True, exist_ok=True)
         lock = open(key.with_suffix(".lock"), "w")  # noqa: SIM115 - below
     with lock:
-        yield _lock(lock)
+        is_free = _lock(lock)
+        try:
+            yield is_free
+        finally:
+            if is_free:  # in so many words: a forked child may still have the file open
+                fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def refuse_moved(key: Path) -> None:

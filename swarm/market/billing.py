@@ -23,6 +23,7 @@ from swarm.market.pricing.policy import PERIOD_S, Demand, Pricing
 from swarm.market.rewards.claims import MAX_CLAIMS, pack_claims
 from swarm.market.rewards.committing import Committer
 from swarm.route.peer import PeerInfo
+from swarm.server.config import CLOSING_S, SETTLING_S
 from swarm.server.observers import Payee, WorkObserver
 from swarm.verify.receipts.work import ReceiptObserver
 from swarm.wire import messages_pb2 as pb
@@ -30,6 +31,7 @@ from swarm.wire.formats.amounts import format_amount
 from swarm.wire.formats.quotes import CREDIT_TOKENS, Quote
 from swarm.wire.identity import Identity
 from swarm.wire.session_id import MAX_AGE_S, MAX_SKEW_S
+from swarm.wire.tasks import within
 
 ATTEND_EVERY_S = 5.0  # to the ledger's epochs
 
@@ -138,9 +140,9 @@ class Billing(Payee):
         """Get paid for what is not settled yet, if the ledger answers; else it is settled next time."""
         try:
             with suppress(SwarmError):
-                await self._channels.settle()
+                await within(SETTLING_S, "settling", self._channels.settle)
         finally:
-            await asyncio.to_thread(self._shut)
+            await within(CLOSING_S, "closing the ledger", asyncio.to_thread, self._shut)
 
 
 async def _claim(committer: Committer, every_s: float) -> None:

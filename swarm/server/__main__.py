@@ -1,8 +1,10 @@
 """`python -m swarm.server`, which is `python -m swarm server`."""
 
 import sys
+from importlib import import_module
 
-from swarm.cli.server import main
+from swarm.cli.support.shutdown import SHUTDOWN
 
 if __name__ == "__main__":
-    sys.exit(main())
+    SHUTDOWN.listen(sys.argv[1:])  # first: to import the rest takes seconds
+    SHUTDOWN.leave(import_module("swarm.cli.server").main())

@@ -117,12 +117,12 @@ class Announcement:
             await self.publish()
 
     async def leaving(self) -> None:
-        """Goodbye: nobody chooses this peer any more, and nothing is published afterwards. Not where a twin goes on
-        under the same name."""
+        """Goodbye: nobody chooses this peer any more, and nothing else is published afterwards. Not where a twin goes
+        on under the same name. Returns when the directory has taken it."""
         self._record.state = pb.LEAVING
         self._has_left = True
-        if await self._twins.are_gone():
-            await self._publish()
+        while not await self.publish():
+            await asyncio.sleep(self._life_s / RETRIES)
 
     async def keep_current(self, look: Callable[[], None] = lambda: None) -> None:
         """Say it again and again before it expires, until cancelled; soon, where the directory did not take it. look:
@@ -137,8 +137,8 @@ class Announcement:
     async def publish(self) -> bool:
         """Say it again, with the newest figures; whether the directory took it. Raises SwarmError like
         `keep_current`."""
-        if self._has_left:
-            return True
+        if self._has_left:  # once more, for whom did not hear it
+            return not await self._twins.are_gone() or await self._publish()
         await self._twins.look()
         return await self._publish()
 

@@ -15,7 +15,7 @@ from swarm.home import receipts_file, stored_evidence_folder
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PagePool
 from swarm.route.peer import PeerInfo
-from swarm.server.config import Parts
+from swarm.server.config import CLOSING_S, Parts
 from swarm.server.observers import Payee, WorkObserver
 from swarm.server.refusals import refuse_deposit, refuse_tender, refuse_withdrawal
 from swarm.server.rpc import Handler, Limits
@@ -24,6 +24,7 @@ from swarm.server.served import Served
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.facts import Attester, Facts
 from swarm.wire.identity import Identity
+from swarm.wire.tasks import within
 from swarm.wire.tls import Certificate
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def surround(
     from swarm.verify.receipts.writing import ReceiptWriter
 
     store = ReceiptStore(receipts_file(identity.peer_id))
-    stack.push_async_callback(asyncio.to_thread, store.close)
+    stack.push_async_callback(within, CLOSING_S, "writing receipts", asyncio.to_thread, store.close)
     evidence = EvidenceStore(served.peer, stored_evidence_folder())
     signing = ReceiptObserver(identity, served, store, new_writer or ReceiptWriter)
     return Surroundings(payee.paid(signing), evidence.deposit, evidence.withdraw, payee.tender)

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 SERVED_DTYPES = ("float32", "bfloat16")
 
+# What each thing at a server's end may take, in seconds: what it waits for may be gone, and the server leaves all the
+# same.
+GOODBYE_S = 2.0  # to the directory
+CLOSING_S = 1.0  # of connections, tasks and files
+SETTLING_S = 2.0  # on a ledger: what is not settled now is settled next time
+DIRECTORY_S = 3.0  # until its node is gone, and the node's daemon
+
 
 @dataclass(frozen=True)
 class Parts:

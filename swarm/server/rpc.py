@@ -243,7 +243,7 @@ class Handler:
 
     async def close(self) -> None:
         await self.links.close()
-        self.scheduler.close()
+        await asyncio.to_thread(self.scheduler.close)  # which waits for what is being computed
 
 
 async def _first_message(context: SessionStream) -> pb.Open:

@@ -4,12 +4,13 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 
 from swarm import clock
 from swarm.errors import SwarmError
+from swarm.forks import freeze_in_child
 from swarm.home import acquaintances_file, announced, known_addresses
 from swarm.peers.directory import Directory
 from swarm.peers.twins import Own, Twins, new_instance
@@ -17,7 +18,7 @@ from swarm.server import seat
 from swarm.server.admission.handles import Handles
 from swarm.server.announcement import Announcement, Figures, first_record
 from swarm.server.assembly import Surroundings, attest, make_handler, open_payee, surround
-from swarm.server.config import ServerConfig
+from swarm.server.config import CLOSING_S, DIRECTORY_S, GOODBYE_S, ServerConfig
 from swarm.server.loading import Loaded, Loader
 from swarm.server.meter import Meter
 from swarm.server.neighbours import Neighbours
@@ -27,7 +28,7 @@ from swarm.server.rpc import Handler, Limits
 from swarm.server.served import Served
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import Quote
-from swarm.wire.tasks import TaskSet
+from swarm.wire.tasks import TaskSet, within
 from swarm.wire.tls import Certificate, make_certificate
 from swarm.wire.transport import announced_host, max_message_bytes, serve
 
@@ -73,6 +74,7 @@ class Server:
         self.config, self._progress = config, progress
         self._stack, self._tasks = AsyncExitStack(), TaskSet("the server")
         self._core: _Core | None = None
+        freeze_in_child(self)
 
     async def __aenter__(self) -> "Server":
         try:
@@ -107,6 +109,9 @@ class Server:
             if self.config.blocks is None and (assignment := await self._placing.next_move(self._reload_s)):
                 return assignment
 
+    def _at_end(self, limit_s: float, what: str, step: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        self._stack.push_async_callback(within, limit_s, what, step, *arguments)
+
     # --- the start, step by step -------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
@@ -137,7 +142,7 @@ class Server:
             memory=acquaintances_file(taken.identity.peer_id, config.secret),
             on_return=self._found_again,
         )
-        self._stack.push_async_callback(self.directory.leave)
+        self._at_end(DIRECTORY_S, "leaving the directory", self.directory.leave)
         self.addresses = await self.directory.addresses()
         self._stack.enter_context(announced(self.addresses, config.secret))
         own = Own(taken.identity, checkpoint.name, new_instance())
@@ -214,8 +219,8 @@ class Server:
             withdraw=around.withdraw,
             tender=around.tender,
         )
-        self._stack.push_async_callback(handler.close)
-        self._stack.push_async_callback(grpc_server.stop, grace=0.5)
+        self._at_end(CLOSING_S, "closing links", handler.close)
+        self._at_end(CLOSING_S, "closing streams", grpc_server.stop, 0.5)
         self._seat.place.remember(port=port, dht_port=self.dht_port)
         host = config.announce or announced_host(config.host)
         facts = self.announcement.listening(host, config.announce_port or port, certificate.certificate_der)
@@ -226,8 +231,8 @@ class Server:
 
     async def _go_online(self, core: _Core) -> None:
         """Compute, and tell the directory: in this order, so that nobody comes too early."""
-        self._stack.push_async_callback(core.neighbours.close)
-        self._stack.push_async_callback(self._tasks.close)
+        self._at_end(CLOSING_S, "closing connections", core.neighbours.close)
+        self._at_end(CLOSING_S, "ending tasks", self._tasks.close)
         self._tasks.start(core.handler.scheduler.run(), "computing")
         self._tasks.start(self.announcement.keep_current(self._look_where_it_is), "its heartbeat")
         self._tasks.start(self._tidy(core.handler), "tidying up")
@@ -290,8 +295,8 @@ class Server:
 
     async def _say_goodbye(self, handler: Handler) -> None:
         """Leave the directory, refuse new sessions, and give the open ones time to finish."""
-        handler.drain(self.config.drain_timeout_s)
-        await self.announcement.leaving()
         deadline = time.monotonic() + self.config.drain_timeout_s
+        handler.drain(self.config.drain_timeout_s)
+        await within(GOODBYE_S, "the goodbye to the directory", self.announcement.leaving)
         while handler.open_sessions and time.monotonic() < deadline:
             await asyncio.sleep(_LOOK_S)

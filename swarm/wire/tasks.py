@@ -1,8 +1,9 @@
-"""Background tasks that belong to somebody."""
+"""Background tasks that belong to somebody, and steps that have a limit."""
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any
 
 from swarm.errors import SwarmError
 
@@ -74,3 +75,15 @@ class TaskSet:
             logger.warning("%s ended early: %s", task.get_name(), error)
         else:
             logger.error("%s failed", task.get_name(), exc_info=error)
+
+
+async def within(limit_s: float, what: str, step: Callable[..., Awaitable[object]], *arguments: Any) -> None:
+    """`step`, but no longer than that: what it waits for may be gone. what: it is doing, for the log."""
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            await step(*arguments)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        logger.warning("%s took longer than %.0f s, and is given up", what, limit_s)

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from swarm.errors import AddressInUse, PeerUnreachable, SwarmError, from_wire
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.grpc_forks import use_grpc
 from swarm.wire.tls import SERVER_NAME, Certificate, pem_from_der
 
 MAX_STEP_TOKENS = 512  # in one message; longer prompts travel in several
@@ -87,6 +88,7 @@ async def serve(
         ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
         ("grpc.http2.max_ping_strikes", 0),
     ]
+    use_grpc()
     server = grpc.aio.server(options=options)
     to_server, bundle = pb.ToServer.FromString, pb.Bundle.FromString
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
@@ -152,6 +154,7 @@ class Peer:
 
     def __init__(self, endpoint: pb.Endpoint, max_bytes: int, member: Certificate | None = None):
         """member: in a private swarm, this process's own certificate."""
+        use_grpc()
         self.peer_id = endpoint.peer_id
         self.address = join_address(endpoint.host, endpoint.port)
         own = (member.private_key_pem, member.certificate_pem) if member else ()

@@ -4,8 +4,6 @@ import argparse
 import logging
 import math
 import os
-import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -14,6 +12,7 @@ from swarm.cli.ledger.accounts import Verbs
 from swarm.cli.ledger.epoch_options import add_plan_options, plan_of
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.events import Events
+from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.clock import CLOCK
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import client_identity, ledger_folder
@@ -49,7 +48,8 @@ def add_serve_verb(verbs: Verbs) -> None:
         "serve",
         help="keep a ledger for other machines",
         description="Keep a ledger that others reach: who owns what, channels, stake. Prints the address to give to "
-        "them (--ledger, SWARM_LEDGER), which contains the fingerprint of its certificate. Until Ctrl-C.",
+        "them (--ledger, SWARM_LEDGER), which contains the fingerprint of its certificate. Until Ctrl-C, SIGTERM or "
+        f"SIGHUP: calls under way have {_GRACE_S:.0f} s then; a second one ends it at once.",
     )
     add = parser.add_argument
     add(
@@ -121,7 +121,6 @@ def _serve(args: argparse.Namespace) -> None:
         raise InvalidRequest("--emission is for the issuer of the ledger; give its key with --identity")
     certificate = load_certificate(folder)
     limits = Limits(orders=args.orders_per_minute)
-    stopped = _stopped(args.exit_with_parent)
     if args.backup:
         copy_ledger(folder / FILE_NAME, args.backup, replace=True)
     place = Place(folder / _PLACE)
@@ -131,17 +130,22 @@ def _serve(args: argparse.Namespace) -> None:
     where = LedgerAddress(args.announce or announced_host(args.host), port, fingerprint(certificate.certificate_der))
     if args.announce:
         _try_announced(where)
-    _report(args, ledger, where)
-    epochs = Thread(target=_keep_epochs, args=(args, plan and Closer(ledger, plan), stopped), daemon=True)
-    epochs.start()
-    Thread(target=_keep_time, args=(stopped,), daemon=True).start()
-    while not stopped.wait(args.backup_every if args.backup else None):
-        _back_up(args, folder / FILE_NAME)
-    server.stop(grace=_GRACE_S).wait()
-    epochs.join(_GRACE_S)
-    ledger.shut()
-    if args.backup:
-        copy_ledger(folder / FILE_NAME, args.backup, replace=True)
+    stopped = Event()
+    SHUTDOWN.listen()
+    if args.exit_with_parent:
+        SHUTDOWN.watch_parent()
+    with SHUTDOWN.finishes(stopped.set, drain_s=_GRACE_S):
+        _report(args, ledger, where)
+        epochs = Thread(target=_keep_epochs, args=(args, plan and Closer(ledger, plan), stopped), daemon=True)
+        epochs.start()
+        Thread(target=_keep_time, args=(stopped,), daemon=True).start()
+        while not stopped.wait(args.backup_every if args.backup else None):
+            _back_up(args, folder / FILE_NAME)
+        server.stop(grace=_GRACE_S).wait(_GRACE_S + 1)
+        epochs.join(1.0)  # what it does in the middle of it is whole or not there
+        ledger.shut()
+        if args.backup:
+            copy_ledger(folder / FILE_NAME, args.backup, replace=True)
     Events(args.json).tell("stopped", "the ledger is closed")
 
 
@@ -175,22 +179,6 @@ def _open(folder: Path, args: argparse.Namespace) -> SqliteLedger:
     if there != asked:
         raise SwarmError(f"the ledger in {folder} was made with {there}, and keeps to that; leave these options out")
     return ledger
-
-
-def _stopped(exit_with_parent: bool) -> Event:
-    """What is set by Ctrl-C, or by the end of standard input."""
-    stopped = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    if exit_with_parent:
-        Thread(target=_await_parent, args=(stopped,), daemon=True).start()
-    return stopped
-
-
-def _await_parent(stopped: Event) -> None:
-    while os.read(sys.stdin.fileno(), 4096):  # not through sys.stdin, whose lock this thread would hold at an exit
-        pass
-    stopped.set()
 
 
 def _keep_epochs(args: argparse.Namespace, closer: Closer | None, stopped: Event) -> None:

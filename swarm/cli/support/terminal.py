@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.cli.support import logs
+from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.errors import InvalidRequest, SwarmError
 
 _PIPE_COLUMNS = 240
@@ -20,13 +21,15 @@ Command = Callable[[argparse.Namespace], int | None]
 
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, command: Command | None = None) -> int:
     """Carry out `command`, by default the one that `parser` sets as `command`, which may return an exit status; our own
-    errors, and files that cannot be used, become a line on standard error and 1. arguments: None: the process's."""
+    errors, and files that cannot be used, become a line on standard error and 1; told to end, the command gets a
+    KeyboardInterrupt. arguments: None: the process's."""
     logs.set_up(logging.WARNING)
     try:
         check_text(sys.argv[1:] if arguments is None else arguments)
         args = parser.parse_args(arguments)
         carry_out: Command = command or args.command
-        return carry_out(args) or 0
+        with SHUTDOWN.interruptible():
+            return carry_out(args) or 0
     except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -37,7 +40,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, comman
         return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        return 130
+        return SHUTDOWN.status
 
 
 def check_text(arguments: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from swarm.errors import DiskTrouble, InvalidRequest, PaymentRequired
+from swarm.forks import keep_here, let_go
 from swarm.home import channels_folder, client_identity, payments_file
 from swarm.market.channel.acknowledgements import Acknowledgement
 from swarm.market.channel.invoice import HopInvoice
@@ -140,6 +141,7 @@ class Wallet:
         self._store.close()
         self.ledger.shut()
         for channel in self._channels.values():
+            let_go(channel.lock)
             os.close(channel.lock)
 
     def _check_budget(self, need: int) -> None:
@@ -196,6 +198,7 @@ class Wallet:
         except OSError:
             os.close(lock)
             return None
+        keep_here(lock)
         return WalletChannel(channel, lock)
 
     def _affordable(self, least: int, wanted: int) -> int:

@@ -20,6 +20,7 @@ from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.service import ledger_pb2 as pb
 from swarm.market.service.transport import MAX_REQUEST_BYTES, METHODS, SERVICE
 from swarm.wire.formats.amounts import MAX_AMOUNT
+from swarm.wire.grpc_forks import use_grpc
 from swarm.wire.identity import ADDRESS_BYTES
 from swarm.wire.rate_limit import Allowance
 from swarm.wire.tls import Certificate
@@ -120,6 +121,7 @@ def serve(service: LedgerService, host: str, port: int, certificate: Certificate
         ("grpc.max_metadata_size", 8 * 1024),
         ("grpc.max_concurrent_streams", 64),
     ]
+    use_grpc()
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ledger")
     server = grpc.server(threads, options=options, maximum_concurrent_rpcs=MAX_WAITING)
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {

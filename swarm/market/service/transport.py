@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.market.service import ledger_pb2 as pb
+from swarm.wire.grpc_forks import use_grpc
 from swarm.wire.tls import SERVER_NAME, pem_from_der
 from swarm.wire.transport import join_address
 
@@ -85,6 +86,7 @@ def connect(address: LedgerAddress) -> grpc.Channel:
         ("grpc.enable_http_proxy", 0),
         ("grpc.use_local_subchannel_pool", 1),
     ]
+    use_grpc()
     credentials = grpc.ssl_channel_credentials(pem_from_der(der))
     return grpc.secure_channel(join_address(address.host, address.port), credentials, options=options)
 

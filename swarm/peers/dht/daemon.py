@@ -21,14 +21,16 @@ from typing import IO
 from hivemind.utils.multiaddr import Multiaddr
 
 from swarm.errors import SwarmError
+from swarm.forks import Lifeline
 
 logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0  # on a busy machine it takes seconds
 STOP_TIMEOUT_S = 2.0
 _READY = "Peer ID:"  # what it says first, once it listens
-# Standard output is held by the daemon alone, and standard error by its guard: each ends with its holder.
-_GUARD = '"$@" </dev/null 2>&1 & daemon=$!; exec >/dev/null; read -r end; kill -KILL $daemon'
+# Standard output is held by the daemon alone, and standard error by its guard: each ends with its holder. $0 is the
+# daemon's socket.
+_GUARD = '"$@" </dev/null 2>&1 & daemon=$!; exec >/dev/null; read -r end; kill -KILL $daemon; rm -f "$0"'
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ class DaemonOptions:
 class Daemon:
     """One that runs. Lives in the event loop that started it."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", control: Multiaddr):
-        """process: of the guard and, below it, the daemon."""
-        self._process, self.control = process, control
+    def __init__(self, process: "subprocess.Popen[bytes]", control: Multiaddr, lifeline: Lifeline):
+        """process: of the guard and, below it, the daemon. lifeline: at which the guard waits."""
+        self._process, self.control, self._lifeline = process, control, lifeline
         self._last_line = ""
         self._ready, self._ended = asyncio.Event(), asyncio.Event()
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._watch_guard())]
@@ -81,15 +83,19 @@ class Daemon:
         control, pipe = Multiaddr(f"/unix{socket}"), subprocess.PIPE
         program = files("hivemind.hivemind_cli") / "p2pd"
         environment = {**os.environ, "GOLOG_LOG_LEVEL": os.environ.get("GOLOG_LOG_LEVEL", "error")}
-        command = ["/bin/sh", "-c", _GUARD, "sh", str(program), *options.arguments(control)]
+        command = ["/bin/sh", "-c", _GUARD, str(socket), str(program), *options.arguments(control)]
+        lifeline = Lifeline()
         try:
             # Not by the event loop: uvloop leaves copies of the pipes' other ends in the child, and then no pipe ends.
             process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
+                command, stdin=lifeline.theirs, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
             )
         except OSError as error:
+            lifeline.cut()
             raise SwarmError(f"the libp2p daemon did not start: {error}") from error
-        self = cls(process, control)
+        finally:
+            lifeline.give()
+        self = cls(process, control, lifeline)
         try:
             await self._come_up()
         except BaseException:
@@ -107,8 +113,7 @@ class Daemon:
 
     async def stop(self) -> None:
         """End it, at once."""
-        assert self._process.stdin
-        self._process.stdin.close()
+        self._lifeline.cut()
         self._kill()
         await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_S)  # to the end of its output, at which that is closed
         with suppress(subprocess.TimeoutExpired):

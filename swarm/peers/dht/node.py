@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 CALL_TIMEOUT_S = 5.0  # to reach a node
 STORE_TIMEOUT_S = GET_TIMEOUT_S = 10.0
+RESTART_S = 2.0  # that a daemon needs to be there again, and then some
 LOOK_ROUND_EVERY_S = 3.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0  # between two tries to start the daemon again
 
@@ -46,6 +47,7 @@ class Node:
         self._on_return = on_return
         self._id, self._storage = DHTID.generate(), BoundedStorage()
         self._running: Running | None = None
+        self._is_up = asyncio.Event()
         self._is_alone = True
         self._tasks = TaskSet("the directory's node")
         self._timekeeper = Timekeeper(serves=not options.client)
@@ -73,9 +75,10 @@ class Node:
             await self.leave()
             raise
         if self._is_alone and was_there:
-            logger.warning(
+            logger.info(
                 "none of the %d peers known from before answers yet; they are called again", len(self._acquaintances)
             )
+        self._is_up.set()
         self._tasks.start(self._keep_daemon(), "its daemon")
         self._tasks.start(self._keep_company(), "its company")
         self._tasks.start(self._keep_time(), "its clock")
@@ -100,21 +103,21 @@ class Node:
 
     async def store(self, key: str, subkey: str, value: bytes, expires_s: float) -> bool:
         """Whether the DHT took `value`, until that Unix time."""
-        if self._running is None:
+        if (running := await self._present()) is None:
             return False
         try:
             async with asyncio.timeout(STORE_TIMEOUT_S):
-                return bool(await self._running.dht.store(key, value, expires_s, subkey=subkey))
+                return bool(await running.dht.store(key, value, expires_s, subkey=subkey))
         except SOME_ERRORS:
             return False
 
     async def get(self, key: str) -> dict[str, bytes]:
         """What is stored under `key`, by subkey."""
-        if self._running is None:
+        if (running := await self._present()) is None:
             return {}
         try:
             async with asyncio.timeout(GET_TIMEOUT_S):
-                found = await self._running.dht.get(key, latest=True)
+                found = await running.dht.get(key, latest=True)
         except SOME_ERRORS:
             return {}
         if found is None or not isinstance(found.value, dict):
@@ -127,19 +130,28 @@ class Node:
             return []
         return [str(address) for address in await self._running.p2p.get_visible_maddrs(latest=True)]
 
+    async def _present(self) -> Running | None:
+        """What there is, if need be after a moment in which a daemon that has died is started again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RESTART_S):
+                await self._is_up.wait()
+        return self._running
+
     # --- keeping it whole --------------------------------------------------------------------------------------------
 
     async def _keep_daemon(self) -> None:
         """Start it again when it dies, at the port where others know it."""
         while self._running:
-            port = await self._port()
+            port = self._running.port
             await self._running.daemon.ended()
             logger.warning("the libp2p daemon died; it is started again")
+            self._is_up.clear()
             await self._running.stop()
             self._running = None
             self._running = await self._start_again(port)
             await self._call_all(by_peer(self._acquaintances.addresses()), CALL_TIMEOUT_S)
             await self._look_for_neighbours()
+            self._is_up.set()
             self._on_return()
 
     async def _start_again(self, port: int) -> Running:
@@ -194,11 +206,6 @@ class Node:
             with suppress(*SOME_ERRORS):
                 async with asyncio.timeout(CALL_TIMEOUT_S):
                     await self._running.dht.find_nearest_nodes([self._id])
-
-    async def _port(self) -> int:
-        if self._options.client:
-            return 0
-        return int((await self.addresses())[0].split("/")[4])
 
     async def _why_not(self, peers: Sequence[str]) -> SwarmError:
         """The error to raise when none of `peers` lets this process in."""

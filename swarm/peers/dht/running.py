@@ -40,6 +40,7 @@ class Running:
     daemon: Daemon
     p2p: P2P
     dht: DHTNode
+    port: int  # where others know it; 0 of one that does not listen
 
     @classmethod
     async def start(
@@ -56,6 +57,7 @@ class Running:
             dht = await DHTNode.create(
                 p2p=p2p, node_id=node_id, client_mode=options.client, record_validator=validator, num_workers=4
             )
+            addresses = await p2p.get_visible_maddrs(latest=True) if listens else []
         except BaseException as error:
             await daemon.stop()
             if isinstance(error, SOME_ERRORS):
@@ -65,7 +67,7 @@ class Running:
         control = p2p._client.control
         for task in (control._read_task, control._write_task):  # which fail when the daemon dies, and nobody asks why
             task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return cls(daemon, p2p, dht)
+        return cls(daemon, p2p, dht, port=int(str(addresses[0]).split("/")[4]) if addresses else 0)
 
     async def call(self, node: str, addresses: Sequence[str], timeout_s: float) -> bool:
         """Whether the node with that peer id answers; if so, both know each other from now on."""
