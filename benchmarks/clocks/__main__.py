@@ -10,7 +10,7 @@ pass, and every nano-credit is settled; else, which error came, and how many lin
 --liars: nodes of the directory instead, each at an address of its own, of which some say that it is nine minutes later
 or earlier: how far off that is the time of one that comes, and of those that were there.
 
-Of an older checkout: PYTHONPATH=CHECKOUT:CHECKOUT/kernels python benchmarks/clocks --before
+Of an older checkout, in its folder: PYTHONPATH=.:kernels python THIS/benchmarks/clocks --before
 """
 
 import json
