@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 REFRESHES = 3  # publications in the life of one
 RETRIES = 15  # the same, while none arrives
+GOODBYE_PAUSE_S = 0.2  # between two tries
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Announcement:
         self._record.state = pb.LEAVING
         self._has_left = True
         while not await self.publish():
-            await asyncio.sleep(self._life_s / RETRIES)
+            await asyncio.sleep(GOODBYE_PAUSE_S)
 
     async def keep_current(self, look: Callable[[], None] = lambda: None) -> None:
         """Say it again and again before it expires, until cancelled; soon, where the directory did not take it. look:

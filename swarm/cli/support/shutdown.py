@@ -40,6 +40,7 @@ class Shutdown:
         self._interrupts = False  # the main thread, by KeyboardInterrupt
         self._limit_s, self._deadline_s = LEAVE_S, float("inf")  # the latter as time.monotonic()
         self._told_by, self._told_s = 0, 0.0
+        self._interrupted_by = 0
         self._status: int | None = None  # once everything is done
         self._terminals: list[int] = []  # that are written to
 
@@ -95,7 +96,7 @@ class Shutdown:
     @property
     def status(self) -> int:
         """The exit status of a program that was cut short."""
-        return 128 + (self._told_by or signal.SIGINT)
+        return 128 + (self._told_by or self._interrupted_by or signal.SIGINT)
 
     def done(self, status: int) -> int:
         """Everything is finished, and the process is to be gone soon with this status, which is returned."""
@@ -124,7 +125,7 @@ class Shutdown:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, where Python calls it; the other one hears of it in any case."""
         if self._interrupts:
-            self._interrupts = False
+            self._interrupts, self._interrupted_by = False, number
             raise KeyboardInterrupt
 
     def _say(self, number: int) -> None:

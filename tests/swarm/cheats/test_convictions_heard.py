@@ -85,7 +85,7 @@ def test_a_flood_neither_fills_a_node_nor_keeps_others_out(monkeypatch):
             node = second._node
             for witness in (Identity() for _ in range(40)):  # fresh keys
                 said = conviction(witness)
-                await node.store(KEY, convictions.sign(said, witness), said.expires_ms / 1000, subkey=said.subkey)
+                await node.store(KEY, said.subkey, convictions.sign(said, witness), said.expires_ms / 1000)
             latecomer = Identity()
             taken = await first.accuse(conviction(latecomer), latecomer)
             return by_one, await second.accusations("demo"), taken, conviction(latecomer).subkey

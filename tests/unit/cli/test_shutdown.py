@@ -175,8 +175,8 @@ def test_a_closed_terminal_can_be_written_to_until_the_end(tmp_path):
         preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # whose terminal it is from now on
     )  # fmt: skip
     os.close(its)
-    assert os.read(ours, 100) == b"ready\r\n"
-    os.close(ours)
+    with open(ours, "rb", buffering=0) as terminal:
+        assert terminal.readline() == b"ready\r\n"
     assert process.wait(60) == 0
     assert (tmp_path / "finished").exists()
 

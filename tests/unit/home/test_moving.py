@@ -1,5 +1,6 @@
 """A key that moves from one machine to another, with what protects its owner."""
 
+import asyncio
 import fcntl
 import io
 import json
@@ -62,7 +63,7 @@ def serve_a_while() -> tuple[Identity, Path, SignedVoucher]:
         with closing(PaymentStore(payments_file(identity.peer_id))) as payments:
             payments.keep(signed := voucher())
         with closing(ReceiptStore(receipts_file(identity.peer_id))) as receipts:
-            assert receipts.remember_opening(SESSION, 0, 1)
+            assert asyncio.run(receipts.remember_opening(SESSION, 0, 1))
         Place.of(identity.peer_id).remember(port=20_001, dht_port=20_002)
         commitments_folder().mkdir(parents=True)
         (commitments_folder() / f"{'a' * 16}-{identity.address.hex()}-3.payload").write_bytes(b"points")
@@ -81,7 +82,7 @@ def test_a_server_goes_on_elsewhere_with_its_money_and_what_it_must_not_forget(m
     with closing(PaymentStore(payments_file(identity.peer_id))) as payments:
         assert [one.encode() for one in payments.vouchers(LEDGER)] == [signed.encode()]
     with closing(ReceiptStore(receipts_file(identity.peer_id))) as receipts:
-        assert not receipts.remember_opening(SESSION, 0, 1)  # a client cannot have it done twice
+        assert not asyncio.run(receipts.remember_opening(SESSION, 0, 1))  # a client cannot have it done twice
     assert Place.of(identity.peer_id).ports == Ports(20_001, 20_002)
     assert [file.read_bytes() for file in commitments_folder().iterdir()] == [b"points"]
     for file in [machines.archive, *(file for file in home.rglob("*") if file.is_file() and file.suffix != ".lock")]:

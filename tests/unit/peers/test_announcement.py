@@ -121,7 +121,7 @@ def test_what_does_not_arrive_is_said_again_soon(world, monkeypatch):
     assert pauses == [10, 2, 2, 10, 10, 10]
 
 
-def test_nothing_is_said_after_goodbye(world):
+def test_nothing_but_goodbye_is_said_after_it(world):
     async def leaves() -> None:
         await world.starts()
         await world.own.leaving()
@@ -130,8 +130,18 @@ def test_nothing_is_said_after_goodbye(world):
         await world.own.moving()
 
     asyncio.run(leaves())
-    assert world.states() == [pb.JOINING, pb.ONLINE, pb.LEAVING]
+    assert world.states() == [pb.JOINING, pb.ONLINE, pb.LEAVING, pb.LEAVING]  # again, for whom did not hear it
     assert world.own.record.state == pb.LEAVING
+
+
+def test_goodbye_is_said_until_the_directory_takes_it(world):
+    async def leaves() -> None:
+        await world.starts()
+        world.directory.refuses = 2
+        await world.own.leaving()
+
+    asyncio.run(leaves())
+    assert world.states() == [pb.JOINING, pb.ONLINE, pb.LEAVING, pb.LEAVING, pb.LEAVING]
 
 
 def test_what_readers_hold_does_not_change_and_what_they_do_to_it_changes_nothing(world):
