@@ -10,6 +10,7 @@ import pytest
 import swarm
 from disks import gone, locked
 from helpers import listed, statuses, wait_until
+from swarm.client.local_swarm import LocalServer
 
 PROMPT = "The capital of France is"
 
@@ -67,8 +68,12 @@ def test_where_no_server_can_write_a_client_hears_why_and_it_works_again_afterwa
         assert wait_until(lambda: all(status.record.paused for status in statuses(client)), 30)
     assert wait_until(lambda: works(client), 30)
     for server in pair.servers:
-        said = re.findall(r"this server takes (new sessions again|no new sessions)", server.log())
-        assert said == ["no new sessions", "new sessions again"] * (len(said) // 2)  # once each time
+        assert wait_until(lambda server=server: said(server)[-1] == "new sessions again", 30)
+        assert said(server) == ["no new sessions", "new sessions again"] * (len(said(server)) // 2)  # once each time
+
+
+def said(server: LocalServer) -> list[str]:
+    return re.findall(r"this server takes (new sessions again|no new sessions)", server.log())
 
 
 def test_a_server_whose_receipts_are_taken_away_waits_for_them_to_come_back(pair, client):

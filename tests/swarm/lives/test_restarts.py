@@ -1,10 +1,13 @@
 """Servers that are started again, here or, by mistake, also elsewhere."""
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,6 +16,7 @@ import warm
 from helpers import listed, wait_until
 from swarm.client.background import wait
 from swarm.errors import SwarmError
+from swarm.peers.directory import Directory
 
 OPTIONS = {"threads": 1, "kv_memory": "16M"}
 
@@ -43,6 +47,45 @@ def test_a_key_that_was_copied_to_a_second_machine_serves_on_one_and_both_say_so
         moved = local._adopt([local._launch("1:2", {}, copied)])[0]
         assert moved.peer_id == first.peer_id
         assert wait_until(lambda: any(peer.endpoint.port == moved.port for peer in listed(client)), 20)
+
+
+def test_a_server_goes_on_in_the_swarm_where_it_was_unless_it_has_another_key(local, tmp_path):
+    """Nothing on its command line, and nothing on its machine, says where that is."""
+    with running_server(tmp_path, "--peers", *local.peers) as (peer_id, _):
+        assert wait_until(lambda: list((tmp_path / "acquaintances").glob("*.json")), 30)
+    with running_server(tmp_path) as (again, addresses):
+        assert again == peer_id
+        assert wait_until(lambda: peer_id in seen_from(addresses) & seen_from(local.peers), 30)
+        assert {server.peer_id for server in local.servers if server.alive} <= seen_from(addresses)
+    with running_server(tmp_path, "--identity", str(tmp_path / "another.key")) as (other, addresses):
+        assert seen_from(addresses) == {other}
+
+
+@contextmanager
+def running_server(home, *arguments: str) -> Iterator[tuple[str, list[str]]]:
+    """Its peer id and the addresses through which others join, while it runs."""
+    command = [sys.executable, "-m", "swarm.server", "--blocks", "0:1", "--json", "--kv-memory", "16M", *arguments]
+    environment = {**os.environ, "SWARM_HOME": str(home)}
+    process = warm.start(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        ready = next(event for line in process.stdout if (event := json.loads(line))["event"] in ("ready", "error"))
+        yield ready["peer_id"], ready["addresses"]
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def seen_from(addresses: Sequence[str]) -> set[str]:
+    """Who serves, as a newcomer finds it."""
+
+    async def look() -> set[str]:
+        directory = await Directory.join(addresses, client=True)
+        try:
+            return {info.peer_id for info in await directory.peers("demo")}
+        finally:
+            await directory.leave()
+
+    return wait(look())
 
 
 def serve(home, *arguments: str) -> subprocess.CompletedProcess:
