@@ -35,7 +35,7 @@ from swarm.market.ledger.audit import audit
 from swarm.market.ledger.opening import open_ledger
 from swarm.peers.directory import Directory
 from swarm.wire.formats.amounts import CREDIT
-from swarm.wire.identity import Identity, address_of
+from swarm.wire.identity import Identity
 
 RANGES = ("0:10", "10:20", "20:30", "0:15", "15:30")
 LIMIT_S = 120.0
@@ -124,12 +124,12 @@ class Swarm:
             events.append(machine.start("swarm.server", *options, "--ledger", where, *PRICED, *told))
         user = Machine(folder / "user")
         issuer = open_ledger(where, Identity.load_or_create(homes[0] / "client.key"))
-        issuer.mint(address_of(Identity.load_or_create(user.home / "client.key").public_key), 10 * CREDIT)
+        issuer.mint(Identity.load_or_create(user.home / "client.key").address, 10 * CREDIT)
         return cls(machines, user, where, [one["addresses"][0] for one in events], {one["peer_id"] for one in events})
 
     def client(self, tokens: int = NEW_TOKENS) -> subprocess.Popen:
         """A paid generation."""
-        given = json.dumps([self.addresses, self.ledger, prompt_tokens(PROMPT), tokens])
+        given = json.dumps([self.addresses, self.ledger, prompt_tokens(PROMPT, 0), tokens])
         return self.user._run([sys.executable, "-c", CLIENT, given])
 
     def text(self) -> list[int]:
@@ -185,7 +185,7 @@ class Swarm:
         try:
             ledger = open_ledger(self.ledger, identity)
             problems = audit(ledger).problems
-            channels = ledger.channels(payer=address_of(identity.public_key))
+            channels = ledger.channels(payer=identity.address)
             return Book(list(ledger.history()), {one.id: one.paid for one in channels}, problems)
         except SwarmError:
             return None

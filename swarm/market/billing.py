@@ -1,15 +1,17 @@
 """What a server asks for its work, as demand changes, and how it is paid for it."""
 
 import asyncio
+import logging
 import shlex
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from swarm.clock import REACH_S, difference, now_s
-from swarm.errors import InvalidRequest, PaymentRequired, SwarmError
+from swarm.errors import InvalidRequest, PaymentRequired, PeerUnreachable, SwarmError
 from swarm.home import commitments_folder, payments_file
 from swarm.market.auction.auction import Auction
 from swarm.market.auction.bidding import Bidding
@@ -33,6 +35,12 @@ from swarm.wire.identity import Identity
 from swarm.wire.session_id import MAX_AGE_S, MAX_SKEW_S
 from swarm.wire.tasks import within
 
+Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
+
+LEDGER_WAIT_S = 300.0  # after a power cut, the ledger's machine may be back later than this one
+LEDGER_RETRY_S = 1.0
 ATTEND_EVERY_S = 5.0  # to the ledger's epochs
 
 Work = Coroutine[object, object, None]  # that goes on until it is cancelled
@@ -97,9 +105,9 @@ class Billing(Payee):
 
     @classmethod
     async def open(cls, options: BillingOptions, identity: Identity, served: Callable[[], PeerInfo]) -> "Billing":
-        """served: what the server announces now. Raises SwarmError if the ledger cannot be opened, PaymentRequired if
-        there is not enough there to stake."""
-        ledger, staked = await asyncio.to_thread(_open_staked, options, identity)
+        """served: what the server announces now. Waits for a ledger that does not answer, see LEDGER_WAIT_S. Raises
+        SwarmError if it cannot be opened, PaymentRequired if there is not enough there to stake."""
+        ledger, staked = await when_it_answers(partial(_open_staked, options, identity))
         store = PaymentStore(payments_file(identity.peer_id))
 
         def shut() -> None:
@@ -150,6 +158,23 @@ async def _claim(committer: Committer, every_s: float) -> None:
     while True:
         await asyncio.to_thread(committer.attend)
         await asyncio.sleep(every_s)
+
+
+async def when_it_answers(ask: Callable[[], Answer]) -> Answer:
+    """What `ask` returns, in a thread. Asks again while the ledger does not answer, for LEDGER_WAIT_S; raises what it
+    raises."""
+    give_up_s = time.monotonic() + LEDGER_WAIT_S
+    is_told = False
+    while True:
+        try:
+            return await asyncio.to_thread(ask)
+        except PeerUnreachable as error:
+            if time.monotonic() + LEDGER_RETRY_S > give_up_s:
+                raise
+            if not is_told:
+                logger.warning("%s; it is asked again for %.0f s", error, LEDGER_WAIT_S)
+                is_told = True
+        await asyncio.sleep(LEDGER_RETRY_S)
 
 
 def _open_staked(options: BillingOptions, identity: Identity) -> tuple[Ledger, int]:
