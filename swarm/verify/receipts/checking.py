@@ -197,9 +197,15 @@ class ChainReceipts:
             before, until, source = own, length, hop
 
     def _live_chunks(self, hop: HopReceipts) -> set[_Chunk]:
-        """Those that a hop computed once, and sent on when it did."""
+        """Those that a hop computed once, and sent on when it did. Where it was filled up to, it signs on its own: what
+        follows is a chunk from there only if one was asked for."""
         chunks = ((one.receipt.position, one.receipt.stop_position) for one in hop.receipts)
-        return {(start, stop) for start, stop in chunks if start >= hop.live_from and self._is_first(start, stop)}
+        return {
+            (start, stop)
+            for start, stop in chunks
+            if (start > hop.live_from or (start == hop.live_from and start in self._seals))
+            and self._is_first(start, stop)
+        }
 
     def _is_first(self, start: int, stop: int) -> bool:
         """Whether none of these positions was sent twice."""

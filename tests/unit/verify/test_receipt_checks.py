@@ -90,6 +90,32 @@ def test_a_link_is_checked_whichever_of_its_receipts_comes_first():
         assert len(chain.receipts.faults) == 2
 
 
+@pytest.mark.parametrize("index", [1, 2])
+def test_nobody_is_blamed_where_a_hop_is_replaced_in_the_middle_of_a_chunk(index):
+    """It signs for what it was filled with, up to there, and its neighbours for the whole chunk."""
+    chain = Chain()
+    chain.step(0, 0, 3, seal=True)
+    chain.step(3, 1, 3, seal=False)
+    chain.replace(index)
+    chain.step(6, 2, 3, seal=True)
+    chain.step(9, 3, 3, seal=True)
+    chain.settle()
+    assert not chain.receipts.faults
+
+
+def test_a_replaced_hop_that_splits_a_later_chunk_is_blamed():
+    chain = Chain()
+    chain.step(0, 0, 3, seal=True)
+    chain.replace(1)
+    chain.step(3, 1, 3, seal=True)
+    chain.step(6, 2, 1, seal=False)
+    chain.hops[1].writer.seal()
+    chain.step(7, 3, 2, seal=True)
+    chain.settle()
+    assert {fault.kind for fault in chain.receipts.faults} == {FaultKind.UNLINKED}
+    assert IDENTITIES[1].peer_id in {fault.peer_id for fault in chain.receipts.faults}
+
+
 def test_a_receipt_that_was_good_is_still_checked_where_one_after_it_was_not():
     """They wait for the first: what is wrong with a later one must not let an earlier one pass."""
     identity, chain = IDENTITIES[0], Chain(1)
