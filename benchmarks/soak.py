@@ -222,9 +222,8 @@ def main() -> int:
     torch.set_num_threads(1)
     with replicated_swarm(1 if args.troubles else 2) as (replicas, observer):
         troubles = Troubles(replicas, rng) if args.troubles else None
-        if troubles:
-            for blocks in replicas.ranges:
-                replicas.start(blocks, host=OTHER_HOST)
+        for blocks in replicas.ranges if troubles else ():
+            replicas.start(blocks, host=OTHER_HOST)
         expected = [
             observer.generate(prompt_tokens(prompt, index), max_new_tokens=count, ignore_eos=True).token_ids
             for index, (prompt, count) in enumerate(CASES)
@@ -251,16 +250,8 @@ def main() -> int:
             "samples": soak.samples,
         },
     )
-    report.draw(
-        plot(
-            soak.samples,
-            soak.changes,
-            soak.clients,
-            soak.replicas.ranges,
-            f"{CLIENTS} clients, SmolLM2-135M float32, {report.where}",
-        ),
-        name,
-    )
+    title = f"{CLIENTS} clients, SmolLM2-135M float32, {report.where}"
+    report.draw(plot(soak.samples, soak.changes, soak.clients, soak.replicas.ranges, title), name)
     errors = [out["error"] for client in soak.clients for out in client.generations() if out["error"]]
     for line in [*found, *errors]:
         print(line, file=sys.stderr)
