@@ -91,8 +91,10 @@ class Announcement:
         return Facts.of(self._record)
 
     def reachable_at(self, host: str) -> None:
-        """This machine has another address now: the same server, with the same certificate, is there."""
-        self._record.endpoint.host = host
+        """The same server, with the same certificate, is there now; before, perhaps, elsewhere."""
+        if host != self._record.endpoint.host:
+            logger.warning("this machine's address is %s now; others are told", host)
+            self._record.endpoint.host = host
 
     def attested(self, evidence: bytes) -> None:
         """There is evidence of what runs here."""

@@ -1,7 +1,6 @@
 """A server from start to goodbye: identity, directory, weights, gRPC, heartbeat, drain."""
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -31,8 +30,6 @@ from swarm.wire.formats.quotes import Quote
 from swarm.wire.tasks import TaskSet, within
 from swarm.wire.tls import Certificate, make_certificate
 from swarm.wire.transport import announced_host, max_message_bytes, serve
-
-logger = logging.getLogger(__name__)
 
 ATTEND_EVERY_S = 1.0  # how often it is looked for sessions that are not to go on
 _LOOK_S = 0.05  # how often, while it drains, whether sessions are left
@@ -275,10 +272,7 @@ class Server:
         """A machine that was carried elsewhere, or got another address from its router, is found at that one. While it
         has none, it stays known by the last."""
         with suppress(SwarmError):
-            host = self.config.announce or announced_host(self.config.host)
-            if host != self.announcement.record.endpoint.host:
-                logger.warning("this machine's address is %s now; others are told", host)
-                self.announcement.reachable_at(host)
+            self.announcement.reachable_at(self.config.announce or announced_host(self.config.host))
 
     async def _attend(self, handler: Handler) -> None:
         handles = Handles()

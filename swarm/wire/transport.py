@@ -44,6 +44,14 @@ _COMMON_OPTIONS = [
     ("grpc.enable_http_proxy", 0),
 ]
 
+_SERVER_OPTIONS = [
+    ("grpc.so_reuseport", 0),  # else two servers share a port silently
+    ("grpc.max_concurrent_streams", 1024),
+    ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
+    ("grpc.http2.max_ping_strikes", 0),
+]
+
 
 def max_message_bytes(hidden_size: int) -> int:
     """The largest message that a peer of this model accepts: MAX_STEP_TOKENS of float32 and some headroom."""
@@ -80,16 +88,8 @@ async def serve(
     certificate: if it names an authority, callers must show a certificate of the same one.
     Raises AddressInUse if another process has the port.
     """
-    options = [
-        *_options(max_bytes),
-        ("grpc.so_reuseport", 0),  # else two servers share a port silently
-        ("grpc.max_concurrent_streams", 1024),
-        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
-        ("grpc.http2.max_ping_strikes", 0),
-    ]
     use_grpc()
-    server = grpc.aio.server(options=options)
+    server = grpc.aio.server(options=[*_options(max_bytes), *_SERVER_OPTIONS])
     to_server, bundle = pb.ToServer.FromString, pb.Bundle.FromString
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Session": grpc.stream_stream_rpc_method_handler(session, to_server, pb.ToClient.SerializeToString),

@@ -83,13 +83,7 @@ def add_serve_verb(verbs: Verbs) -> None:
     )
     add("--backup-every", type=float, default=BACKUP_EVERY_S, metavar="S", help="(default: 300)")
     add("--restore", type=Path, metavar="FILE", help="begin with the ledger in this backup, once it has been audited")
-    add(
-        "--epoch",
-        type=float,
-        default=DAY_S,
-        metavar="S",
-        help="with --emission: an epoch lasts so long (default: a day)",
-    )
+    add("--epoch", type=float, default=DAY_S, metavar="S", help="with --emission: of an epoch (default: a day)")
     add_plan_options(parser)
     add_json(parser, "print one JSON object per event")
     add("--exit-with-parent", action="store_true", help="stop when standard input closes")

@@ -274,11 +274,8 @@ def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():
 
 def test_who_takes_no_sessions_is_not_chosen_and_says_why():
     policy, paused = TakesSessions(BLOCKS), peer("peer-a", paused="its disk is full")
-    assert names(accepted([policy], "m", [paused, peer("b")])) == ["b"]
-    assert policy.hint([paused, peer("b")]).endswith(
-        "take no new sessions for now: peer peer-a says that its disk is full"
-    )
-    assert policy.hint([peer("b")]) == ""
+    assert names(accepted([policy], "m", [paused, peer("b")])) == ["b"] and policy.hint([peer("b")]) == ""
+    assert policy.hint([paused, peer("b")]).endswith("for now: peer peer-a says that its disk is full")
     with pytest.raises(NoRoute, match="no peer of 'm' takes new sessions for now: peer peer-a says") as caught:
         accepted([policy], "m", [paused])
     assert caught.value.blocks == f"0:{BLOCKS}"  # so that it is waited for
