@@ -107,7 +107,8 @@ class Billing(Payee):
     async def open(cls, options: BillingOptions, identity: Identity, served: Callable[[], PeerInfo]) -> "Billing":
         """served: what the server announces now. Waits for a ledger that does not answer, see LEDGER_WAIT_S. Raises
         SwarmError if it cannot be opened, PaymentRequired if there is not enough there to stake."""
-        ledger, staked = await when_it_answers(partial(_open_staked, options, identity))
+        ledger = await when_it_answers(partial(open_ledger, options.ledger, identity))
+        staked = await asyncio.to_thread(_stake, ledger, options, identity)
         store = PaymentStore(payments_file(identity.peer_id))
 
         def shut() -> None:
@@ -161,8 +162,8 @@ async def _claim(committer: Committer, every_s: float) -> None:
 
 
 async def when_it_answers(ask: Callable[[], Answer]) -> Answer:
-    """What `ask` returns, in a thread. Asks again while the ledger does not answer, for LEDGER_WAIT_S; raises what it
-    raises."""
+    """What `ask` returns, in a thread; it only asks. Again while the ledger does not answer, for LEDGER_WAIT_S; raises
+    what it raises."""
     give_up_s = time.monotonic() + LEDGER_WAIT_S
     is_told = False
     while True:
@@ -177,14 +178,14 @@ async def when_it_answers(ask: Callable[[], Answer]) -> Answer:
         await asyncio.sleep(LEDGER_RETRY_S)
 
 
-def _open_staked(options: BillingOptions, identity: Identity) -> tuple[Ledger, int]:
-    """The ledger, and what is at stake there."""
-    ledger = open_ledger(options.ledger, identity)
+def _stake(ledger: Ledger, options: BillingOptions, identity: Identity) -> int:
+    """What is at stake there, once it is as much as it should be. Not to be tried again without a look: after an error
+    the stake may be there all the same."""
     try:
         if options.pricing.mode == "contribution":
             _check_clock(ledger)
         post_stake(ledger, options, identity.peer_id)
-        return ledger, ledger.account().staked
+        return ledger.account().staked
     except BaseException:
         ledger.shut()
         raise

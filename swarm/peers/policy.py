@@ -61,6 +61,8 @@ class SameModel(PeerPolicy):
 class TakesSessions(PeerPolicy):
     """Those that take new sessions now: one whose disk fails says that it does not, and why."""
 
+    why = "takes no new sessions for now"
+
     def __init__(self, num_blocks: int):
         """num_blocks: of the model."""
         self._num_blocks = num_blocks

@@ -7,6 +7,7 @@ what the disk does not take is kept in memory, and tried again until it does.
 import asyncio
 import atexit
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -119,6 +120,11 @@ class Writer:
 
     def _add(self, one: _Waiting, key: object) -> None:
         with self._changed:
+            if self._give_up_s is not None:
+                logger.error("a write to %s is lost: it came after its end", self._path or "memory")
+                if one.answer:
+                    one.answer.set_exception(DiskTrouble("it came after the end"))
+                return
             key = one if key is None else key
             if key not in self._waiting and len(self._waiting) >= self._max_waiting:
                 self._lost += 1
@@ -172,9 +178,14 @@ class Writer:
     def _do(self, one: _Waiting, database: sqlite3.Connection) -> Any:
         try:
             return one.write(database)
-        except (*_WRONG, ValueError, TypeError, OverflowError) as error:
-            logger.exception("a write to %s is left out", self._path)
-            return error
+        except (sqlite3.Error, OSError) as error:
+            if not isinstance(error, _WRONG):
+                raise
+            failure: Exception = error
+        except Exception as error:
+            failure = error
+        logger.error("a write to %s is left out", self._path or "memory", exc_info=failure)
+        return failure
 
     def _note_failure(self, batch: list[tuple[object, _Waiting]], error: Exception) -> None:
         self._file.failed(error)
@@ -199,10 +210,13 @@ class Writer:
             self.condition.written(is_all=not self._waiting)
             self._changed.notify_all()
         for (_, one), answer in zip(batch, answers, strict=True):
-            if one.written:
-                one.written()
-            if one.answer:
-                one.answer.set_exception(answer) if isinstance(answer, Exception) else one.answer.set_result(answer)
+            try:
+                if one.written:
+                    one.written()
+                if one.answer:
+                    one.answer.set_exception(answer) if isinstance(answer, Exception) else one.answer.set_result(answer)
+            except Exception:  # whoever asked; the others' writes go on
+                logger.exception("what was to follow a write to %s failed", self._path or "memory")
 
 
 def _reason(error: Exception) -> str:
@@ -211,6 +225,9 @@ def _reason(error: Exception) -> str:
         cause = error.__cause__
         return _reason(cause) if isinstance(cause, Exception) else "what is in its place is no file of this version's"
     return error.strerror or "its disk fails" if isinstance(error, OSError) else str(error)
+
+
+os.register_at_fork(after_in_child=_open.clear)  # they are the parent's, and so are their threads
 
 
 @atexit.register

@@ -125,12 +125,12 @@ def announced_host(host: str) -> str:
     if host not in ("0.0.0.0", "::"):
         return host
     family, anywhere = (socket.AF_INET6, "2001:db8::1") if host == "::" else (socket.AF_INET, "192.0.2.1")
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((anywhere, 9))  # sends nothing: only asks the kernel which interface it would use
-        except OSError as error:
-            raise SwarmError(f"cannot tell this machine's address ({error}); give it with --announce") from error
-        return str(probe.getsockname()[0])
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise SwarmError(f"cannot tell this machine's address ({error}); give it with --announce") from error
 
 
 def check_port_free(host: str, port: int) -> None:

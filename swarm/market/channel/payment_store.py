@@ -174,12 +174,6 @@ class PaymentStore:
 
     def _put(self, channel: bytes, signed: SignedVoucher | None, statement: str, *values: bytes) -> None:
         """What becomes of a channel's voucher."""
-        with self._lock:
-            self._unwritten[channel] = signed
-            if signed:
-                self._newest[channel] = signed
-            else:
-                self._newest.pop(channel, None)
 
         def write(database: sqlite3.Connection) -> None:
             database.execute(statement, values)
@@ -189,7 +183,13 @@ class PaymentStore:
                 if self._unwritten.get(channel, b"") is signed:  # else there is news
                     del self._unwritten[channel]
 
-        self._writer.put(write, key=("voucher", channel), written=written)
+        with self._lock:  # so that they are written in the order in which they came
+            self._unwritten[channel] = signed
+            if signed:
+                self._newest[channel] = signed
+            else:
+                self._newest.pop(channel, None)
+            self._writer.put(write, key=("voucher", channel), written=written)
 
     def _read(self, channel: bytes, data: bytes) -> SignedVoucher:
         """A signature is checked once, however often its voucher is read; another process may have kept a newer one."""

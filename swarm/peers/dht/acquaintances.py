@@ -24,6 +24,7 @@ MOST_ADDRESSES = 8  # of one node
 FIRST_PAUSE_S, LAST_PAUSE_S = 2.0, 15.0  # between two calls on a node that was here a moment ago
 LONG_GONE_S = 3600.0  # a node that was silent for so long is called no more often than this:
 RARELY_S = 300.0
+HERE_S = 30.0  # who was met within this time has not gone silent
 SAVE_EVERY_S = 300.0  # where only the times have changed
 _JITTER = 0.3  # of a pause, either way: many that lost the same node are not to call it at once
 
@@ -48,6 +49,7 @@ class Acquaintances:
         """file: where they outlive this process; one that cannot be read is as good as none."""
         self._file, self._clock = file, clock
         self._known: dict[str, _Acquaintance] = _read(file) if file else {}
+        self._is_new = False  # another swarm, of which nobody was met yet
         self._saved: tuple[float, dict[str, tuple[str, ...]]] = (0.0, {})  # when, and which addresses
 
     def __len__(self) -> int:
@@ -55,15 +57,20 @@ class Acquaintances:
 
     def give(self, addresses: Iterable[str]) -> bool:
         """Those through which this node is told to join: multiaddresses with peer ids; none if it is to go on where it
-        was. Returns whether it has been in their swarm before."""
+        was. Returns whether it has been in their swarm before. If not, nothing is saved before one of them has
+        `answered`: it may be a mistake."""
         given = by_peer(addresses)
         is_known = not given or any(peer_id in self._known for peer_id in given)
         if not is_known:
-            self._known.clear()
+            self._known, self._is_new = {}, True
         was_here = bool(self._known)
         for peer_id, places in given.items():
             self._known.setdefault(peer_id, _Acquaintance()).given = tuple(places)[:MOST_ADDRESSES]
         return was_here
+
+    def answered(self) -> None:
+        """Those given are no mistake: one of them, or of those known, has answered."""
+        self._is_new = False
 
     def addresses(self) -> list[str]:
         """Of all, those that were met last first: multiaddresses with peer ids."""
@@ -75,8 +82,16 @@ class Acquaintances:
         one = self._known.setdefault(peer_id, _Acquaintance())
         one.seen, one.met_s = tuple(addresses)[:MOST_ADDRESSES], self._clock()
         one.due_s, one.pause_s = 0.0, FIRST_PAUSE_S
+        self.answered()
         while len(self._known) > MOST:
-            self._known.pop(min(self._known, key=lambda id_: (bool(self._known[id_].given), self._known[id_].met_s)))
+            self._known.pop(min(self._known, key=self._worth))
+
+    def _worth(self, peer_id: str) -> tuple[bool, bool, float]:
+        """The least of all gives way: who is here now is met again without being called, and of the silent ones those
+        that were met last are the likeliest to come back."""
+        one = self._known[peer_id]
+        is_silent = 0.0 < one.met_s < self._clock() - HERE_S
+        return bool(one.given), is_silent and one.met_s > self._clock() - LONG_GONE_S, one.met_s
 
     def to_call(self, present: Iterable[str]) -> dict[str, Sequence[str]]:
         """Addresses of those that are not among `present` and whose turn it is, which they have herewith had."""
@@ -97,7 +112,7 @@ class Acquaintances:
         """If there is something new. Never fails: whoever cannot write them goes on without. Any thread."""
         known = dict(self._known)
         places, (saved_s, saved) = {id_: one.addresses for id_, one in known.items()}, self._saved
-        if self._file is None or (places == saved and abs(self._clock() - saved_s) < SAVE_EVERY_S):
+        if self._file is None or self._is_new or (places == saved and abs(self._clock() - saved_s) < SAVE_EVERY_S):
             return
         self._saved = self._clock(), places
         entries = {id_: {"seen": one.seen, "given": one.given, "met_s": one.met_s} for id_, one in known.items()}

@@ -84,7 +84,10 @@ class Daemon:
         program = files("hivemind.hivemind_cli") / "p2pd"
         environment = {**os.environ, "GOLOG_LOG_LEVEL": os.environ.get("GOLOG_LOG_LEVEL", "error")}
         command = ["/bin/sh", "-c", _GUARD, str(socket), str(program), *options.arguments(control)]
-        lifeline = Lifeline()
+        try:
+            lifeline = Lifeline()
+        except OSError as error:
+            raise SwarmError(f"the libp2p daemon did not start: {error}") from error
         try:
             # Not by the event loop: uvloop leaves copies of the pipes' other ends in the child, and then no pipe ends.
             process = subprocess.Popen(
@@ -137,11 +140,14 @@ class Daemon:
 
     async def _read(self) -> None:
         """Its output must be read, or it waits; the end of that is its own."""
-        async for line in await _reader(self._process.stdout):
-            self._last_line = line.decode(errors="replace").strip()
-            logger.debug("libp2p: %s", self._last_line)
-            if self._last_line.startswith(_READY):
-                self._ready.set()
+        try:
+            async for line in await _reader(self._process.stdout):
+                self._last_line = line.decode(errors="replace").strip()
+                logger.debug("libp2p: %s", self._last_line)
+                if self._last_line.startswith(_READY):
+                    self._ready.set()
+        except ValueError as error:  # a line without an end: nobody would read what comes after it
+            logger.warning("the libp2p daemon talks too much: %s", error)
         self._end()
 
     async def _watch_guard(self) -> None:

@@ -4,7 +4,7 @@ again."""
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from hivemind.dht.routing import DHTID
@@ -48,6 +48,7 @@ class Node:
         self._id, self._storage = DHTID.generate(), BoundedStorage()
         self._running: Running | None = None
         self._is_up = asyncio.Event()
+        self._port = 0  # where others know it
         self._is_alone = True
         self._tasks = TaskSet("the directory's node")
         self._timekeeper = Timekeeper(serves=not options.client)
@@ -69,6 +70,9 @@ class Node:
             self._is_alone = not await self._call_all(by_peer(self._acquaintances.addresses()), timeout_s)
             if self._is_alone and peers and (self._options.client or not was_there):
                 raise await self._why_not(peers)
+            if not self._is_alone:
+                self._acquaintances.answered()
+                await asyncio.to_thread(self._acquaintances.save)
             await self._look_for_neighbours()
             await self._timekeeper.join(self._running.p2p, self._running.dht.protocol, founds=not was_there)
         except BaseException:
@@ -79,9 +83,12 @@ class Node:
                 "none of the %d peers known from before answers yet; they are called again", len(self._acquaintances)
             )
         self._is_up.set()
-        self._tasks.start(self._keep_daemon(), "its daemon")
-        self._tasks.start(self._keep_company(), "its company")
-        self._tasks.start(self._keep_time(), "its clock")
+        for what, look in (
+            ("the libp2p daemon", self._tend_daemon),
+            ("the directory's other nodes", self._look_round),
+            ("the swarm's time", self._tend_clock),
+        ):
+            self._tasks.start(self._keep(what, look), what)
 
     @property
     def is_alone(self) -> bool:
@@ -91,10 +98,10 @@ class Node:
     async def leave(self) -> None:
         """Stop taking part."""
         await self._tasks.close()
-        await asyncio.to_thread(self._acquaintances.save)
         if self._running:
             await self._running.stop()
             self._running = None
+        await asyncio.to_thread(self._acquaintances.save)  # last: its disk may not answer
 
     async def _start(self, port: int) -> Running:
         return await Running.start(self._options, port, self._id, self._storage, self._validator)
@@ -139,48 +146,49 @@ class Node:
 
     # --- keeping it whole --------------------------------------------------------------------------------------------
 
-    async def _keep_daemon(self) -> None:
+    async def _keep(self, what: str, look: Callable[[], Awaitable[None]]) -> None:
+        """Look again and again, whatever goes wrong: nobody else does, and nothing that strangers send or this machine
+        lacks for a while is to end it."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                await look()
+                pause_s = FIRST_PAUSE_S
+            except Exception as error:
+                logger.warning("%s: %s; it is tried again", what, error or repr(error))
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LAST_PAUSE_S)
+
+    async def _tend_daemon(self) -> None:
         """Start it again when it dies, at the port where others know it."""
-        while self._running:
-            port = self._running.port
+        if self._running:
+            self._port = self._running.port
             await self._running.daemon.ended()
             logger.warning("the libp2p daemon died; it is started again")
             self._is_up.clear()
             await self._running.stop()
             self._running = None
-            self._running = await self._start_again(port)
-            await self._call_all(by_peer(self._acquaintances.addresses()), CALL_TIMEOUT_S)
-            await self._look_for_neighbours()
-            self._is_up.set()
-            self._on_return()
+        check_port_free(self._options.host, self._port)
+        self._running = await self._start(self._port)
+        self._is_up.set()
+        await self._call_all(by_peer(self._acquaintances.addresses()), CALL_TIMEOUT_S)
+        await self._look_for_neighbours()
+        self._on_return()
 
-    async def _start_again(self, port: int) -> Running:
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                check_port_free(self._options.host, port)
-                return await self._start(port)
-            except SwarmError as error:
-                logger.warning("no libp2p daemon yet: %s", error)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LAST_PAUSE_S)
-
-    async def _keep_company(self) -> None:
+    async def _look_round(self) -> None:
         """Know who is there, and call on those that have gone silent: an outage may be over."""
-        while True:
-            await asyncio.sleep(LOOK_ROUND_EVERY_S * random.uniform(0.7, 1.3))
-            with suppress(*SOME_ERRORS):
-                if await self._meet_again():
-                    await self._look_for_neighbours()
-                    self._on_return()
-
-    async def _keep_time(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_ROUND_EVERY_S)
-            running = self._running
-            if running and await self._timekeeper.attend(running.p2p, running.dht.protocol):
-                self._acquaintances.call_all()  # whose turns were by another time
+        await asyncio.sleep(LOOK_ROUND_EVERY_S * random.uniform(0.7, 1.3))
+        with suppress(*SOME_ERRORS):
+            if await self._meet_again():
+                await self._look_for_neighbours()
                 self._on_return()
+
+    async def _tend_clock(self) -> None:
+        await asyncio.sleep(LOOK_ROUND_EVERY_S)
+        running = self._running
+        if running and await self._timekeeper.attend(running.p2p, running.dht.protocol):
+            self._acquaintances.call_all()  # whose turns were by another time
+            self._on_return()
 
     async def _meet_again(self) -> bool:
         """Whether a node is back that was not there a moment ago."""

@@ -1,6 +1,7 @@
 """What there is of a node as long as one daemon lives: the daemon, hivemind's view of it, and calls through it."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ from swarm.peers.dht.daemon import Daemon, DaemonOptions
 from swarm.peers.dht.private_p2p import PrivateP2P
 from swarm.wire.secret import Secret
 
+logger = logging.getLogger(__name__)
+
 LEAVE_TIMEOUT_S = 2.0
+SET_UP_S = 30.0  # what takes a moment, on a busy machine
 GRACE_S = 0.5  # that the others get to answer, when one has
 SOME_ERRORS = (P2PDaemonError, OSError, EOFError, TimeoutError)  # of a daemon that is gone, or a node that is
 
@@ -47,21 +51,44 @@ class Running:
         cls, options: NodeOptions, port: int, node_id: DHTID, storage: DHTLocalStorage, validator: RecordValidatorBase
     ) -> "Running":
         """port: 0: a free one. node_id, storage: those from before, if a daemon is started again. Raises SwarmError."""
-        secret, listens = options.secret, not options.client
-        routes = listens and not secret  # libp2p's own routing answers whoever asks
+        listens = not options.client
+        routes = listens and not options.secret  # libp2p's own routing answers whoever asks
         daemon = await Daemon.start(DaemonOptions(options.host, port, options.identity, listens, routes))
+        setting_up = asyncio.create_task(cls._set_up(daemon, options, node_id, storage, validator))
+        ended = asyncio.create_task(daemon.ended())  # then hivemind would wait for its answers for ever
         try:
-            p2p = await (
-                PrivateP2P.replicate(daemon.control, secret, listens) if secret else P2P.replicate(daemon.control)
-            )
+            await asyncio.wait({setting_up, ended}, timeout=SET_UP_S, return_when=asyncio.FIRST_COMPLETED)
+            if not setting_up.done():
+                raise TimeoutError("it ended" if ended.done() else f"not within {SET_UP_S:.0f} s")
+            return setting_up.result()
+        except BaseException as error:
+            setting_up.cancel()
+            await asyncio.wait({setting_up})
+            await daemon.stop()
+            if isinstance(error, SOME_ERRORS):
+                raise SwarmError(f"the libp2p daemon does not answer: {error}") from error
+            raise
+        finally:
+            ended.cancel()
+
+    @classmethod
+    async def _set_up(
+        cls,
+        daemon: Daemon,
+        options: NodeOptions,
+        node_id: DHTID,
+        storage: DHTLocalStorage,
+        validator: RecordValidatorBase,
+    ) -> "Running":
+        secret, listens = options.secret, not options.client
+        p2p = await (PrivateP2P.replicate(daemon.control, secret, listens) if secret else P2P.replicate(daemon.control))
+        try:
             dht = await DHTNode.create(
                 p2p=p2p, node_id=node_id, client_mode=options.client, record_validator=validator, num_workers=4
             )
             addresses = await p2p.get_visible_maddrs(latest=True) if listens else []
-        except BaseException as error:
-            await daemon.stop()
-            if isinstance(error, SOME_ERRORS):
-                raise SwarmError(f"the libp2p daemon does not answer: {error}") from error
+        except BaseException:
+            await p2p.shutdown()
             raise
         dht.protocol.storage = storage
         control = p2p._client.control
@@ -79,11 +106,13 @@ class Running:
             self.p2p.introduce(peer_id, places)
         client = self.p2p._client
         for _ in range(2):
-            with suppress(*SOME_ERRORS):
+            try:
                 async with asyncio.timeout(timeout_s):
                     await client.connect(peer_id, places)
                     if await self.dht.protocol.call_ping(peer_id) is not None:
                         return True
+            except Exception as error:  # hivemind raises whatever it happens to, when a stranger answers nonsense
+                logger.debug("no answer from %s: %r", node, error)
             # The connection may be to where it was before, or from where this machine was: libp2p would find out in a
             # minute.
             with suppress(*SOME_ERRORS):

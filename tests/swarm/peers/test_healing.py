@@ -133,3 +133,39 @@ def test_leaving_waits_for_no_daemon_that_is_dead_or_stopped():
                     await first.leave()
 
     asyncio.run(scenario())
+
+
+def test_what_strangers_answer_or_a_loop_that_fails_does_not_end_the_healing(monkeypatch):
+    async def scenario():
+        returned, rounds = asyncio.Event(), 0
+        first = await Directory.join()
+        second = await Directory.join(await first.addresses(), on_return=returned.set)
+        nonsense = AssertionError("of hivemind, about what a stranger has sent")
+
+        async def no_ping(*arguments: object, **options: object) -> None:
+            nonlocal rounds
+            rounds += 1
+            raise nonsense
+
+        async def no_round(*arguments: object, **options: object) -> None:
+            nonlocal rounds
+            rounds += 1
+            raise nonsense
+
+        node = second._node
+        running = node._running
+        monkeypatch.setattr(running.dht.protocol, "call_ping", no_ping)
+        (address,) = await first.addresses()
+        place, peer_id = address.split("/p2p/")
+        assert not await running.call(peer_id, [place], 5.0)
+        monkeypatch.setattr(running.p2p, "list_peers", no_round)
+        before = rounds
+        async with asyncio.timeout(LIMIT_S):
+            while rounds < before + 2:
+                await asyncio.sleep(0.1)
+        (await daemon_of(second)).kill()
+        await asyncio.wait_for(returned.wait(), LIMIT_S)
+        await second.leave()
+        await first.leave()
+
+    asyncio.run(scenario())

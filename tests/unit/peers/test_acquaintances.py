@@ -6,6 +6,7 @@ import pytest
 
 from clock import Clock
 from swarm.peers.dht.acquaintances import (
+    HERE_S,
     LAST_PAUSE_S,
     LONG_GONE_S,
     MOST,
@@ -70,9 +71,32 @@ def test_another_swarm_is_not_mixed_up_with_the_last_one(tmp_path):
     first.give(given("a"))
     first.met("b", [PLACE])
     first.save()
-    again = Acquaintances(file)
-    assert not again.give(given("stranger"))
-    assert again.addresses() == given("stranger")
+    mistaken = Acquaintances(file)
+    assert not mistaken.give(given("stranger"))
+    assert mistaken.addresses() == given("stranger")
+    mistaken.save()
+    again = Acquaintances(file)  # as nobody answered there, it is as if it had not been
+    assert again.give(())
+    other = Acquaintances(file)
+    assert not other.give(given("stranger"))
+    other.met("stranger", [PLACE])
+    other.save()
+    assert Acquaintances(file).addresses() == given("stranger")
+
+
+def test_whoever_went_silent_is_not_forgotten_for_a_crowd_that_is_here():
+    """The other half of a large swarm, after an outage; or all of a small one, after the coming of many strangers."""
+    clock = Clock(1_000.0)
+    known = Acquaintances(clock=clock)
+    lost = [f"lost{number}" for number in range(MOST // 2)]
+    for name in lost:
+        known.met(name, [PLACE])
+    clock.now_s += 2 * HERE_S
+    for _ in range(2):
+        for number in range(2 * MOST):
+            known.met(f"here{number}", [PLACE])
+    assert len(known) == MOST
+    assert set(lost) <= known.to_call(()).keys()
 
 
 def test_those_given_keep_their_place_in_a_crowd_and_their_name_beside_their_address():

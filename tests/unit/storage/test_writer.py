@@ -2,7 +2,9 @@
 full, or gone."""
 
 import asyncio
+import atexit
 import logging
+import os
 import shutil
 import sqlite3
 import threading
@@ -170,6 +172,51 @@ def test_a_write_that_can_never_be_done_keeps_no_other_from_it(writer, file):
         writer.put(add(name))
     assert writer.flush()
     assert names(file) == ["one", "two"] and not writer.condition.trouble()
+
+
+def test_nothing_that_fails_beside_the_disk_ends_the_writing(writer, file, caplog):
+    def broken(*arguments: object) -> None:
+        raise KeyError("a mistake of ours")
+
+    writer.put(broken)
+    writer.put(add("one"), written=broken)
+    assert writer.flush()
+    writer.put(add("two"))
+    assert writer.flush()
+    assert names(file) == ["one", "two"] and not writer.condition.trouble()
+
+
+def test_what_comes_after_the_end_is_said_to_be_lost(writer, caplog):
+    writer.close()
+    writer.put(add("late"))
+    assert "is lost: it came after its end" in caplog.text
+    with pytest.raises(DiskTrouble):
+        asyncio.run(writer.ask(add("later")))
+
+
+def test_in_memory_it_is_as_in_a_file(caplog):
+    with closing(Writer(None, THINGS)) as writer:
+        writer.put(add("one"))
+        assert asyncio.run(writer.ask(add("two")))
+        with writer.reading() as database:
+            assert database.execute("SELECT name FROM thing").fetchall() == [("one",), ("two",)]
+    assert not caplog.messages
+
+
+def test_a_forked_child_leaves_its_parents_writing_alone(file):
+    writer = Writer(file, THINGS)
+    with locked(file):
+        writer.put(add("one"))
+        child = os.fork()
+        if child == 0:
+            try:
+                atexit._run_exitfuncs()  # as at the end of a child that simply ends
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+    assert writer.flush()
+    assert names(file) == ["one"]
+    writer.close()
 
 
 def test_the_end_waits_for_what_waits_and_not_for_ever(file, caplog):
