@@ -8,6 +8,7 @@ terminals are closed, where tmux is installed.
 """
 
 import json
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -59,6 +60,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON, not as tables")
     parser.add_argument("--ways", nargs="+", metavar="NAME", help="only those whose names contain one of these")
     args = parser.parse_args()
+    signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # else all that is started here would ignore it, where this is run by nohup
     report = Report(args)
     servers: list[dict[str, object]] = []
     others: list[dict[str, object]] = []
