@@ -89,20 +89,3 @@ def _try_out(folder: Path) -> None:
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(_TRIAL_BYTES))
         file.flush()
-
-
-def write_whole(file: Path, data: bytes) -> None:
-    """In the place of what was there: whole or not at all, also if the power fails. This user's alone. Raises
-    OSError."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # with mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(scratch, file)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(scratch)
-        raise

@@ -5,7 +5,6 @@ The copy of a database is taken as of one moment. The mark that a key was moved 
 interrupted in between has a key that is used nowhere, and not twice.
 """
 
-import fcntl
 import io
 import json
 import os
@@ -20,8 +19,10 @@ from pathlib import Path, PurePosixPath
 
 from swarm.clock import now_ms
 from swarm.errors import InvalidRequest, SwarmError
-from swarm.home.folder import require_home, swarm_home, write_whole, writing_to
+from swarm.home.folder import require_home, swarm_home, writing_to
 from swarm.home.identities import client_key_file, held_key, key_slots, moved_file, refuse_moved
+from swarm.home.nodes import is_unlocked
+from swarm.storage.files import write_whole
 from swarm.wire.identity import Identity
 
 FORMAT = 1
@@ -149,9 +150,7 @@ def _pays() -> bool:
     """Whether a client of this user has a channel in its hands."""
     for lock in (swarm_home() / "channels").glob("*.lock"):
         with open(lock) as opened:
-            try:
-                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
+            if not is_unlocked(opened):
                 return True
     return False
 

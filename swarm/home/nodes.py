@@ -117,7 +117,7 @@ def _running_in(file: Path) -> _Node | None:
                 return None
             if not node.is_locked:
                 return node if any(answers(address) for address in node.addresses) else None
-            if not _is_free(opened):
+            if not is_unlocked(opened):
                 return node
             file.unlink(missing_ok=True)  # left behind by a process that was killed
     except (OSError, UnicodeDecodeError):  # gone meanwhile, or not for this user to read
@@ -136,7 +136,7 @@ def _parse(text: str) -> _Node | None:
         return None
 
 
-def _is_free(file: IO[str]) -> bool:
+def is_unlocked(file: IO[str]) -> bool:
     """Whether nobody holds it locked. A disk that knows no locks does not tell."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from swarm.errors import AddressInUse
-from swarm.home.folder import swarm_home, write_whole
+from swarm.home.folder import swarm_home
+from swarm.storage.files import write_whole
 from swarm.wire.transport import check_port_free
 
 logger = logging.getLogger(__name__)

@@ -33,6 +33,7 @@ from swarm.wire.secret import Secret
 
 logger = logging.getLogger(__name__)
 
+READING_SHARE = 0.03  # of the time, at most, that goes into reading the directory: a large one takes a while
 RECORD_LIFE_S = 30.0  # a crashed peer is gone after this; a live one refreshes three times as often
 MAX_PEERS_PER_MODEL = 10_000  # more would not be read: a flood of fresh keys costs its sender, not the reader
 CONVICTION_LIFE_S = 300.0

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from swarm.clock import now_ms
 from swarm.errors import InvalidRequest, PeerUnreachable, SwarmError
 from swarm.home.nodes import answers
-from swarm.peers.directory import Directory
+from swarm.peers.directory import READING_SHARE, Directory
 from swarm.peers.record import INSTANCE_BYTES
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
@@ -31,7 +31,6 @@ ASK_TIMEOUT_S = 2.0
 LOOK_TIMEOUT_S = 2.0  # before each publication, which must not wait long
 BEGIN_TIMEOUT_S = 10.0
 SAY_EVERY_S = 60.0
-READING_SHARE = 0.03  # of the time, at most, that goes into reading the directory: a large one takes a while
 _MARGIN_S = 5.0
 _DOMAIN = b"swarm/twin/v1"
 _REMEDY = (
@@ -78,7 +77,6 @@ class Twins:
         self._began_s = clock()
         self._look_again_s = self._say_again_s = float("-inf")
         self._left_behind_ms = 0  # when the newest record of those that do not answer was issued
-        self._found: PeerInfo | None = None  # at the last look
 
     async def refuse(self) -> None:
         """Before anything is published. Raises SwarmError if there is a twin."""
@@ -91,21 +89,20 @@ class Twins:
         if self._clock() < self._look_again_s:
             return
         began_s = self._clock()
-        self._found = await self._find(LOOK_TIMEOUT_S)
+        twin = await self._find(LOOK_TIMEOUT_S)
         self._look_again_s = self._clock() + (self._clock() - began_s) / READING_SHARE
-        if self._found is None:
+        if twin is None:
             return
-        if len(self._found.instance) == INSTANCE_BYTES and self._found.instance < self._own.instance:
+        if len(twin.instance) == INSTANCE_BYTES and twin.instance < self._own.instance:
             raise SwarmError(
-                f"this server's key is in use at {_place(self._found)}, too, by a process that started earlier: this "
+                f"this server's key is in use at {_place(twin)}, too, by a process that started earlier: this "
                 f"one stops; {_REMEDY}"
             )
-        self._say(f"at {_place(self._found)}")
+        self._say(f"at {_place(twin)}")
 
     async def are_gone(self) -> bool:
         """Whether a goodbye under this key would be nobody's but this process's."""
-        self._found = await self._find(LOOK_TIMEOUT_S)
-        return self._found is None
+        return await self._find(LOOK_TIMEOUT_S) is None
 
     # --- asking, and being asked -------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 
-from swarm.peers.directory import Directory
+from swarm.peers.directory import READING_SHARE, Directory
 from swarm.peers.pings import Pings
 from swarm.route.costs import Link
 from swarm.route.peer import MAX_LINKS, PeerInfo
@@ -15,7 +15,6 @@ from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer
 
 STRANGERS = 4  # of the MAX_LINKS neighbours asked at a time, drawn from all but the nearest
-READING_SHARE = 0.03  # of the time, at most, that goes into reading the directory: a large one takes a while
 
 
 def may_meet(record: PeerInfo, peer: PeerInfo) -> bool:

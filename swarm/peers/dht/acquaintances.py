@@ -9,13 +9,13 @@ or met since; when all of them are new, it is another swarm, and what was known 
 
 import json
 import logging
-import os
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.clock import now_s
+from swarm.storage.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -116,11 +116,8 @@ class Acquaintances:
             return
         self._saved = self._clock(), places
         entries = {id_: {"seen": one.seen, "given": one.given, "met_s": one.met_s} for id_, one in known.items()}
-        scratch = self._file.with_suffix(f".{os.getpid()}.tmp")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            scratch.write_text(json.dumps(entries))
-            scratch.rename(self._file)
+            write_whole(self._file, json.dumps(entries).encode(), 0o644, is_durable=False)
         except OSError as error:
             logger.debug("the nodes met were not kept: %s", error)
 

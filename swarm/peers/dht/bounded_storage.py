@@ -16,14 +16,6 @@ class BoundedStorage(DHTLocalStorage):  # type: ignore[misc]  # hivemind has no 
     """Holds at most so many convictions. Where there is no more room, one drawn at random gives way: who comes first
     cannot keep others out, and who is pushed out comes again."""
 
-    @classmethod
-    def of(cls, storage: DHTLocalStorage) -> "BoundedStorage":
-        """With all that `storage` holds."""
-        bounded = cls()
-        for key, (value, expiration_time) in storage.items():
-            bounded.store(key, value, expiration_time)
-        return bounded
-
     def store_subkey(self, key: DHTID, subkey: Subkey, value: BinaryDHTValue, expiration_time: DHTExpiration) -> bool:
         """See DHTLocalStorage; also False if there is no room for another one by the same announcer."""
         names, held = parties(subkey), self.get(key)
