@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from swarm.results import Generation
 
 
+MAX_MESSAGE = 1_000  # characters of what a peer says
+
+
 class SwarmError(Exception):
     """Base class: catching it catches every error this library raises on purpose.
 
@@ -85,5 +88,7 @@ _BY_NAME = {cls.__name__: cls for cls in (
 
 
 def from_wire(code: str, message: str) -> SwarmError:
-    """The exception that a peer reported as `code` with `message`; unknown codes become a plain SwarmError."""
-    return _BY_NAME.get(code, SwarmError)(message)
+    """The exception that a peer reported as `code` with `message`; unknown codes become a plain SwarmError. A peer's
+    words end up on terminals: what is not printable is left out, and what is too long cut."""
+    said = "".join(one if one.isprintable() else " " for one in message[:MAX_MESSAGE])
+    return _BY_NAME.get(code, SwarmError)(said)

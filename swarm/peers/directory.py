@@ -20,7 +20,7 @@ from hivemind.dht.validation import RecordValidatorBase
 from hivemind.utils import MSGPackSerializer
 
 from swarm import clock
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.peers import convictions
 from swarm.peers import record as records
 from swarm.peers.convictions import MAX_CONVICTION_BYTES, Conviction
@@ -174,7 +174,7 @@ class Directory:
     async def peers(self, model: str, joining: bool = False) -> list[PeerInfo]:
         """Verified records of the peers that serve `model` now, those that said goodbye left out.
 
-        joining: with those that are still loading.
+        joining: with those that are still loading. Raises PeerUnreachable if the directory does not answer.
         """
         found = await self._node.get(_dht_key(model))
         peers, wanted = [], {pb.ONLINE, pb.MOVING} | ({pb.JOINING} if joining else set())
@@ -189,7 +189,8 @@ class Directory:
         return peers
 
     async def record(self, model: str, peer_id: str) -> PeerInfo | None:
-        """The verified record of one peer that serves `model`, in whichever state; None if there is none now."""
+        """The verified record of one peer that serves `model`, in whichever state; None if there is none now. Raises
+        PeerUnreachable if the directory does not answer."""
         found = (await self._node.get(_dht_key(model))).get(peer_id)
         if not isinstance(found, bytes):
             return None
@@ -209,8 +210,11 @@ class Directory:
 
     async def accusations(self, model: str) -> dict[str, bytes]:
         """What is announced about peers of `model`: signed convictions by subkey, none of them checked but for their
-        form, at most MAX_ACCUSATIONS, drawn at random."""
-        found = await self._node.get(convictions.dht_key(model))
+        form, at most MAX_ACCUSATIONS, drawn at random; none while the directory does not answer."""
+        try:
+            found = await self._node.get(convictions.dht_key(model))
+        except PeerUnreachable:
+            return {}
         return dict(random.sample(sorted(found.items()), min(len(found), MAX_ACCUSATIONS)))
 
     def _times_ms(self, life_s: float) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from swarm.clock import now_s
+from swarm.errors import PeerUnreachable
 from swarm.peers.directory import Directory
 from swarm.peers.overview import Answer, Overview, make_overview
 from swarm.peers.pings import measure_round_trip
@@ -64,7 +65,7 @@ class Survey:
         try:
             async with asyncio.timeout(DIRECTORY_TIMEOUT_S):
                 peers = await self._directory.peers(self._model, joining=True)
-        except TimeoutError:
+        except (TimeoutError, PeerUnreachable):
             return self._known, False
         return {info.peer_id: info for info in peers}, True
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
 from swarm import clock
-from swarm.errors import NoRoute
+from swarm.errors import NoRoute, PeerUnreachable
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.peers.absent import Absent, explained
@@ -52,10 +52,15 @@ class Listing:
         return [peer for peer, _ in self._gone.values()]
 
     async def refresh(self, max_age_s: float = 0.0) -> None:
-        """Ask the directory, unless the list is no older than that."""
+        """Ask the directory, unless the list is no older than that. If it does not answer, the list stays as it is."""
         async with self._reading:
             if time.monotonic() - self._read_s > max_age_s:
-                before, self.peers = self.peers, await self._directory.peers(self._model)
+                try:
+                    peers = await self._directory.peers(self._model)
+                except PeerUnreachable as error:
+                    logger.debug("%s", error)
+                    return
+                before, self.peers = self.peers, peers
                 await self._on_news(self.peers)
                 self._read_s = time.monotonic()
                 self._remember(before)

@@ -131,7 +131,7 @@ class Twins:
         try:
             async with asyncio.timeout(timeout_s):
                 record = await self._directory.record(self._own.model, self._own.identity.peer_id)
-        except TimeoutError:
+        except (TimeoutError, PeerUnreachable):
             return None
         if record is None or record.instance == self._own.instance or record.state == pb.LEAVING:
             return None

@@ -8,6 +8,7 @@ import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from swarm.errors import PeerUnreachable
 from swarm.model.kv_cache import PAGE_TOKENS
 from swarm.route.peer import PeerInfo
 from swarm.route.route import missing_blocks
@@ -105,7 +106,10 @@ async def _tell_of_stop(stop: asyncio.Event, tell: Callable[[Event], None]) -> N
 
 async def _ready(server: Server) -> Ready:
     record = server.announcement.record
-    peers = await server.directory.peers(record.model)
+    try:
+        peers = await server.directory.peers(record.model)
+    except PeerUnreachable:
+        peers = [record]
     return Ready(
         record=record,
         addresses=tuple(server.addresses),

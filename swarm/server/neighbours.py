@@ -4,7 +4,9 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
+from swarm.errors import PeerUnreachable
 from swarm.peers.directory import READING_SHARE, Directory
 from swarm.peers.pings import Pings
 from swarm.route.costs import Link
@@ -72,7 +74,8 @@ class Neighbours:
     async def _read_directory(self) -> None:
         started_s = time.monotonic()
         own = self._announcement.record
-        self._neighbours = [peer for peer in await self._directory.peers(own.model) if may_meet(own, peer)]
+        with suppress(PeerUnreachable):  # then they are those of before
+            self._neighbours = [peer for peer in await self._directory.peers(own.model) if may_meet(own, peer)]
         now_s = time.monotonic()
         self._read_again_s = now_s + (now_s - started_s) / READING_SHARE
 

@@ -10,8 +10,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from swarm.errors import PeerUnreachable
 from swarm.peers.directory import Directory
 from swarm.route.peer import PeerInfo
 from swarm.route.placement.placed import place, placed_from_record
@@ -19,6 +21,7 @@ from swarm.route.placement.rebalance import Move, next_move, worth_moving
 from swarm.server.announcement import Announcement
 from swarm.wire import messages_pb2 as pb
 
+RETRY_S = 1.0  # where the directory does not answer
 SETTLE_S = (0.5, 1.5)  # between an announcement and the second look; random, so that not all look at once
 
 _Picture = tuple[tuple[str, int, int, float], ...]  # peer id, start, stop and speed of each
@@ -50,15 +53,20 @@ class Placing:
         alone: this server starts a swarm, and need not look out for others that start in the same second.
         """
         while True:
-            others = await self._others()
+            try:
+                others = await self._others()
+            except PeerUnreachable:  # where others are is not known; that is not to be where nobody is
+                await asyncio.sleep(RETRY_S)
+                continue
             placed = [placed_from_record(peer) for peer in others]
             chosen = Assignment(*place(max_blocks, blocks_per_s, placed, self._own.num_blocks), max_blocks)
             await self._announcement.joining(chosen.start, chosen.stop, max_blocks)
             if alone:
                 return chosen
             await self._settle()
-            if not self._outbid(await self._others(), others):
-                return chosen
+            with suppress(PeerUnreachable):
+                if not self._outbid(await self._others(), others):
+                    return chosen
 
     def _outbid(self, now: Sequence[PeerInfo], then: Sequence[PeerInfo]) -> bool:
         """Whether somebody with a smaller peer id has announced since to join where this server wants to. Of two that
@@ -89,7 +97,10 @@ class Placing:
         return None
 
     async def _plan(self, reload_s: float) -> Move | None:
-        others, own = await self._others(), self._own
+        try:
+            others, own = await self._others(), self._own
+        except PeerUnreachable:
+            return None
         moving = [peer.peer_id for peer in others if peer.state == pb.MOVING]
         if moving and (own.state != pb.MOVING or min(moving) < own.peer_id):
             return None
@@ -109,7 +120,7 @@ class Placing:
         return self._announcement.record
 
     async def _others(self) -> list[PeerInfo]:
-        """Everyone who serves this revision of the model, or is about to."""
+        """Everyone who serves this revision of the model, or is about to. Raises PeerUnreachable."""
         own = self._own
         peers = await self._directory.peers(own.model, joining=True)
         return [peer for peer in peers if peer.peer_id != own.peer_id and peer.revision == own.revision]

@@ -145,7 +145,8 @@ class Shutdown:
             timeout_s = None if left_s == float("inf") else max(left_s, 0.0)
             if select.select([self._ear], [], [], timeout_s)[0]:
                 for number in os.read(self._ear, 64):
-                    self._hear(number)
+                    with suppress(Exception):  # of what it tells: this thread is the last that can end the process
+                        self._hear(number)
             elif self._status is not None:
                 os._exit(self._status)
             else:
@@ -164,19 +165,20 @@ class Shutdown:
             return
         self._told_by = signal.SIGHUP if number == _PARENT_ENDED else number
         self._told_s = now_s
-        self._let_go_of_terminals()
         if self._status is not None:
             os._exit(self._status)
         if self._tell is None:
             self.exit_now()
         self._deadline_s = min(self._deadline_s, now_s + self._limit_s)
+        self._let_go_of_terminals()
         self._tell()
 
     def _let_go_of_terminals(self) -> None:
         """Of those that were closed: to write there would be an error, in the middle of a goodbye."""
         for descriptor in self._terminals:
             if not os.isatty(descriptor):
-                discard(descriptor)
+                with suppress(OSError):  # no handle is left
+                    discard(descriptor)
 
     def _is_echo(self, number: int, after_s: float) -> bool:
         hung_up = number == self._told_by == signal.SIGHUP

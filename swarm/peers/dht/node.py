@@ -6,6 +6,9 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hivemind.dht.routing import DHTID
 from hivemind.dht.validation import RecordValidatorBase
@@ -17,6 +20,7 @@ from swarm.peers.dht.bounded_storage import BoundedStorage
 from swarm.peers.dht.private_p2p import is_private
 from swarm.peers.dht.running import SOME_ERRORS, NodeOptions, Running
 from swarm.peers.dht.timekeeper import Timekeeper
+from swarm.wire.identity import Identity
 from swarm.wire.secret import refused
 from swarm.wire.tasks import TaskSet
 from swarm.wire.transport import check_port_free
@@ -49,6 +53,7 @@ class Node:
         self._running: Running | None = None
         self._is_up = asyncio.Event()
         self._port = 0  # where others know it
+        self._folder: TemporaryDirectory[str] | None = None  # of a key of its own
         self._is_alone = True
         self._tasks = TaskSet("the directory's node")
         self._timekeeper = Timekeeper(serves=not options.client)
@@ -64,6 +69,7 @@ class Node:
         off by more than ten minutes.
         """
         check_port_free(self._options.host, self._options.port)  # libp2p would silently share a taken one
+        self._take_key()
         was_there = self._acquaintances.give(peers)
         self._running = await self._start(self._options.port)
         try:
@@ -101,7 +107,17 @@ class Node:
         if self._running:
             await self._running.stop()
             self._running = None
+        if self._folder:
+            self._folder.cleanup()
         await asyncio.to_thread(self._acquaintances.save)  # last: its disk may not answer
+
+    def _take_key(self) -> None:
+        """One for as long as it lives, if it was given none: its address names it, also by another daemon."""
+        if self._options.identity is None and not self._options.client:
+            self._folder = TemporaryDirectory(prefix="swarm-node-")
+            key = Path(self._folder.name) / "key"
+            Identity.load_or_create(key)
+            self._options = replace(self._options, identity=key)
 
     async def _start(self, port: int) -> Running:
         return await Running.start(self._options, port, self._id, self._storage, self._validator)
@@ -119,14 +135,15 @@ class Node:
             return False
 
     async def get(self, key: str) -> dict[str, bytes]:
-        """What is stored under `key`, by subkey."""
+        """What is stored under `key`, by subkey. Raises PeerUnreachable if that cannot be said now: it is not to be
+        taken for nothing."""
         if (running := await self._present()) is None:
-            return {}
+            raise PeerUnreachable("the directory cannot be asked: this process's libp2p daemon is being started again")
         try:
             async with asyncio.timeout(GET_TIMEOUT_S):
                 found = await running.dht.get(key, latest=True)
-        except SOME_ERRORS:
-            return {}
+        except SOME_ERRORS as error:
+            raise PeerUnreachable("the directory does not answer") from error
         if found is None or not isinstance(found.value, dict):
             return {}
         return {subkey: item.value for subkey, item in found.value.items() if isinstance(item.value, bytes)}

@@ -13,6 +13,7 @@ import uvloop
 from daemons import daemon_of
 from helpers import TwoNodes
 from records import make_record
+from swarm.errors import PeerUnreachable
 from swarm.peers.directory import Directory
 from swarm.wire.identity import Identity
 from swarm.wire.secret import Secret
@@ -52,6 +53,29 @@ def test_a_node_whose_daemon_is_killed_is_back_at_its_address_with_all_that_it_h
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as servers do
         runner.run(scenario())
+
+
+def test_a_node_that_was_given_no_key_keeps_its_name_all_the_same():
+    """As that of a LocalSwarm, whose address is given to everybody."""
+
+    async def scenario():
+        first = await Directory.join()
+        before = await first.addresses()
+        (await daemon_of(first)).kill()
+
+        async def is_back() -> bool:
+            try:
+                client = await Directory.join(before, client=True)
+            except PeerUnreachable:
+                return False
+            await client.leave()
+            return True
+
+        await until(is_back)
+        assert await first.addresses() == before
+        await first.leave()
+
+    asyncio.run(scenario())
 
 
 def test_nodes_that_dropped_each_other_find_each_other_again_and_say_what_they_publish_anew():
