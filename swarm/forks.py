@@ -7,6 +7,7 @@ not there. What belongs to one process says so here.
 import ctypes
 import os
 import weakref
+from contextlib import suppress
 
 from swarm.errors import SwarmError
 
@@ -79,7 +80,8 @@ def _in_child() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
     _frozen.clear()
     for descriptor in _descriptors:
-        os.close(descriptor)
+        with suppress(OSError):  # one of them is not to keep the others open
+            os.close(descriptor)
     _descriptors.clear()
 
 

@@ -53,7 +53,8 @@ class LocalServer:
         return (self.home / _LOG).read_text()
 
     def stop(self, timeout_s: float = 40.0) -> None:
-        """Drain and leave: open sessions may finish, no new ones are taken."""
+        """Drain and leave: open sessions may finish, no new ones are taken. timeout_s: before it is killed; more than
+        its `drain`."""
         self._owner.check("server")
         if self.alive:
             self._process.send_signal(signal.SIGTERM)

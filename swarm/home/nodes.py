@@ -25,7 +25,9 @@ from swarm.home.folder import swarm_home, writing_to
 from swarm.wire.secret import Secret, refused
 
 ASK_TIMEOUT_S = 0.3  # a process on this machine, or one that shares its disk
+ANSWER_TIMEOUT_S = 1.0  # it may be busy
 _MAX_BYTES = 65_536
+_GREETING = b"\x13/multistream/1.0.0\n"  # with which every libp2p node begins a connection
 _PLACE = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/(\d{1,5})/")
 
 
@@ -116,7 +118,7 @@ def _running_in(file: Path) -> _Node | None:
             if node is None:
                 return None
             if not node.is_locked:
-                return node if any(answers(address) for address in node.addresses) else None
+                return node if any(is_node_at(address) for address in node.addresses) else None
             if not is_unlocked(opened):
                 return node
             file.unlink(missing_ok=True)  # left behind by a process that was killed
@@ -145,12 +147,14 @@ def is_unlocked(file: IO[str]) -> bool:
     return True
 
 
-def answers(address: str) -> bool:
-    """Whether anybody listens there. address: a multiaddress. Asks the network."""
+def is_node_at(address: str) -> bool:
+    """Whether a libp2p node listens there, and not just anything: the port may be another program's by now. address: a
+    multiaddress. Asks the network."""
     if not (place := _PLACE.search(address)):
         return False
     try:
-        with socket.create_connection((place[1], int(place[2])), ASK_TIMEOUT_S):
-            return True
+        with socket.create_connection((place[1], int(place[2])), ASK_TIMEOUT_S) as connection:
+            connection.settimeout(ANSWER_TIMEOUT_S)
+            return connection.recv(len(_GREETING), socket.MSG_WAITALL) == _GREETING
     except (OSError, OverflowError, UnicodeError):
         return False

@@ -5,9 +5,12 @@ range from which the system gives ports to outgoing calls: else another process'
 restarts, even a call to that very port.
 """
 
+import errno
 import json
 import logging
 import random
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,6 +25,8 @@ _LOWEST = 10_240
 _HIGHEST = 32_767  # where the system's range begins by default
 _RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _TRIES = 64
+_AT_ITS_END_S = 2.0  # a process whose port this was
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,11 @@ class Place:
     def choose(self, host: str, port: int | None, dht_port: int | None, *, is_known_elsewhere: bool) -> None:
         """Take the ports to listen at: those asked for (0: any), or those from before. is_known_elsewhere: whether the
         swarm has other members, who tell where this one is now. Raises AddressInUse."""
-        self.ports = Ports(
-            choose_port(host, port, self._before.port, "this server", may_move=True),
-            choose_port(host, dht_port, self._before.dht_port, "this swarm's directory", may_move=is_known_elsewhere),
+        chosen = choose_port(host, port, self._before.port, "this server", may_move=True)
+        dht_port = choose_port(
+            host, dht_port, self._before.dht_port, "this swarm's directory", may_move=is_known_elsewhere, but=chosen
         )
+        self.ports = Ports(chosen, dht_port)
 
     def remember(self, **ports: int) -> None:
         """Where it listens now: port, dht_port, or both. Never fails: whoever cannot write goes on without."""
@@ -65,15 +71,16 @@ class Place:
             logger.warning("where this process listens cannot be remembered for its next start: %s", error)
 
 
-def choose_port(host: str, asked: int | None, before: int, what: str, *, may_move: bool) -> int:
+def choose_port(host: str, asked: int | None, before: int, what: str, *, may_move: bool, but: int = 0) -> int:
     """The port to listen on: `asked` (0: any), or else the one from `before` (0: none), or else any.
 
     what: it is for, as in "the directory". may_move: whether those who knew it at the port before find it elsewhere,
-    too. Raises AddressInUse if the port asked for is taken, or the one before and `may_move` is not given.
+    too. but: not that one. May wait a moment. Raises AddressInUse if the port asked for is taken, or the one before and
+    `may_move` is not given.
     """
     if asked or (asked is None and before):
         try:
-            check_port_free(host, asked or before)
+            _await_free(host, asked or before)
             return asked or before
         except AddressInUse as error:
             if asked:
@@ -84,20 +91,31 @@ def choose_port(host: str, asked: int | None, before: int, what: str, *, may_mov
                     "another on the command line and tell them"
                 ) from error
             logger.warning("port %d, where %s was before, cannot be used now; another one is taken", before, what)
-    return free_port(host)
+    return free_port(host, but)
 
 
-def free_port(host: str) -> int:
-    """One that no outgoing call will take meanwhile; 0, any, if there is none. Raises AddressInUse for a host that is
-    not this machine."""
+def free_port(host: str, but: int = 0) -> int:
+    """One that no outgoing call will take meanwhile, and not `but`; 0, any, if there is none. Raises AddressInUse for a
+    host that is not this machine."""
     check_port_free(host, 0)
     for port in random.sample(range(_LOWEST, _highest() + 1), _TRIES):
-        try:
+        with suppress(AddressInUse):
             check_port_free(host, port)
-            return port
-        except AddressInUse:
-            continue
+            if port != but:
+                return port
     return 0
+
+
+def _await_free(host: str, port: int) -> None:
+    """The process that had it may have been killed a moment ago. Raises AddressInUse if it is still taken then."""
+    deadline_s = time.monotonic() + _AT_ITS_END_S
+    while True:
+        try:
+            return check_port_free(host, port)
+        except AddressInUse as error:
+            if getattr(error.__cause__, "errno", None) != errno.EADDRINUSE or time.monotonic() >= deadline_s:
+                raise
+        time.sleep(_LOOK_S)
 
 
 def _highest() -> int:

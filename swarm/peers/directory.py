@@ -188,17 +188,22 @@ class Directory:
                 peers.append(info)
         return peers
 
-    async def record(self, model: str, peer_id: str) -> PeerInfo | None:
-        """The verified record of one peer that serves `model`, in whichever state; None if there is none now. Raises
-        PeerUnreachable if the directory does not answer."""
+    async def own_record(self, model: str, peer_id: str) -> PeerInfo | None:
+        """The verified record under this process's own peer id, in whichever state; None if there is none now. It may
+        be another process's, or an earlier one's: what is published from now on outlives it. Raises PeerUnreachable if
+        the directory does not answer."""
         found = (await self._node.get(_dht_key(model))).get(peer_id)
-        if not isinstance(found, bytes):
+        if found is None:
             return None
         try:
+            # Also if its time has not come yet: an earlier process may have gone by a clock that was set since.
+            signer, expires_ms = records.signer_and_expiry(found)
+            if signer == peer_id:
+                self._last_expiry_ms = max(self._last_expiry_ms, expires_ms)
             info = records.verify(found)
         except InvalidRequest:
             return None
-        return info if info.model == model else None
+        return info if info.peer_id == peer_id and info.model == model else None
 
     async def accuse(self, conviction: Conviction, identity: Identity, life_s: float = CONVICTION_LIFE_S) -> bool:
         """Announce `conviction`, stamped with the present time and signed by `identity`, its announcer; whether the

@@ -35,19 +35,20 @@ def verify(data: bytes, now_s: float | None = None) -> PeerInfo:
     Raises InvalidRequest if it is oversized, malformed, expired, issued in the future, or not signed by the key inside
     the peer id that it names.
     """
-    if len(data) > MAX_RECORD_BYTES:
-        raise InvalidRequest(f"a directory record of {len(data)} bytes; at most {MAX_RECORD_BYTES} are allowed")
-    try:
-        signed = pb.SignedRecord.FromString(data)
-        record = pb.PeerRecord.FromString(signed.payload)
-    except DecodeError as error:
-        raise InvalidRequest("a directory record that is not a SignedRecord message") from error
+    signed, record = _open(data)
     _check_fields(record)
     now_s = clock.now_s() if now_s is None else now_s
     check_times(record.issued_ms, record.expires_ms, now_s, "a directory record")
-    if signer_of(_DOMAIN, signed.payload, signed.signature) != record.peer_id:
-        raise InvalidRequest(f"a directory record for {record.peer_id} that is not signed with that peer's key")
+    _check_signature(signed, record)
     return PeerInfo.of(record, hashlib.sha256(signed.payload).digest())
+
+
+def signer_and_expiry(data: bytes) -> tuple[str, int]:
+    """Of a record that may be fit for nothing else, such as one from before clocks were set: peer id and Unix time in
+    milliseconds. Raises InvalidRequest if it is oversized, malformed, or not signed by whom it names."""
+    signed, record = _open(data)
+    _check_signature(signed, record)
+    return record.peer_id, record.expires_ms
 
 
 def costs_message(costs: PeerCosts) -> pb.Costs:
@@ -62,6 +63,21 @@ def costs_message(costs: PeerCosts) -> pb.Costs:
             for peer_id, link in list(costs.links.items())[:MAX_LINKS]
         ],
     )
+
+
+def _open(data: bytes) -> tuple[pb.SignedRecord, pb.PeerRecord]:
+    if len(data) > MAX_RECORD_BYTES:
+        raise InvalidRequest(f"a directory record of {len(data)} bytes; at most {MAX_RECORD_BYTES} are allowed")
+    try:
+        signed = pb.SignedRecord.FromString(data)
+        return signed, pb.PeerRecord.FromString(signed.payload)
+    except DecodeError as error:
+        raise InvalidRequest("a directory record that is not a SignedRecord message") from error
+
+
+def _check_signature(signed: pb.SignedRecord, record: pb.PeerRecord) -> None:
+    if signer_of(_DOMAIN, signed.payload, signed.signature) != record.peer_id:
+        raise InvalidRequest(f"a directory record for {record.peer_id} that is not signed with that peer's key")
 
 
 def _check_fields(record: pb.PeerRecord) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from swarm.clock import now_ms
 from swarm.errors import InvalidRequest, PeerUnreachable, SwarmError
-from swarm.home.nodes import answers
+from swarm.home.nodes import is_node_at
 from swarm.peers.directory import READING_SHARE, Directory
 from swarm.peers.record import INSTANCE_BYTES
 from swarm.route.peer import PeerInfo
@@ -47,7 +47,7 @@ def others_than(peer_id: str, addresses: Sequence[str]) -> list[str]:
 def refuse_to_join(peer_id: str, addresses: Sequence[str]) -> None:
     """Before this process, whose peer id that is, listens: raises SwarmError if it is to join a swarm of nobody but
     itself, and somebody is there. Asks the network."""
-    there = [] if others_than(peer_id, addresses) else [address for address in addresses if answers(address)]
+    there = [] if others_than(peer_id, addresses) else [address for address in addresses if is_node_at(address)]
     if there:
         raise SwarmError(f"this server's key is in use at {there[0]} already; {_REMEDY}")
 
@@ -77,6 +77,7 @@ class Twins:
         self._began_s = clock()
         self._look_again_s = self._say_again_s = float("-inf")
         self._left_behind_ms = 0  # when the newest record of those that do not answer was issued
+        self.is_seen = False  # at the last look: then a goodbye under this key would not be this process's alone
 
     async def refuse(self) -> None:
         """Before anything is published. Raises SwarmError if there is a twin."""
@@ -91,6 +92,7 @@ class Twins:
         began_s = self._clock()
         twin = await self._find(LOOK_TIMEOUT_S)
         self._look_again_s = self._clock() + (self._clock() - began_s) / READING_SHARE
+        self.is_seen = twin is not None
         if twin is None:
             return
         if len(twin.instance) == INSTANCE_BYTES and twin.instance < self._own.instance:
@@ -99,10 +101,6 @@ class Twins:
                 f"one stops; {_REMEDY}"
             )
         self._say(f"at {_place(twin)}")
-
-    async def are_gone(self) -> bool:
-        """Whether a goodbye under this key would be nobody's but this process's."""
-        return await self._find(LOOK_TIMEOUT_S) is None
 
     # --- asking, and being asked -------------------------------------------------------------------------------------
 
@@ -130,7 +128,7 @@ class Twins:
         """timeout_s: for the directory: if it does not answer, there is nobody to be found."""
         try:
             async with asyncio.timeout(timeout_s):
-                record = await self._directory.record(self._own.model, self._own.identity.peer_id)
+                record = await self._directory.own_record(self._own.model, self._own.identity.peer_id)
         except (TimeoutError, PeerUnreachable):
             return None
         if record is None or record.instance == self._own.instance or record.state == pb.LEAVING:

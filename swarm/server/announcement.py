@@ -7,6 +7,7 @@ order in which it is said; nobody else writes a field.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from swarm.model.identity import weights_root
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 REFRESHES = 3  # publications in the life of one
 RETRIES = 15  # the same, while none arrives
+APART_S = 1.0  # two publications, whatever happens in between
 GOODBYE_PAUSE_S = 0.2  # between two tries
 
 
@@ -58,6 +60,7 @@ class Announcement:
         self._record = pb.PeerRecord()
         self._record.CopyFrom(record)
         self._has_left = False
+        self._is_news = asyncio.Event()  # there is something to be said before it is due
 
     @property
     def record(self) -> PeerInfo:
@@ -117,7 +120,11 @@ class Announcement:
             logger.warning("this server takes no new sessions: %s", why) if why else logger.warning(
                 "this server takes new sessions again"
             )
-            await self.publish()
+            await self._say()
+
+    def say_again(self) -> None:
+        """Soon: it may have been forgotten, or not have arrived."""
+        self._is_news.set()
 
     async def leaving(self) -> None:
         """Goodbye: nobody chooses this peer any more, and nothing else is published afterwards. Not where a twin goes
@@ -128,11 +135,16 @@ class Announcement:
             await asyncio.sleep(GOODBYE_PAUSE_S)
 
     async def keep_current(self, look: Callable[[], None] = lambda: None) -> None:
-        """Say it again and again before it expires, until cancelled; soon, where the directory did not take it. look:
-        called before, for what may have changed. Raises SwarmError if an older twin has come up: this server is to
-        stop."""
+        """Say it again and again before it expires, until cancelled; soon, where the directory did not take it or
+        there is news. look: called before, for what may have changed. Raises SwarmError if an older twin has come up:
+        this server is to stop."""
+        pause_s = self._life_s / REFRESHES
         while True:
-            await asyncio.sleep(self._life_s / REFRESHES)
+            await asyncio.sleep(apart_s := min(APART_S, pause_s))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s - apart_s):
+                    await self._is_news.wait()
+            self._is_news.clear()
             look()
             while not await self.publish():
                 await asyncio.sleep(self._life_s / RETRIES)
@@ -141,14 +153,19 @@ class Announcement:
         """Say it again, with the newest figures; whether the directory took it. Raises SwarmError like
         `keep_current`."""
         if self._has_left:  # once more, for whom did not hear it
-            return not await self._twins.are_gone() or await self._publish()
+            return self._twins.is_seen or await self._publish()
         await self._twins.look()
         return await self._publish()
 
     async def _become(self, state: pb.PeerState) -> None:
         if not self._has_left:
             self._record.state = state
-            await self.publish()
+            await self._say()
+
+    async def _say(self) -> None:
+        """At once, or as soon as the directory takes it."""
+        if not await self.publish():
+            self.say_again()
 
     async def _publish(self) -> bool:
         if figures := self._figures():

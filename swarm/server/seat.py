@@ -4,24 +4,25 @@ anew."""
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swarm.errors import PeerUnreachable
+from swarm.errors import PeerUnreachable, SwarmError
 from swarm.home import acquaintances_file, claimed_identity, require_home
 from swarm.home.places import Place
 from swarm.peers.twins import others_than, refuse_to_join
 from swarm.server.config import ServerConfig
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.hosts import check_announceable, listening_address
+from swarm.wire.hosts import check_announceable, is_here, listening_address
 from swarm.wire.identity import Identity
 from swarm.wire.tls import Certificate
-from swarm.wire.transport import Peer, join_address, max_message_bytes
+from swarm.wire.transport import Peer, announced_host, join_address, max_message_bytes
 
 logger = logging.getLogger(__name__)
 
 REACH_TIMEOUT_S = 3.0
+LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,30 @@ def check(config: ServerConfig) -> ServerConfig:
     return replace(config, host=listening_address(config.host))
 
 
+async def await_address(config: ServerConfig) -> None:
+    """Until others can be told one of this machine, which may have started a moment ago and have no network yet."""
+    said = False
+    while not config.announce:
+        try:
+            announced_host(config.host)
+            return
+        except SwarmError as error:
+            if not said:
+                logger.warning("%s; waiting until there is one", error)
+            said = True
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def address_now(config: ServerConfig, last: str) -> str:
+    """Where others find a machine that may have been carried elsewhere, or got another address from its router. It
+    stays known by the last one while it has none, and as long as it has that one: an address that came up beside it,
+    such as a private network's, may be of no use to others."""
+    if not config.announce and not is_here(last):
+        with suppress(SwarmError):
+            return announced_host(config.host)
+    return last
+
+
 async def take(config: ServerConfig, members: Sequence[str], stack: AsyncExitStack) -> Seat:
     """Until `stack` is closed. Raises SwarmError if another process has the key or a port that this one cannot do
     without."""
@@ -50,7 +75,10 @@ async def take(config: ServerConfig, members: Sequence[str], stack: AsyncExitSta
     peer_id = identity.peer_id
     others, is_met = others_than(peer_id, members), acquaintances_file(peer_id, config.secret).exists()
     place = Place.of(peer_id)
-    place.choose(config.host, config.port, config.dht_port, is_known_elsewhere=bool(others) or is_met)
+    is_known_elsewhere = bool(others) or is_met
+    await asyncio.to_thread(
+        place.choose, config.host, config.port, config.dht_port, is_known_elsewhere=is_known_elsewhere
+    )
     await asyncio.to_thread(refuse_to_join, peer_id, members)
     return Seat(identity, path, place, others)
 

@@ -4,11 +4,10 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from swarm import clock
-from swarm.errors import SwarmError
 from swarm.forks import freeze_in_child
 from swarm.home import acquaintances_file, announced, known_addresses
 from swarm.peers.directory import Directory
@@ -113,6 +112,7 @@ class Server:
 
     async def _start(self) -> None:
         self.config = config = await asyncio.to_thread(seat.check, self.config)
+        await seat.await_address(config)
         loader = Loader(config, self._progress)
         members = list(config.peers) or await asyncio.to_thread(known_addresses, config.secret)
         certificate = make_certificate(config.secret)
@@ -175,10 +175,14 @@ class Server:
 
     async def _load(self, loader: Loader, start: int, stop: int) -> Loaded:
         announcing = self._tasks.start(self.announcement.keep_current(), "its record")  # which may expire before that
+        loading = asyncio.create_task(loader.load(start, stop))
         try:
-            loaded = await loader.load(start, stop)
+            await asyncio.wait({announcing, loading}, return_when=asyncio.FIRST_COMPLETED)
+            if not loading.done():
+                announcing.result()  # raises: an older twin has come up
+            loaded = await loading
         finally:
-            announcing.cancel()
+            announcing.cancel(), loading.cancel()
         self._reload_s = loaded.seconds
         return loaded
 
@@ -265,14 +269,10 @@ class Server:
     def _found_again(self) -> None:
         """Nodes of the directory that were silent are back; they know only what they are told."""
         if self._core:
-            self._look_where_it_is()
-            self._tasks.start(self.announcement.publish(), "its record")
+            self.announcement.say_again()
 
     def _look_where_it_is(self) -> None:
-        """A machine that was carried elsewhere, or got another address from its router, is found at that one. While it
-        has none, it stays known by the last."""
-        with suppress(SwarmError):
-            self.announcement.reachable_at(self.config.announce or announced_host(self.config.host))
+        self.announcement.reachable_at(seat.address_now(self.config, self.announcement.record.endpoint.host))
 
     async def _attend(self, handler: Handler) -> None:
         handles = Handles()

@@ -29,6 +29,7 @@ class Narrator:
             case life.Starting():
                 self.is_serving = False
             case life.Loading(done, total):
+                self.is_serving = done == total  # within a moment: it is online before it is Ready
                 self._show_progress(done, total)
             case life.Ready():
                 self.is_serving = True

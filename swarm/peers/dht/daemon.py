@@ -114,6 +114,12 @@ class Daemon:
         """Wait until it is gone, for whatever reason."""
         await self._ended.wait()
 
+    def end(self) -> None:
+        """It is of no use any more; what it leaves behind is for `stop`."""
+        if self.is_alive:
+            self._ended.set()
+            self._kill()
+
     async def stop(self) -> None:
         """End it, at once."""
         self._lifeline.cut()
@@ -148,17 +154,12 @@ class Daemon:
                     self._ready.set()
         except ValueError as error:  # a line without an end: nobody would read what comes after it
             logger.warning("the libp2p daemon talks too much: %s", error)
-        self._end()
+        self.end()
 
     async def _watch_guard(self) -> None:
         """Without its guard a daemon could be left over."""
         await (await _reader(self._process.stderr)).read()
-        self._end()
-
-    def _end(self) -> None:
-        if self.is_alive:
-            self._ended.set()
-            self._kill()
+        self.end()
 
     def _kill(self) -> None:
         """The guard, and the daemon if it is still there: they are one group."""

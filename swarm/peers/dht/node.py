@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from hivemind.dht.routing import DHTID
 from hivemind.dht.validation import RecordValidatorBase
 from hivemind.p2p import PeerID
+from hivemind.p2p.p2p_daemon_bindings.datastructures import PeerInfo
 
 from swarm.errors import PeerUnreachable, PrivateSwarm, SwarmError
 from swarm.peers.dht.acquaintances import Acquaintances, by_peer
@@ -21,6 +22,7 @@ from swarm.peers.dht.private_p2p import is_private
 from swarm.peers.dht.running import SOME_ERRORS, NodeOptions, Running
 from swarm.peers.dht.timekeeper import Timekeeper
 from swarm.wire.identity import Identity
+from swarm.wire.listening import heard
 from swarm.wire.secret import refused
 from swarm.wire.tasks import TaskSet
 from swarm.wire.transport import check_port_free
@@ -31,6 +33,7 @@ CALL_TIMEOUT_S = 5.0  # to reach a node
 STORE_TIMEOUT_S = GET_TIMEOUT_S = 10.0
 RESTART_S = 2.0  # that a daemon needs to be there again, and then some
 LOOK_ROUND_EVERY_S = 3.0
+HUNG_AFTER = 4  # questions that took a daemon longer than CALL_TIMEOUT_S each: half a minute
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0  # between two tries to start the daemon again
 
 
@@ -55,6 +58,7 @@ class Node:
         self._port = 0  # where others know it
         self._folder: TemporaryDirectory[str] | None = None  # of a key of its own
         self._is_alone = True
+        self._unanswered = 0  # questions to the daemon, one after the other
         self._tasks = TaskSet("the directory's node")
         self._timekeeper = Timekeeper(serves=not options.client)
 
@@ -183,6 +187,7 @@ class Node:
             await self._running.daemon.ended()
             logger.warning("the libp2p daemon died; it is started again")
             self._is_up.clear()
+            self._unanswered = 0
             await self._running.stop()
             self._running = None
         check_port_free(self._options.host, self._port)
@@ -211,8 +216,7 @@ class Node:
         """Whether a node is back that was not there a moment ago."""
         if self._running is None:
             return False
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            connected = await self._running.p2p.list_peers()
+        connected = await self._connected(self._running)
         table = self._running.dht.protocol.routing_table
         present = {peer.peer_id.to_base58() for peer in connected if peer.peer_id in table.peer_id_to_uid}
         for peer in connected:
@@ -220,6 +224,20 @@ class Node:
                 self._acquaintances.met(id_, [str(address) for address in peer.addrs])
         await asyncio.to_thread(self._acquaintances.save)
         return await self._call_all(self._acquaintances.to_call(present), CALL_TIMEOUT_S)
+
+    async def _connected(self, running: Running) -> Sequence[PeerInfo]:
+        """What the daemon says, which does not need the network for it. Raises TimeoutError; a daemon that hangs is to
+        be replaced."""
+        try:
+            connected: Sequence[PeerInfo] = await heard(running.p2p.list_peers(), CALL_TIMEOUT_S)
+        except TimeoutError:
+            self._unanswered += 1
+            if self._unanswered >= HUNG_AFTER:
+                logger.warning("the libp2p daemon has not answered for long")
+                running.daemon.end()
+            raise
+        self._unanswered = 0
+        return connected
 
     async def _call_all(self, nodes: dict[str, Sequence[str]], timeout_s: float) -> bool:
         """Whether any of them answered. nodes: addresses by peer id."""

@@ -23,6 +23,7 @@ from swarm.wire.secret import Secret
 logger = logging.getLogger(__name__)
 
 LEAVE_TIMEOUT_S = 2.0
+DISCONNECT_TIMEOUT_S = 1.0  # which concerns nobody but this process's daemon
 SET_UP_S = 30.0  # what takes a moment, on a busy machine
 GRACE_S = 0.5  # that the others get to answer, when one has
 SOME_ERRORS = (P2PDaemonError, OSError, EOFError, TimeoutError)  # of a daemon that is gone, or a node that is
@@ -107,7 +108,7 @@ class Running:
         client = self.p2p._client
         for _ in range(2):
             try:
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout(timeout_s / 2):
                     await client.connect(peer_id, places)
                     if await self.dht.protocol.call_ping(peer_id) is not None:
                         return True
@@ -116,7 +117,7 @@ class Running:
             # The connection may be to where it was before, or from where this machine was: libp2p would find out in a
             # minute.
             with suppress(*SOME_ERRORS):
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout(DISCONNECT_TIMEOUT_S):
                     await client.disconnect(peer_id)
         return False
 

@@ -65,13 +65,14 @@ class Timekeeper:
         self._asked_s = self._next_s = clock.steady_s()
         self._split_since_s: float | None = None
         self._machine_ahead_s, self._was_alone, self._has_complained = 0.0, True, False
+        self._silent: set[PeerID] = set()  # those that did not answer when nobody did
         set_dht_time(clock.now_s)
 
     async def join(self, p2p: P2P, protocol: DHTProtocol, founds: bool) -> None:
         """Set the clock by the peers that are known. founds: if there are none, this is the swarm's first, and not one
         that looks for those it was with. Raises SwarmError if the clock is off by more than ten minutes."""
         readings = await self._read(p2p, protocol)
-        self._schedule(bool(readings), SOON_S)
+        self._schedule(protocol, bool(readings), SOON_S)
         if readings or not founds:
             self._counts_from_s = self._clock.steady_s() + SETTLED_S
         if not readings:
@@ -88,7 +89,7 @@ class Timekeeper:
         """To be called every few seconds: asks again if it is time, or if something has happened to the clock. Returns
         whether it was set, so that what this process said before may look as if it were over."""
         jumped = abs(self._clock.machine_ahead_s() - self._machine_ahead_s) > ONE_TIME_S
-        has_company = self._was_alone and protocol.routing_table.peer_id_to_uid
+        has_company = self._was_alone and not set(protocol.routing_table.peer_id_to_uid) <= self._silent
         if self._clock.steady_s() < self._next_s and not jumped and not has_company:
             return False
         shifted_s = self._clock.shifted_s
@@ -102,7 +103,7 @@ class Timekeeper:
             is_set = self._go_by(votes(readings), now_s, passed_s)
         elif self._serves:  # a client without peers waits for them
             self._clock.follow_machine(passed_s)
-        self._schedule(bool(readings))
+        self._schedule(protocol, bool(readings))
         return is_set
 
     def _go_by(self, voted: Sequence[float], now_s: float, passed_s: float) -> bool:
@@ -133,8 +134,9 @@ class Timekeeper:
             logger.warning("this process's time was %s %s the swarm's, and is set", difference(ahead_s), where)
             self._say_how_it_is()
 
-    def _schedule(self, has_company: bool, pause_s: float | None = None) -> None:
+    def _schedule(self, protocol: DHTProtocol, has_company: bool, pause_s: float | None = None) -> None:
         self._machine_ahead_s, self._was_alone = self._clock.machine_ahead_s(), not has_company
+        self._silent = set() if has_company else set(protocol.routing_table.peer_id_to_uid)
         self._next_s = self._clock.steady_s() + (pause_s or ASK_EVERY_S) * random.uniform(0.7, 1.3)
 
     # --- asking ------------------------------------------------------------------------------------------------------

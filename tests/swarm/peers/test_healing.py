@@ -78,6 +78,23 @@ def test_a_node_that_was_given_no_key_keeps_its_name_all_the_same():
     asyncio.run(scenario())
 
 
+def test_a_daemon_that_hangs_is_replaced(monkeypatch):
+    monkeypatch.setattr("swarm.peers.dht.node.CALL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("swarm.peers.dht.node.LOOK_ROUND_EVERY_S", 0.1)
+
+    async def scenario():
+        identity, returned = Identity(), asyncio.Event()
+        first = await Directory.join(on_return=returned.set)
+        daemon, before = await daemon_of(first), await first.addresses()
+        daemon.suspend()
+        await asyncio.wait_for(returned.wait(), LIMIT_S)
+        assert await first.addresses() == before and await daemon_of(first) != daemon
+        assert (await first.publish(make_record(identity), identity)).stored
+        await first.leave()
+
+    asyncio.run(scenario())
+
+
 def test_nodes_that_dropped_each_other_find_each_other_again_and_say_what_they_publish_anew():
     async def scenario():
         identity, returned = Identity(), asyncio.Event()

@@ -9,6 +9,8 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -171,6 +173,21 @@ def test_what_nobody_can_judge_is_not_removed(home):
     assert [file.name for file in entries(home)] == list(files)
 
 
+@contextmanager
+def answering(listener: socket.socket, greeting: bytes) -> Iterator[None]:
+    """Greet one caller."""
+
+    def greet() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(greeting)
+
+    thread = threading.Thread(target=greet)
+    thread.start()
+    yield
+    thread.join()
+
+
 def test_a_process_of_the_last_version_is_found_while_it_answers(home):
     """It holds no lock; and in a container of its own it has a number that means another process here, or none."""
     with socket.socket() as listener:
@@ -179,7 +196,10 @@ def test_a_process_of_the_last_version_is_found_while_it_answers(home):
         address = f"/ip4/127.0.0.1/tcp/{listener.getsockname()[1]}/p2p/x"
         (home / "nodes").mkdir(parents=True)
         (home / "nodes" / "1.json").write_text(json.dumps({"pid": 1, "started": 5.0, "addresses": [address]}))
-        assert known_addresses() == [address]
+        with answering(listener, b"\x13/multistream/1.0.0\n"):
+            assert known_addresses() == [address]
+        with answering(listener, b"SSH-2.0-OpenSSH_9.6\r\n"):  # which has the port now
+            assert known_addresses() == []
     assert known_addresses() == []
 
 
@@ -233,7 +253,8 @@ def test_a_port_that_was_asked_for_wins_and_is_remembered(home):
     assert choose_port("127.0.0.1", 0, 20_001, "it", may_move=False) != 20_001  # any
 
 
-def test_of_a_port_that_is_taken_it_is_said_and_another_found_where_nobody_relies_on_it(caplog):
+def test_of_a_port_that_is_taken_it_is_said_and_another_found_where_nobody_relies_on_it(caplog, monkeypatch):
+    monkeypatch.setattr("swarm.home.places._AT_ITS_END_S", 0.0)
     with taken() as listener:
         port = listener.getsockname()[1]
         with caplog.at_level(logging.WARNING):
@@ -243,6 +264,20 @@ def test_of_a_port_that_is_taken_it_is_said_and_another_found_where_nobody_relie
             choose_port("127.0.0.1", None, port, "this ledger", may_move=False)
         with pytest.raises(AddressInUse):
             choose_port("127.0.0.1", port, 0, "this server", may_move=True)
+
+
+def test_a_port_whose_process_was_killed_a_moment_ago_is_waited_for():
+    listener = taken()
+    port = listener.getsockname()[1]
+    threading.Timer(0.3, listener.close).start()
+    assert choose_port("127.0.0.1", None, port, "this server", may_move=True) == port
+
+
+def test_one_process_listens_at_two_ports(monkeypatch):
+    monkeypatch.setattr("swarm.home.places.random.sample", lambda ports, count: [*ports][:count])
+    place = Place.of("me")
+    place.choose("127.0.0.1", None, None, is_known_elsewhere=False)
+    assert 0 not in (place.ports.port, place.ports.dht_port) and place.ports.port != place.ports.dht_port
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"port": "x"}', '{"port": -1}', '{"port": 70000}', '{"other": 1}', "{"])

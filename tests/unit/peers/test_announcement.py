@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -24,7 +26,7 @@ class Memory:
         self.published: list[pb.PeerRecord] = []
         self.refuses = 0  # publications that do not arrive
 
-    async def record(self, model: str, peer_id: str) -> None:
+    async def own_record(self, model: str, peer_id: str) -> None:
         """There is nobody else."""
 
     async def publish(self, record: pb.PeerRecord, identity: Identity, life_s: float) -> Published:
@@ -103,22 +105,64 @@ def test_figures_are_as_new_as_the_publication(world):
 
 def test_what_does_not_arrive_is_said_again_soon(world, monkeypatch):
     """One that is tried again only when it would be due is gone from the directory if that fails, too."""
+    pauses = keeps_current(world, monkeypatch, refuses=2, count=8)
+    assert pauses == [1, 9, 2, 2, 1, 9, 1, 9]
+
+
+def test_news_are_said_soon_and_those_of_one_moment_once(world, monkeypatch):
+    def happens(pauses: list[float]) -> None:
+        if len(pauses) == 3:
+            world.own.say_again()
+            world.own.say_again()
+
+    pauses = keeps_current(world, monkeypatch, refuses=0, count=6, happens=happens)
+    assert pauses == [1, 9, 1, 1, 9, 1]
+    assert world.states() == [pb.JOINING] + 4 * [pb.ONLINE]
+
+
+def test_what_did_not_arrive_at_first_is_said_as_soon_as_it_can_be(world, monkeypatch):
+    async def starts() -> None:
+        world.directory.refuses = 2  # both that it said so far
+
+    asyncio.run(starts())
+    pauses = keeps_current(world, monkeypatch, refuses=0, count=3)
+    assert pauses == [1, 1, 9]
+
+
+def keeps_current(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    refuses: int,
+    count: int,
+    happens: Callable[[list[float]], None] = lambda pauses: None,
+) -> list[float]:
+    """The first `count` pauses that it makes, none of which takes any time."""
     pauses: list[float] = []
 
     async def passes(seconds: float) -> None:
         pauses.append(seconds)
-        if len(pauses) == 6:
+        happens(pauses)
+        if len(pauses) == count:
             raise asyncio.CancelledError
+
+    @asynccontextmanager
+    async def passes_unless(seconds: float) -> AsyncIterator[None]:
+        if not world.own._is_news.is_set():
+            await passes(seconds)
+            raise TimeoutError
+        yield
 
     async def lives() -> None:
         await world.starts()
         monkeypatch.setattr("swarm.server.announcement.asyncio.sleep", passes)
-        world.directory.refuses = 2
+        monkeypatch.setattr("swarm.server.announcement.asyncio.timeout", passes_unless)
+        world.directory.refuses = refuses
         await world.own.keep_current()
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(lives())
-    assert pauses == [10, 2, 2, 10, 10, 10]
+    return pauses
 
 
 def test_nothing_but_goodbye_is_said_after_it(world):

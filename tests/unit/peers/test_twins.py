@@ -9,6 +9,7 @@ import pytest
 from clock import Clock
 from helpers import TwoNodes
 from records import make_record
+from swarm.clock import CLOCK
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.peers import record as records
 from swarm.peers.directory import Directory
@@ -26,7 +27,7 @@ EARLIER, LATER = b"\x00" * 16, b"\xff" * 16
 class Unseeing:
     """In the place of the directory, for as long as two halves of a swarm have not met."""
 
-    async def record(self, model: str, peer_id: str) -> None:
+    async def own_record(self, model: str, peer_id: str) -> None:
         """There is nobody."""
 
 
@@ -135,6 +136,8 @@ def test_of_two_that_run_the_later_stops_and_its_goodbye_is_not_the_others(caplo
         await second.own.leaving()
         assert await world.listed() == first.instance
         await second.dies()
+        world.clock.now_s += 61
+        await first.own.publish()
         await first.own.leaving()
         assert await world.listed() is None
 
@@ -147,6 +150,8 @@ def test_the_goodbye_of_the_one_that_stays_does_not_remove_the_other():
         first, second = world.process(EARLIER), world.process(LATER)
         await first.serves()
         await second.serves_unseeing()
+        await first.own.publish()
+        await second.own._publish()
         await first.own.leaving()
         assert await world.listed() == second.instance
 
@@ -209,6 +214,25 @@ def test_a_server_that_is_told_to_join_itself_begins_a_swarm_unless_somebody_is_
         peer_id = address.rpartition("/")[2]
         with pytest.raises(SwarmError, match="in use at"):
             refuse_to_join(peer_id, [address])
+
+    in_a_directory(story)
+
+
+def test_a_server_that_comes_back_by_a_clock_that_was_set_back_is_listed_at_once():
+    """What it said before would otherwise outlive what it says now."""
+
+    async def story(world: World) -> None:
+        first, second = world.process(LATER), world.process()
+        CLOCK.shift(300)
+        try:
+            await first.serves()
+            await first.dies()
+        finally:
+            CLOCK.shift(-300)
+        assert await world.listed() is None
+        await second.twins.refuse()
+        await second.serves()
+        assert await world.listed() == second.instance
 
     in_a_directory(story)
 
