@@ -1,5 +1,6 @@
 """Hosts as people name them: which address to listen at, and whether others can be told one."""
 
+import errno
 import ipaddress
 import socket
 
@@ -27,13 +28,13 @@ def check_announceable(host: str) -> None:
 
 
 def is_here(host: str) -> bool:
-    """Whether this machine has that address now."""
+    """Whether this machine has that address now, as far as can be told."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((host, 0))
-        except OSError:
-            return False
+    except OSError as error:
+        return error.errno != errno.EADDRNOTAVAIL  # else there may be no handle left to ask with
     return True
 
 
