@@ -12,7 +12,7 @@ from swarm.results import Repair
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.chain import Chain
-from swarm.session.coverage import OnWait, WaitForCoverage, Waits
+from swarm.session.coverage import WaitForCoverage
 from swarm.session.hop import HopFailed, HopStream
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import Peer
@@ -27,8 +27,6 @@ MAX_SHADOWS = 3  # tried for one hop that leaves; then the session stays there, 
 
 class Spares(Protocol):
     """Who else could serve. Knows the swarm, and remembers who failed."""
-
-    waits: Waits  # of all sessions that it serves
 
     async def replacement(
         self,
@@ -49,8 +47,8 @@ class Spares(Protocol):
     def connection_to(self, peer: PeerInfo) -> Peer:
         """The connection to a peer."""
 
-    def can_replace(self, lost: Sequence[Hop]) -> bool:
-        """Whether anybody is known who could take over."""
+    def replaceable(self, lost: Sequence[Hop]) -> list[Hop]:
+        """Those of `lost` for which somebody else is known who could take over."""
 
     def report_failure(self, peer_id: str, why: str) -> None:
         """Do not choose this peer again for a while. why: what it did, in words."""
@@ -66,13 +64,12 @@ class Spares(Protocol):
 class Recovery:
     """Keeps one session's chain whole."""
 
-    def __init__(self, chain: Chain, spares: Spares, on_wait: OnWait = lambda status: None):
-        """on_wait: told what a repair waits for; "": no longer."""
-        self._chain, self._spares, self._on_wait = chain, spares, on_wait
+    def __init__(self, chain: Chain, spares: Spares, coverage: WaitForCoverage):
+        """coverage: what the generation waits for, and how long it may."""
+        self._chain, self._spares, self._coverage = chain, spares, coverage
         self.repairs: list[Repair] = []
         self._shadowing: asyncio.Task[list[HopStream]] | None = None
         self._leavers: list[HopStream] = []  # hops that said they leave; `_shadowing` is to replace the first
-        self._bearing = False  # with hops that do not answer
         self._tries: Counter[HopStream] = Counter()  # to fill a replacement for a leaver
 
     def close(self) -> None:
@@ -80,22 +77,21 @@ class Recovery:
 
     # --- hops that say nothing ---------------------------------------------------------------------------------------
 
-    def bears(self, silent: Sequence[HopStream], waited_s: float) -> bool:
-        """Whether to go on waiting for hops that do not answer: nobody else could do what they do, and they may only be
-        slow. A connection to one that is gone breaks by itself, within seconds. waited_s: since the last answer."""
-        hops = [stream.hop for stream in silent]
-        if waited_s > self._chain.options.coverage_timeout_s or self._spares.can_replace(hops):
-            return False
-        names = " and ".join(hop.peer.peer_id[-8:] for hop in hops)
-        self._on_wait(f"waiting for an answer of {names}; nobody else serves the same blocks")
-        self._bearing = True
-        return True
-
-    def heard(self) -> None:
-        """There is an answer."""
-        if self._bearing:
-            self._bearing = False
-            self._on_wait("")
+    def given_up(self, silent: Sequence[HopStream]) -> list[HopStream]:
+        """Those of the hops that do not answer that are to be replaced; none: wait on. One whose work nobody else could
+        do is waited for, since it may only be slow: a connection to one that is gone breaks by itself, within seconds.
+        silent: in the chain's order."""
+        replaceable, streams = self._spares.replaceable([stream.hop for stream in silent]), self._chain.streams
+        kept: list[HopStream] = []
+        for stream in silent:
+            place = streams.index(stream)
+            if stream.hop not in replaceable or (place and streams[place - 1] in kept):  # which would have to fill it
+                kept.append(stream)
+        if len(kept) < len(silent):
+            return [stream for stream in silent if stream not in kept]
+        names = " and ".join(stream.hop.peer.peer_id[-8:] for stream in kept)
+        waits = self._coverage.goes_on(f"waiting for an answer of {names}; nobody else serves the same blocks")
+        return [] if waits else kept
 
     # --- after a failure ---------------------------------------------------------------------------------------------
 
@@ -138,7 +134,7 @@ class Recovery:
     async def _open_spares(self, first: int, last: int) -> list[HopStream]:
         """Streams to peers that cover what hops `first` to `last` do; waits while nobody can take over."""
         avoid: set[str] = set()
-        with WaitForCoverage(self._chain.options.coverage_timeout_s, self._on_wait, self._spares.waits) as coverage:
+        with self._coverage as coverage:
             while True:
                 try:
                     return await self._try_open(first, last, avoid, filled=False)

@@ -118,14 +118,14 @@ class Router:
         """The connection to a peer, shared by all sessions."""
         return self.table.connection_to(peer)
 
-    def can_replace(self, lost: Sequence[Hop]) -> bool:
+    def replaceable(self, lost: Sequence[Hop]) -> list[Hop]:
         """See swarm.session.recovery.Spares."""
         try:
             peers = self.table.usable({hop.peer.peer_id for hop in lost})
         except (NoRoute, RevisionMismatch):
-            return False
+            return []
         gaps = missing_blocks(peers, self.table.num_blocks)
-        return not any(max(hop.start, start) < min(hop.stop, stop) for hop in lost for start, stop in gaps)
+        return [hop for hop in lost if not any(max(hop.start, start) < min(hop.stop, stop) for start, stop in gaps)]
 
     def report_failure(self, peer_id: str, why: str) -> None:
         """See swarm.session.recovery.Spares."""
