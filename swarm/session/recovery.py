@@ -15,11 +15,11 @@ from swarm.session.chain import Chain
 from swarm.session.coverage import WaitForCoverage
 from swarm.session.hop import HopFailed, HopStream
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.transport import Peer
+from swarm.wire.transport import OPENING_S, Peer
 
 logger = logging.getLogger(__name__)
 
-SPARE_TIMEOUT_S = 2.5  # a spare that takes longer to open a session is no help now
+SPARE_TIMEOUT_S = OPENING_S + 0.5  # and the way there and back: a spare that takes longer is no help now
 CATCH_UP_POLL_S = 0.02
 CATCH_UP_TIMEOUT_S = 30.0
 MAX_SHADOWS = 3  # tried for one hop that leaves; then the session stays there, and is repaired when it has left
