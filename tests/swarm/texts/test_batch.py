@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ import pytest
 import swarm
 from disks import small_files
 from helpers import in_background, statuses, wait_until
-from swarm.cli.batch import main, parse_deadline
+from swarm import clock
+from swarm.cli.batch import _deadline, main, parse_deadline
 from swarm.client.background import wait
 from swarm.client.batch import MAX_TRIES, Batch, Plan, must_hurry
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
@@ -206,7 +206,7 @@ def test_what_is_left_when_a_deadline_comes_near_runs_on_demand(tmp_path):
         generation.computing_s = 100.0
 
     answered: list[Generation] = []
-    progress = run_batch(tmp_path / "answers", fill, deadline=time.time() + 60).progress
+    progress = run_batch(tmp_path / "answers", fill, deadline=clock.steady_s() + 60).progress
     assert (progress.done, progress.hurried, progress.late) == (4, True, ())
 
 
@@ -215,7 +215,7 @@ def test_what_was_not_done_by_the_deadline_is_named(tmp_path):
         if len(lines(tmp_path / "answers")) == 2:
             await asyncio.Event().wait()
 
-    progress = run_batch(tmp_path / "answers", fill, concurrency=1, deadline=time.time() + 3).progress
+    progress = run_batch(tmp_path / "answers", fill, concurrency=1, deadline=clock.steady_s() + 3).progress
     assert (progress.done, progress.late) == (2, ("2", "3"))
     assert progress.left == 2
 
@@ -261,6 +261,22 @@ def test_deadlines_are_durations_or_times():
             parse_deadline(wrong, 0.0)
 
 
+def test_a_deadline_is_as_far_off_as_it_was_when_the_swarms_time_takes_the_place_of_this_machines(tmp_path):
+    """As on joining: by up to ten minutes."""
+    seen: list[bool] = []
+
+    async def fill(generation: Generation, options: GenerateOptions) -> None:
+        seen.append(options.background)
+
+    deadline = _deadline("5m")
+    clock.CLOCK.shift(600.0)
+    try:
+        progress = run_batch(tmp_path / "answers", fill, deadline=deadline).progress
+    finally:
+        clock.CLOCK.shift(-600.0)
+    assert (progress.done, progress.late) == (4, ()) and all(seen)
+
+
 def test_a_client_that_has_waited_for_blocks_in_vain_ends_the_batch(tmp_path):
     """Every other prompt would wait as long, for as little."""
     calls = 0
@@ -273,6 +289,19 @@ def test_a_client_that_has_waited_for_blocks_in_vain_ends_the_batch(tmp_path):
     with pytest.raises(NoRoute, match="no peer serves blocks 0:30"):
         run_batch(tmp_path / "answers", fill, jobs=9, concurrency=1)
     assert calls == 1
+
+
+def test_a_prompt_that_costs_too_much_once_it_was_waited_for_is_left_out(tmp_path):
+    """Others are shorter."""
+    calls = 0
+
+    async def fill(generation: Generation, options: GenerateOptions) -> None:
+        nonlocal calls
+        calls += 1
+        raise NoRoute("no chain costs at most 1")
+
+    progress = run_batch(tmp_path / "answers", fill, jobs=3, concurrency=1).progress
+    assert calls == len(progress.failed) == 3
 
 
 def test_a_prompt_for_which_there_is_never_room_is_given_up_after_so_many_tries(tmp_path, monkeypatch):
