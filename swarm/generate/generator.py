@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -16,6 +16,7 @@ from swarm.generate.options import GenerateOptions
 from swarm.generate.sampling import SamplingOptions
 from swarm.generate.text import Tokenizer
 from swarm.model.checkpoint import Checkpoint
+from swarm.peers.absent import NOBODY, Avoid
 from swarm.results import Generation, Repair
 from swarm.results import Hop as GenerationHop
 from swarm.route.route import Hop
@@ -59,7 +60,7 @@ class Generator:
         max_tokens = self._max_tokens(generation, options)
         draft = Draft(generation, options, self._tokenizer, self._checkpoint.config.eos_token_ids)
         delivery = self._seams.deliver(draft, options)
-        avoid: set[str] = set()  # whose work could not be verified
+        avoid: dict[str, str] = {}
         attempts, through = 0, options.through  # chains in a row without a new token; the one to begin with
         coverage = self._coverage(draft.wait)
         while not generation.finish_reason:
@@ -82,7 +83,7 @@ class Generator:
                 if attempts > self._limits.max_reroutes:
                     raise SwarmError(f"{attempts} chains in turn did not pass verification: {failure}") from failure
                 delivery.rewind()
-                avoid |= failure.peer_ids
+                avoid |= dict.fromkeys(failure.peer_ids, "did work that could not be verified")
                 generation.reroutes += 1
             finally:
                 coverage.over()
@@ -101,7 +102,7 @@ class Generator:
         draft = Draft(Generation([]), options, self._tokenizer)
         wanted = Wanted(prompt_tokens, max_tokens - prompt_tokens)
         delivery = self._seams.deliver(draft, options)
-        return await self._open(wanted, delivery, self._coverage(draft.wait), (), through)
+        return await self._open(wanted, delivery, self._coverage(draft.wait), NOBODY, through)
 
     def _coverage(self, on_wait: OnWait) -> WaitForCoverage:
         """A generation's. on_wait: told what it waits for."""
@@ -129,7 +130,7 @@ class Generator:
         wanted: Wanted,
         delivery: Delivery,
         coverage: WaitForCoverage,
-        avoid: Collection[str],
+        avoid: Avoid,
         through: Sequence[GenerationHop],
     ) -> Session:
         """Without the peers in `avoid`. A background session waits for room as long as it takes."""

@@ -10,7 +10,7 @@ from swarm import clock
 from swarm.errors import NoRoute, PeerUnreachable
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
-from swarm.peers.absent import Absent, explained
+from swarm.peers.absent import NOBODY, Absent, Avoid, explained
 from swarm.peers.directory import RECORD_LIFE_S, Directory
 from swarm.peers.estimates import Estimates
 from swarm.peers.loads import Loads
@@ -96,7 +96,7 @@ class PeerTable:
         self._connections = Connections(lambda endpoint: Peer(endpoint, max_bytes, member))
         self._weighing = Weighing(checkpoint, self._connections, self.reputation)
         self._same_model = SameModel(checkpoint.revision, self.num_blocks)
-        known = self._same_model, self._weighing.known, NotShunned(self.reputation), TakesSessions(self.num_blocks)
+        known = self._same_model, self._weighing.known, NotShunned(self.reputation), TakesSessions()
         self._policies = [*known, *policies]
         self._listing = Listing(directory, checkpoint.name, self._take_over)
         self.estimates, self.loads = Estimates(), Loads(self._connections)
@@ -183,21 +183,21 @@ class PeerTable:
         return list(self._listing.peers)
 
     def usable(self, avoid: Collection[str] = ()) -> list[PeerInfo]:
-        """The peers that a chain may be made of now; none, where all that would do failed lately.
+        """The peers that a chain may be made of now; none, where all that would do failed lately or are to be avoided.
 
         Raises RevisionMismatch if only other revisions or weights are served, NoRoute if nobody is good enough for this
         client.
         """
-        listed = [peer for peer in self._listing.peers if peer.peer_id not in avoid]
-        return [peer for peer in accepted(self._policies, self.model, listed) if not self.is_failed(peer.peer_id)]
+        will_do = accepted(self._policies, self.model, self._listing.peers)
+        return [peer for peer in will_do if not (peer.peer_id in avoid or self.is_failed(peer.peer_id))]
 
-    def explained(self, error: NoRoute) -> NoRoute:
+    def explained(self, error: NoRoute, avoid: Avoid = NOBODY) -> NoRoute:
         """`error`, with what is known of peers that are there and of no use, and of those that were there; and of those
         that would do if the user wanted."""
-        error = explained(error, self._absent(), clock.now_s())
+        error = explained(error, self._absent(avoid), clock.now_s())
         return NoRoute(f"{error}{hints(self._policies, self._listing.peers)}", error.uncovered, error.because)
 
-    def _absent(self) -> Iterator[Absent]:
+    def _absent(self, avoid: Avoid) -> Iterator[Absent]:
         for peer in self._listing.peers:
             if why := why_not(self._policies, peer):
                 yield Absent(peer, why)
@@ -205,6 +205,8 @@ class PeerTable:
                 endpoint, said = peer.endpoint, self._failed[peer.peer_id][1] or "does not answer"
                 own = f"peer {peer.peer_id[-8:]} at {join_address(endpoint.host, endpoint.port)} "
                 yield Absent(peer, said.removeprefix(own), is_silent=True)
+            elif peer.peer_id in avoid:
+                yield Absent(peer, avoid[peer.peer_id])
         yield from map(Absent, self._listing.gone)
 
     def _alive(self) -> list[PeerInfo]:

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from swarm.errors import NoRoute, PeerBusy, PeerUnreachable, RevisionMismatch
+from swarm.peers.absent import NOBODY, Avoid
 from swarm.route.route import Hop
 from swarm.session.chain import SessionOptions
 from swarm.session.coverage import WaitForCoverage
@@ -17,7 +18,7 @@ MAX_REFUSALS = 2  # then the swarm is full for the moment, and asking everyone w
 FIRST_PAUSE_S = 0.05
 LAST_PAUSE_S = 1.0
 
-Choose = Callable[[Collection[str]], Awaitable[list[Hop]]]  # the chain to take, without these peers; raises NoRoute
+Choose = Callable[[Avoid], Awaitable[list[Hop]]]  # the chain to take, without these peers; raises NoRoute
 Describe = Callable[[Sequence[Hop]], SessionOptions]  # what a session on these hops is opened for
 Observe = Callable[[], HopObserver]  # a new session's observer
 
@@ -28,11 +29,11 @@ async def open_session(
     coverage: WaitForCoverage,
     choose: Choose,
     describe: Describe,
-    avoid: Collection[str] = (),
+    avoid: Avoid = NOBODY,
     observe: Observe = HopObserver,
 ) -> Session:
     """A session on the best chain, its pages reserved on every hop; waits for room if all are full, and for peers while
-    nobody serves some of the blocks.
+    nobody serves some of the blocks, or nobody on the client's terms: others may come, and prices fall.
 
     busy_timeout_s: how long to wait for room. coverage: for peers, now and while it is open. avoid: peers that are not
     wanted.
@@ -45,7 +46,7 @@ async def open_session(
             try:
                 return await _Attempt(router, observe, coverage).open(choose, describe, avoid)
             except NoRoute as error:
-                if not (error.uncovered and await coverage.pause(error)):
+                if not await coverage.pause(error):
                     raise
             except PeerBusy:  # they are there
                 coverage.renew()
@@ -60,15 +61,15 @@ class _Attempt:
 
     def __init__(self, router: Router, observe: Observe, coverage: WaitForCoverage):
         self._router, self._observe, self._coverage = router, observe, coverage
-        self._full: set[str] = set()
+        self._full: dict[str, str] = {}  # peer ids, as in Avoid
         self._refusal: PeerBusy | None = None  # the last one
         self._mismatch: RevisionMismatch | None = None
 
-    async def open(self, choose: Choose, describe: Describe, avoid: Collection[str]) -> Session:
+    async def open(self, choose: Choose, describe: Describe, avoid: Avoid) -> Session:
         """Raises PeerBusy, as the last peer said it that had no room; NoRoute, RevisionMismatch, InvalidRequest."""
         while self._refusal is None or len(self._full) <= MAX_REFUSALS:
             try:
-                hops = await choose(self._full | set(avoid))
+                hops = await choose({**avoid, **self._full})
             except NoRoute as error:
                 raise self._refusal or self._mismatch or error from None  # which are why there is no route
             peers = [self._router.connection_to(hop.peer) for hop in hops]
@@ -90,7 +91,7 @@ class _Attempt:
         self._router.note_refusal(failure, hops)
         if isinstance(cause, PeerBusy):
             self._refusal = cause
-            self._full.update(failure.peer_ids)
+            self._full.update(dict.fromkeys(failure.peer_ids, "has no room"))
         elif isinstance(cause, RevisionMismatch):
             self._mismatch = cause
         elif not isinstance(cause, PeerUnreachable):

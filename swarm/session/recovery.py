@@ -4,10 +4,11 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from swarm.errors import NoRoute, PeerBusy, PeerUnreachable, RevisionMismatch
+from swarm.peers.absent import Avoid
 from swarm.results import Repair
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
@@ -34,7 +35,7 @@ class Spares(Protocol):
         before: PeerInfo | None,
         after: PeerInfo | None,
         replay_tokens: int,
-        avoid: Collection[str],
+        avoid: Avoid,
         background: bool = False,
     ) -> list[Hop]:
         """Hops over the blocks of `lost`, between two peers (None: the client), without the peers in `avoid`.
@@ -133,7 +134,7 @@ class Recovery:
 
     async def _open_spares(self, first: int, last: int) -> list[HopStream]:
         """Streams to peers that cover what hops `first` to `last` do; waits while nobody can take over."""
-        avoid: set[str] = set()
+        avoid: dict[str, str] = {}
         with self._coverage as coverage:
             while True:
                 try:
@@ -143,7 +144,7 @@ class Recovery:
                         raise HopFailed(error, []) from error
                     avoid.clear()
 
-    async def _try_open(self, first: int, last: int, avoid: set[str], filled: bool) -> list[HopStream]:
+    async def _try_open(self, first: int, last: int, avoid: dict[str, str], filled: bool) -> list[HopStream]:
         """avoid: peers that are not tried; those that refuse are added. Raises NoRoute, or RevisionMismatch, when there
         is nobody left to try."""
         streams = self._chain.streams
@@ -167,7 +168,7 @@ class Recovery:
             except HopFailed as failure:
                 logger.info("a spare refused: %s", failure)
                 self._spares.note_refusal(failure, hops)
-                avoid.update(failure.peer_ids)
+                avoid.update(dict.fromkeys(failure.peer_ids, f"refused: {failure.cause}"))
                 if not isinstance(failure.cause, PeerUnreachable):  # whoever is gone is no reason, but nobody
                     refusal = failure
 
@@ -187,7 +188,7 @@ class Recovery:
         """Streams that hold all that `leaver` holds, and go on receiving what it receives."""
         chain = self._chain
         index = chain.streams.index(leaver)
-        streams = await self._try_open(index, index, {leaver.hop.peer.peer_id}, filled=True)
+        streams = await self._try_open(index, index, {leaver.hop.peer.peer_id: "is about to leave"}, filled=True)
         try:
             if index == 0:
                 await chain.follow(streams[0])

@@ -60,14 +60,17 @@ def test_a_session_that_waited_long_enough_names_the_missing_blocks():
     assert told in ([], [""])
 
 
-def test_what_waiting_would_not_mend_is_said_at_once():
-    async def too_dear(avoid: Collection[str]) -> list[Hop]:
-        raise NoRoute("no chain costs at most 1")
+def test_a_session_that_begins_while_all_are_too_dear_waits_for_them_to_ask_less_and_says_so():
+    dear, told = iter([NoRoute("no chain costs at most 1")]), []
+    (hop,) = chain_of((0, 30))
 
-    told: list[str] = []
-    with pytest.raises(NoRoute, match="costs"):
-        opened(0, 30.0, told, too_dear)
-    assert told == []
+    async def choose(avoid: Collection[str]) -> list[Hop]:
+        for error in dear:
+            raise error
+        return [hop.hop]
+
+    opened(0, 30.0, told, choose)
+    assert told == ["waiting, since no chain costs at most 1 (30 s more)", ""]
 
 
 def test_what_was_waited_for_is_taken_back_when_peers_come_that_have_no_room():

@@ -103,8 +103,10 @@ def test_who_is_shunned_is_not_used():
 
 
 def test_terms_say_what_they_demand_and_what_there_is():
-    with pytest.raises(NoRoute, match=r"quant int8 and dtype any, as this client demands; there is quant none with"):
+    there = r"quant int8 and dtype any, as this client demands; there is quant none with"
+    with pytest.raises(NoRoute, match=there) as caught:
         accepted([Terms(quant="int8")], "m", [peer("a")])
+    assert caught.value.blocks == f"0:{BLOCKS}"  # so that it is waited for
 
 
 # --- loads -----------------------------------------------------------------------------------------------------------
@@ -264,6 +266,18 @@ def test_who_is_to_be_avoided_is_not_used_this_time():
     assert asyncio.run(scenario()) == ["a"]
 
 
+def test_of_whom_is_to_be_avoided_it_is_said_that_it_is_there_and_why_it_is_not_used():
+    async def scenario() -> str:
+        table, avoid = table_of(Directory(peer("a"), peer("b", quant="int4")), Terms(quant="none")), {"a": "lied"}
+        await table.refresh()
+        assert table.usable(avoid) == []  # not that there is nobody on the client's terms
+        error = table.explained(uncovered(table.usable(avoid), BLOCKS), avoid)
+        await table.close()
+        return error.because
+
+    assert asyncio.run(scenario()) == "peer a lied; peer b is not what this client demands"
+
+
 def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():
     signing, unsigned = peer("signing"), peer("unsigned", unsigned=True)
     assert names(accepted([Signing()], "m", [signing, unsigned])) == ["signing"]
@@ -273,7 +287,7 @@ def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():
 
 
 def test_who_takes_no_sessions_is_not_chosen_and_says_why():
-    policy, paused = TakesSessions(BLOCKS), peer("peer-a", paused="its disk is full")
+    policy, paused = TakesSessions(), peer("peer-a", paused="its disk is full")
     assert names(accepted([policy], "m", [paused, peer("b")])) == ["b"] and policy.hint([peer("b")]) == ""
     assert policy.hint([paused, peer("b")]).endswith("for now: peer peer-a says that its disk is full")
     with pytest.raises(NoRoute, match="no peer of 'm' takes new sessions for now: peer peer-a says") as caught:
