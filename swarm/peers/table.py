@@ -24,7 +24,7 @@ from swarm.route.route import Candidate
 from swarm.route.search.network import Network
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
-from swarm.wire.tasks import TaskSet
+from swarm.wire.tasks import Shared, TaskSet
 from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, join_address, max_message_bytes
 
@@ -42,7 +42,7 @@ class Listing:
         """on_news: what is to be done with a new list before anybody uses it."""
         self._directory, self._model, self._on_news = directory, model, on_news
         self._read_s = float("-inf")
-        self._reading = asyncio.Lock()
+        self._read = Shared(self._ask)
         self._gone: dict[str, tuple[PeerInfo, float]] = {}
         self.peers: Sequence[PeerInfo] = ()
 
@@ -53,17 +53,23 @@ class Listing:
 
     async def refresh(self, max_age_s: float = 0.0) -> None:
         """Ask the directory, unless the list is no older than that. If it does not answer, the list stays as it is."""
-        async with self._reading:
-            if time.monotonic() - self._read_s > max_age_s:
-                try:
-                    peers = await self._directory.peers(self._model)
-                except PeerUnreachable as error:
-                    logger.debug("%s", error)
-                    return
-                before, self.peers = self.peers, peers
-                await self._on_news(self.peers)
-                self._read_s = time.monotonic()
-                self._remember(before)
+
+        def is_fresh() -> bool:
+            return time.monotonic() - self._read_s <= max_age_s
+
+        if not is_fresh():
+            await self._read(unless=is_fresh)
+
+    async def _ask(self) -> None:
+        try:
+            peers = await self._directory.peers(self._model)
+        except PeerUnreachable as error:
+            logger.debug("%s", error)
+            return
+        before, self.peers = self.peers, peers
+        await self._on_news(self.peers)
+        self._read_s = time.monotonic()
+        self._remember(before)
 
     def _remember(self, before: Sequence[PeerInfo]) -> None:
         now_s, listed = self._read_s, {peer.peer_id for peer in self.peers}
@@ -102,6 +108,7 @@ class PeerTable:
         self.estimates, self.loads = Estimates(), Loads(self._connections)
         self._pings = Pings(self._connections.to)
         self._failed: dict[str, tuple[float, str]] = {}  # by peer id: when it may be chosen again, and what it did
+        self.look_again = Shared(self._look_again)  # somebody may have joined just now, or recovered
         self._tasks = TaskSet(f"peers of {checkpoint.name}")
         self._tasks.start(self._keep_current(), "refreshing")
         self._tasks.start(self._weighing.hash_files(digests) if digests else self._compare_weights(), "weighing")
@@ -162,8 +169,9 @@ class PeerTable:
     def is_failed(self, peer_id: str) -> bool:
         return self._failed.get(peer_id, (0.0, ""))[0] > time.monotonic()
 
-    async def pardon(self) -> None:
+    async def _look_again(self) -> None:
         """Nothing is left to choose from: a failed peer that answers again may be chosen again."""
+        await self.refresh()
         for peer_id in await self.loads.ask([peer for peer in self._listing.peers if self.is_failed(peer.peer_id)]):
             self._failed.pop(peer_id, None)
 

@@ -79,7 +79,7 @@ class Router:
         try:
             chains = self._search(request, avoid)
         except (NoRoute, RevisionMismatch):
-            await self.look_again()
+            await self.table.look_again()
             chains = self._search(request, avoid)
         if len(chains) > 1:
             two = [chains[0], self._rng.choice(chains[1:])]
@@ -110,7 +110,7 @@ class Router:
         try:
             return self._find_alike(request, lost[0].peer, avoid)
         except (NoRoute, RevisionMismatch):
-            await self.look_again()
+            await self.table.look_again()
             return self._find_alike(request, lost[0].peer, avoid)
 
     def connection_to(self, peer: PeerInfo) -> Peer:
@@ -190,11 +190,6 @@ class Router:
             return list(best_chain(self.table.network(usable), self.table.num_blocks, request).hops)
         except NoRoute as error:
             raise self.table.explained(error, avoid) from error
-
-    async def look_again(self) -> None:
-        """Somebody may have joined just now, or recovered."""
-        await self.table.refresh()
-        await self.table.pardon()
 
     def observe_steps(self, hops: Sequence[Hop], step_s: float) -> None:
         """See swarm.session.recovery.Spares."""

@@ -158,7 +158,7 @@ class Auctioneer:
         """By address, the cheapest first by what they post. Raises NoRoute if there are none."""
         peers = self._bidding(await self._router.usable())
         if not all(any(peer.start <= block < peer.stop for peer in peers) for block in range(self._start, self._stop)):
-            await self._router.look_again()
+            await self._router.table.look_again()
             peers = self._bidding(self._router.table.usable())
         if not peers:
             raise NoRoute(

@@ -221,6 +221,25 @@ def test_a_table_is_read_again_only_when_it_is_too_old_and_policies_see_every_re
     assert looking.closed
 
 
+def test_sessions_that_wait_have_their_looks_at_the_directory_in_common():
+    """Also where it does not answer, which takes long."""
+
+    class Silent(Directory):
+        async def peers(self, model: str) -> list[PeerInfo]:
+            await super().peers(model)
+            await asyncio.sleep(0.05)
+            raise PeerUnreachable("no answer")
+
+    async def scenario() -> int:
+        directory = Silent()
+        table = table_of(directory)
+        await asyncio.gather(*(table.look_again() for _ in range(64)))
+        await table.close()
+        return directory.asked
+
+    assert asyncio.run(scenario()) <= 4  # of which two go on in the background
+
+
 def test_a_peer_that_failed_is_not_used_until_its_record_must_have_been_renewed(monkeypatch):
     async def scenario() -> tuple[list[str], list[str], list[str]]:
         reputation = Shunning()
