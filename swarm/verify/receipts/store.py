@@ -68,7 +68,9 @@ class ReceiptStore:
         """Whether this opening of a session is new; from now on it is not. On disk when this returns. Raises
         DiskTrouble if the disk does not take it."""
         row = session, start, attempt - 2**63
-        return await self._writer.ask(lambda database: database.execute(_REMEMBER, row).rowcount == 1, OPENING_S)
+        return await self._writer.ask(
+            lambda database: database.execute(_REMEMBER, row).rowcount == 1, within_s=OPENING_S
+        )
 
     def sessions(self) -> list[StoredSession]:
         """What is kept, the newest first."""
