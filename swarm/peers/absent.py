@@ -1,6 +1,7 @@
 """Why nobody serves some blocks, as far as a client knows: what is to be said of peers that are there and cannot be
 used, and of those that were there. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,9 +29,11 @@ class Absent:
 
 
 def explained(error: NoRoute, absent: Iterable[Absent], now_s: float) -> NoRoute:
-    """`error`, with what is known of those of `absent` that serve any of the blocks it is about. now_s: Unix time."""
+    """`error`, with what is known of those of `absent` that serve any of the blocks it is about: the silent ones first,
+    and last what is true of most. now_s: Unix time."""
     about = [one for one in absent if _overlaps(one.peer.blocks, error.uncovered)]
-    there = sorted((one for one in about if one.why), key=lambda one: not one.is_silent)
+    why = Counter(one.why for one in about)
+    there = sorted((one for one in about if one.why), key=lambda one: (not one.is_silent, why[one.why]))
     if there:  # who is gone says little where others are there
         return _of_those(there, error.uncovered, now_s)
     if about:

@@ -36,6 +36,13 @@ def test_of_several_each_is_named_with_its_reason_the_silent_ones_first():
     assert "2 peers, none of which can be used: peer b, last heard 0 s ago, is silent; peer a, last" in text
 
 
+def test_what_is_true_of_most_is_said_last():
+    """Else whom a user leaves out hides who is of no use for another reason."""
+    left_out = [Absent(peer(f"p{i}"), "is not what this client demands") for i in range(MOST_NAMED)]
+    error = explained(GAP, [*left_out, Absent(peer("me"), "was found to cheat")], NOW_S)
+    assert error.because.startswith("peer me was found to cheat; peer p0 is not what this client demands")
+
+
 def test_of_many_some_are_named():
     absent = [Absent(peer(f"p{i}"), "is silent", is_silent=True) for i in range(MOST_NAMED + 4)]
     assert str(explained(GAP, absent, NOW_S)).endswith("; and 4 more")
