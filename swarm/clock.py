@@ -76,6 +76,11 @@ def now_ms() -> int:
     return int(CLOCK.now_s() * 1000)
 
 
+def steady_s() -> float:
+    """Seconds since whenever, by which durations are told: no correction changes them, and sleep counts."""
+    return CLOCK.steady_s()
+
+
 def difference(seconds: float) -> str:
     """How far apart two clocks are, for a message: "62 s", "25 min", "3.0 h", "2.0 days"."""
     seconds = abs(seconds)

@@ -4,7 +4,7 @@ A message says what was wrong, with which value, and what to do about it. Code o
 so that a peer's refusal arrives at the client as the same exception it was at the server.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,7 +61,12 @@ class NoRoute(SwarmError):
     @property
     def blocks(self) -> str:
         """Those that are uncovered: "10:20, 25:30"."""
-        return ", ".join(f"{start}:{stop}" for start, stop in self.uncovered)
+        return in_words(self.uncovered)
+
+
+def in_words(blocks: Iterable[tuple[int, int]]) -> str:
+    """Ranges (start, stop) of blocks: "10:20, 25:30"."""
+    return ", ".join(f"{start}:{stop}" for start, stop in blocks)
 
 
 class PaymentRequired(SwarmError):

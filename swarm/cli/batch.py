@@ -89,7 +89,13 @@ def _batch(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> Plan:
     options = {**generate_options(args), "ignore_eos": args.ignore_eos}
-    return Plan(options, args.concurrency, parse_deadline(args.deadline, clock.now_s()) if args.deadline else None)
+    return Plan(options, args.concurrency, _deadline(args.deadline) if args.deadline else None)
+
+
+def _deadline(text: str) -> float:
+    """As Plan has it. On joining, the swarm's time takes the place of this machine's, by which the user tells it."""
+    now = clock.now_s()
+    return clock.steady_s() + parse_deadline(text, now) - now
 
 
 def _as_chat(job: Job) -> Job:
@@ -99,8 +105,8 @@ def _as_chat(job: Job) -> Job:
 
 
 def _show(bar: "tqdm[NoReturn]", progress: Progress, before: int) -> None:
-    bar.set_postfix_str(f"{progress.tokens_per_s(clock.now_s()):.1f} tokens/s, {format_amount(progress.cost)} credits, "
-                        f"{'on demand' if progress.hurried else 'batch'}", refresh=False)  # fmt: skip
+    speed, how = progress.tokens_per_s(clock.steady_s()), "on demand" if progress.hurried else "batch"
+    bar.set_postfix_str(f"{speed:.1f} tokens/s, {format_amount(progress.cost)} credits, {how}", refresh=False)
     bar.update(before + progress.done - bar.n)
     bar.refresh()
 
@@ -109,7 +115,7 @@ def _report(
     args: argparse.Namespace, jobs: Sequence[Job], missing: Sequence[Job], progress: Progress, ended: str
 ) -> None:
     """Say what was done and what was not. ended: what ended the run too early."""
-    before, seconds = len(jobs) - len(missing), clock.now_s() - progress.started
+    before, seconds = len(jobs) - len(missing), clock.steady_s() - progress.started
     if args.json:
         print(json.dumps({
             "prompts": len(jobs), "answered": progress.done, "answered_before": before, "failed": progress.failed,

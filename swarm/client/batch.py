@@ -27,7 +27,7 @@ class Plan:
 
     options: Mapping[str, object]  # of `Client.generate`
     concurrency: int = 16  # prompts at once
-    deadline: float | None = None  # Unix time
+    deadline: float | None = None  # by swarm.clock.steady_s()
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Progress:
     """How far a batch has come."""
 
     total: int  # prompts in this run
-    started: float  # Unix time
+    started: float  # by swarm.clock.steady_s()
     done: int = 0
     failed: dict[str, str] = field(default_factory=dict)  # why, by id
     tokens: int = 0  # generated, those of answers under way included
@@ -55,7 +55,7 @@ def must_hurry(
     left: int, concurrency: int, answer_s: float | None, started: float, deadline: float, now: float
 ) -> bool:
     """Whether `left` prompts have to be run on demand to be answered by `deadline`. answer_s: what an answer takes once
-    it has a chain, None: not known yet. Times are Unix times."""
+    it has a chain, None: not known yet. Times are by one clock, in seconds."""
     if answer_s is None:
         reserve_s = UNKNOWN_SHARE * (deadline - started)
     else:
@@ -83,20 +83,20 @@ class Batch:
             raise InvalidRequest(f"--concurrency is at least 1, not {plan.concurrency}")
         self._options = {job.id: parse_options({**plan.options, **_own_options(job), "batch": True}) for job in jobs}
         self._jobs, self._answers, self._plan, self._on_progress = list(jobs), answers, plan, on_progress
-        self.progress = Progress(len(jobs), clock.now_s())
+        self.progress = Progress(len(jobs), clock.steady_s())
         self._running: dict[str, Generation] = {}
         self._finished_tokens = 0
         self._answer_s = RunningMean(0.2)
 
     async def run(self, encode: Callable[[Prompt], list[int]], fill: Fill) -> None:
         """encode: a prompt's tokens. fill: generates. Raises PaymentRequired, LedgerRefusal, NoRoute."""
-        self.progress.started = clock.now_s()
+        self.progress.started = clock.steady_s()
         jobs = iter(self._jobs)
         count = min(self._plan.concurrency, len(self._jobs))
         workers = {asyncio.create_task(self._work(jobs, encode, fill)) for _ in range(count)}
         try:
-            while workers and clock.now_s() < self._deadline:
-                wait_s = min(LOOK_S, max(self._deadline - clock.now_s(), 0.0))
+            while workers and clock.steady_s() < self._deadline:
+                wait_s = min(LOOK_S, max(self._deadline - clock.steady_s(), 0.0))
                 done, workers = await asyncio.wait(workers, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
                 for worker in done:
                     worker.result()
@@ -125,7 +125,7 @@ class Batch:
             except (PaymentRequired, LedgerRefusal, DiskTrouble):  # the next would fare no better, and cost money
                 raise
             except SwarmError as error:
-                if _has_waited(error):  # the others would wait as long for as little
+                if isinstance(error, NoRoute) and error.uncovered:  # the others would wait as long for as little
                     raise
                 self.progress.failed[job.id] = str(error)
             finally:
@@ -142,7 +142,7 @@ class Batch:
                 raise
             except SwarmError as error:
                 tries += 1
-                if (tries == MAX_TRIES or _has_waited(error)) and self._plan.deadline is None:
+                if (tries == MAX_TRIES or isinstance(error, NoRoute)) and self._plan.deadline is None:
                     raise
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, PAUSES_S[1])
@@ -175,7 +175,7 @@ class Batch:
     def _is_near(self) -> bool:
         if self._plan.deadline is None:
             return False
-        started, deadline, now = self.progress.started, self._plan.deadline, clock.now_s()
+        started, deadline, now = self.progress.started, self._plan.deadline, clock.steady_s()
         answer_s = self._answer_s.value if self._answer_s.is_known else None
         near = must_hurry(self.progress.left, self._plan.concurrency, answer_s, started, deadline, now)
         self.progress.hurried |= near
@@ -188,11 +188,6 @@ class Batch:
         self._finished_tokens += len(generation.token_ids)
         self._answer_s.observe(generation.computing_s)
         self._report()
-
-
-def _has_waited(error: SwarmError) -> bool:
-    """Whether it comes from a client that waited for peers until it had enough."""
-    return isinstance(error, NoRoute) and bool(error.uncovered)
 
 
 def _own_options(job: Job) -> dict[str, object]:

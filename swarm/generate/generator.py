@@ -3,9 +3,8 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 
 from swarm.errors import InvalidRequest, NoRoute, PeerBusy, SwarmError
@@ -17,11 +16,12 @@ from swarm.generate.options import GenerateOptions
 from swarm.generate.sampling import SamplingOptions
 from swarm.generate.text import Tokenizer
 from swarm.model.checkpoint import Checkpoint
+from swarm.peers.absent import NOBODY, Avoid
 from swarm.results import Generation, Repair
 from swarm.results import Hop as GenerationHop
 from swarm.route.route import Hop
 from swarm.session.chain import SessionOptions
-from swarm.session.coverage import OnWait
+from swarm.session.coverage import OnWait, WaitForCoverage
 from swarm.session.hop import HopFailed, is_recoverable
 from swarm.session.limits import ClientLimits
 from swarm.session.opening import open_session
@@ -60,11 +60,12 @@ class Generator:
         max_tokens = self._max_tokens(generation, options)
         draft = Draft(generation, options, self._tokenizer, self._checkpoint.config.eos_token_ids)
         delivery = self._seams.deliver(draft, options)
-        avoid: set[str] = set()  # whose work could not be verified
+        avoid: dict[str, str] = {}
         attempts, through = 0, options.through  # chains in a row without a new token; the one to begin with
+        coverage = self._coverage(draft.wait)
         while not generation.finish_reason:
             wanted = _wanted(draft, max_tokens, options)
-            session = await self._open(wanted, delivery, draft.wait, avoid, through)
+            session = await self._open(wanted, delivery, coverage, avoid, through)
             through, opened, tokens = (), time.perf_counter(), len(generation.token_ids)
             try:
                 delivery.begin(session)
@@ -82,9 +83,10 @@ class Generator:
                 if attempts > self._limits.max_reroutes:
                     raise SwarmError(f"{attempts} chains in turn did not pass verification: {failure}") from failure
                 delivery.rewind()
-                avoid |= failure.peer_ids
+                avoid |= dict.fromkeys(failure.peer_ids, "did work that could not be verified")
                 generation.reroutes += 1
             finally:
+                coverage.over()
                 generation.computing_s += time.perf_counter() - opened
                 if _is_cancelled():
                     delivery.abandon(session)
@@ -99,7 +101,12 @@ class Generator:
         options = GenerateOptions(SamplingOptions())
         draft = Draft(Generation([]), options, self._tokenizer)
         wanted = Wanted(prompt_tokens, max_tokens - prompt_tokens)
-        return await self._open(wanted, self._seams.deliver(draft, options), draft.wait, (), through)
+        delivery = self._seams.deliver(draft, options)
+        return await self._open(wanted, delivery, self._coverage(draft.wait), NOBODY, through)
+
+    def _coverage(self, on_wait: OnWait) -> WaitForCoverage:
+        """A generation's. on_wait: told what it waits for."""
+        return WaitForCoverage(self._limits.coverage_timeout_s, on_wait, self._router.waits)
 
     def session_options(self, hops: Sequence[Hop], wanted: Wanted) -> SessionOptions:
         """Of a session on these hops."""
@@ -112,7 +119,6 @@ class Generator:
             max_tokens=wanted.prompt_tokens + wanted.new_tokens,
             open_timeout_s=self._limits.open_timeout_s,
             step_timeout_s=self._limits.step_timeout_s,
-            coverage_timeout_s=self._limits.coverage_timeout_s,
             weights=self._router.table.weights.root,
             max_repairs=self._limits.max_reroutes,
             priority_fee=wanted.priority_fee,
@@ -123,12 +129,12 @@ class Generator:
         self,
         wanted: Wanted,
         delivery: Delivery,
-        on_wait: OnWait,
-        avoid: Collection[str],
+        coverage: WaitForCoverage,
+        avoid: Avoid,
         through: Sequence[GenerationHop],
     ) -> Session:
         """Without the peers in `avoid`. A background session waits for room as long as it takes."""
-        limits = replace(self._limits, busy_timeout_s=math.inf) if wanted.background else self._limits
+        busy_timeout_s = math.inf if wanted.background else self._limits.busy_timeout_s
         if self._seams.choose and not through:
             choose = self._seams.choose(wanted)
         else:
@@ -137,7 +143,7 @@ class Generator:
             partial(self.session_options, wanted=wanted),
             partial(delivery.observe, wanted.prompt_tokens),
         )
-        return await open_session(self._router, limits, choose, describe, avoid, observe, on_wait)
+        return await open_session(self._router, busy_timeout_s, coverage, choose, describe, avoid, observe)
 
     async def _follow(self, session: Session, draft: Draft, delivery: Delivery, on_text: OnText) -> None:
         """Add to `draft` what comes out of `session`, until it is complete."""

@@ -5,10 +5,10 @@ import logging
 import time
 from collections.abc import Sequence
 
-from swarm.errors import InvalidRequest, NoRoute, SwarmError
+from swarm.errors import InvalidRequest, SwarmError
 from swarm.market.ledger.ledger import Ledger
 from swarm.market.stake import quoted_stake
-from swarm.peers.policy import PeerPolicy
+from swarm.peers.policy import PeerPolicy, nobody
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.amounts import format_amount, parse_amount
 from swarm.wire.identity import address_of
@@ -66,7 +66,7 @@ class Stakes(PeerPolicy):
         return self.of(peer.peer_id) >= self.needed(peer)
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
-        return NoRoute(f"no peer of {model!r} can be trusted with money{self.hint(peers)}")
+        return nobody(f"no peer of {model!r} can be trusted with money{self.hint(peers)}", peers)
 
     def hint(self, peers: Sequence[PeerInfo]) -> str:
         """Which of `peers` are not used for lack of stake, if any."""

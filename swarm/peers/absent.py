@@ -1,13 +1,18 @@
 """Why nobody serves some blocks, as far as a client knows: what is to be said of peers that are there and cannot be
 used, and of those that were there. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from swarm.errors import NoRoute
+from swarm.errors import NoRoute, in_words
 from swarm.route.peer import PeerInfo
+from swarm.route.route import gaps, remedy
 
 MOST_NAMED = 3
+
+Avoid = Mapping[str, str]  # ids of peers that are not wanted now, and why: a clause that goes on after a peer's name
+NOBODY: Avoid = {}
 
 
 @dataclass(frozen=True)
@@ -24,24 +29,32 @@ class Absent:
 
 
 def explained(error: NoRoute, absent: Iterable[Absent], now_s: float) -> NoRoute:
-    """`error`, with what is known of those of `absent` that serve any of the blocks it is about. now_s: Unix time."""
-    if not error.uncovered:
-        return error
+    """`error`, with what is known of those of `absent` that serve any of the blocks it is about: the silent ones first,
+    and last what is true of most. now_s: Unix time."""
     about = [one for one in absent if _overlaps(one.peer.blocks, error.uncovered)]
-    if listed := [one for one in about if one.why]:  # who is gone says little where others are there
-        about = listed
-    silent = [one for one in about if one.is_silent]
-    others = [one for one in about if not one.is_silent]
-    text, because = str(error), error.because
-    if silent:
-        there = "one peer only, which" if len(about) == 1 else f"{len(about)} peers, none of which"
-        negated = "cannot" if len(about) == 1 else "can"
-        text = f"blocks {error.blocks} are served by {there} {negated} be used: {_listed(silent + others, now_s)}"
-        because = _listed(silent + others)
-    elif others:
-        text += f"; {_listed(others, now_s)}"
-        because = f"nobody who can be used serves them; {_listed(others)}"
-    return NoRoute(text, error.uncovered, because)
+    why = Counter(one.why for one in about)
+    there = sorted((one for one in about if one.why), key=lambda one: (not one.is_silent, why[one.why]))
+    if there:  # who is gone says little where others are there
+        return _of_those(there, error.uncovered, now_s)
+    if about:
+        because = f"nobody who can be used serves them; {_listed(about)}"
+        return NoRoute(f"{error}; {_listed(about, now_s)}", error.uncovered, because)
+    return error
+
+
+def _of_those(there: Sequence[Absent], missing: Sequence[tuple[int, int]], now_s: float) -> NoRoute:
+    """`there` serve some of the blocks that are missing, or all of them, and cannot be used."""
+    nowhere = [gap for start, stop in missing for gap in gaps((one.peer.blocks for one in there), start, stop)]
+    served = [part for start, stop in missing for part in gaps(nowhere, start, stop)]
+    who = "one peer only, which cannot" if len(there) == 1 else f"{len(there)} peers, none of which can"
+    text = f"blocks {in_words(served)} are served by {who} be used: {_listed(there, now_s)}"
+    because = _listed(there)
+    if nowhere:
+        text = f"no peer serves blocks {in_words(nowhere)}; {remedy(nowhere)}; {text}"
+        because = f"nobody serves {in_words(nowhere)}; {because}"
+    elif not any(one.is_silent for one in there):  # who is silent may come back by itself
+        text += f"; {remedy(served)}"
+    return NoRoute(text, missing, because)
 
 
 def _listed(absent: Sequence[Absent], now_s: float | None = None) -> str:

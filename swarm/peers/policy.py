@@ -28,7 +28,7 @@ class PeerPolicy:
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
         """What to raise when it accepts none of `peers`, though all that was asked before does."""
-        return NoRoute(f"none of {len(peers)} peers of {model!r} can be used")
+        return nobody(f"none of {len(peers)} peers of {model!r} can be used", peers)
 
     def hint(self, peers: Sequence[PeerInfo]) -> str:
         """To be put behind what went wrong where a chain is lacking: what would make more of `peers` usable, if that is
@@ -63,16 +63,11 @@ class TakesSessions(PeerPolicy):
 
     why = "takes no new sessions for now"
 
-    def __init__(self, num_blocks: int):
-        """num_blocks: of the model."""
-        self._num_blocks = num_blocks
-
     def accept(self, peer: PeerInfo) -> bool:
         return not peer.paused
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
-        because = f"no peer of {model!r} takes new sessions for now: {_paused(peers)}"
-        return NoRoute(because, [(0, self._num_blocks)], because)
+        return nobody(f"no peer of {model!r} takes new sessions for now: {_paused(peers)}", peers)
 
     def hint(self, peers: Sequence[PeerInfo]) -> str:
         paused = [peer for peer in peers if peer.paused]
@@ -93,9 +88,10 @@ class Signing(PeerPolicy):
         return not peer.unsigned
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
-        return NoRoute(
+        return nobody(
             f"none of {len(peers)} peers of {model!r} signs for its work; do without receipts "
-            "(--no-receipts, or receipts=False), or start one that does"
+            "(--no-receipts, or receipts=False), or start one that does",
+            peers,
         )
 
     def hint(self, peers: Sequence[PeerInfo]) -> str:
@@ -115,7 +111,7 @@ class NotShunned(PeerPolicy):
         return not self._reputation.is_shunned(peer.peer_id)
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
-        return NoRoute(f"all {len(peers)} peers of {model!r} were found to cheat, and are not used")
+        return nobody(f"all {len(peers)} peers of {model!r} were found to cheat, and are not used", peers)
 
 
 @dataclass(frozen=True)
@@ -148,7 +144,7 @@ class Terms(PeerPolicy):
         text = f"no peer serves {model!r} {self}, as this client demands; there is {there}"
         if ledgers:
             text += f"; some want to be paid on the ledger {', '.join(ledgers)}: give an account there with --ledger"
-        return NoRoute(text)
+        return nobody(text, peers)
 
     def can_pay(self, peer: PeerInfo) -> bool:
         """Whether it works for nothing, or wants to be paid where this client has an account."""
@@ -158,6 +154,11 @@ class Terms(PeerPolicy):
         text = f"with quant {self.quant or 'any'} and dtype {self.dtype or 'any'}"
         text += f" and numerics {self.numerics_id}" if self.numerics_id else ""
         return text + (" among the peers allowed" if self.trusted is not None or self.excluded else "")
+
+
+def nobody(text: str, peers: Sequence[PeerInfo]) -> NoRoute:
+    """What to raise where none of `peers`, who serve the same model, will do: a wait, for others may come who would."""
+    return NoRoute(text, [(0, peers[0].num_blocks)], text)
 
 
 def accepted(policies: Iterable[PeerPolicy], model: str, peers: Sequence[PeerInfo]) -> Sequence[PeerInfo]:

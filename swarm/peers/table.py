@@ -10,7 +10,7 @@ from swarm import clock
 from swarm.errors import NoRoute, PeerUnreachable
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
-from swarm.peers.absent import Absent, explained
+from swarm.peers.absent import NOBODY, Absent, Avoid, explained
 from swarm.peers.directory import RECORD_LIFE_S, Directory
 from swarm.peers.estimates import Estimates
 from swarm.peers.loads import Loads
@@ -24,7 +24,7 @@ from swarm.route.route import Candidate
 from swarm.route.search.network import Network
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
-from swarm.wire.tasks import TaskSet
+from swarm.wire.tasks import Shared, TaskSet
 from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, join_address, max_message_bytes
 
@@ -42,7 +42,7 @@ class Listing:
         """on_news: what is to be done with a new list before anybody uses it."""
         self._directory, self._model, self._on_news = directory, model, on_news
         self._read_s = float("-inf")
-        self._reading = asyncio.Lock()
+        self._read = Shared(self._ask)
         self._gone: dict[str, tuple[PeerInfo, float]] = {}
         self.peers: Sequence[PeerInfo] = ()
 
@@ -53,17 +53,23 @@ class Listing:
 
     async def refresh(self, max_age_s: float = 0.0) -> None:
         """Ask the directory, unless the list is no older than that. If it does not answer, the list stays as it is."""
-        async with self._reading:
-            if time.monotonic() - self._read_s > max_age_s:
-                try:
-                    peers = await self._directory.peers(self._model)
-                except PeerUnreachable as error:
-                    logger.debug("%s", error)
-                    return
-                before, self.peers = self.peers, peers
-                await self._on_news(self.peers)
-                self._read_s = time.monotonic()
-                self._remember(before)
+
+        def is_fresh() -> bool:
+            return time.monotonic() - self._read_s <= max_age_s
+
+        if not is_fresh():
+            await self._read(unless=is_fresh)
+
+    async def _ask(self) -> None:
+        try:
+            peers = await self._directory.peers(self._model)
+        except PeerUnreachable as error:
+            logger.debug("%s", error)
+            return
+        before, self.peers = self.peers, peers
+        await self._on_news(self.peers)
+        self._read_s = time.monotonic()
+        self._remember(before)
 
     def _remember(self, before: Sequence[PeerInfo]) -> None:
         now_s, listed = self._read_s, {peer.peer_id for peer in self.peers}
@@ -96,12 +102,13 @@ class PeerTable:
         self._connections = Connections(lambda endpoint: Peer(endpoint, max_bytes, member))
         self._weighing = Weighing(checkpoint, self._connections, self.reputation)
         self._same_model = SameModel(checkpoint.revision, self.num_blocks)
-        known = self._same_model, self._weighing.known, NotShunned(self.reputation), TakesSessions(self.num_blocks)
+        known = self._same_model, self._weighing.known, NotShunned(self.reputation), TakesSessions()
         self._policies = [*known, *policies]
         self._listing = Listing(directory, checkpoint.name, self._take_over)
         self.estimates, self.loads = Estimates(), Loads(self._connections)
         self._pings = Pings(self._connections.to)
         self._failed: dict[str, tuple[float, str]] = {}  # by peer id: when it may be chosen again, and what it did
+        self.look_again = Shared(self._look_again)  # somebody may have joined just now, or recovered
         self._tasks = TaskSet(f"peers of {checkpoint.name}")
         self._tasks.start(self._keep_current(), "refreshing")
         self._tasks.start(self._weighing.hash_files(digests) if digests else self._compare_weights(), "weighing")
@@ -162,8 +169,9 @@ class PeerTable:
     def is_failed(self, peer_id: str) -> bool:
         return self._failed.get(peer_id, (0.0, ""))[0] > time.monotonic()
 
-    async def pardon(self) -> None:
+    async def _look_again(self) -> None:
         """Nothing is left to choose from: a failed peer that answers again may be chosen again."""
+        await self.refresh()
         for peer_id in await self.loads.ask([peer for peer in self._listing.peers if self.is_failed(peer.peer_id)]):
             self._failed.pop(peer_id, None)
 
@@ -183,21 +191,21 @@ class PeerTable:
         return list(self._listing.peers)
 
     def usable(self, avoid: Collection[str] = ()) -> list[PeerInfo]:
-        """The peers that a chain may be made of now; none, where all that would do failed lately.
+        """The peers that a chain may be made of now; none, where all that would do failed lately or are to be avoided.
 
         Raises RevisionMismatch if only other revisions or weights are served, NoRoute if nobody is good enough for this
         client.
         """
-        listed = [peer for peer in self._listing.peers if peer.peer_id not in avoid]
-        return [peer for peer in accepted(self._policies, self.model, listed) if not self.is_failed(peer.peer_id)]
+        will_do = accepted(self._policies, self.model, self._listing.peers)
+        return [peer for peer in will_do if not (peer.peer_id in avoid or self.is_failed(peer.peer_id))]
 
-    def explained(self, error: NoRoute) -> NoRoute:
+    def explained(self, error: NoRoute, avoid: Avoid = NOBODY) -> NoRoute:
         """`error`, with what is known of peers that are there and of no use, and of those that were there; and of those
         that would do if the user wanted."""
-        error = explained(error, self._absent(), clock.now_s())
+        error = explained(error, self._absent(avoid), clock.now_s())
         return NoRoute(f"{error}{hints(self._policies, self._listing.peers)}", error.uncovered, error.because)
 
-    def _absent(self) -> Iterator[Absent]:
+    def _absent(self, avoid: Avoid) -> Iterator[Absent]:
         for peer in self._listing.peers:
             if why := why_not(self._policies, peer):
                 yield Absent(peer, why)
@@ -205,6 +213,8 @@ class PeerTable:
                 endpoint, said = peer.endpoint, self._failed[peer.peer_id][1] or "does not answer"
                 own = f"peer {peer.peer_id[-8:]} at {join_address(endpoint.host, endpoint.port)} "
                 yield Absent(peer, said.removeprefix(own), is_silent=True)
+            elif peer.peer_id in avoid:
+                yield Absent(peer, avoid[peer.peer_id])
         yield from map(Absent, self._listing.gone)
 
     def _alive(self) -> list[PeerInfo]:

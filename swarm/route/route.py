@@ -141,26 +141,29 @@ def chain_of(
     return chain
 
 
+def gaps(served: Iterable[tuple[int, int]], start: int, stop: int) -> list[tuple[int, int]]:
+    """Ranges (start, stop) of the blocks from `start` to `stop` that are in none of `served`."""
+    found, covered = [], start
+    for first, last in [*sorted(served), (stop, stop)]:
+        if covered < min(first, stop):
+            found.append((covered, min(first, stop)))
+        covered = max(covered, last)
+    return found
+
+
 def missing_blocks(peers: Sequence[PeerInfo], num_blocks: int) -> list[tuple[int, int]]:
     """Ranges (start, stop) of blocks that none of `peers` serves."""
-    gaps, covered = [], 0
-    for start, stop in sorted(peer.blocks for peer in peers):
-        if start > covered:
-            gaps.append((covered, start))
-        covered = max(covered, stop)
-    if covered < num_blocks:
-        gaps.append((covered, num_blocks))
-    return gaps
+    return gaps((peer.blocks for peer in peers), 0, num_blocks)
 
 
 def uncovered(peers: Sequence[PeerInfo], num_blocks: int, start: int = 0, stop: int | None = None) -> NoRoute:
     """The error that says why `peers` make no chain over blocks `start` to `stop`, and which command would help."""
-    stop = num_blocks if stop is None else stop
-    clipped = [(max(left, start), min(right, stop)) for left, right in missing_blocks(peers, num_blocks)]
-    gaps = [(left, right) for left, right in clipped if left < right]
-    error = NoRoute("", gaps)
-    return NoRoute(
-        f"no peer serves blocks {error.blocks} of this model's {num_blocks}; "
-        f"start one with `python -m swarm.server --blocks {gaps[0][0]}:{gaps[0][1]}`",
-        gaps,
-    )
+    missing = gaps((peer.blocks for peer in peers), start, num_blocks if stop is None else stop)
+    error = NoRoute("", missing)
+    return NoRoute(f"no peer serves blocks {error.blocks} of this model's {num_blocks}; {remedy(missing)}", missing)
+
+
+def remedy(missing: Sequence[tuple[int, int]]) -> str:
+    """The command that would help where nobody serves these blocks."""
+    first, last = missing[0]
+    return f"start one with `python -m swarm.server --blocks {first}:{last}`"

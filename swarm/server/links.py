@@ -11,11 +11,11 @@ import grpc
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.tasks import TaskSet
 from swarm.wire.tls import Certificate
-from swarm.wire.transport import Peer, unreachable
+from swarm.wire.transport import OPENING_S, Peer, unreachable
 
 logger = logging.getLogger(__name__)
 
-DIAL_TIMEOUT_S = 3.0
+DIAL_TIMEOUT_S = OPENING_S
 MAX_LINKS = 256
 IDLE_LINK_S = 60.0
 QUEUED_STEPS = 1024  # unsent steps after which a successor counts as stuck

@@ -22,7 +22,8 @@ class SessionObserver:
     but `secured` and `answer`."""
 
     def admitted(self) -> None:
-        """There is room, and the session opens unless this raises SwarmError. Then nothing is called any more."""
+        """There is room, which is the session's unless this raises SwarmError: then nothing is called any more. It may
+        still not open, see `secured`, and is closed then."""
 
     async def secured(self) -> None:
         """The session has its room, and is told to its client when this returns: whatever has to be on disk before is.

@@ -116,6 +116,7 @@ class Handler:
             request = await _first_message(context)
             session = await self._open(request, context.peer())
             pushes = await session.connect(request)
+            self.scheduler.wake()  # what was pushed here meanwhile may be computed now
             await context.write(pb.ToClient(opened=session.opened(pushes, self.load())))
             await self._converse(session, context)
         except SwarmError as refusal:

@@ -31,7 +31,6 @@ class SessionOptions:
     max_tokens: int  # KV positions reserved on every hop
     open_timeout_s: float
     step_timeout_s: float  # for an answer from a chain of which every hop says that it is at work
-    coverage_timeout_s: float = 30.0  # wait for somebody to serve blocks that nobody serves any more
     weights: Callable[[int, int], bytes] = lambda start, stop: b""  # root that a range of blocks should have
     max_repairs: int = 8  # during one `forward`; each replaces all hops that are broken
     priority_fee: int = 0  # nano-credits per block-token above the price, for going first where peers are full

@@ -33,33 +33,58 @@ class Waits:
 
 
 class WaitForCoverage:
-    """A wait of `timeout_s` at most, of which the log hears whenever it is for something else, and `on_wait` all the
-    time. A context: what is left has waited enough."""
+    """One generation's waits: `timeout_s` in all until it gets further, however often and for whatever it waits. The
+    log hears whenever that is for something else, and `on_wait` all the time. A context: at its end nothing is waited
+    for."""
 
     def __init__(self, timeout_s: float, on_wait: OnWait, waits: Waits):
         self._timeout_s, self._on_wait, self._waits = timeout_s, on_wait, waits
-        self._deadline: float | None = None
+        self._deadline: float | None = None  # time.monotonic(); None: it has not waited since it got further
+        self._furthest = 0  # position
         self._what = ""
 
     def __enter__(self) -> "WaitForCoverage":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._what:
-            self._waits.end(self._what)
-            self._on_wait("")
+        self.over()
 
     async def pause(self, missing: SwarmError, pause_s: float = RETRY_S) -> bool:
         """Wait a little before another look; False if there is no time left for one. missing: why there is no chain."""
-        now = time.monotonic()
-        if self._deadline is None:
-            self._deadline = now + self._timeout_s
-        left_s = self._deadline - now
-        if left_s <= 0:
+        if not self.goes_on(_in_words(missing)):
             return False
-        self._say(_in_words(missing), left_s)
-        await asyncio.sleep(min(pause_s, left_s))
+        await asyncio.sleep(min(pause_s, self._left_s()))
         return True
+
+    def goes_on(self, what: str) -> bool:
+        """Whether there is time left to wait for that, which is said then."""
+        left_s = self._left_s()
+        if left_s > 0:
+            self._say(what, left_s)
+        return left_s > 0
+
+    def over(self) -> None:
+        """Nothing is waited for now: what was said is taken back. The time is not: who is there may be of no use."""
+        if self._what:
+            self._waits.end(self._what)
+            self._what = ""
+            self._on_wait("")
+
+    def got_to(self, position: int) -> None:
+        """Outputs of all positions below arrived. Those that were there before, and are computed again by others, are
+        no reason to wait longer."""
+        if position > self._furthest:
+            self._furthest, self._deadline = position, None
+
+    def renew(self) -> None:
+        """What was missing is there, and something else is waited for, within limits of its own."""
+        self.over()
+        self._deadline = None
+
+    def _left_s(self) -> float:
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._timeout_s
+        return self._deadline - time.monotonic()
 
     def _say(self, what: str, left_s: float) -> None:
         if what != self._what:

@@ -22,6 +22,9 @@ REROUTE_TIMEOUT_S = 5.0  # dialling another hop, which may be behind a firewall,
 REQUEST_TIMEOUT_S = 2.0  # for what is asked of a hop beside its work: later than this, it counts as withheld
 
 
+Stream = grpc.aio.StreamStreamCall[Message, pb.ToClient]
+
+
 class HopFailed(SwarmError):
     """A chain cannot go on because of one of its peers. `cause` is the error, `peer_ids` who is to blame, `load` how
     busy that one says it is, if it does."""
@@ -58,7 +61,7 @@ class HopStream:
         self.answered = 0  # positions below this were answered through this hop
         self._round_trip_s = RunningMean(1.0, fall=0.2, start=0.0)  # of opening and of probes
         self._receive, self._on_close = receive, on_close
-        self._stream: grpc.aio.StreamStreamCall[Message, pb.ToClient] | None = None
+        self._stream: Stream | None = None
         self._reader: asyncio.Task[None] | None = None
         self._questions = _Questions(next_seq)
         self._writing = asyncio.Lock()  # two writes at once break a gRPC stream off, on this side only
@@ -73,9 +76,7 @@ class HopStream:
         started = time.monotonic()
         stream = self._stream = self.peer.session()
         try:
-            async with asyncio.timeout(timeout_s):
-                await stream.write(pb.ToServer(open=request))
-                answer = await stream.read()
+            answer = await heard(_opened(stream, request), timeout_s)
         except TimeoutError as error:
             raise self.failed(f"did not answer within {timeout_s:g} s") from error
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
@@ -268,6 +269,12 @@ def _to_server(message: Question) -> pb.ToServer:
             return pb.ToServer(fetch=message)
         case pb.Paid():
             return pb.ToServer(paid=message)
+
+
+async def _opened(stream: Stream, request: pb.Open) -> object:
+    """What the hop says to that."""
+    await stream.write(pb.ToServer(open=request))
+    return await stream.read()
 
 
 def is_recoverable(cause: SwarmError) -> bool:

@@ -11,7 +11,7 @@ class ClientLimits:
     step_timeout_s: float = 60.0  # for one answer; a prompt is answered in chunks
     busy_timeout_s: float = 60.0  # how long to wait while all peers are full
     bidding_s: float = 0.3  # that peers have to bid for an order, and again to reveal their bids
-    coverage_timeout_s: float = 60.0  # how long to wait for peers: any at all, or for blocks that nobody serves
+    coverage_timeout_s: float = 60.0  # how long a generation waits for peers, in all until it gets further
     max_reroutes: int = 8  # replacements of failed peers without a new token in between
     max_concurrent: int = 32  # prompts of one call that run at once
     local_kv_bytes: int = 2**30  # for keys and values of local_blocks, all sessions together; taken as it is needed

@@ -4,22 +4,23 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from swarm.errors import NoRoute, PeerBusy, PeerUnreachable, RevisionMismatch
+from swarm.peers.absent import Avoid
 from swarm.results import Repair
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.chain import Chain
-from swarm.session.coverage import OnWait, WaitForCoverage, Waits
+from swarm.session.coverage import WaitForCoverage
 from swarm.session.hop import HopFailed, HopStream
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.transport import Peer
+from swarm.wire.transport import OPENING_S, Peer
 
 logger = logging.getLogger(__name__)
 
-SPARE_TIMEOUT_S = 2.5  # a spare that takes longer to open a session is no help now
+SPARE_TIMEOUT_S = OPENING_S + 0.5  # and the way there and back: a spare that takes longer is no help now
 CATCH_UP_POLL_S = 0.02
 CATCH_UP_TIMEOUT_S = 30.0
 MAX_SHADOWS = 3  # tried for one hop that leaves; then the session stays there, and is repaired when it has left
@@ -28,15 +29,13 @@ MAX_SHADOWS = 3  # tried for one hop that leaves; then the session stays there, 
 class Spares(Protocol):
     """Who else could serve. Knows the swarm, and remembers who failed."""
 
-    waits: Waits  # of all sessions that it serves
-
     async def replacement(
         self,
         lost: Sequence[Hop],
         before: PeerInfo | None,
         after: PeerInfo | None,
         replay_tokens: int,
-        avoid: Collection[str],
+        avoid: Avoid,
         background: bool = False,
     ) -> list[Hop]:
         """Hops over the blocks of `lost`, between two peers (None: the client), without the peers in `avoid`.
@@ -49,8 +48,8 @@ class Spares(Protocol):
     def connection_to(self, peer: PeerInfo) -> Peer:
         """The connection to a peer."""
 
-    def can_replace(self, lost: Sequence[Hop]) -> bool:
-        """Whether anybody is known who could take over."""
+    def replaceable(self, lost: Sequence[Hop]) -> list[Hop]:
+        """Those of `lost` for which somebody else is known who could take over."""
 
     def report_failure(self, peer_id: str, why: str) -> None:
         """Do not choose this peer again for a while. why: what it did, in words."""
@@ -66,13 +65,12 @@ class Spares(Protocol):
 class Recovery:
     """Keeps one session's chain whole."""
 
-    def __init__(self, chain: Chain, spares: Spares, on_wait: OnWait = lambda status: None):
-        """on_wait: told what a repair waits for; "": no longer."""
-        self._chain, self._spares, self._on_wait = chain, spares, on_wait
+    def __init__(self, chain: Chain, spares: Spares, coverage: WaitForCoverage):
+        """coverage: what the generation waits for, and how long it may."""
+        self._chain, self._spares, self._coverage = chain, spares, coverage
         self.repairs: list[Repair] = []
         self._shadowing: asyncio.Task[list[HopStream]] | None = None
         self._leavers: list[HopStream] = []  # hops that said they leave; `_shadowing` is to replace the first
-        self._bearing = False  # with hops that do not answer
         self._tries: Counter[HopStream] = Counter()  # to fill a replacement for a leaver
 
     def close(self) -> None:
@@ -80,22 +78,21 @@ class Recovery:
 
     # --- hops that say nothing ---------------------------------------------------------------------------------------
 
-    def bears(self, silent: Sequence[HopStream], waited_s: float) -> bool:
-        """Whether to go on waiting for hops that do not answer: nobody else could do what they do, and they may only be
-        slow. A connection to one that is gone breaks by itself, within seconds. waited_s: since the last answer."""
-        hops = [stream.hop for stream in silent]
-        if waited_s > self._chain.options.coverage_timeout_s or self._spares.can_replace(hops):
-            return False
-        names = " and ".join(hop.peer.peer_id[-8:] for hop in hops)
-        self._on_wait(f"waiting for an answer of {names}; nobody else serves the same blocks")
-        self._bearing = True
-        return True
-
-    def heard(self) -> None:
-        """There is an answer."""
-        if self._bearing:
-            self._bearing = False
-            self._on_wait("")
+    def given_up(self, silent: Sequence[HopStream]) -> list[HopStream]:
+        """Those of the hops that do not answer that are to be replaced; none: wait on. One whose work nobody else could
+        do is waited for, since it may only be slow: a connection to one that is gone breaks by itself, within seconds.
+        silent: in the chain's order."""
+        replaceable, streams = self._spares.replaceable([stream.hop for stream in silent]), self._chain.streams
+        kept: list[HopStream] = []
+        for stream in silent:
+            place = streams.index(stream)
+            if stream.hop not in replaceable or (place and streams[place - 1] in kept):  # which would have to fill it
+                kept.append(stream)
+        if len(kept) < len(silent):
+            return [stream for stream in silent if stream not in kept]
+        names = " and ".join(stream.hop.peer.peer_id[-8:] for stream in kept)
+        waits = self._coverage.goes_on(f"waiting for an answer of {names}; nobody else serves the same blocks")
+        return [] if waits else kept
 
     # --- after a failure ---------------------------------------------------------------------------------------------
 
@@ -137,8 +134,8 @@ class Recovery:
 
     async def _open_spares(self, first: int, last: int) -> list[HopStream]:
         """Streams to peers that cover what hops `first` to `last` do; waits while nobody can take over."""
-        avoid: set[str] = set()
-        with WaitForCoverage(self._chain.options.coverage_timeout_s, self._on_wait, self._spares.waits) as coverage:
+        avoid: dict[str, str] = {}
+        with self._coverage as coverage:
             while True:
                 try:
                     return await self._try_open(first, last, avoid, filled=False)
@@ -147,7 +144,7 @@ class Recovery:
                         raise HopFailed(error, []) from error
                     avoid.clear()
 
-    async def _try_open(self, first: int, last: int, avoid: set[str], filled: bool) -> list[HopStream]:
+    async def _try_open(self, first: int, last: int, avoid: dict[str, str], filled: bool) -> list[HopStream]:
         """avoid: peers that are not tried; those that refuse are added. Raises NoRoute, or RevisionMismatch, when there
         is nobody left to try."""
         streams = self._chain.streams
@@ -171,7 +168,7 @@ class Recovery:
             except HopFailed as failure:
                 logger.info("a spare refused: %s", failure)
                 self._spares.note_refusal(failure, hops)
-                avoid.update(failure.peer_ids)
+                avoid.update(dict.fromkeys(failure.peer_ids, f"refused: {failure.cause}"))
                 if not isinstance(failure.cause, PeerUnreachable):  # whoever is gone is no reason, but nobody
                     refusal = failure
 
@@ -191,7 +188,7 @@ class Recovery:
         """Streams that hold all that `leaver` holds, and go on receiving what it receives."""
         chain = self._chain
         index = chain.streams.index(leaver)
-        streams = await self._try_open(index, index, {leaver.hop.peer.peer_id}, filled=True)
+        streams = await self._try_open(index, index, {leaver.hop.peer.peer_id: "is about to leave"}, filled=True)
         try:
             if index == 0:
                 await chain.follow(streams[0])

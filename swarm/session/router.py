@@ -2,13 +2,14 @@
 
 import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from swarm import clock
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
+from swarm.peers.absent import NOBODY, Avoid
 from swarm.peers.estimates import claimed_step_s
 from swarm.peers.policy import Terms
 from swarm.peers.table import REFRESH_S, PeerTable
@@ -61,9 +62,7 @@ class Router:
         self.sessions, self.waits = sessions or OpenSessions(), Waits()
         self._rng = random.Random()
 
-    async def chain(
-        self, wanted: Wanted, avoid: Collection[str] = (), through: Sequence[GenerationHop] = ()
-    ) -> list[Hop]:
+    async def chain(self, wanted: Wanted, avoid: Avoid = NOBODY, through: Sequence[GenerationHop] = ()) -> list[Hop]:
         """The chain for a new session, without the peers in `avoid` and those that failed lately; `through`, if given.
 
         Of a few good chains, the best and one at random are compared by the load that their peers report now, and the
@@ -80,7 +79,7 @@ class Router:
         try:
             chains = self._search(request, avoid)
         except (NoRoute, RevisionMismatch):
-            await self.look_again()
+            await self.table.look_again()
             chains = self._search(request, avoid)
         if len(chains) > 1:
             two = [chains[0], self._rng.choice(chains[1:])]
@@ -99,7 +98,7 @@ class Router:
         before: PeerInfo | None,
         after: PeerInfo | None,
         replay_tokens: int,
-        avoid: Collection[str],
+        avoid: Avoid,
         background: bool = False,
     ) -> list[Hop]:
         """See swarm.session.recovery.Spares."""
@@ -111,21 +110,21 @@ class Router:
         try:
             return self._find_alike(request, lost[0].peer, avoid)
         except (NoRoute, RevisionMismatch):
-            await self.look_again()
+            await self.table.look_again()
             return self._find_alike(request, lost[0].peer, avoid)
 
     def connection_to(self, peer: PeerInfo) -> Peer:
         """The connection to a peer, shared by all sessions."""
         return self.table.connection_to(peer)
 
-    def can_replace(self, lost: Sequence[Hop]) -> bool:
+    def replaceable(self, lost: Sequence[Hop]) -> list[Hop]:
         """See swarm.session.recovery.Spares."""
         try:
             peers = self.table.usable({hop.peer.peer_id for hop in lost})
         except (NoRoute, RevisionMismatch):
-            return False
+            return []
         gaps = missing_blocks(peers, self.table.num_blocks)
-        return not any(max(hop.start, start) < min(hop.stop, stop) for hop in lost for start, stop in gaps)
+        return [hop for hop in lost if not any(max(hop.start, start) < min(hop.stop, stop) for start, stop in gaps)]
 
     def report_failure(self, peer_id: str, why: str) -> None:
         """See swarm.session.recovery.Spares."""
@@ -155,12 +154,12 @@ class Router:
             background=wanted.background, start=start, stop=stop,
         )  # fmt: skip
 
-    def _search(self, request: Request, avoid: Collection[str]) -> list[Chain]:
+    def _search(self, request: Request, avoid: Avoid) -> list[Chain]:
         network = self.table.network(self.table.usable(avoid))
         try:
             return best_chains(network, self.table.num_blocks, request, CHOICES)
         except NoRoute as error:
-            raise self.table.explained(error) from error
+            raise self.table.explained(error, avoid) from error
 
     async def _freshest(self, chains: Sequence[Chain], request: Request) -> Chain:
         """The best of `chains` by the load that their peers report now; those with a peer that says nothing last."""
@@ -174,7 +173,7 @@ class Router:
 
         return min(chains, key=cost)
 
-    def _find_alike(self, request: Request, lost: PeerInfo, avoid: Collection[str]) -> list[Hop]:
+    def _find_alike(self, request: Request, lost: PeerInfo, avoid: Avoid) -> list[Hop]:
         """The best replacement among peers that compute as the lost one did, so that tokens stay what they would have
         been; if there is none, among all."""
         usable = self.table.usable(avoid)
@@ -190,12 +189,7 @@ class Router:
         try:
             return list(best_chain(self.table.network(usable), self.table.num_blocks, request).hops)
         except NoRoute as error:
-            raise self.table.explained(error) from error
-
-    async def look_again(self) -> None:
-        """Somebody may have joined just now, or recovered."""
-        await self.table.refresh()
-        await self.table.pardon()
+            raise self.table.explained(error, avoid) from error
 
     def observe_steps(self, hops: Sequence[Hop], step_s: float) -> None:
         """See swarm.session.recovery.Spares."""

@@ -11,7 +11,7 @@ from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable
 from swarm.results import HopTiming, Repair
 from swarm.route.route import Hop
 from swarm.session.chain import Chain, SessionOptions
-from swarm.session.coverage import OnWait
+from swarm.session.coverage import WaitForCoverage, Waits
 from swarm.session.hop import HopFailed, HopStream, is_recoverable
 from swarm.session.observers import HopObserver
 from swarm.session.patience import MOST_PATIENCE_S, StepClock, at_work, silent, stuck_before
@@ -60,14 +60,16 @@ class Session:
         options: SessionOptions,
         spares: Spares | None = None,
         observer: HopObserver | None = None,
-        on_wait: OnWait = lambda status: None,
+        coverage: WaitForCoverage | None = None,
     ):
-        """observer: told of what passes between the client and its hops. on_wait: told what a repair waits for."""
+        """observer: told of what passes between the client and its hops. coverage: the generation's, with which a
+        repair waits for peers; by default it waits for nobody."""
         self._first_hops, self._peers, self._options = list(hops), list(peers), options
         self._observer = observer or HopObserver()
         self._chain = Chain(options, self._observer, self._prepare)
         self._spares = spares
-        self._recovery = Recovery(self._chain, spares, on_wait) if spares else None
+        self._coverage = coverage or WaitForCoverage(0.0, lambda status: None, Waits())
+        self._recovery = Recovery(self._chain, spares, self._coverage) if spares else None
         self.is_open = True
         self._step_times_s: list[float] = []
         self._clock = StepClock()
@@ -188,6 +190,7 @@ class Session:
         finally:
             self._observer.answered(hops, step, call.prompt, digests)
         call.answered = stop
+        self._coverage.got_to(stop)
 
     # --- waiting, and what to do when it takes long ------------------------------------------------------------------
 
@@ -204,8 +207,7 @@ class Session:
                 suspect = await self._ask_around(suspect, waited_s)
                 patience_s = min(2 * patience_s, MOST_PATIENCE_S)
                 continue
-            if self._recovery:
-                self._recovery.heard()
+            self._coverage.over()
             if isinstance(message, HopFailed):
                 raise message
             return message
@@ -222,9 +224,11 @@ class Session:
         if not self._chain.inbox.empty():
             return None
         if quiet := [streams[index] for index in silent(answers)]:
-            if self._recovery and self._recovery.bears(quiet, waited_s):
+            given_up = self._recovery.given_up(quiet) if self._recovery else quiet
+            if not given_up:
                 return None
-            raise _blame(quiet, f"is silent, after {waited_s:.1f} s without an answer")
+            raise _blame(given_up, f"is silent, after {waited_s:.1f} s without an answer")
+        self._coverage.over()
         stop, progress = self._chain.sent.length, [answer for answer in answers if answer is not None]
         if (lost := stuck_before(progress, stop)) is not None and lost == suspect:
             raise await self._relay_from(lost - 1)

@@ -69,14 +69,14 @@ class Writer:
         in the thread when it is on disk."""
         self._add(_Waiting(write, written=written), key)
 
-    async def ask(self, write: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        """What `write` returns, once it is on disk. Raises DiskTrouble if it is not by PATIENCE_S or the disk fails; it
-        is done later then, and its answer is lost."""
+    async def ask(self, write: Callable[[sqlite3.Connection], Answer], within_s: float = PATIENCE_S) -> Answer:
+        """What `write` returns, once it is on disk. Raises DiskTrouble if it is not by then or the disk fails; it is
+        done later then, and its answer is lost."""
         asked: Future[Answer] = Future()
         asked.set_running_or_notify_cancel()  # whoever ceases to wait does not cancel it
         self._add(_Waiting(write, asked), None)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(asked), PATIENCE_S)
+            return await asyncio.wait_for(asyncio.wrap_future(asked), within_s)
         except TimeoutError as error:
             raise DiskTrouble(self.condition.trouble() or "its disk is too slow") from error
 

@@ -4,8 +4,8 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 
-from swarm.errors import NoRoute, SwarmError
-from swarm.peers.policy import PeerPolicy
+from swarm.errors import SwarmError
+from swarm.peers.policy import PeerPolicy, nobody
 from swarm.route.peer import PeerInfo
 from swarm.verify.attestation import Verifier
 from swarm.wire.formats.facts import Facts
@@ -37,7 +37,8 @@ class Attested(PeerPolicy):
         return self._known.get(_claim(peer), False)
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
-        return NoRoute(f"no peer serves {model!r} with evidence that its verifier accepts, as this client demands")
+        text = f"no peer serves {model!r} with evidence that its verifier accepts, as this client demands"
+        return nobody(text, peers)
 
     def _verdicts(self, claims: Iterable[_Claim]) -> dict[_Claim, bool]:
         return {claim: self._verdict(*claim) for claim in claims}

@@ -77,6 +77,24 @@ class TaskSet:
             logger.error("%s failed", task.get_name(), exc_info=error)
 
 
+class Shared:
+    """A step that many want done: it goes on once at a time, and whoever asks meanwhile has the next one in common."""
+
+    def __init__(self, step: Callable[[], Awaitable[object]]):
+        self._step, self._doing = step, asyncio.Lock()
+        self._begun = self._done = 0  # number of the last that began, and of the last that was done to its end
+
+    async def __call__(self, unless: Callable[[], bool] = lambda: False) -> None:
+        """Returns when it was done, from its beginning on, since this was called. unless: it is not needed, after what
+        others had it do."""
+        before = self._begun
+        async with self._doing:
+            if self._done <= before and not unless():
+                self._begun = number = self._begun + 1
+                await self._step()  # if it fails, or its caller is cancelled, whoever waits for it does it
+                self._done = number
+
+
 async def within(limit_s: float, what: str, step: Callable[..., Awaitable[object]], *arguments: Any) -> None:
     """`step`, but no longer than that: what it waits for may be gone. what: it is doing, for the log."""
     limit = asyncio.timeout(limit_s)

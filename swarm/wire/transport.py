@@ -24,6 +24,7 @@ from swarm.wire.grpc_forks import use_grpc
 from swarm.wire.tls import SERVER_NAME, Certificate, pem_from_der
 
 MAX_STEP_TOKENS = 512  # in one message; longer prompts travel in several
+OPENING_S = 2.0  # by which a server says whether it opens a session, whatever its disk does, or the next hop
 _HEADROOM_BYTES = 256 * 1024  # for everything in a message that is not the tensor
 _SERVICE = "swarm.v1.Peer"
 

@@ -132,7 +132,7 @@ class MemoryCall:
             self._outbox.put_nowait(pb.ToClient(paid_up=pb.PaidUp(seq=paid.seq)))
 
 
-OPTIONS = SessionOptions("m", "r", HIDDEN, torch.float32, 100, 1.0, 1.0, coverage_timeout_s=0.0)
+OPTIONS = SessionOptions("m", "r", HIDDEN, torch.float32, 100, 1.0, 1.0)
 
 
 def chain_of(*ranges: tuple[int, int], asks: Quote | None = None) -> list[MemoryHop]:

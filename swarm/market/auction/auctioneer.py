@@ -16,6 +16,7 @@ from swarm.market.auction.offer import prove
 from swarm.market.auction.sealed import MAX_BIDS, SealedBids
 from swarm.market.auction.tender import SALT_BYTES, Commitment, Order, SignedBid
 from swarm.model.checkpoint import Checkpoint
+from swarm.peers.absent import Avoid
 from swarm.peers.policy import Terms
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
@@ -132,7 +133,7 @@ class Auctioneer:
         """
         tenders: Tenders | None = None
 
-        async def chain(avoid: Collection[str]) -> list[Hop]:
+        async def chain(avoid: Avoid) -> list[Hop]:
             nonlocal tenders
             if tenders is None or tenders.is_late:
                 asked = await self._bidders()
@@ -157,7 +158,7 @@ class Auctioneer:
         """By address, the cheapest first by what they post. Raises NoRoute if there are none."""
         peers = self._bidding(await self._router.usable())
         if not all(any(peer.start <= block < peer.stop for peer in peers) for block in range(self._start, self._stop)):
-            await self._router.look_again()
+            await self._router.table.look_again()
             peers = self._bidding(self._router.table.usable())
         if not peers:
             raise NoRoute(

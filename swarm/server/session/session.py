@@ -141,9 +141,17 @@ class Session:
     # --- its beginning and end ---------------------------------------------------------------------------------------
 
     async def connect(self, request: pb.Open) -> bool:
-        """Wait for what has to be on disk first, then reach out for the successor, if `request`, which opens the
-        session, names one: whether outputs can be pushed there. Raises SwarmError if the session cannot be opened."""
-        await self._observer.secured()
+        """Wait for what has to be on disk first, and reach out for the successor meanwhile, if `request`, which opens
+        the session, names one: whether outputs can be pushed there. Raises SwarmError if the session cannot be
+        opened. Each takes OPENING_S at most."""
+        reaching = asyncio.create_task(self._reach(request))
+        try:
+            await self._observer.secured()
+            return await reaching
+        finally:
+            reaching.cancel()
+
+    async def _reach(self, request: pb.Open) -> bool:
         return self.next_hop is not None and await self.next_hop.connect(request.next)
 
     def opened(self, pushes: bool, load: pb.Load) -> pb.Opened:

@@ -13,6 +13,7 @@ from swarm.storage.database import Layout
 from swarm.storage.writer import Writer
 from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.session_id import MAX_AGE_S, MAX_SKEW_S
+from swarm.wire.transport import OPENING_S
 
 MAX_RECEIPTS = 200_000  # about 120 MB; the oldest give way
 PRUNE_EVERY = 1_000
@@ -67,7 +68,9 @@ class ReceiptStore:
         """Whether this opening of a session is new; from now on it is not. On disk when this returns. Raises
         DiskTrouble if the disk does not take it."""
         row = session, start, attempt - 2**63
-        return await self._writer.ask(lambda database: database.execute(_REMEMBER, row).rowcount == 1)
+        return await self._writer.ask(
+            lambda database: database.execute(_REMEMBER, row).rowcount == 1, within_s=OPENING_S
+        )
 
     def sessions(self) -> list[StoredSession]:
         """What is kept, the newest first."""

@@ -38,7 +38,7 @@ def test_it_serves_tokens_without_a_line_of_verification_or_money(told):
     with (
         swarm.LocalSwarm("demo", ["0:30"], threads=1, kv_memory="64M", no_receipts=True) as local,
         swarm.Client("demo", local.peers, receipts=False) as client,
-        swarm.Client("demo", local.peers) as asking_for_receipts,
+        swarm.Client("demo", local.peers, coverage_timeout_s=0.0) as asking_for_receipts,
     ):
         assert client.generate(**PROMPT).text.startswith(" Paris")
         with pytest.raises(swarm.NoRoute, match="signs for its work"):

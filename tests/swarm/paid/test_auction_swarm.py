@@ -75,7 +75,7 @@ def test_a_batch_session_pays_by_idle_prices(book, bidders):
 
 
 def test_an_order_below_what_peers_ask_names_the_blocks_and_the_bids(book, bidders):
-    with buyer(book, bidders, 1800) as client, pytest.raises(NoRoute) as refusal:
+    with buyer(book, bidders, 1800, coverage_timeout_s=0.0) as client, pytest.raises(NoRoute) as refusal:
         client.generate(PROMPT, max_new_tokens=NEW)
     assert "nobody bids (90, 1800) or less for blocks [15, 16," in str(refusal.value)
     assert f"peer {bidders.named[2].peer_id[-8:]} bids (100, 2000) for blocks 15:30" in str(refusal.value)

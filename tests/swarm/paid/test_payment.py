@@ -97,7 +97,8 @@ def _run(*arguments: str, home: Path | None = None) -> subprocess.CompletedProce
 
 
 def test_a_client_without_an_account_is_told_which_ledger_is_wanted(paid, book):
-    with swarm.Client("demo", paid.peers) as client, pytest.raises(swarm.NoRoute, match=book[1].id.hex()[:16]):
+    hasty = swarm.Client("demo", paid.peers, coverage_timeout_s=0.0)
+    with hasty as client, pytest.raises(swarm.NoRoute, match=book[1].id.hex()[:16]):
         client.generate(PROMPT, max_new_tokens=2)
 
 
@@ -111,8 +112,9 @@ def test_a_budget_is_kept_and_says_what_is_missing(paid, book):
 
 
 def test_a_price_above_the_limit_is_not_paid(paid, book):
+    terms = {"ledger": str(book[0]), "max_price": 30 * PRICE // 2, "coverage_timeout_s": 0.0}
     with (
-        swarm.Client("demo", paid.peers, ledger=str(book[0]), max_price=30 * PRICE // 2) as client,
+        swarm.Client("demo", paid.peers, **terms) as client,
         pytest.raises(swarm.NoRoute, match="no chain costs at most"),
     ):
         client.generate(PROMPT, max_new_tokens=50)

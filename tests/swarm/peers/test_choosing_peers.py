@@ -72,7 +72,7 @@ def test_a_client_whose_verifier_accepts_nobody_is_told_so(local):
 
     for verifier in (broken, lambda facts, evidence: False):
         with (
-            swarm.Client("demo", local.peers, attestation=verifier) as client,
+            swarm.Client("demo", local.peers, attestation=verifier, coverage_timeout_s=0.0) as client,
             pytest.raises(swarm.NoRoute, match="with evidence that its verifier accepts"),
         ):
             client.generate(PROMPT)

@@ -1,26 +1,18 @@
 """Scheduling by payment on real servers, and batches of prompts on what they have left over."""
 
-import asyncio
 import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import swarm
-from disks import small_files
 from helpers import in_background, statuses, wait_until
-from swarm.cli.batch import main, parse_deadline
+from swarm.cli.batch import main
 from swarm.client.background import wait
-from swarm.client.batch import MAX_TRIES, Batch, Plan, must_hurry
-from swarm.client.batch_files import AnswerFile, Job, read_jobs
-from swarm.errors import DiskTrouble, InvalidRequest, NoRoute, PaymentRequired, PeerBusy
-from swarm.generate.options import GenerateOptions
-from swarm.results import Generation
-from swarm.route.route import uncovered
+from swarm.errors import PeerBusy
 from swarm.session.hop import HopFailed
 from swarm.session.session import Session
 from swarm.session.wanted import Wanted
@@ -123,166 +115,3 @@ def test_a_killed_batch_goes_on_and_ends_with_every_answer_once(local, client, t
     expected.append(client.generate(PROMPTS[5], max_new_tokens=2, ignore_eos=True))
     ids = ["1", *PROMPTS[1:5], "short"]
     assert sorted(texts) == sorted((id_, one.text) for id_, one in zip(ids, expected, strict=True))
-
-
-# --- the files -------------------------------------------------------------------------------------------------------
-
-
-def test_prompts_are_read_with_their_ids_or_line_numbers(tmp_path):
-    file = tmp_path / "prompts.jsonl"
-    chat = [{"role": "user", "content": "hello"}]
-    file.write_text(f'"one"\n\n{{"prompt": "two", "id": 7, "max_new_tokens": 3}}\n{{"prompt": {json.dumps(chat)}}}\n')
-    assert read_jobs(file) == [Job("1", "one"), Job("7", "two", 3), Job("4", chat)]
-
-
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("one", "line 2 is not JSON"),
-        ('{"text": "one"}', "line 2 has no prompt"),
-        ('""', "line 2 has no prompt"),
-        ('[{"role": "user"}]', "line 2 has no prompt"),
-        ('{"prompt": "x", "max_new_tokens": 0}', "positive whole number, not 0"),
-        ('{"prompt": "x", "id": [1]}', "an id is a string or a number"),
-        ('{"prompt": "x", "temperature": 1}', "unknown field 'temperature'"),
-        ('{"prompt": "x", "id": 1}', "the id '1' was given before"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path, line, complaint):
-    (tmp_path / "prompts").write_text(f'"fine"\n{line}\n')
-    with pytest.raises(InvalidRequest, match=complaint):
-        read_jobs(tmp_path / "prompts")
-
-
-def test_a_changed_prompt_another_file_and_a_second_run_at_once_are_refused(tmp_path):
-    path = tmp_path / "answers"
-    with AnswerFile(path) as answers:
-        answers.add(Job("1", "one"), {"text": "a"})
-        with pytest.raises(InvalidRequest, match="another run is writing"):
-            AnswerFile(path)
-    with AnswerFile(path) as answers:
-        assert answers.missing([Job("1", "one"), Job("2", "two")]) == [Job("2", "two")]
-        with pytest.raises(InvalidRequest, match="the input has changed"):
-            answers.missing([Job("1", "other")])
-    (tmp_path / "prose").write_text("Once upon a time\nthere was a peer\n")
-    with pytest.raises(InvalidRequest, match="line 1 is no answer"):
-        AnswerFile(tmp_path / "prose")
-    assert (tmp_path / "prose").read_text().startswith("Once")
-
-
-def test_a_full_disk_ends_a_run_in_one_line_and_the_next_one_goes_on_there(tmp_path):
-    path, filled = tmp_path / "answers", []
-
-    async def fill(generation: Generation, options: GenerateOptions) -> None:
-        filled.append(generation)
-
-    with (
-        small_files(300),
-        pytest.raises(DiskTrouble, match=r"cannot write .*answers: .*; make room, and run this again"),
-    ):
-        run_batch(path, fill, jobs=20, concurrency=1)
-    lines = path.read_text().splitlines()
-    assert all(json.loads(line)["prompt_sha256"] for line in lines)  # none of them is half a line
-    assert len(filled) == len(lines) + 1  # and nothing more was paid for
-    with AnswerFile(path) as answers:
-        assert len(answers.missing([Job(str(number), "x") for number in range(20)])) == 20 - len(lines)
-
-
-# --- deadlines and failures ------------------------------------------------------------------------------------------
-
-
-def run_batch(path: Path, fill, jobs: int = 4, **plan: object) -> Batch:
-    with AnswerFile(path) as answers:
-        batch = Batch([Job(str(number), "x") for number in range(jobs)], answers, Plan({"max_new_tokens": 2}, **plan))
-        asyncio.run(batch.run(lambda prompt: [1], fill))
-    return batch
-
-
-def test_what_is_left_when_a_deadline_comes_near_runs_on_demand(tmp_path):
-    async def fill(generation: Generation, options: GenerateOptions) -> None:
-        if options.background and answered:
-            await asyncio.Event().wait()  # there is no room
-        answered.append(generation)
-        generation.computing_s = 100.0
-
-    answered: list[Generation] = []
-    progress = run_batch(tmp_path / "answers", fill, deadline=time.time() + 60).progress
-    assert (progress.done, progress.hurried, progress.late) == (4, True, ())
-
-
-def test_what_was_not_done_by_the_deadline_is_named(tmp_path):
-    async def fill(generation: Generation, options: GenerateOptions) -> None:
-        if len(lines(tmp_path / "answers")) == 2:
-            await asyncio.Event().wait()
-
-    progress = run_batch(tmp_path / "answers", fill, concurrency=1, deadline=time.time() + 3).progress
-    assert (progress.done, progress.late) == (2, ("2", "3"))
-    assert progress.left == 2
-
-
-def test_a_prompt_that_cannot_succeed_is_left_out_and_one_that_met_a_full_swarm_is_tried_again(tmp_path):
-    calls = 0
-
-    async def fill(generation: Generation, options: GenerateOptions) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise InvalidRequest("too long")
-        if calls == 2:
-            raise PeerBusy("full")
-
-    progress = run_batch(tmp_path / "answers", fill, concurrency=1).progress
-    assert (progress.done, progress.failed, calls) == (3, {"0": "too long"}, 5)
-
-
-def test_money_that_runs_out_ends_the_run_and_keeps_the_answers(tmp_path):
-    async def fill(generation: Generation, options: GenerateOptions) -> None:
-        if len(lines(tmp_path / "answers")) == 2:
-            raise PaymentRequired("the budget is spent")
-
-    with pytest.raises(PaymentRequired):
-        run_batch(tmp_path / "answers", fill, concurrency=1)
-    assert len(lines(tmp_path / "answers")) == 2
-
-
-def test_a_batch_hurries_when_twice_the_time_of_the_rest_is_left():
-    assert not must_hurry(10, 5, 10.0, 0.0, 1000.0, 959.0)
-    assert must_hurry(10, 5, 10.0, 0.0, 1000.0, 961.0)
-    assert not must_hurry(10, 5, None, 0.0, 1000.0, 749.0)  # nothing known: a quarter of the time
-    assert must_hurry(10, 5, None, 0.0, 1000.0, 751.0)
-
-
-def test_deadlines_are_durations_or_times():
-    assert parse_deadline("2h", 100.0) == 7300.0
-    assert parse_deadline("1d1h30m5s", 0.0) == 91805.0
-    assert parse_deadline("2030-01-31T08:00+00:00", 0.0) == 1896076800.0
-    for wrong in ("soon", "2 weeks", "", "-1h"):
-        with pytest.raises(InvalidRequest, match="is no time"):
-            parse_deadline(wrong, 0.0)
-
-
-def test_a_client_that_has_waited_for_blocks_in_vain_ends_the_batch(tmp_path):
-    """Every other prompt would wait as long, for as little."""
-    calls = 0
-
-    async def fill(generation: Generation, options: GenerateOptions) -> None:
-        nonlocal calls
-        calls += 1
-        raise uncovered([], 30)
-
-    with pytest.raises(NoRoute, match="no peer serves blocks 0:30"):
-        run_batch(tmp_path / "answers", fill, jobs=9, concurrency=1)
-    assert calls == 1
-
-
-def test_a_prompt_for_which_there_is_never_room_is_given_up_after_so_many_tries(tmp_path, monkeypatch):
-    monkeypatch.setattr("swarm.client.batch.PAUSES_S", (0.0, 0.0))
-    calls = 0
-
-    async def fill(generation: Generation, options: GenerateOptions) -> None:
-        nonlocal calls
-        calls += 1
-        raise PeerBusy("full")
-
-    progress = run_batch(tmp_path / "answers", fill, jobs=1).progress
-    assert (progress.done, progress.failed, calls) == (0, {"0": "full"}, MAX_TRIES)

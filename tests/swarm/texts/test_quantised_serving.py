@@ -71,7 +71,8 @@ def test_peers_announce_their_format_and_clients_demand_one(local):
         with swarm.Client("demo", local.peers, **demand) as client:
             assert [hop.blocks for hop in client.generate("Hello", max_new_tokens=2).route] == blocks
     there = r"quant nf4 .* there is quant int4 with dtype float32, quant int8 with dtype bfloat16"
-    with swarm.Client("demo", local.peers, quant="nf4") as client, pytest.raises(swarm.NoRoute, match=there):
+    hasty = swarm.Client("demo", local.peers, quant="nf4", coverage_timeout_s=0.0)
+    with hasty as client, pytest.raises(swarm.NoRoute, match=there):
         client.generate("Hello", max_new_tokens=2)
     for options in ({"quant": "int3"}, {"head": "int3"}):
         with pytest.raises(swarm.InvalidRequest, match="int3"):

@@ -105,7 +105,7 @@ def test_a_client_uses_only_peers_on_its_terms(local):
         with hasty as client, pytest.raises(swarm.NoRoute, match="10:20"):
             client.generate(PROMPT, max_new_tokens=2)
     with (
-        swarm.Client("demo", local.peers, numerics_id="nobody's") as client,
+        swarm.Client("demo", local.peers, numerics_id="nobody's", coverage_timeout_s=0.0) as client,
         pytest.raises(swarm.NoRoute, match="numerics nobody's"),
     ):
         client.generate(PROMPT, max_new_tokens=2)

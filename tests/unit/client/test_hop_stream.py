@@ -1,6 +1,7 @@
 """A client's stream to one hop: what is asked of it, and what becomes of it when it breaks or is given up."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -168,3 +169,26 @@ def test_a_hop_that_answers_slowly_is_slow_and_not_dead():
         return answers
 
     assert asyncio.run(scenario()) == [True, True]
+
+
+def test_a_hop_that_opens_while_this_process_is_at_something_else_is_not_late():
+    class PromptCall:
+        async def write(self, message: pb.ToServer) -> None:
+            asyncio.get_running_loop().call_soon(time.sleep, 0.3)  # here
+
+        async def read(self) -> pb.ToClient:
+            await asyncio.sleep(0.1)
+            return pb.ToClient(opened=pb.Opened())
+
+        def cancel(self) -> None:
+            pass
+
+    async def scenario() -> pb.Opened:
+        connection = SimpleNamespace(peer_id="x", address="x", session=PromptCall)
+        stream = HopStream(chain_of((0, 10))[0].hop, connection, ignore, iter(range(1, 100)).__next__)
+        try:
+            return await stream.open(pb.Open(), 0.2)
+        finally:
+            stream.close()
+
+    assert isinstance(asyncio.run(scenario()), pb.Opened)

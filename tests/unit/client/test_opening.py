@@ -6,10 +6,9 @@ from collections.abc import Callable, Collection
 import pytest
 
 from memory_hops import OPTIONS, MemoryHop, chain_of
-from swarm.errors import NoRoute
+from swarm.errors import NoRoute, PeerBusy
 from swarm.route.route import Hop, uncovered
-from swarm.session.coverage import Waits
-from swarm.session.limits import ClientLimits
+from swarm.session.coverage import WaitForCoverage, Waits
 from swarm.session.opening import open_session
 from swarm.session.router import OpenSessions
 
@@ -21,7 +20,7 @@ class Openings:
 
     def __init__(self, hop: MemoryHop, nobody_until: int):
         self._hop, self._left = hop, nobody_until
-        self.sessions, self.waits = OpenSessions(), Waits()
+        self.sessions = OpenSessions()
 
     async def choose(self, avoid: Collection[str]) -> list[Hop]:
         self._left -= 1
@@ -38,8 +37,8 @@ def opened(looks: int, timeout_s: float, told: list[str], choose: Callable | Non
     router = Openings(hop, looks)
 
     async def run() -> None:
-        limits = ClientLimits(coverage_timeout_s=timeout_s)
-        session = await open_session(router, limits, choose or router.choose, lambda hops: OPTIONS, on_wait=told.append)
+        coverage = WaitForCoverage(timeout_s, told.append, Waits())
+        session = await open_session(router, 60.0, coverage, choose or router.choose, lambda hops: OPTIONS)
         session.close()
 
     asyncio.run(run())
@@ -61,11 +60,29 @@ def test_a_session_that_waited_long_enough_names_the_missing_blocks():
     assert told in ([], [""])
 
 
-def test_what_waiting_would_not_mend_is_said_at_once():
-    async def too_dear(avoid: Collection[str]) -> list[Hop]:
-        raise NoRoute("no chain costs at most 1")
+def test_a_session_that_begins_while_all_are_too_dear_waits_for_them_to_ask_less_and_says_so():
+    dear, told = iter([NoRoute("no chain costs at most 1")]), []
+    (hop,) = chain_of((0, 30))
 
-    told: list[str] = []
-    with pytest.raises(NoRoute, match="costs"):
-        opened(0, 30.0, told, too_dear)
-    assert told == []
+    async def choose(avoid: Collection[str]) -> list[Hop]:
+        for error in dear:
+            raise error
+        return [hop.hop]
+
+    opened(0, 30.0, told, choose)
+    assert told == ["waiting, since no chain costs at most 1 (30 s more)", ""]
+
+
+def test_what_was_waited_for_is_taken_back_when_peers_come_that_have_no_room():
+    """Which is another wait: it has its own limit, and what was left of the first is no part of it."""
+    looks, told = iter([uncovered([], 30, 4, 6), PeerBusy("no room"), uncovered([], 30, 4, 6)]), []
+    (hop,) = chain_of((0, 30))
+
+    async def choose(avoid: Collection[str]) -> list[Hop]:
+        for error in looks:
+            raise error
+        return [hop.hop]
+
+    opened(0, 30.0, told, choose)
+    waiting = "waiting for blocks 4:6; nobody serves them (30 s more)"
+    assert told == [waiting, "", waiting, ""]

@@ -21,7 +21,7 @@ from swarm.wire import messages_pb2 as pb
 from swarm.wire.journal import Journals
 
 HIDDEN = 4
-OPTIONS = SessionOptions("m", "r", HIDDEN, torch.float32, 100, 1.0, 1.0, coverage_timeout_s=0.0)
+OPTIONS = SessionOptions("m", "r", HIDDEN, torch.float32, 100, 1.0, 1.0)
 GONE = HopFailed(PeerUnreachable("gone"), ["x"])
 
 
@@ -191,24 +191,26 @@ def test_a_replacement_is_what_the_client_would_have_chosen_in_the_first_place(c
 
 @pytest.mark.parametrize(
     "others, expected",
-    [([], False), ([(0, 9)], False), ([(0, 6), (5, 30)], True), ([(0, 6), (7, 30)], False)],
+    [([], []), ([(0, 9)], []), ([(0, 6), (5, 30)], [0, 10]), ([(0, 6), (7, 30)], [10])],
 )
-def test_whether_anybody_could_take_over_is_known_without_asking(others, expected):
+def test_for_whom_anybody_could_take_over_is_known_without_asking(others, expected):
     class FakeDirectory:
         async def peers(self, model: str) -> list[PeerInfo]:
-            return [peer("lost"), *(peer(f"other {start}", start, stop) for start, stop in others)]
+            lost = [peer("lost", 0, 10), peer("lost too", 10, 20)]
+            return [*lost, *(peer(f"other {start}", start, stop) for start, stop in others)]
 
         async def leave(self) -> None:
             pass
 
     checkpoint = SimpleNamespace(name="m", revision="r", config=SimpleNamespace(num_blocks=30, hidden_size=HIDDEN))
 
-    async def scenario() -> bool:
+    async def scenario() -> list[Hop]:
         table = PeerTable(FakeDirectory(), checkpoint, [Terms()])
         try:
             await table.refresh()
-            return Router(table, Terms(), 4 * HIDDEN).can_replace([Hop(peer("lost"), 0, 10)])
+            lost = [Hop(peer("lost"), 0, 10), Hop(peer("lost too", 10, 20), 10, 20)]
+            return Router(table, Terms(), 4 * HIDDEN).replaceable(lost)
         finally:
             await table.close()
 
-    assert asyncio.run(scenario()) == expected
+    assert [hop.start for hop in asyncio.run(scenario())] == expected

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +16,7 @@ from swarm.session.chain import Chain
 from swarm.session.coverage import WaitForCoverage, Waits
 from swarm.session.hop import HopFailed
 from swarm.session.recovery import Recovery, Spares
+from swarm.session.session import Session
 from swarm.wire import messages_pb2 as pb
 
 
@@ -29,11 +29,10 @@ class NobodyElse:
     """Spares that know nobody. why: they say."""
 
     def __init__(self, why: SwarmError):
-        self._why, self.waits = why, Waits()
-        self.looks = 0
+        self._why, self.looks = why, 0
 
-    def can_replace(self, lost: Sequence[Hop]) -> bool:
-        return False
+    def replaceable(self, lost: Sequence[Hop]) -> list[Hop]:
+        return []
 
     def report_failure(self, peer_id: str, why: str) -> None:
         pass
@@ -44,12 +43,16 @@ class NobodyElse:
         raise self._why
 
 
+def coverage_of(timeout_s: float, told: list[str]) -> WaitForCoverage:
+    return WaitForCoverage(timeout_s, told.append, Waits())
+
+
 async def repair(spares: Spares, timeout_s: float, told: list[str]) -> None:
-    chain = Chain(replace(OPTIONS, coverage_timeout_s=timeout_s))
+    chain = Chain(OPTIONS)
     gone = HopFailed(PeerUnreachable("gone"), ["x"])
     chain.streams = [SimpleNamespace(failure=gone, hop=hop_of("x"), close=lambda: None)]
     async with asyncio.timeout(2):
-        await Recovery(chain, spares, told.append).repair(answered=0)
+        await Recovery(chain, spares, coverage_of(timeout_s, told)).repair(answered=0)
 
 
 TOO_DEAR = NoRoute("no chain costs at most 1 credit")
@@ -81,19 +84,78 @@ def test_a_repair_waits_for_whoever_may_come_and_says_what_it_waits_for(why, sta
     assert spares.looks == 2
 
 
+class SomeElse(NobodyElse):
+    """Who knows others for these hops."""
+
+    def __init__(self, *names: str):
+        super().__init__(GAP)
+        self._names = names
+
+    def replaceable(self, lost: Sequence[Hop]) -> list[Hop]:
+        return [hop for hop in lost if hop.peer.peer_id in self._names]
+
+
+def given_up(silent: str, others: str, coverage: WaitForCoverage) -> str:
+    """Of the chain "abc"."""
+    chain = Chain(OPTIONS)
+    chain.streams = [SimpleNamespace(hop=hop_of(name)) for name in "abc"]
+    quiet = [stream for stream in chain.streams if stream.hop.peer.peer_id in silent]
+    lost = Recovery(chain, SomeElse(*others), coverage).given_up(quiet)
+    return "".join(stream.hop.peer.peer_id for stream in lost)
+
+
 @pytest.mark.parametrize(
-    "others, waited_s, bears", [(False, 1.0, True), (False, 31.0, False), (True, 1.0, False)],
-    ids=["nobody else", "for too long", "somebody else"],
-)  # fmt: skip
-def test_a_hop_that_says_nothing_is_waited_for_where_nobody_could_take_its_place(others, waited_s, bears, monkeypatch):
-    """It may only be slow. To give it up would cost all that it holds, and win nothing."""
-    told, spares = [], NobodyElse(GAP)
-    monkeypatch.setattr(spares, "can_replace", lambda lost: others)
-    recovery = Recovery(Chain(replace(OPTIONS, coverage_timeout_s=30.0)), spares, told.append)
-    assert recovery.bears([SimpleNamespace(hop=hop_of("x"))], waited_s) == bears
-    recovery.heard()
-    recovery.heard()
-    assert told == (["waiting for an answer of x; nobody else serves the same blocks", ""] if bears else [])
+    "silent, others, expected",
+    [
+        ("b", "", ""),
+        ("b", "b", "b"),
+        ("ab", "ab", "ab"),
+        ("ac", "a", "a"),  # c may be silent for no reason of its own
+        ("ac", "c", "c"),
+        ("ab", "b", ""),  # a would have to fill b's replacement, and is waited for
+    ],
+)
+def test_each_hop_that_says_nothing_is_judged_by_whether_somebody_could_take_its_place(silent, others, expected):
+    """One that nobody could replace may only be slow. To give it up would cost all that it holds, and win nothing."""
+    told: list[str] = []
+    assert given_up(silent, others, coverage_of(30.0, told)) == expected
+    names = " and ".join(silent)
+    waiting = f"waiting for an answer of {names}; nobody else serves the same blocks (30 s more)"
+    assert told == ([] if expected else [waiting])
+
+
+def test_however_often_a_lone_hop_falls_silent_it_is_waited_for_so_long_in_all_until_there_is_progress(monkeypatch):
+    now_s, told = 100.0, []
+    monkeypatch.setattr("swarm.session.coverage.time.monotonic", lambda: now_s)
+    coverage = coverage_of(30.0, told)
+    assert given_up("b", "", coverage) == ""
+    coverage.over()  # it said something
+    now_s += 29
+    assert given_up("b", "", coverage) == ""
+    now_s += 2
+    assert given_up("b", "", coverage) == "b"
+    assert not asyncio.run(coverage.pause(GAP))  # nor is anybody else waited for
+    coverage.got_to(8)
+    assert given_up("b", "", coverage) == ""
+    now_s += 31
+    coverage.got_to(8)  # computed again
+    assert given_up("b", "", coverage) == "b"
+
+
+def test_what_was_said_of_a_silent_hop_is_taken_back_as_soon_as_it_answers_that_it_is_at_work():
+    told, answers = [], iter([None, pb.Progress(received=8)])
+
+    async def probe() -> pb.Progress | None:
+        return next(answers)
+
+    async def scenario() -> None:
+        session = Session([hop_of("x")], [], OPTIONS, SomeElse(), coverage=coverage_of(30.0, told))
+        session.chain.streams = [SimpleNamespace(hop=hop_of("x"), probe=probe)]
+        for _ in range(2):
+            await session._ask_around(None, 0.5)
+
+    asyncio.run(scenario())
+    assert told == ["waiting for an answer of x; nobody else serves the same blocks (30 s more)", ""]
 
 
 def test_what_many_sessions_wait_for_is_logged_once_and_again_when_it_changes(caplog):

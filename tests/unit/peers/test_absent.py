@@ -3,8 +3,6 @@
 import asyncio
 from types import SimpleNamespace
 
-import pytest
-
 from swarm.errors import NoRoute
 from swarm.peers.absent import MOST_NAMED, Absent, explained
 from swarm.peers.table import Listing
@@ -38,16 +36,43 @@ def test_of_several_each_is_named_with_its_reason_the_silent_ones_first():
     assert "2 peers, none of which can be used: peer b, last heard 0 s ago, is silent; peer a, last" in text
 
 
+def test_what_is_true_of_most_is_said_last():
+    """Else whom a user leaves out hides who is of no use for another reason."""
+    left_out = [Absent(peer(f"p{i}"), "is not what this client demands") for i in range(MOST_NAMED)]
+    error = explained(GAP, [*left_out, Absent(peer("me"), "was found to cheat")], NOW_S)
+    assert error.because.startswith("peer me was found to cheat; peer p0 is not what this client demands")
+
+
 def test_of_many_some_are_named():
     absent = [Absent(peer(f"p{i}"), "is silent", is_silent=True) for i in range(MOST_NAMED + 4)]
     assert str(explained(GAP, absent, NOW_S)).endswith("; and 4 more")
 
 
-@pytest.mark.parametrize("why, said", [("was found to cheat", "was found to cheat"), ("", "served them and is gone")])
-def test_where_nobody_is_silent_the_command_that_helps_is_named_as_well(why, said):
-    error = explained(GAP, [Absent(peer("me"), why)], NOW_S)
-    assert str(error) == f"{GAP}; peer me, last heard 31 s ago, {said}"
-    assert error.because == f"nobody who can be used serves them; peer me {said}"
+def test_where_nobody_is_silent_the_command_that_helps_is_named_as_well():
+    error = explained(GAP, [Absent(peer("me"), "was found to cheat")], NOW_S)
+    assert str(error) == (
+        "blocks 0:30 are served by one peer only, which cannot be used: peer me, last heard 31 s ago, was found to "
+        "cheat; start one with `python -m swarm.server --blocks 0:30`"
+    )
+    assert error.because == "peer me was found to cheat"
+
+
+def test_of_who_is_gone_it_is_said_that_it_was_there():
+    error = explained(GAP, [Absent(peer("me"))], NOW_S)
+    assert str(error) == f"{GAP}; peer me, last heard 31 s ago, served them and is gone"
+    assert error.because == "nobody who can be used serves them; peer me served them and is gone"
+
+
+def test_of_blocks_that_nobody_serves_it_is_said_apart_from_those_that_somebody_does():
+    gap = uncovered([peer("there", 0, 2), peer("there", 10, 12)], 30)
+    absent = [Absent(peer("me", 0, 20), "is silent", is_silent=True), Absent(peer("gone"))]
+    error = explained(gap, absent, NOW_S)
+    assert str(error) == (
+        "no peer serves blocks 20:30; start one with `python -m swarm.server --blocks 20:30`; blocks 2:10, 12:20 are "
+        "served by one peer only, which cannot be used: peer me, last heard 31 s ago, is silent"
+    )
+    assert error.because == "nobody serves 20:30; peer me is silent"
+    assert error.uncovered == ((2, 10), (12, 30))
 
 
 def test_peers_of_other_blocks_have_nothing_to_do_with_it():

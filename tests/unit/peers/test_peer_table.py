@@ -1,4 +1,4 @@
-"""Whom a client may use, and what it knows of how busy peers are: policies, loads and the table, without a network."""
+"""Whom a client may use: policies and the table, without a network."""
 
 import asyncio
 from collections import Counter
@@ -8,14 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch, SwarmError
-from swarm.peers.loads import FRESH_S, Loads
 from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, Signing, TakesSessions, Terms, accepted, hints
 from swarm.peers.reputation import Reputation
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
 from swarm.route.route import uncovered
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.connections import Connections
 
 BLOCKS = 10
 
@@ -103,68 +101,10 @@ def test_who_is_shunned_is_not_used():
 
 
 def test_terms_say_what_they_demand_and_what_there_is():
-    with pytest.raises(NoRoute, match=r"quant int8 and dtype any, as this client demands; there is quant none with"):
+    there = r"quant int8 and dtype any, as this client demands; there is quant none with"
+    with pytest.raises(NoRoute, match=there) as caught:
         accepted([Terms(quant="int8")], "m", [peer("a")])
-
-
-# --- loads -----------------------------------------------------------------------------------------------------------
-
-
-class Busy:
-    """Connections to peers that say how busy they are; "away" does not answer."""
-
-    def __init__(self, decoding: int):
-        self._decoding = decoding
-
-    def __call__(self, endpoint: pb.Endpoint) -> SimpleNamespace:
-        async def status(timeout_s: float) -> pb.Status:
-            if endpoint.peer_id == "away":
-                raise PeerUnreachable("no answer")
-            return pb.Status(load=pb.Load(decoding=self._decoding))
-
-        async def close(last_calls_s: float = 0.0) -> None:
-            pass
-
-        return SimpleNamespace(status=status, close=close)
-
-
-def test_what_a_peer_has_just_said_counts_for_more_than_its_record(monkeypatch):
-    now_s = 100.0
-    monkeypatch.setattr("time.monotonic", lambda: now_s)
-    loads, one = Loads(Connections(Busy(3))), peer("a", decoding=1)
-    assert loads.of(one, Counter()).decoding == 1
-    loads.note("a", pb.Load(decoding=7))
-    assert loads.of(one, Counter()).decoding == 7
-    now_s += FRESH_S
-    assert loads.of(one, Counter()).decoding == 1
-
-
-def test_a_load_is_no_less_than_what_this_client_itself_keeps_busy():
-    loads, one = Loads(Connections(Busy(3))), peer("a", decoding=1)
-    assert loads.of(one, Counter({"a": 4, "b": 9})).decoding == 4
-    assert one.load.decoding == 1  # its record is as it was
-
-
-def test_peers_are_asked_how_busy_they_are_and_the_silent_left_out():
-    async def scenario() -> tuple[dict[str, pb.Load], int]:
-        loads = Loads(Connections(Busy(3)))
-        found = await loads.ask([peer("a"), peer("away")])
-        return found, loads.of(peer("a"), Counter()).decoding
-
-    found, known = asyncio.run(scenario())
-    assert {peer_id: load.decoding for peer_id, load in found.items()} == {"a": 3}
-    assert known == 3
-
-
-def test_connections_that_were_closed_are_made_anew_for_who_asks_again():
-    async def scenario() -> bool:
-        connections = Connections(Busy(3))
-        first = connections.to(peer("a").endpoint)
-        assert connections.to(peer("a").endpoint) is first
-        await connections.close()
-        return connections.to(peer("a").endpoint) is first
-
-    assert not asyncio.run(scenario())
+    assert caught.value.blocks == f"0:{BLOCKS}"  # so that it is waited for
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -219,6 +159,25 @@ def test_a_table_is_read_again_only_when_it_is_too_old_and_policies_see_every_re
     assert looking.closed
 
 
+def test_sessions_that_wait_have_their_looks_at_the_directory_in_common():
+    """Also where it does not answer, which takes long."""
+
+    class Silent(Directory):
+        async def peers(self, model: str) -> list[PeerInfo]:
+            await super().peers(model)
+            await asyncio.sleep(0.05)
+            raise PeerUnreachable("no answer")
+
+    async def scenario() -> int:
+        directory = Silent()
+        table = table_of(directory)
+        await asyncio.gather(*(table.look_again() for _ in range(64)))
+        await table.close()
+        return directory.asked
+
+    assert asyncio.run(scenario()) <= 4  # of which two go on in the background
+
+
 def test_a_peer_that_failed_is_not_used_until_its_record_must_have_been_renewed(monkeypatch):
     async def scenario() -> tuple[list[str], list[str], list[str]]:
         reputation = Shunning()
@@ -264,6 +223,18 @@ def test_who_is_to_be_avoided_is_not_used_this_time():
     assert asyncio.run(scenario()) == ["a"]
 
 
+def test_of_whom_is_to_be_avoided_it_is_said_that_it_is_there_and_why_it_is_not_used():
+    async def scenario() -> str:
+        table, avoid = table_of(Directory(peer("a"), peer("b", quant="int4")), Terms(quant="none")), {"a": "lied"}
+        await table.refresh()
+        assert table.usable(avoid) == []  # not that there is nobody on the client's terms
+        error = table.explained(uncovered(table.usable(avoid), BLOCKS), avoid)
+        await table.close()
+        return error.because
+
+    assert asyncio.run(scenario()) == "peer a lied; peer b is not what this client demands"
+
+
 def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():
     signing, unsigned = peer("signing"), peer("unsigned", unsigned=True)
     assert names(accepted([Signing()], "m", [signing, unsigned])) == ["signing"]
@@ -273,7 +244,7 @@ def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():
 
 
 def test_who_takes_no_sessions_is_not_chosen_and_says_why():
-    policy, paused = TakesSessions(BLOCKS), peer("peer-a", paused="its disk is full")
+    policy, paused = TakesSessions(), peer("peer-a", paused="its disk is full")
     assert names(accepted([policy], "m", [paused, peer("b")])) == ["b"] and policy.hint([peer("b")]) == ""
     assert policy.hint([paused, peer("b")]).endswith("for now: peer peer-a says that its disk is full")
     with pytest.raises(NoRoute, match="no peer of 'm' takes new sessions for now: peer peer-a says") as caught:

@@ -9,7 +9,7 @@ from swarm.errors import PeerUnreachable, SwarmError
 from swarm.peers.poll import poll
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.tasks import TaskSet
+from swarm.wire.tasks import Shared, TaskSet
 
 
 async def sleep_for_ever() -> None:
@@ -128,3 +128,66 @@ def test_a_peer_that_says_nothing_holds_up_no_other():
             await sleep_for_ever()
 
     assert asyncio.run(poll(peers(3), ask, at_once=1, timeout_s=0.01)) == {"1": None, "2": None}
+
+
+# --- what many want --------------------------------------------------------------------------------------------------
+
+
+async def ask_all(shared: Shared, gate: asyncio.Event, count: int) -> list[asyncio.Task[None]]:
+    """One begins, others ask meanwhile, and then it goes on."""
+    first = asyncio.create_task(shared())
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(shared()) for _ in range(count)]
+    await asyncio.sleep(0)
+    gate.set()
+    return [first, *others]
+
+
+def test_what_many_ask_for_while_it_goes_on_is_done_once_more_for_all_of_them():
+    """And not by what was under way: it may have begun too early to show what they ask for."""
+    begun: list[int] = []
+
+    async def scenario() -> None:
+        gate = asyncio.Event()
+
+        async def step() -> None:
+            begun.append(len(begun))
+            await gate.wait()
+
+        await asyncio.gather(*await ask_all(Shared(step), gate, 63))
+
+    asyncio.run(scenario())
+    assert begun == [0, 1]
+
+
+def test_where_the_one_who_does_it_is_cancelled_the_next_does_it():
+    done: list[int] = []
+
+    async def scenario() -> None:
+        async def step() -> None:
+            await asyncio.sleep(0.01)
+            done.append(1)
+
+        shared = Shared(step)
+        first, second = asyncio.create_task(shared()), asyncio.create_task(shared())
+        await asyncio.sleep(0.001)
+        first.cancel()
+        await second
+
+    asyncio.run(scenario())
+    assert done == [1]
+
+
+def test_what_is_not_needed_any_more_is_not_done():
+    done: list[int] = []
+
+    async def scenario() -> None:
+        async def step() -> None:
+            await asyncio.sleep(0)
+            done.append(1)
+
+        shared = Shared(step)
+        await asyncio.gather(*(shared(unless=lambda: bool(done)) for _ in range(9)))
+
+    asyncio.run(scenario())
+    assert done == [1]
