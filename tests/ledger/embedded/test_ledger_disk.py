@@ -109,6 +109,28 @@ def test_a_disk_that_is_full_refuses_an_order_and_takes_the_next_one_when_it_is_
     assert has(ledger) == before + 1 and audit(folder / "ledger.db").holds
 
 
+@pytest.mark.parametrize("content, reason", [(b"something else" * 1_000, "not a database"), (b"", "the file is empty")])
+def test_a_file_that_cannot_be_read_any_more_makes_the_ledger_unreachable(ledger, folder, content, reason):
+    """Another hop may do then, another server, or a later try: nothing that was asked for was refused."""
+    with gone(folder):
+        folder.mkdir()
+        (folder / "ledger.db").write_bytes(content)
+        for ask in (lambda: ledger.mint(ISSUER.address, 1), lambda: has(ledger)):
+            with pytest.raises(PeerUnreachable, match=reason):
+                ask()
+        shutil.rmtree(folder)
+    assert has(ledger) == 100
+
+
+def test_a_ledger_that_was_shut_is_not_opened_again(ledger):
+    """As by a thread that settles, and was given up."""
+    ledger.shut()
+    for ask in (lambda: ledger.mint(ISSUER.address, 1), lambda: has(ledger)):
+        with pytest.raises(PeerUnreachable, match="was closed here"):
+            ask()
+    assert ledger._writer._file._database is None and ledger._reader._file._database is None
+
+
 def test_a_file_with_other_tables_is_no_ledger(folder):
     folder.mkdir()
     with closing(sqlite3.connect(folder / "ledger.db")) as database, database:
