@@ -136,7 +136,11 @@ class PaymentStore:
         # SQLite's integers are signed.
         row = one.session, one.start, one.attempt - 2**63, one.ledger, one.block_tokens, signed.encode()
         statement = "REPLACE INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?)"
-        self._writer.put(lambda database: database.execute(statement, row), key=("acknowledged", *row[:3]))
+        self._writer.put(
+            lambda database: database.execute(statement, row),
+            key=("acknowledged", *row[:3]),
+            what="acknowledgement",
+        )
 
     def take_acknowledgements(
         self, ledger: bytes, since: bytes, until: bytes, limit: int
@@ -156,7 +160,8 @@ class PaymentStore:
 
     def bill(self, bill: Bill) -> None:
         marks = ", ".join("?" * len(fields(Bill)))
-        self._writer.put(lambda database: database.execute(f"INSERT INTO bills VALUES ({marks})", astuple(bill)))
+        statement = f"INSERT INTO bills VALUES ({marks})"
+        self._writer.put(lambda database: database.execute(statement, astuple(bill)), what="bill")
 
     def bills(self, since_s: float = 0.0) -> Iterator[Bill]:
         """In the order in which they were written. since_s: Unix time."""
@@ -189,7 +194,8 @@ class PaymentStore:
                 self._newest[channel] = signed
             else:
                 self._newest.pop(channel, None)
-            self._writer.put(write, key=("voucher", channel), written=written)
+            what = "voucher" if signed else "closed channel"
+            self._writer.put(write, key=("voucher", channel), written=written, what=what)
 
     def _read(self, channel: bytes, data: bytes) -> SignedVoucher:
         """A signature is checked once, however often its voucher is read; another process may have kept a newer one."""

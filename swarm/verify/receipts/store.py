@@ -57,7 +57,7 @@ class ReceiptStore:
 
     def add(self, receipt: SignedReceipt) -> None:
         """Keep `receipt`. Does not wait for the disk."""
-        self._writer.put(lambda database: database.execute(_ADD, _row(receipt)))
+        self._writer.put(lambda database: database.execute(_ADD, _row(receipt)), what="receipt")
         self._since_prune += 1
         if self._since_prune >= PRUNE_EVERY:
             self._since_prune = 0
@@ -67,7 +67,7 @@ class ReceiptStore:
         """Whether this opening of a session is new; from now on it is not. On disk when this returns. Raises
         DiskTrouble if the disk does not take it."""
         row = session, start, attempt - 2**63
-        return await self._writer.ask(lambda database: database.execute(_REMEMBER, row).rowcount == 1)
+        return await self._writer.ask(lambda database: database.execute(_REMEMBER, row).rowcount == 1, "opening")
 
     def sessions(self) -> list[StoredSession]:
         """What is kept, the newest first."""
@@ -108,8 +108,9 @@ class ReceiptStore:
 
     def _read(self, query: str, session: bytes) -> Iterator[SignedReceipt]:
         with self._reading() as database:
-            for (data,) in database.execute(query, (session,)):
-                yield SignedReceipt.decode(data)
+            rows = database.execute(query, (session,)).fetchall()  # who stops half-way must not keep the writer out
+        for (data,) in rows:
+            yield SignedReceipt.decode(data)
 
 
 def _prune(database: sqlite3.Connection, max_receipts: int) -> None:
