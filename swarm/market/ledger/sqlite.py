@@ -131,12 +131,8 @@ class SqliteLedger(OrderedLedger):
         return _old_keeper(self._path, terms.keeper), terms
 
     def _new_keeper(self) -> Identity:
-        if self._path is None:
-            return Identity()
-        keeper = Identity.load_or_create(keeper_file(self._path))
-        for made in (keeper_file(self._path), self._path.parent):  # on disk before the entry that names it
-            _sync(made)
-        return keeper
+        """On disk before the entry that names it."""
+        return Identity.load_or_create(keeper_file(self._path)) if self._path else Identity()
 
 
 class _OpenBook:
@@ -206,14 +202,6 @@ def _old_keeper(path: Path, address: bytes) -> Identity:
 def keeper_file(path: Path) -> Path:
     """Where the key is that signs the entries of the ledger at `path`."""
     return path.with_name(path.name + ".key")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
