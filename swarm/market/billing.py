@@ -109,7 +109,7 @@ class Billing(Payee):
         SwarmError if it cannot be opened, PaymentRequired if there is not enough there to stake."""
         ledger = await when_it_answers(partial(open_ledger, options.ledger, identity))
         staked = await asyncio.to_thread(_stake, ledger, options, identity)
-        store = PaymentStore(payments_file(identity.peer_id))
+        store = await asyncio.to_thread(PaymentStore, payments_file(identity.peer_id))
 
         def shut() -> None:
             store.close()
