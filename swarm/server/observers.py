@@ -22,7 +22,7 @@ class SessionObserver:
     but `secured` and `answer`."""
 
     def admitted(self) -> None:
-        """There is room, and the session opens unless this raises SwarmError. Then nothing is called any more."""
+        """There is room, which is the session's from now on: who would refuse it had its say in `admit`."""
 
     async def secured(self) -> None:
         """The session has its room, and is told to its client when this returns: whatever has to be on disk before is.
@@ -67,7 +67,6 @@ class SessionObservers(SessionObserver):
         self._observers = observers
 
     def admitted(self) -> None:
-        """The first that raises keeps the later ones from hearing of it: those that may refuse come first."""
         for observer in self._observers:
             observer.admitted()
 

@@ -10,6 +10,7 @@ import torch
 
 from swarm.route.route import Hop
 from swarm.session.hop import HopFailed, HopStream
+from swarm.session.limits import ClientLimits
 from swarm.session.observers import HopObserver
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
@@ -31,7 +32,7 @@ class SessionOptions:
     max_tokens: int  # KV positions reserved on every hop
     open_timeout_s: float
     step_timeout_s: float  # for an answer from a chain of which every hop says that it is at work
-    coverage_timeout_s: float = 30.0  # wait for somebody to serve blocks that nobody serves any more
+    coverage_timeout_s: float = ClientLimits.coverage_timeout_s  # wait for blocks that nobody serves any more
     weights: Callable[[int, int], bytes] = lambda start, stop: b""  # root that a range of blocks should have
     max_repairs: int = 8  # during one `forward`; each replaces all hops that are broken
     priority_fee: int = 0  # nano-credits per block-token above the price, for going first where peers are full
