@@ -21,13 +21,16 @@ class Validator:
         """ledger: in the name of who has the stake. folder, epoch_s: see Committer. peers: who serves the model now,
         and what they ask."""
         self._ledger, self._peers = ledger, peers
-        self._committer = Committer(ledger, folder, epoch_s, self._compose)
+        self._committer = Committer(ledger, folder, epoch_s, self._compose, self._forget)
         self._measured = Measurements()
+        self._since: Measurements | None = None  # the last ballot was composed
 
     def note(self, one: Round) -> None:
         """Count what was audited in a round."""
         for audit in one.generation.audits if one.generation else ():
             self._measured.add(audit)
+            if self._since:
+                self._since.add(audit)
 
     def attend(self) -> None:
         """Commit, and reveal, if it is time."""
@@ -46,11 +49,13 @@ class Validator:
         })  # fmt: skip
 
     def _compose(self, epoch: int) -> bytes | None:
-        scores = self.scores()
-        if not scores:
-            return None
-        self._measured = Measurements()
-        return Ballot(self._ledger.address, epoch, scores).encode()
+        self._since, scores = Measurements(), self.scores()
+        return Ballot(self._ledger.address, epoch, scores).encode() if scores else None
+
+    def _forget(self, ballot: bytes) -> None:
+        """What is in a ballot of this auditor's; one that was composed before it began holds nothing that it knows."""
+        if self._since:
+            self._measured, self._since = self._since, None
 
     def _stake_for(self, peer: PeerInfo) -> int:
         """At least 1; a quote on another ledger calls for nothing on this one."""

@@ -117,6 +117,7 @@ async def _join(
     undo.push_async_callback(directory.leave)
     sessions = OpenSessions()
     reputation = await asyncio.to_thread(trusting.open_reputation) if trusting else None
+    receipts = await asyncio.to_thread(trusting.open_receipts) if trusting else None
     digests = DigestCache(digests_folder()) if checkpoint.local else None
     member = make_certificate(secret) if secret else None
     policies = _policies(config, terms, money)
@@ -125,7 +126,7 @@ async def _join(
     blocks = (local.start, local.stop) if local else (0, checkpoint.config.num_blocks)
     wire_bytes = DTYPES[config.wire_dtype or config.dtype or "float32"].itemsize
     router = Router(table, terms, checkpoint.config.hidden_size * wire_bytes, blocks, sessions)
-    trust: Trust | None = trusting.Trust(config, table, reputation, checkpoint, money) if trusting else None
+    trust: Trust | None = trusting.Trust(config, table, reputation, receipts, checkpoint, money) if trusting else None
     choose = None
     if money and config.auction:
         choose = money.auction(router, checkpoint, terms, blocks, config.limits.bidding_s)

@@ -38,6 +38,11 @@ def open_reputation() -> ReputationStore:
     return ReputationStore(standing_file() if has_home() else None)
 
 
+def open_receipts() -> ReceiptStore:
+    """What this user's clients were given; without a place for it, what this one is. Raises SwarmError."""
+    return ReceiptStore(receipts_file() if has_home() else None)
+
+
 class Trust:
     """Of one client. Lives in one event loop."""
 
@@ -46,12 +51,12 @@ class Trust:
         config: ClientConfig,
         table: PeerTable,
         reputation: ReputationStore,
+        receipts: ReceiptStore,
         checkpoint: Checkpoint,
         money: "Money | None",
     ):
         """money: None: nobody is paid, and nothing is at stake."""
-        self._money, identity = money, passing_identity()
-        self.store = ReceiptStore(receipts_file() if has_home() else None)
+        self._money, self.store, identity = money, receipts, passing_identity()
         slashing = money.slasher if money else Slashing()
         judge, verifier = None, None
         if checkpoint.local:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import uvloop
 
+import swarm.storage.writer  # noqa: F401 - ends are in the opposite order of imports: the loop's last writes come first
 from swarm.forks import freeze_in_child
 
 T = TypeVar("T")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from swarm.errors import DiskTrouble, InvalidRequest
 from swarm.generate.options import Prompt
+from swarm.storage.files import sync_names
 
 FIELDS = frozenset({"prompt", "id", "max_new_tokens"})
 
@@ -89,6 +90,7 @@ class AnswerFile:
         try:
             self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - open for as long as this is
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sync_names(path.absolute().parent)
         except BlockingIOError as error:
             raise InvalidRequest(f"another run is writing {path}; wait for it, or choose another --output") from error
         except OSError as error:

@@ -2,11 +2,14 @@
 
 Whoever uses a key on two machines at once spends and signs twice under one name. So a key that was moved to another
 machine (see swarm.home.moving) is marked here, in a file beside it, and not used again as long as the mark is there.
+Beside it is its lock, too: held by the one server that uses it, or shared by all processes of a client. A key that is
+moved is in use by nobody.
 """
 
 import fcntl
 import logging
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -38,12 +41,18 @@ def moved_file(key: Path) -> Path:
 
 
 def client_identity() -> Identity:
-    """This user's as a client; made when it is first wanted. Raises SwarmError if it was moved away, or if there is
-    none and none can be kept."""
-    refuse_moved(client_key_file())
-    if not client_key_file().exists():
+    """This user's as a client; made when it is first wanted, and not to be moved away as long as anybody here has it.
+    Raises SwarmError if it was moved away, or if there is none and none can be kept."""
+    key = client_key_file()
+    refuse_moved(key)
+    if not key.exists():
         require_home()
-    return Identity.load_or_create(client_key_file())
+    lock = _share(key)
+    refuse_moved(key)  # a moment ago
+    identity = Identity.load_or_create(key)
+    if lock:
+        weakref.finalize(identity, lock.close)
+    return identity
 
 
 def passing_identity() -> Identity:
@@ -67,8 +76,8 @@ def claimed_identity(path: Path | None = None) -> Iterator[tuple[Identity, Path]
     for slot in [path] if path else key_slots():
         if path:
             refuse_moved(slot)
-        elif moved_file(slot).exists():
-            logger.warning("the key in %s was moved to another machine: this server takes the next", slot)
+        elif why := _moved(slot):
+            logger.warning("this server takes the next key: %s", why)
             continue
         with held_key(slot) as is_free:
             if is_free:
@@ -95,12 +104,39 @@ def held_key(key: Path) -> Iterator[bool]:
 
 
 def refuse_moved(key: Path) -> None:
-    """Raises SwarmError if the key was moved to another machine."""
-    if (mark := moved_file(key)).exists():
-        raise SwarmError(
-            f"the key in {key} was moved to another machine; use it there, and another one here; if it is certain that "
-            f"it is used nowhere else, remove {mark}"
-        )
+    """Raises SwarmError if the key was moved to another machine, or has not quite come from there."""
+    if why := _moved(key):
+        raise SwarmError(why)
+
+
+def _moved(key: Path) -> str:
+    """Why it is not to be used; empty: it may."""
+    mark = moved_file(key)
+    if not mark.exists():
+        return ""
+    if not key.exists():
+        return f"the import of a key to {key} was cut short; import it again, or remove {mark} to do without"
+    return (
+        f"the key in {key} was moved to another machine; use it there. For another one here, move that file and {mark} "
+        f"away; if it is certain that it is used nowhere else, remove {mark}"
+    )
+
+
+def _share(key: Path) -> TextIO | None:
+    """Its lock, together with other processes, until it is closed; None where nothing can be written, and so nothing
+    moved."""
+    try:
+        lock = open(key.with_suffix(".lock"), "a")  # noqa: SIM115 - for as long as the key is used
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise SwarmError(f"the key in {key} is being moved; try again when that is done") from error
+    except OSError:  # a disk that knows no locks
+        pass
+    return lock
 
 
 def _lock(file: TextIO) -> bool:

@@ -2,7 +2,8 @@
 bills, what was committed to, what is known of peers. One file, a tar archive; what is moved is not used here any more.
 
 The copy of a database is taken as of one moment. The mark that a key was moved is there before the archive is: who is
-interrupted in between has a key that is used nowhere, and not twice.
+interrupted in between has a key that is used nowhere, and not twice. Where it arrives, the mark is there before the
+first file and until the key is: an import that was cut short is done again, and until then nobody is that peer.
 """
 
 import io
@@ -12,7 +13,7 @@ import re
 import sqlite3
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,13 +22,13 @@ from swarm.clock import now_ms
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home.folder import require_home, swarm_home, writing_to
 from swarm.home.identities import client_key_file, held_key, key_slots, moved_file, refuse_moved
-from swarm.home.nodes import is_unlocked
 from swarm.storage.files import write_whole
 from swarm.wire.identity import Identity
 
 FORMAT = 1
 _CLIENT = "client"
 _KEY, _MANIFEST = "key", "manifest.json"
+_ARRIVING = "arriving"  # in the mark of a key that is not there yet
 _MAX_FILE_BYTES = 2**31
 _DATABASES = (".db", ".sqlite")
 
@@ -48,8 +49,8 @@ def export(key: Path, target: Path) -> Moved:
         raise SwarmError(f"{target} exists; name another file")
     if not key.exists():
         raise InvalidRequest(f"there is no key in {key}")
-    refuse_moved(key)
     with _unused(key), writing_to(target):
+        refuse_moved(key)
         identity = Identity.load_or_create(key)
         files = [swarm_home() / name for name in _belongings(_owner(key, identity), identity)]
         manifest = {"format": FORMAT, "peer_id": identity.peer_id, "is_client": key == client_key_file()}
@@ -60,6 +61,7 @@ def export(key: Path, target: Path) -> Moved:
             members |= {file.relative_to(swarm_home()).as_posix(): _read(file) for file in files}
             write_whole(target, _pack(members))
         except BaseException:
+            target.unlink(missing_ok=True)
             mark.unlink()
             raise
     return Moved(identity.peer_id, len(files), key)
@@ -72,24 +74,38 @@ def take_in(archive: Path) -> Moved:
     is_client, identity = _check(members, archive)
     require_home()
     key = _place_for(identity, is_client)
-    is_back = moved_file(key).exists()
-    owner = _CLIENT if is_client else identity.peer_id
-    files = {name: data for name, data in members.items() if name not in (_KEY, _MANIFEST)}
-    for name in files:
-        if not _may_belong(name, owner, identity):
-            raise InvalidRequest(f"{archive} holds {name!r:.80}, which does not belong to the key in it")
-        if (swarm_home() / name).exists() and not is_back:
-            raise SwarmError(f"{swarm_home() / name} exists; move it away first")
     with _unused(key), writing_to(swarm_home()):
-        for name, data in files.items():
-            file = swarm_home() / name
-            for beside in ("-wal", "-shm"):  # of the database that was there before
-                file.with_name(file.name + beside).unlink(missing_ok=True)
-            write_whole(file, data)
-        if not is_back:
-            write_whole(key, members[_KEY])
-        moved_file(key).unlink(missing_ok=True)
+        if key != _place_for(identity, is_client):
+            raise SwarmError(f"another process has just made a key in {key}; try again")
+        files = {name: data for name, data in members.items() if name not in (_KEY, _MANIFEST)}
+        _check_files(files, archive, identity, is_client, may_replace=moved_file(key).exists())
+        _put_in_place(files, key, members[_KEY], identity)
     return Moved(identity.peer_id, len(files), key)
+
+
+def _check_files(
+    files: Mapping[str, bytes], archive: Path, identity: Identity, is_client: bool, may_replace: bool
+) -> None:
+    """Raises InvalidRequest, SwarmError."""
+    for name in files:
+        if not _may_belong(name, _CLIENT if is_client else identity.peer_id, identity):
+            raise InvalidRequest(f"{archive} holds {name!r:.80}, which does not belong to the key in it")
+        if (swarm_home() / name).exists() and not may_replace:
+            raise SwarmError(f"{swarm_home() / name} exists; move it away first")
+
+
+def _put_in_place(files: Mapping[str, bytes], key: Path, data: bytes, identity: Identity) -> None:
+    """Wherever this ends, it can be done again. Raises OSError."""
+    mark = moved_file(key)
+    if not mark.exists():
+        write_whole(mark, json.dumps({_ARRIVING: identity.peer_id}).encode())
+    for name, content in files.items():
+        file = swarm_home() / name
+        for beside in ("-wal", "-shm"):  # of the database that was there before
+            file.with_name(file.name + beside).unlink(missing_ok=True)
+        write_whole(file, content)
+    write_whole(key, data, replaces=False)
+    mark.unlink()
 
 
 # --- what belongs to a key -------------------------------------------------------------------------------------------
@@ -131,28 +147,32 @@ def _place_for(identity: Identity, is_client: bool) -> Path:
             if not moved_file(place).exists():
                 raise SwarmError(f"this key is on this machine already, in {place}")
             return place
-    free = next((place for place in places if not place.exists()), None)
+        if _arriving(place) == identity.peer_id:
+            return place
+    free = next((place for place in places if not place.exists() and not moved_file(place).exists()), None)
     if free is None:
-        raise SwarmError(f"there is another key in {places[0]}; move it away first, with what belongs to it")
+        raise SwarmError(
+            f"there is another key in {places[0]}, or its mark beside it; move it away first, with what belongs to it"
+        )
     return free
+
+
+def _arriving(place: Path) -> str:
+    """Peer id of the key whose import to `place` was cut short; empty if none was."""
+    try:
+        found = json.loads(moved_file(place).read_bytes()).get(_ARRIVING, "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 @contextmanager
 def _unused(key: Path) -> Iterator[None]:
     """Raises SwarmError if a process uses it."""
     with held_key(key) as is_free:
-        if not is_free or (key == client_key_file() and _pays()):
+        if not is_free:
             raise SwarmError(f"the key in {key} is in use by a running process; stop that first")
         yield
-
-
-def _pays() -> bool:
-    """Whether a client of this user has a channel in its hands."""
-    for lock in (swarm_home() / "channels").glob("*.lock"):
-        with open(lock) as opened:
-            if not is_unlocked(opened):
-                return True
-    return False
 
 
 # --- the archive -----------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from swarm.market.channel.work import PaymentObserver
 from swarm.market.ledger.ledger import DAY_S, Ledger
 from swarm.market.ledger.opening import open_ledger
 from swarm.market.pricing.policy import PERIOD_S, Demand, Pricing
-from swarm.market.rewards.claims import MAX_CLAIMS, pack_claims
+from swarm.market.rewards.claims import MAX_CLAIMS, pack_claims, unpack_claims
 from swarm.market.rewards.committing import Committer
 from swarm.route.peer import PeerInfo
 from swarm.server.config import CLOSING_S, SETTLING_S
@@ -109,7 +109,7 @@ class Billing(Payee):
         SwarmError if it cannot be opened, PaymentRequired if there is not enough there to stake."""
         ledger = await when_it_answers(partial(open_ledger, options.ledger, identity))
         staked = await asyncio.to_thread(_stake, ledger, options, identity)
-        store = PaymentStore(payments_file(identity.peer_id))
+        store = await asyncio.to_thread(PaymentStore, payments_file(identity.peer_id))
 
         def shut() -> None:
             store.close()
@@ -121,7 +121,13 @@ class Billing(Payee):
             bidding = Bidding(served, identity, ledger.id, partial(asking.bid, identity.address))
         elif options.pricing.mode == "contribution":
             compose = partial(_claims, ledger, store, options.epoch_s)
-            committer = Committer(ledger, commitments_folder(), options.epoch_s, compose)
+            committer = Committer(
+                ledger,
+                commitments_folder(),
+                options.epoch_s,
+                compose,
+                lambda payload: store.forget_acknowledgements(unpack_claims(payload)),
+            )
             claim = partial(_claim, committer, min(ATTEND_EVERY_S, options.epoch_s / 10))
         channels = PayeeChannels(ledger, store, options.settle_every_s, bidding)
         return cls(asking, channels, bidding, claim, staked, shut)
@@ -226,5 +232,5 @@ def _claims(ledger: Ledger, store: PaymentStore, epoch_s: float, epoch: int) -> 
     oldest, newest = (
         max(int(seconds * 1000), 0).to_bytes(6) for seconds in (ledger_s - epoch_s - MAX_AGE_S, ledger_s + MAX_SKEW_S)
     )
-    taken = store.take_acknowledgements(ledger.id, oldest, newest, MAX_CLAIMS)
-    return pack_claims(taken) if taken else None
+    claimed = store.acknowledgements(ledger.id, oldest, newest, MAX_CLAIMS)
+    return pack_claims(claimed) if claimed else None

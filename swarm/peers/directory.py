@@ -164,13 +164,6 @@ class Directory:
             logger.warning("the directory did not accept this peer's record: %s", self.rejections.last_reason or "?")
         return Published(hashlib.sha256(record.SerializeToString()).digest(), stored)
 
-    async def withdraw(self, record: pb.PeerRecord, identity: Identity, life_s: float = RECORD_LIFE_S) -> None:
-        """Replace `record` by a goodbye that outlives it, so that nobody chooses this peer any more."""
-        goodbye = pb.PeerRecord()
-        goodbye.CopyFrom(record)
-        goodbye.state = pb.LEAVING
-        await self.publish(goodbye, identity, life_s)
-
     async def peers(self, model: str, joining: bool = False) -> list[PeerInfo]:
         """Verified records of the peers that serve `model` now, those that said goodbye left out.
 

@@ -77,7 +77,7 @@ async def open_payee(
     return billing
 
 
-def surround(
+async def surround(
     served: Served,
     identity: Identity,
     payee: Payee,
@@ -93,7 +93,7 @@ def surround(
     from swarm.verify.receipts.work import ReceiptObserver
     from swarm.verify.receipts.writing import ReceiptWriter
 
-    store = ReceiptStore(receipts_file(identity.peer_id))
+    store = await asyncio.to_thread(ReceiptStore, receipts_file(identity.peer_id))
     stack.push_async_callback(within, CLOSING_S, "writing receipts", asyncio.to_thread, store.close)
     evidence = EvidenceStore(served.peer, stored_evidence_folder())
     signing = ReceiptObserver(identity, served, store, new_writer or ReceiptWriter)

@@ -22,8 +22,8 @@ class SessionObserver:
     but `secured` and `answer`."""
 
     def admitted(self) -> None:
-        """There is room, which is the session's unless this raises SwarmError: then nothing is called any more. It may
-        still not open, see `secured`, and is closed then."""
+        """There is room, which is the session's: who would refuse it had its say in `admit`. It may still not open, see
+        `secured`, and is closed then."""
 
     async def secured(self) -> None:
         """The session has its room, and is told to its client when this returns: whatever has to be on disk before is.
@@ -68,7 +68,6 @@ class SessionObservers(SessionObserver):
         self._observers = observers
 
     def admitted(self) -> None:
-        """The first that raises keeps the later ones from hearing of it: those that may refuse come first."""
         for observer in self._observers:
             observer.admitted()
 

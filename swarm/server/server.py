@@ -122,7 +122,7 @@ class Server:
         self._payee = await open_payee(config.billing, identity, lambda: self.announcement.record, self._stack)
         start, stop = await self._choose_blocks(loader, alone=self.directory.is_alone)
         loaded = await self._load(loader, start, stop)
-        core = self._make_core(loader, loaded, certificate)
+        core = await self._make_core(loader, loaded, certificate)
         await self._listen(core, certificate)
         self._core = core
         await self._go_online(core)
@@ -186,7 +186,7 @@ class Server:
         self._reload_s = loaded.seconds
         return loaded
 
-    def _make_core(self, loader: Loader, loaded: Loaded, certificate: Certificate) -> _Core:
+    async def _make_core(self, loader: Loader, loaded: Loaded, certificate: Certificate) -> _Core:
         config, model, blocks = self.config, loader.checkpoint.config, loaded.blocks
         served = Served(
             self.announcement.loaded(loaded.digests, blocks.quant, blocks.numerics_id),
@@ -194,7 +194,9 @@ class Server:
             loaded.digests,
         )
         member = certificate if config.secret else None  # what other servers want to see
-        around = surround(served, self._seat.identity, self._payee, config.receipts, config.parts.writer, self._stack)
+        around = await surround(
+            served, self._seat.identity, self._payee, config.receipts, config.parts.writer, self._stack
+        )
         limits = Limits(
             config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
         )

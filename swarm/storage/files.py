@@ -1,16 +1,21 @@
 """Small files that are whole or not there, also on a full disk and after a crash."""
 
+import errno
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+_KNOWS_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # disks of some kinds, and folders that one may only enter
 
-def write_whole(file: Path, data: bytes, mode: int = 0o600, is_durable: bool = True) -> None:
+
+def write_whole(file: Path, data: bytes, mode: int = 0o600, is_durable: bool = True, replaces: bool = True) -> None:
     """Put `data` in the place of what is in `file`, or leave that as it is. The folder is made. Raises OSError.
 
-    is_durable: it is on disk when this returns, and not only out of this process.
+    is_durable: it is on disk when this returns, under its name, and not only out of this process. replaces: else what
+    is there, even since a moment ago, stays.
     """
+    new = [folder for folder in file.parents if not folder.exists()]
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, part = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # with mode 0600
     try:
@@ -20,8 +25,35 @@ def write_whole(file: Path, data: bytes, mode: int = 0o600, is_durable: bool = T
             os.fchmod(descriptor, mode)
             if is_durable:
                 os.fsync(descriptor)
-        os.replace(part, file)
-    except BaseException:
+        os.replace(part, file) if replaces else _name(part, file)
+        if is_durable:
+            for folder in [file.parent, *(folder.parent for folder in new)]:
+                sync_names(folder)
+    finally:
         with suppress(OSError):
             os.unlink(part)
-        raise
+
+
+def sync_names(folder: Path) -> None:
+    """What is in `folder` has its name on disk when this returns: else a power cut may take a file back that is on disk
+    itself. Raises OSError."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _KNOWS_NO_SYNC:
+            raise
+
+
+def _name(scratch: str, file: Path) -> None:
+    """Give the file its name, unless that is taken."""
+    try:
+        os.link(scratch, file)
+    except FileExistsError:
+        pass
+    except OSError:  # a disk that knows no second names
+        if not file.exists():
+            os.rename(scratch, file)

@@ -11,10 +11,12 @@ import os
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -24,11 +26,11 @@ from swarm.storage.condition import PATIENCE_S, Condition
 from swarm.storage.connection import FileConnection
 from swarm.storage.database import Layout, open_database
 
-MAX_WAITING = 200_000  # writes in memory; of more, the oldest are lost
+MAX_WAITING = 200_000  # writes in memory; of more, some are lost
 MAX_BATCH = 10_000  # in one transaction
 RETRY_S = 0.5
 BUSY_S = 1.0  # for another process that writes
-CLOSE_S = 3.0  # that the end waits for a disk which takes nothing
+CLOSE_S = 0.9  # that the end may take, whatever the disk does: less than the second that a server gives it
 
 # What is wrong with a write itself, and not with the disk: it would fail for ever.
 _WRONG = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
@@ -44,6 +46,7 @@ _open: "WeakSet[Writer]" = WeakSet()  # whose last writes a process that simply 
 @dataclass(eq=False)
 class _Waiting:
     write: Write
+    what: str = "write"  # in words, for the log
     answer: "Future[Any] | None" = None
     written: Callable[[], None] | None = None
 
@@ -58,23 +61,29 @@ class Writer:
         self.condition = Condition(layout.what, path)
         self._file = FileConnection(path, layout, busy_s=BUSY_S)
         self._waiting: dict[object, _Waiting] = {}
+        self._precious: dict[object, _Waiting] = {}  # those with a key of their own, which are the last to be lost
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._give_up_s: float | None = None  # time.monotonic(), once it is to end
-        self._lost = 0
+        self._lost: Counter[str] = Counter()  # of what there was no room for, and the log has not heard
         _open.add(self)
 
-    def put(self, write: Write, key: object = None, written: Callable[[], None] | None = None) -> None:
-        """Have it done, as soon as the disk allows. key: in the place of what waits under the same one. written: called
-        in the thread when it is on disk."""
-        self._add(_Waiting(write, written=written), key)
+    def put(
+        self, write: Write, key: object = None, written: Callable[[], None] | None = None, what: str = "write"
+    ) -> None:
+        """Have it done, as soon as the disk allows. key: in the place of what waits under the same one; what has one is
+        written first, and is lost last where too much waits. written: called in the thread when it is on disk. what: it
+        writes, for the log."""
+        self._add(_Waiting(write, what, written=written), key)
 
-    async def ask(self, write: Callable[[sqlite3.Connection], Answer], within_s: float = PATIENCE_S) -> Answer:
+    async def ask(
+        self, write: Callable[[sqlite3.Connection], Answer], what: str = "write", within_s: float = PATIENCE_S
+    ) -> Answer:
         """What `write` returns, once it is on disk. Raises DiskTrouble if it is not by then or the disk fails; it is
         done later then, and its answer is lost."""
         asked: Future[Answer] = Future()
         asked.set_running_or_notify_cancel()  # whoever ceases to wait does not cancel it
-        self._add(_Waiting(write, asked), None)
+        self._add(_Waiting(write, what, asked), None)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(asked), within_s)
         except TimeoutError as error:
@@ -83,8 +92,8 @@ class Writer:
     def flush(self, timeout_s: float = PATIENCE_S) -> bool:
         """Wait until nothing waits any more, but not for a disk that fails; whether that is so."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting or self.condition.trouble(), timeout_s)
-            return not self._waiting
+            self._changed.wait_for(lambda: not self._waits() or self.condition.trouble(), timeout_s)
+            return not self._waits()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -106,38 +115,60 @@ class Writer:
                 database.close()
 
     def close(self) -> None:
-        """Write what waits, and let go of the file. Waits, but not for long for a disk that takes nothing."""
+        """Write what waits, and let go of the file. Takes no longer than CLOSE_S, whatever the disk does."""
+        _close([self])
+
+    def _end_by(self, give_up_s: float) -> None:
+        """Nothing more comes. give_up_s: time.monotonic()."""
         _open.discard(self)
         with self._changed:
-            self._give_up_s = time.monotonic() + CLOSE_S
+            self._give_up_s = give_up_s
             self._changed.notify_all()
+
+    def _await_end(self) -> None:
+        assert self._give_up_s is not None
         if self._thread:
-            self._thread.join(CLOSE_S + BUSY_S)
-        if self._waiting:
-            logger.error("%d writes to %s are lost: its disk took none", len(self._waiting), self._path)
-        if not (self._thread and self._thread.is_alive()):
+            self._thread.join(max(self._give_up_s - time.monotonic(), 0))
+        else:
             self._file.close()
+        with self._changed:
+            lost = self._lost + Counter(one.what for one in chain(self._precious.values(), self._waiting.values()))
+            self._lost.clear()
+        if lost:
+            logger.error("%s could not be written to %s by its end", _counted(lost), self._path or "memory")
+
+    def _waits(self) -> bool:
+        return bool(self._precious or self._waiting)
 
     def _add(self, one: _Waiting, key: object) -> None:
         with self._changed:
             if self._give_up_s is not None:
-                logger.error("a write to %s is lost: it came after its end", self._path or "memory")
+                logger.error("a %s to %s is lost: it came after its end", one.what, self._path or "memory")
                 if one.answer:
                     one.answer.set_exception(DiskTrouble("it came after the end"))
                 return
+            into = self._waiting if key is None else self._precious
             key = one if key is None else key
-            if key not in self._waiting and len(self._waiting) >= self._max_waiting:
-                self._lost += 1
-                del self._waiting[next(iter(self._waiting))]
-            self._waiting[key] = one
+            into.pop(key, None)  # so that it is the newest
+            if len(self._waiting) + len(self._precious) >= self._max_waiting:
+                full = self._waiting or self._precious
+                self._lost[full.pop(next(iter(full))).what] += 1
+            into[key] = one
             self.condition.waits()
             if self._thread is None:
                 name = f"writes {self._layout.what}"
-                self._thread = threading.Thread(target=self._keep_writing, name=name, daemon=True)
+                self._thread = threading.Thread(target=self._write_to_the_end, name=name, daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
     # --- in the thread -----------------------------------------------------------------------------------------------
+
+    def _write_to_the_end(self) -> None:
+        try:
+            self._keep_writing()
+        finally:
+            with self._using:
+                self._file.close()
 
     def _keep_writing(self) -> None:
         while batch := self._next():
@@ -146,20 +177,27 @@ class Writer:
                     answers = self._commit([one for _, one in batch])
             except (sqlite3.Error, OSError, SwarmError) as error:
                 self._note_failure(batch, error)
-                with self._changed:
-                    if self._changed.wait_for(self._has_to_give_up, RETRY_S):
-                        return
+                if not self._pause():
+                    return
             else:
                 self._note_done(batch, answers)
 
     def _next(self) -> list[tuple[object, _Waiting]]:
         """What is to be written together; empty at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._give_up_s is not None)
-            return list(self._waiting.items())[:MAX_BATCH]
+            self._changed.wait_for(lambda: self._waits() or self._give_up_s is not None)
+            return list(islice(chain(self._precious.items(), self._waiting.items()), MAX_BATCH))
 
-    def _has_to_give_up(self) -> bool:
-        return self._give_up_s is not None and time.monotonic() > self._give_up_s
+    def _pause(self) -> bool:
+        """Before another try; whether there is to be one."""
+        with self._changed:
+            if self._give_up_s is None:
+                self._changed.wait_for(lambda: self._give_up_s is not None, RETRY_S)
+                return True
+            left_s = self._give_up_s - time.monotonic()
+            if left_s > 0:
+                self._changed.wait(min(left_s, RETRY_S))
+            return left_s > 0
 
     def _commit(self, batch: list[_Waiting]) -> list[Any]:
         """All or nothing. Raises sqlite3.Error, SwarmError."""
@@ -200,14 +238,14 @@ class Writer:
     def _note_done(self, batch: list[tuple[object, _Waiting]], answers: list[Any]) -> None:
         with self._changed:
             for key, one in batch:
-                if self._waiting.get(key) is one:  # else a newer one has come in its place
-                    del self._waiting[key]
+                for waiting in (self._precious, self._waiting):
+                    if waiting.get(key) is one:  # else a newer one has come in its place
+                        del waiting[key]
             if self._lost:
-                logger.error(
-                    "%d writes to %s were lost: more than %d waited", self._lost, self._path, self._max_waiting
-                )
-                self._lost = 0
-            self.condition.written(is_all=not self._waiting)
+                what = _counted(self._lost)
+                logger.error("%s to %s were lost: more than %d waited", what, self._path, self._max_waiting)
+                self._lost.clear()
+            self.condition.written(is_all=not self._waits())
             self._changed.notify_all()
         for (_, one), answer in zip(batch, answers, strict=True):
             try:
@@ -221,10 +259,19 @@ class Writer:
 
 def _reason(error: Exception) -> str:
     """What is wrong, without the file's path."""
-    if isinstance(error, SwarmError) and not isinstance(error, DiskTrouble):
-        cause = error.__cause__
-        return _reason(cause) if isinstance(cause, Exception) else "what is in its place is no file of this version's"
     return error.strerror or "its disk fails" if isinstance(error, OSError) else str(error)
+
+
+def _counted(what: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in what.items())
+
+
+def _close(writers: list[Writer]) -> None:
+    give_up_s = time.monotonic() + CLOSE_S
+    for writer in writers:
+        writer._end_by(give_up_s)
+    for writer in writers:
+        writer._await_end()
 
 
 os.register_at_fork(after_in_child=_open.clear)  # they are the parent's, and so are their threads
@@ -232,5 +279,4 @@ os.register_at_fork(after_in_child=_open.clear)  # they are the parent's, and so
 
 @atexit.register
 def _close_all() -> None:
-    for writer in list(_open):
-        writer.close()
+    _close(list(_open))

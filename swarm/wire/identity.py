@@ -8,9 +8,6 @@ the Ethereum yellow paper, appendix F.
 """
 
 import hashlib
-import os
-import tempfile
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from coincurve import PrivateKey, PublicKey
 from Crypto.Hash import keccak
 
 from swarm.errors import InvalidRequest, SwarmError
+from swarm.storage.files import write_whole
 
 SIGNATURE_BYTES = 65  # r, s and the recovery id
 
@@ -50,7 +48,7 @@ class Identity:
         """
         try:
             if not path.exists():
-                _write_key(path, _SECRET_PREFIX + cls()._key.secret)
+                write_whole(path, _SECRET_PREFIX + cls()._key.secret, replaces=False)  # another process may be faster
             data = path.read_bytes()
         except OSError as error:
             raise SwarmError(f"the key in {path} cannot be read or made: {error.strerror or error}") from error
@@ -106,32 +104,6 @@ def address_of(peer_id: str) -> bytes:
     except (ValueError, TypeError) as error:
         raise InvalidRequest(f"{peer_id!r:.80} is not the peer id of a secp256k1 key: {error}") from error
     return keccak256(point[1:])[-ADDRESS_BYTES:]
-
-
-def _write_key(path: Path, data: bytes) -> None:
-    """Whole or not at all; and not if another process was faster."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent)  # with mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave an empty file under the key's name
-        _name(name, path)
-    finally:
-        with suppress(OSError):
-            os.unlink(name)
-
-
-def _name(scratch: str, path: Path) -> None:
-    """Give the file its name, unless that is taken."""
-    try:
-        os.link(scratch, path)
-    except FileExistsError:
-        pass
-    except OSError:  # a disk that knows no second names
-        if not path.exists():
-            os.rename(scratch, path)
 
 
 def peer_id_of(public_key: bytes) -> str:

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from disks import locked
+from helpers import wait_until
 from ledgers import KEYS, RULES, World, sqlite
 from swarm.clock import now_s
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import DiskTrouble, InvalidRequest, SwarmError
 from swarm.market.billing import _check_clock, _claims
 from swarm.market.channel.acknowledgements import MAX_BLOCK_TOKENS, Acknowledgement, SignedAcknowledgement
 from swarm.market.channel.payee_channels import PayeeChannels
@@ -155,9 +157,33 @@ def test_a_server_keeps_what_it_is_told_and_claims_it_once(world, store):
     channels = PayeeChannels(world.bob, store)
     channels.acknowledge(TERMS, COMPUTED, got(world, block_tokens=10))
     channels.acknowledge(TERMS, COMPUTED, got(world))  # later, for more of the same session
-    (signed,) = store.take_acknowledgements(world.issuer.id, b"", LATEST, 5)
+    (signed,) = store.acknowledgements(world.issuer.id, b"", LATEST, 5)
     assert signed.encode() == got(world)
-    assert store.take_acknowledgements(world.issuer.id, b"", LATEST, 5) == []
+    store.forget_acknowledgements([signed])
+    assert store.acknowledgements(world.issuer.id, b"", LATEST, 5) == []
+
+
+def test_what_was_acknowledged_further_meanwhile_is_not_forgotten_with_the_claim(world, store):
+    channels = PayeeChannels(world.bob, store)
+    channels.acknowledge(TERMS, COMPUTED, got(world, block_tokens=10))
+    claimed = store.acknowledgements(world.issuer.id, b"", LATEST, 5)
+    channels.acknowledge(TERMS, COMPUTED, got(world))
+    store.forget_acknowledgements(claimed)
+    (signed,) = store.acknowledgements(world.issuer.id, b"", LATEST, 5)
+    assert signed.encode() == got(world)
+
+
+def test_nothing_is_claimed_while_some_of_it_is_not_on_disk(world, store, tmp_path):
+    """What is left out of its epoch's claim counts in no other."""
+    store.keep_acknowledgement(work(world, count=10).sign(KEYS["alice"]))
+    assert store.flush()
+    with locked(tmp_path / "payments.db"):
+        store.keep_acknowledgement(work(world, count=20).sign(KEYS["alice"]))
+        with pytest.raises(DiskTrouble):
+            store.acknowledgements(world.issuer.id, b"", LATEST, 5)
+    assert wait_until(store.flush, 20)
+    found = store.acknowledgements(world.issuer.id, b"", LATEST, 5)
+    assert [one.acknowledgement.block_tokens for one in found] == [20, 10]
 
 
 @pytest.mark.parametrize("changes", [
@@ -167,14 +193,17 @@ def test_a_server_keeps_what_it_is_told_and_claims_it_once(world, store):
 def test_a_server_keeps_nothing_that_will_not_count(world, store, changes):
     with pytest.raises(InvalidRequest, match="acknowledgement"):
         PayeeChannels(world.bob, store).acknowledge(TERMS, COMPUTED, got(world, **changes))
-    assert store.take_acknowledgements(world.issuer.id, b"", LATEST, 5) == []
+    assert store.acknowledgements(world.issuer.id, b"", LATEST, 5) == []
 
 
 def test_of_too_many_a_server_claims_those_that_are_worth_most_and_forgets_old_ones(world, store):
     for count, age_s in ((10, 0), (30, 0), (20, 0), (40, 2 * DAY_S)):
         store.keep_acknowledgement(work(world, count=count, age_s=age_s).sign(KEYS["alice"]))
     since = (int(world.issuer.now() - DAY_S) * 1000).to_bytes(6)
-    taken = [store.take_acknowledgements(world.issuer.id, since, LATEST, 2) for _ in range(2)]
+    taken = []
+    for _ in range(2):
+        taken.append(store.acknowledgements(world.issuer.id, since, LATEST, 2))
+        store.forget_acknowledgements(taken[-1])
     assert [sorted(one.acknowledgement.block_tokens for one in some) for some in taken] == [[20, 30], [10]]
 
 
@@ -185,7 +214,9 @@ def test_what_is_too_new_for_an_epoch_is_claimed_in_the_next(world, store):
     taken = []
     for later_s in (0, 1_000):
         payload = _claims(_LedgerAt(world.issuer.id, ledger_s + later_s), store, 600.0, 0)
-        taken.append([one.acknowledgement.block_tokens for one in unpack_claims(payload or b"")])
+        claimed = unpack_claims(payload or b"")
+        store.forget_acknowledgements(claimed)
+        taken.append([one.acknowledgement.block_tokens for one in claimed])
     assert taken == [[10], [20]]
 
 

@@ -3,7 +3,7 @@ say for which work every nano-credit went."""
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -136,27 +136,37 @@ class PaymentStore:
         # SQLite's integers are signed.
         row = one.session, one.start, one.attempt - 2**63, one.ledger, one.block_tokens, signed.encode()
         statement = "REPLACE INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?)"
-        self._writer.put(lambda database: database.execute(statement, row), key=("acknowledged", *row[:3]))
+        self._writer.put(
+            lambda database: database.execute(statement, row),
+            key=("acknowledged", *row[:3]),
+            what="acknowledgement",
+        )
 
-    def take_acknowledgements(
-        self, ledger: bytes, since: bytes, until: bytes, limit: int
-    ) -> list[SignedAcknowledgement]:
-        """Those that are worth most; what is over, for other epochs. None is given twice.
+    def acknowledgements(self, ledger: bytes, since: bytes, until: bytes, limit: int) -> list[SignedAcknowledgement]:
+        """Those that are worth most. Raises DiskTrouble, also while some of them are not on disk.
 
         since: of sessions whose ids are not below it; those before are forgotten. until: of those below it.
         """
-        self._writer.flush()
-        with self._writer.reading() as database:
-            database.execute("DELETE FROM acknowledgements WHERE session < ?", (since,))
-            rows = database.execute(
-                "DELETE FROM acknowledgements WHERE rowid IN (SELECT rowid FROM acknowledgements WHERE ledger = ? "
-                "AND session < ? ORDER BY block_tokens DESC LIMIT ?) RETURNING data", (ledger, until, limit),
-            ).fetchall()  # fmt: skip
+        old = "DELETE FROM acknowledgements WHERE session < ?"
+        self._writer.put(lambda database: database.execute(old, (since,)), key="old", what="deletion")
+        if not self._writer.flush():
+            raise DiskTrouble(self.trouble() or "its disk is too slow")
+        rows = self._select(
+            "SELECT data FROM acknowledgements WHERE ledger = ? AND session >= ? AND session < ? "
+            "ORDER BY block_tokens DESC LIMIT ?", ledger, since, until, limit,
+        )  # fmt: skip
         return [SignedAcknowledgement.decode(data) for (data,) in rows]
+
+    def forget_acknowledgements(self, claimed: Iterable[SignedAcknowledgement]) -> None:
+        """They are in a claim; what came in their place since is not."""
+        rows = [(signed.acknowledgement.session, signed.encode()) for signed in claimed]
+        statement = "DELETE FROM acknowledgements WHERE session = ? AND data = ?"
+        self._writer.put(lambda database: database.executemany(statement, rows), what="deletion")
 
     def bill(self, bill: Bill) -> None:
         marks = ", ".join("?" * len(fields(Bill)))
-        self._writer.put(lambda database: database.execute(f"INSERT INTO bills VALUES ({marks})", astuple(bill)))
+        statement = f"INSERT INTO bills VALUES ({marks})"
+        self._writer.put(lambda database: database.execute(statement, astuple(bill)), what="bill")
 
     def bills(self, since_s: float = 0.0) -> Iterator[Bill]:
         """In the order in which they were written. since_s: Unix time."""
@@ -189,7 +199,8 @@ class PaymentStore:
                 self._newest[channel] = signed
             else:
                 self._newest.pop(channel, None)
-            self._writer.put(write, key=("voucher", channel), written=written)
+            what = "voucher" if signed else "closed channel"
+            self._writer.put(write, key=("voucher", channel), written=written, what=what)
 
     def _read(self, channel: bytes, data: bytes) -> SignedVoucher:
         """A signature is checked once, however often its voucher is read; another process may have kept a newer one."""

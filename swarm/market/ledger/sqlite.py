@@ -53,16 +53,15 @@ class SqliteLedger(OrderedLedger):
         super().__init__(identity)
         self._path, self._clock = path, clock
         self._writer = _OpenBook(path, is_first=True)
-        self._reader: _OpenBook | None = None if path else self._writer  # who reads does not wait for who writes
         with self._writer.using() as book:
             self._keeper, terms = self._found(book, rules or Rules(), arbiter)
+        self._reader = _OpenBook(path) if path else self._writer  # who reads does not wait for who writes
         self._set_terms(terms)
 
     def shut(self) -> None:
-        """Let go of the file."""
+        """Let go of the file. Whoever asks afterwards finds it unreachable."""
         self._writer.shut()
-        if self._reader:
-            self._reader.shut()
+        self._reader.shut()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -110,8 +109,6 @@ class SqliteLedger(OrderedLedger):
     @contextmanager
     def reading(self) -> Iterator[Book]:
         """The book itself, which is this thread's until the end. Raises PeerUnreachable if the file fails."""
-        if self._reader is None:
-            self._reader = _OpenBook(self._path)
         with self._reader.using() as book:
             yield book
 
@@ -134,12 +131,8 @@ class SqliteLedger(OrderedLedger):
         return _old_keeper(self._path, terms.keeper), terms
 
     def _new_keeper(self) -> Identity:
-        if self._path is None:
-            return Identity()
-        keeper = Identity.load_or_create(keeper_file(self._path))
-        for made in (keeper_file(self._path), self._path.parent):  # on disk before the entry that names it
-            _sync(made)
-        return keeper
+        """On disk before the entry that names it."""
+        return Identity.load_or_create(keeper_file(self._path)) if self._path else Identity()
 
 
 class _OpenBook:
@@ -148,7 +141,7 @@ class _OpenBook:
     def __init__(self, path: Path | None, is_first: bool = False):
         """path: None for a book in memory. is_first: it makes the file if there is none, and says in the log when that
         fails."""
-        self._where, self._lock = path or "memory", RLock()
+        self._where, self._lock, self._is_shut = path or "memory", RLock(), False
         meanwhile = "what is asked of it is refused until then"
         self._condition = Condition(LAYOUT.what, path, meanwhile=meanwhile) if path and is_first else None
         self._ledger: bytes | None = None  # its id, once that was seen
@@ -162,6 +155,8 @@ class _OpenBook:
     def using(self) -> Iterator[Book]:
         """The book, which is this thread's until the end. Raises PeerUnreachable if the file fails, also inside."""
         with self._lock, self._translated():
+            if self._is_shut:
+                raise PeerUnreachable(f"the ledger in {self._where} was closed here")
             if (database := self._file.get()) is not self._book.database:
                 self._book = Book(database)
             yield self._book
@@ -169,8 +164,9 @@ class _OpenBook:
                 self._ledger = self._book.terms.id
 
     def shut(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, for good: a thread that was given up would take it up again."""
         with self._lock:
+            self._is_shut = True
             self._file.close()
 
     def _check_same(self, database: sqlite3.Connection) -> None:
@@ -206,14 +202,6 @@ def _old_keeper(path: Path, address: bytes) -> Identity:
 def keeper_file(path: Path) -> Path:
     """Where the key is that signs the entries of the ledger at `path`."""
     return path.with_name(path.name + ".key")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:

@@ -26,13 +26,22 @@ logger = logging.getLogger(__name__)
 class Committer:
     """In the name of one account holder, who calls `attend` every few seconds."""
 
-    def __init__(self, ledger: Ledger, folder: Path, epoch_s: float, compose: Callable[[int], bytes | None]):
+    def __init__(
+        self,
+        ledger: Ledger,
+        folder: Path,
+        epoch_s: float,
+        compose: Callable[[int], bytes | None],
+        committed: Callable[[bytes], None],
+    ):
         """folder: for payloads. epoch_s: that the ledger's epochs last, as its keeper has it. compose: the payload for
-        an epoch, called once for each; None: nothing to say yet."""
-        self._ledger, self._folder, self._epoch_s, self._compose = ledger, folder, epoch_s, compose
+        an epoch, and again if that could not be kept; None: nothing to say yet. committed: told of a payload once the
+        ledger has it: only then may what it says be forgotten elsewhere, since an epoch may end before a disk or the
+        ledger takes it."""
+        self._ledger, self._folder, self._epoch_s = ledger, folder, epoch_s
+        self._compose, self._on_committed = compose, committed
         self._epochs = Epochs(ledger)
         self._committed = -1  # epochs up to this one need nothing any more
-        self._composed: dict[int, bytes] = {}  # by epoch: what is not on disk yet, since that did not take it
         self._again_s = 0.0  # time.monotonic() before which the ledger is left alone
         self._stem = f"{ledger.id.hex()[:16]}-{ledger.address.hex()}-"
 
@@ -56,16 +65,17 @@ class Committer:
     def _commit(self, epoch: int) -> None:
         file = self._folder / f"{self._stem}{epoch}{_SUFFIX}"
         if not file.exists():  # else an attempt broke off
-            payload = self._composed.get(epoch) or self._compose(epoch)
+            payload = self._compose(epoch)
             if payload is None:
                 return
-            self._composed = {epoch: payload}
             write_whole(file, payload)
-            self._composed.clear()
+        payload = file.read_bytes()
         try:
-            self._ledger.commit(epoch, keccak256(file.read_bytes()))
+            self._ledger.commit(epoch, keccak256(payload))
         except LedgerRefusal as error:  # done before, or too late: which of them, revealing will tell
             logger.info("the commitment for epoch %d: %s", epoch, error)
+        else:
+            self._on_committed(payload)
         self._committed = epoch
 
     def _reveal(self, last_ended: int) -> None:

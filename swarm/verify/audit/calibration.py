@@ -23,6 +23,7 @@ from torch import Tensor
 
 from swarm.errors import InvalidRequest
 from swarm.model import Checkpoint, ModelEnds
+from swarm.storage.files import write_whole
 from swarm.verify.audit.judgement import SEGMENT, WINDOW, Judgement, Verdict, ratios, score
 from swarm.verify.audit.reexecution import Reexecutor
 from swarm.verify.audit.thresholds import BUILT_IN, Provenance, Thresholds
@@ -186,10 +187,7 @@ def save_thresholds(folder: Path, thresholds: Thresholds) -> Path:
     """For `load_thresholds`; replaces what an earlier calibration left. folder: `swarm_home() / "thresholds"`."""
     made_by = thresholds.provenance
     path = _path(folder, made_by.revision, made_by.quant, made_by.dtype)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(asdict(thresholds), indent=1) + "\n")
-    scratch.replace(path)
+    write_whole(path, (json.dumps(asdict(thresholds), indent=1) + "\n").encode(), 0o644)
     return path
 
 

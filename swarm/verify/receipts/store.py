@@ -58,7 +58,7 @@ class ReceiptStore:
 
     def add(self, receipt: SignedReceipt) -> None:
         """Keep `receipt`. Does not wait for the disk."""
-        self._writer.put(lambda database: database.execute(_ADD, _row(receipt)))
+        self._writer.put(lambda database: database.execute(_ADD, _row(receipt)), what="receipt")
         self._since_prune += 1
         if self._since_prune >= PRUNE_EVERY:
             self._since_prune = 0
@@ -69,7 +69,7 @@ class ReceiptStore:
         DiskTrouble if the disk does not take it."""
         row = session, start, attempt - 2**63
         return await self._writer.ask(
-            lambda database: database.execute(_REMEMBER, row).rowcount == 1, within_s=OPENING_S
+            lambda database: database.execute(_REMEMBER, row).rowcount == 1, "opening", within_s=OPENING_S
         )
 
     def sessions(self) -> list[StoredSession]:
@@ -111,8 +111,9 @@ class ReceiptStore:
 
     def _read(self, query: str, session: bytes) -> Iterator[SignedReceipt]:
         with self._reading() as database:
-            for (data,) in database.execute(query, (session,)):
-                yield SignedReceipt.decode(data)
+            rows = database.execute(query, (session,)).fetchall()  # who stops half-way must not keep the writer out
+        for (data,) in rows:
+            yield SignedReceipt.decode(data)
 
 
 def _prune(database: sqlite3.Connection, max_receipts: int) -> None:

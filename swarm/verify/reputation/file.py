@@ -9,8 +9,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from swarm.errors import SwarmError
-from swarm.storage.database import Layout, open_database, read_database
+from swarm.errors import DiskTrouble, SwarmError
+from swarm.storage.connection import FileConnection
+from swarm.storage.database import Layout, read_database
 from swarm.verify.reputation.standing import STRANGER, Standing
 
 MAX_PEERS = 10_000  # remembered; of more, those that were dealt with longest ago are forgotten
@@ -65,68 +66,80 @@ def read_proofs(path: Path) -> dict[str, tuple[str, bytes]]:
 
 
 class ReputationFile:
-    """Used by one thread at a time. Every method raises sqlite3.Error for a file that is locked, full or broken."""
+    """Used by one thread at a time."""
 
     def __init__(self, path: Path):
         """Raises SwarmError."""
-        self._database = open_database(path, _LAYOUT, busy_s=_BUSY_S)
+        self._file = FileConnection(path, _LAYOUT, busy_s=_BUSY_S)
         self._read_s = 0.0
 
     def exchange(self, news: News) -> Pages:
-        """Add `news`, all or nothing; returns what was written since the last call, by whomever."""
-        now_s = time.time()
-        if news:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                self._add(news, now_s)
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
-        since_s = min(self._read_s, now_s) - _OVERLAP_S  # the clock may have been set back
-        self._read_s = now_s
-        return self._read(since_s)
+        """Add `news`, all or nothing; returns what was written since the last call, by whomever. Raises DiskTrouble for
+        a file that is locked, full, broken or gone."""
+        try:
+            return self._exchange(self._file.get(), news, time.time())
+        except sqlite3.Error as error:
+            self._file.failed(error)
+            raise DiskTrouble(str(error)) from error
 
     def close(self) -> None:
-        self._database.close()
+        self._file.close()
 
-    def _add(self, news: News, now_s: float) -> None:
-        standings: dict[str, Standing] = {}
-        for peer_id, change in news.changes:
-            if peer_id not in standings:
-                standings[peer_id] = self._standing(peer_id)
-            standings[peer_id] = change(standings[peer_id])
-        self._database.executemany(
-            "INSERT OR REPLACE INTO standing VALUES (?, ?, ?)",
-            [(peer_id, now_s, json.dumps(asdict(standing))) for peer_id, standing in standings.items()],
-        )
-        self._database.executemany(
-            "INSERT OR REPLACE INTO statistic VALUES (?, ?, ?)",
-            [(peer_id, now_s, data) for peer_id, data in news.statistics.items()],
-        )
-        self._database.executemany(
-            "INSERT OR IGNORE INTO conviction VALUES (?, ?, ?, ?)",
-            [(peer_id, now_s, kind, proof) for peer_id, (kind, proof) in news.convictions.items()],
-        )
-        for table in ("standing", "statistic"):
-            self._database.execute(
-                f"DELETE FROM {table} WHERE peer_id IN "
-                f"(SELECT peer_id FROM {table} ORDER BY written_s DESC LIMIT -1 OFFSET {MAX_PEERS})"
-            )
+    def _exchange(self, database: sqlite3.Connection, news: News, now_s: float) -> Pages:
+        since_s = min(self._read_s, now_s) - _OVERLAP_S  # the clock may have been set back
+        database.execute("BEGIN IMMEDIATE" if news else "BEGIN")
+        try:
+            if news:
+                _add(database, news, now_s)
+            pages = _read(database, since_s)  # before it is done: what fails then is not added twice
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+        self._read_s = now_s
+        return pages
 
-    def _standing(self, peer_id: str) -> Standing:
-        row = self._database.execute("SELECT standing FROM standing WHERE peer_id = ?", [peer_id]).fetchone()
-        return _parse(row[0]) if row else STRANGER
 
-    def _read(self, since_s: float) -> Pages:
-        def rows(table: str, column: str) -> sqlite3.Cursor:
-            return self._database.execute(f"SELECT peer_id, {column} FROM {table} WHERE written_s >= ?", [since_s])
-
-        return Pages(
-            {peer_id: _parse(text) for peer_id, text in rows("standing", "standing")},
-            dict(rows("statistic", "data")),
-            dict(rows("conviction", "kind")),
+def _add(database: sqlite3.Connection, news: News, now_s: float) -> None:
+    standings: dict[str, Standing] = {}
+    for peer_id, change in news.changes:
+        if peer_id not in standings:
+            standings[peer_id] = _standing(database, peer_id)
+        standings[peer_id] = change(standings[peer_id])
+    database.executemany(
+        "INSERT OR REPLACE INTO standing VALUES (?, ?, ?)",
+        [(peer_id, now_s, json.dumps(asdict(standing))) for peer_id, standing in standings.items()],
+    )
+    database.executemany(
+        "INSERT OR REPLACE INTO statistic VALUES (?, ?, ?)",
+        [(peer_id, now_s, data) for peer_id, data in news.statistics.items()],
+    )
+    database.executemany(
+        "INSERT OR IGNORE INTO conviction VALUES (?, ?, ?, ?)",
+        [(peer_id, now_s, kind, proof) for peer_id, (kind, proof) in news.convictions.items()],
+    )
+    for table in ("standing", "statistic"):
+        database.execute(
+            f"DELETE FROM {table} WHERE peer_id IN "
+            f"(SELECT peer_id FROM {table} ORDER BY written_s DESC LIMIT -1 OFFSET {MAX_PEERS})"
         )
+
+
+def _standing(database: sqlite3.Connection, peer_id: str) -> Standing:
+    row = database.execute("SELECT standing FROM standing WHERE peer_id = ?", [peer_id]).fetchone()
+    return _parse(row[0]) if row else STRANGER
+
+
+def _read(database: sqlite3.Connection, since_s: float) -> Pages:
+    def rows(table: str, column: str) -> sqlite3.Cursor:
+        return database.execute(f"SELECT peer_id, {column} FROM {table} WHERE written_s >= ?", [since_s])
+
+    return Pages(
+        {peer_id: _parse(text) for peer_id, text in rows("standing", "standing")},
+        dict(rows("statistic", "data")),
+        dict(rows("conviction", "kind")),
+    )
 
 
 def _parse(text: str) -> Standing:

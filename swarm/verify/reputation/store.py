@@ -5,15 +5,15 @@ many observations in one transaction, and takes over what other processes wrote 
 """
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from swarm.errors import SwarmError
+from swarm.errors import DiskTrouble, SwarmError
 from swarm.peers.reputation import Reputation
 from swarm.storage.condition import Condition
+from swarm.storage.writer import CLOSE_S
 from swarm.verify.reputation.file import MAX_PEERS, Change, News, ReputationFile, read_proofs
 from swarm.verify.reputation.standing import STRANGER, Event, Standing
 
@@ -120,11 +120,10 @@ class ReputationStore(Reputation):
     # --- the file ----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Write what is left. Waits for it."""
+        """Write what is left. Takes no longer than CLOSE_S, whatever the disk does."""
         self._closing.set()
-        if self._file and self._writer:
-            self._writer.join()
-            self._file.close()
+        if self._writer:
+            self._writer.join(CLOSE_S)
 
     def _open(self) -> ReputationFile | None:
         if self._path is None:
@@ -132,7 +131,7 @@ class ReputationStore(Reputation):
         try:
             file = ReputationFile(self._path)
             pages = file.exchange(News())
-        except (SwarmError, sqlite3.Error) as error:
+        except SwarmError as error:
             logger.warning("what becomes of dealings with peers is forgotten at the end: %s", error)
             return None
         self._standings, self._statistics = pages.standings, pages.statistics
@@ -143,6 +142,8 @@ class ReputationStore(Reputation):
         while not self._closing.wait(WRITE_EVERY_S):
             self.flush()
         self.flush()
+        if self._file:
+            self._file.close()
 
     def flush(self) -> None:
         """Write what is new, and take over what others wrote; it is done every WRITE_EVERY_S anyway. May wait for the
@@ -153,7 +154,7 @@ class ReputationStore(Reputation):
             news, self._news = self._news, News()
         try:
             pages = self._file.exchange(news)
-        except sqlite3.Error as error:  # the file is locked, or the disk full: another time
+        except DiskTrouble as error:  # another time
             self._condition.failed(str(error))
             with self._lock:
                 self._news = _joined(news, self._news)

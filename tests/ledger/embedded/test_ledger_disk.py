@@ -109,6 +109,28 @@ def test_a_disk_that_is_full_refuses_an_order_and_takes_the_next_one_when_it_is_
     assert has(ledger) == before + 1 and audit(folder / "ledger.db").holds
 
 
+@pytest.mark.parametrize("content, reason", [(b"something else" * 1_000, "not a database"), (b"", "the file is empty")])
+def test_a_file_that_cannot_be_read_any_more_makes_the_ledger_unreachable(ledger, folder, content, reason):
+    """Another hop may do then, another server, or a later try: nothing that was asked for was refused."""
+    with gone(folder):
+        folder.mkdir()
+        (folder / "ledger.db").write_bytes(content)
+        for ask in (lambda: ledger.mint(ISSUER.address, 1), lambda: has(ledger)):
+            with pytest.raises(PeerUnreachable, match=reason):
+                ask()
+        shutil.rmtree(folder)
+    assert has(ledger) == 100
+
+
+def test_a_ledger_that_was_shut_is_not_opened_again(ledger):
+    """As by a thread that settles, and was given up."""
+    ledger.shut()
+    for ask in (lambda: ledger.mint(ISSUER.address, 1), lambda: has(ledger)):
+        with pytest.raises(PeerUnreachable, match="was closed here"):
+            ask()
+    assert ledger._writer._file._database is None and ledger._reader._file._database is None
+
+
 def test_a_file_with_other_tables_is_no_ledger(folder):
     folder.mkdir()
     with closing(sqlite3.connect(folder / "ledger.db")) as database, database:
@@ -117,10 +139,10 @@ def test_a_file_with_other_tables_is_no_ledger(folder):
         SqliteLedger(folder / "ledger.db", ISSUER)
 
 
-def test_what_was_composed_for_an_epoch_waits_for_a_disk_that_does_not_take_it(ledger, tmp_path, monkeypatch):
-    """It is taken out of what is kept, once."""
-    payloads = iter([bytes(5000), None])
-    committer = Committer(ledger, tmp_path / "commitments", 1.0, lambda epoch: next(payloads))
+def test_what_is_said_in_an_epoch_is_forgotten_elsewhere_only_once_the_ledger_has_it(ledger, tmp_path, monkeypatch):
+    """Else it is lost if no disk takes it before the next epoch, neither this machine's nor the ledger's."""
+    said, committed = [bytes(5000)], []
+    committer = Committer(ledger, tmp_path / "commitments", 1.0, lambda epoch: said[0], committed.append)
     monkeypatch.setattr(committer, "_is_late", lambda span: True)
     monkeypatch.setattr("swarm.market.rewards.committing.RETRY_S", 0.0)
     (tmp_path / "commitments").mkdir()
@@ -128,6 +150,11 @@ def test_what_was_composed_for_an_epoch_waits_for_a_disk_that_does_not_take_it(l
         patch.setattr(committer._ledger, "commit", None)  # it does not come to that
         committer.attend()
     assert list((tmp_path / "commitments").iterdir()) == []
-    committer.attend()
+    with locked(tmp_path / "ledger" / "ledger.db"):
+        committer.attend()
     (file,) = (tmp_path / "commitments").iterdir()
     assert file.read_bytes() == bytes(5000) and stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not committed
+    for _ in range(2):
+        committer.attend()
+    assert committed == [bytes(5000)]

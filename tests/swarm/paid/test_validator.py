@@ -206,6 +206,21 @@ def test_a_full_disk_does_not_stop_it_either(world, make, tmp_path):
     assert commits(world.bob) == []
 
 
+def test_what_was_measured_counts_in_the_next_epoch_if_no_disk_took_it_in_time(world, make, tmp_path, monkeypatch):
+    monkeypatch.setattr("swarm.market.rewards.committing.RETRY_S", 0.0)
+    (tmp_path / "ballots").write_text("no folder can be made here")
+    validator = make()
+    validator.note(round_of(audit(BOB, (0, 10), 5)))
+    world.advance(HOUR)
+    validator.attend()
+    world.issuer.end_commits(0)
+    (tmp_path / "ballots").unlink()
+    world.advance(HOUR)
+    validator.attend()
+    assert commits(world.bob) == [1]
+    assert validator.scores() == {}  # and in no other
+
+
 def test_a_ballot_that_comes_too_late_is_not_tried_for_ever(world, make, tmp_path):
     validator = make()
     validator.note(round_of(audit(BOB, (0, 10), 5)))

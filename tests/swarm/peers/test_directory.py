@@ -11,6 +11,7 @@ from records import BAD_RECORDS, make_record
 from swarm.errors import AddressInUse, InvalidRequest, PeerUnreachable
 from swarm.peers import record as records
 from swarm.peers.directory import Directory
+from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
 
 # --- the directory ---------------------------------------------------------------------------------------------------
@@ -23,7 +24,8 @@ def test_a_record_is_found_by_others_until_its_peer_says_goodbye():
             record = make_record(identity)
             await first.publish(record, identity)
             found = await second.peers("demo")
-            await first.withdraw(record, identity)
+            record.state = pb.LEAVING
+            await first.publish(record, identity)
             return found, await second.peers("demo"), await second.peers("another model")
 
     found, after, other = asyncio.run(scenario())

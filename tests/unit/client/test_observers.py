@@ -28,10 +28,6 @@ class Strict(SessionObserver):
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def admitted(self) -> None:
-        self.heard.append("admitted")
-        raise InvalidRequest("not this one")
-
     def check(self, step: pb.Step) -> None:
         raise InvalidRequest("not this step")
 
@@ -118,13 +114,6 @@ def test_a_step_waits_until_every_observer_lets_it_be_computed():
     for session in (waits, goes):
         session.accept(make_step(0, 1))
     assert (waits.is_ready(), goes.is_ready()) == (False, True)
-
-
-def test_who_comes_behind_one_that_refuses_a_session_never_hears_of_it():
-    first, second = Strict(), Strict()
-    with pytest.raises(InvalidRequest):
-        SessionObservers([first, second]).admitted()
-    assert (first.heard, second.heard) == (["admitted"], [])
 
 
 def test_all_hear_of_what_was_computed_and_of_the_end():

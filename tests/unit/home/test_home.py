@@ -31,7 +31,7 @@ from swarm.home import (
 )
 from swarm.home import folder as home_folder
 from swarm.home.places import Place, Ports, choose_port
-from swarm.wire import identity as identities
+from swarm.storage import files
 from swarm.wire.identity import Identity
 
 ADDRESS = "/ip4/127.0.0.1/tcp/1/p2p/x"
@@ -83,7 +83,7 @@ def test_a_key_that_is_there_is_used_where_nothing_can_be_written(home, monkeypa
 
 
 def test_a_full_disk_leaves_neither_half_a_key_nor_rubbish(home, monkeypatch):
-    monkeypatch.setattr(identities.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(SwarmError, match="No space left on device"):
         Identity.load_or_create(home / "client.key")
     assert list(home.iterdir()) == []
@@ -93,7 +93,7 @@ def test_a_key_is_kept_on_a_disk_that_knows_no_second_names(home, monkeypatch):
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
-    monkeypatch.setattr(identities.os, "link", refuse)
+    monkeypatch.setattr(files.os, "link", refuse)
     made = Identity.load_or_create(home / "client.key")
     assert Identity.load_or_create(home / "client.key").peer_id == made.peer_id
     assert [file.name for file in home.iterdir()] == ["client.key"]

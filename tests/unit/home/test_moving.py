@@ -1,7 +1,6 @@
 """A key that moves from one machine to another, with what protects its owner."""
 
 import asyncio
-import fcntl
 import io
 import json
 import stat
@@ -14,16 +13,16 @@ import pytest
 from swarm.cli import identity as identity_verb
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import (
-    channels_folder,
     claimed_identity,
     client_identity,
     commitments_folder,
     evidence_folder,
+    moving,
     payments_file,
     receipts_file,
     standing_file,
 )
-from swarm.home.identities import client_key_file, key_slots, moved_file
+from swarm.home.identities import client_key_file, held_key, key_slots, moved_file
 from swarm.home.moving import export, take_in
 from swarm.home.places import Place, Ports
 from swarm.market.channel.payment_store import PaymentStore
@@ -110,12 +109,11 @@ def test_what_was_moved_is_not_used_where_it_came_from(machines, caplog):
 def test_a_key_in_use_stays(machines):
     with claimed_identity() as (_, key), pytest.raises(SwarmError, match="in use"):
         export(key, machines.archive)
-    client_identity()
-    channels_folder().mkdir()
-    with open(channels_folder() / "1.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    clients = [client_identity(), client_identity()]  # which share it
+    while clients:
         with pytest.raises(SwarmError, match="in use"):
             export(client_key_file(), machines.archive)
+        clients.pop()
     assert not machines.archive.exists() and not moved_file(client_key_file()).exists()
 
 
@@ -136,7 +134,7 @@ def test_a_key_comes_back_with_what_happened_meanwhile(machines):
 
 
 def test_a_client_takes_its_bills_its_evidence_and_what_it_knows_of_peers_along(machines):
-    own = client_identity()
+    own = client_identity().peer_id
     with closing(ReputationStore(standing_file())) as reputation:
         reputation.convict("cheat", "audit", b"proof")
     evidence_folder().mkdir()
@@ -146,7 +144,7 @@ def test_a_client_takes_its_bills_its_evidence_and_what_it_knows_of_peers_along(
         client_identity()
     machines.use("second")
     take_in(machines.archive)
-    assert client_identity().peer_id == own.peer_id
+    assert client_identity().peer_id == own
     with closing(ReputationStore(standing_file())) as reputation:
         assert reputation.is_convicted("cheat")
     assert [file.read_bytes() for file in evidence_folder().iterdir()] == [b"evidence"]
@@ -163,13 +161,13 @@ def test_nothing_is_overwritten(machines):
     with pytest.raises(SwarmError, match="on this machine already"):
         take_in(archive)
     machines.use("third")
-    theirs = client_identity()
+    theirs = client_identity().peer_id
     export(client_key_file(), archive.with_name("client"))
     machines.use("second")
     client_identity()
     with pytest.raises(SwarmError, match="another key"):
         take_in(archive.with_name("client"))
-    assert client_identity().peer_id != theirs.peer_id
+    assert client_identity().peer_id != theirs
 
 
 def rewritten(archive: Path, **changes: bytes | None) -> Path:
@@ -185,6 +183,76 @@ def rewritten(archive: Path, **changes: bytes | None) -> Path:
                 header.size = len(data)
                 opened.addfile(header, io.BytesIO(data))
     return copy
+
+
+def test_a_key_is_moved_once(machines, monkeypatch):
+    """Two who move it at once are not both told that nobody else has."""
+    _, key, _ = serve_a_while()
+    real, other = moving._belongings, machines.archive.with_name("other")
+
+    def meanwhile(*arguments: object) -> object:
+        with pytest.raises(SwarmError, match="in use"):
+            export(key, other)
+        return real(*arguments)
+
+    monkeypatch.setattr(moving, "_belongings", meanwhile)
+    export(key, machines.archive)
+    assert not other.exists()
+
+
+def test_no_client_begins_while_its_key_is_moved(machines):
+    client_identity()
+    with held_key(client_key_file()), pytest.raises(SwarmError, match="is being moved; try again"):
+        client_identity()
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_at(write: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the files that are written, from 0."""
+    left, real = iter(range(write + 1)), moving.write_whole
+
+    def write_whole(*arguments: object, **more: object) -> None:
+        if next(left, None) == write:
+            raise Killed
+        real(*arguments, **more)
+
+    monkeypatch.setattr(moving, "write_whole", write_whole)
+
+
+@pytest.mark.parametrize("write", range(1, 6))
+def test_an_import_that_was_cut_short_is_done_again_and_nobody_is_that_peer_before(
+    machines, monkeypatch, caplog, write
+):
+    identity, key, signed = serve_a_while()
+    export(key, machines.archive)
+    machines.use("second")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(write, patch)
+        take_in(machines.archive)
+    with claimed_identity() as (other, slot):
+        assert other.peer_id != identity.peer_id and slot == key_slots()[1]
+    assert "was cut short; import it again" in caplog.text
+    assert take_in(machines.archive).key == key_slots()[0]
+    with claimed_identity() as (there, _):
+        assert there.peer_id == identity.peer_id
+    with closing(PaymentStore(payments_file(identity.peer_id))) as payments:
+        assert [one.encode() for one in payments.vouchers(LEDGER)] == [signed.encode()]
+
+
+def test_no_other_client_begins_where_an_import_was_cut_short(machines, monkeypatch):
+    own = client_identity().peer_id
+    export(client_key_file(), machines.archive)
+    machines.use("second")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(1, patch)
+        take_in(machines.archive)
+    with pytest.raises(SwarmError, match="was cut short; import it again"):
+        client_identity()
+    take_in(machines.archive)
+    assert client_identity().peer_id == own
 
 
 def test_an_archive_that_is_none_or_holds_more_is_refused(machines):

@@ -7,7 +7,10 @@ import logging
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,8 +21,9 @@ from disks import gone, locked
 from helpers import wait_until
 from swarm.errors import DiskTrouble, SwarmError
 from swarm.storage.condition import PATIENCE_S, Condition
+from swarm.storage.connection import FileConnection
 from swarm.storage.database import Layout
-from swarm.storage.writer import Writer
+from swarm.storage.writer import CLOSE_S, Writer, _close_all
 
 THINGS = Layout("things", "CREATE TABLE IF NOT EXISTS thing (name TEXT UNIQUE)")
 
@@ -228,7 +232,19 @@ def test_the_end_waits_for_what_waits_and_not_for_ever(file, caplog):
     with locked(file):
         writer.put(add("two"))
         writer.close()
-    assert "1 writes to" in caplog.records[-1].message
+    assert caplog.records[-1].message == f"1 write could not be written to {file} by its end"
+
+
+def test_however_many_files_a_process_has_open_its_end_takes_no_longer_than_one(tmp_path):
+    """It used to be four seconds for each, where a server has one."""
+    files = [tmp_path / f"{number}.db" for number in range(3)]
+    writers = [Writer(file, THINGS) for file in files]
+    with locked(*files):
+        for writer in writers:
+            writer.put(add("one"))
+        begun_s = time.monotonic()
+        _close_all()
+        assert time.monotonic() - begun_s < CLOSE_S + 0.5
 
 
 def test_of_more_than_may_wait_the_oldest_are_lost_and_that_is_said(file, caplog):
@@ -241,6 +257,83 @@ def test_of_more_than_may_wait_the_oldest_are_lost_and_that_is_said(file, caplog
     writer.close()
     assert names(file) == ["2", "3", "4"]
     assert any("2 writes to" in record.message and "were lost" in record.message for record in caplog.records)
+
+
+def test_what_stands_for_money_is_lost_last_and_its_newest_very_last(file, caplog):
+    """What came in the place of an older one used to be the first to go."""
+    writer = Writer(file, THINGS, max_waiting=3)
+    with locked(file):
+        writer.put(add("a 1"), key="a", what="voucher")
+        assert wait_until(writer.condition.trouble, 20)
+        writer.put(add("b 1"), key="b", what="voucher")
+        writer.put(add("bill"), what="bill")
+        writer.put(add("a 2"), key="a", what="voucher")
+        writer.put(add("c 1"), key="c", what="voucher")
+        writer.put(add("d 1"), key="d", what="voucher")
+    assert wait_until(writer.flush, 20)
+    writer.close()
+    assert names(file) == ["a 2", "c 1", "d 1"]
+    assert f"1 bill, 1 voucher to {file} were lost: more than 3 waited" in caplog.text
+
+
+def test_what_was_lost_is_said_at_the_end_too_of_a_disk_that_took_nothing_any_more(file, caplog):
+    writer = Writer(file, THINGS, max_waiting=2)
+    with locked(file):
+        for number in range(2):
+            writer.put(add(str(number)), what="bill")
+        writer.put(add("paid"), key="channel", what="voucher")
+        writer.close()
+    assert caplog.records[-1].message == f"2 bills, 1 voucher could not be written to {file} by its end"
+
+
+ENDING = """
+import asyncio, sys
+{imports}
+from swarm.storage.database import Layout
+
+async def work():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        writer.put(lambda database: database.execute("INSERT INTO thing VALUES ('last')"))
+
+writer = Writer(Path(sys.argv[1]), Layout("things", "CREATE TABLE IF NOT EXISTS thing (name TEXT UNIQUE)"))
+submit(work())
+submit(asyncio.sleep(0)).result()
+"""
+IMPORTS = ["from swarm.client.background import submit", "from swarm.storage.writer import Writer, Path"]
+
+
+@pytest.mark.parametrize("imports", [IMPORTS, IMPORTS[::-1]])
+def test_what_clients_work_writes_when_the_process_ends_is_written(file, imports):
+    """Whichever was imported first: writing used to end before the work did."""
+    subprocess.run([sys.executable, "-c", ENDING.format(imports="\n".join(imports)), str(file)], check=True)
+    assert names(file) == ["last"]
+
+
+def test_a_file_that_is_empty_now_is_not_written_to(writer, file):
+    writer.put(add("before"))
+    assert writer.flush()
+    with gone(file.parent):
+        file.parent.mkdir()
+        file.touch()
+        writer.put(add("one"))
+        assert wait_until(writer.condition.trouble, 20)
+        assert "the file is empty; put back what was in it" in writer.condition.trouble()
+        shutil.rmtree(file.parent)
+    assert wait_until(writer.flush, 20)
+    assert names(file) == ["before", "one"]
+
+
+def test_to_open_a_file_that_is_locked_takes_no_longer_than_was_asked_for(file):
+    file.parent.mkdir()
+    file.touch()
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        begun_s = time.monotonic()
+        with pytest.raises(SwarmError, match="locked"):
+            FileConnection(file, THINGS, busy_s=0.2)
+        assert time.monotonic() - begun_s < 2
 
 
 def test_what_cannot_be_read_is_said_as_such(writer, file):

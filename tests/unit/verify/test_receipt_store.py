@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -73,3 +74,14 @@ def test_a_folder_that_is_gone_for_good_is_made_anew_by_nobody_but_the_next_star
     store.add(signed(0))
     assert wait_until(store.trouble, 20)
     assert "put it back, or start again" in store.trouble() and not store.path.parent.exists()
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_who_stops_reading_half_way_keeps_no_receipt_from_being_written(tmp_path, is_kept):
+    with closing(ReceiptStore(tmp_path / "receipts.db" if is_kept else None)) as store:
+        for number in range(2):
+            store.add(signed(number))
+        read = store.receipts(signed(0).receipt.terms.session)
+        next(read)
+        store.add(signed(2))
+        assert store.flush()

@@ -1,9 +1,11 @@
 """A peer's standing: what events do to it, and the store that processes share."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -11,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clock import Clock
+from disks import locked
 from swarm.peers.estimates import Estimates
 from swarm.route.costs import PeerCosts
 from swarm.route.peer import PeerInfo
+from swarm.storage.writer import CLOSE_S
 from swarm.verify.reputation.file import News, ReputationFile
 from swarm.verify.reputation.standing import HALF_LIFE_S, MAX_SLOWDOWN, NEWCOMER_SEGMENTS, STRANGER, Event, Standing
 from swarm.verify.reputation.store import ReputationStore
@@ -196,7 +200,7 @@ def test_a_file_that_is_locked_costs_no_observation(tmp_path):
     reputation = ReputationStore(path)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    reputation._file._database.execute("PRAGMA busy_timeout=10")
+    reputation._file._file.get().execute("PRAGMA busy_timeout=10")
     reputation.observe("a", Event.FAULT)
     reputation.flush()
     assert reputation.standing("a").faults > 0.9
@@ -206,6 +210,29 @@ def test_a_file_that_is_locked_costs_no_observation(tmp_path):
     later = ReputationStore(path)
     assert later.standing("a").faults > 0.9
     later.close()
+
+
+def test_what_is_observed_goes_into_the_file_that_is_there_now(tmp_path):
+    """It used to be written into one that had been moved away."""
+    home = tmp_path / "home"
+    with closing(ReputationStore(home / "standing.sqlite")) as reputation:
+        home.rename(tmp_path / "old")
+        shutil.copytree(tmp_path / "old", tmp_path / "copy")
+        reputation.observe("a", Event.FAULT)
+        reputation.flush()
+        assert not home.exists()
+        (tmp_path / "copy").rename(home)
+    with closing(ReputationStore(home / "standing.sqlite")) as later:
+        assert later.standing("a").faults > 0.9
+
+
+def test_the_end_does_not_wait_for_a_file_that_stays_locked(tmp_path):
+    reputation = ReputationStore(tmp_path / "standing.sqlite")
+    with locked(tmp_path / "standing.sqlite"):
+        reputation.observe("a", Event.FAULT)
+        begun_s = time.monotonic()
+        reputation.close()
+        assert time.monotonic() - begun_s < CLOSE_S + 0.5
 
 
 @pytest.mark.parametrize("damage", ["no database", "no folder"])
