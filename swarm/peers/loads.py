@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from swarm.peers.poll import poll
 from swarm.route.peer import PeerInfo
@@ -16,8 +16,9 @@ STATUS_TIMEOUT_S = 1.0
 class Loads:
     """Of the peers of one model."""
 
-    def __init__(self, connections: Connections):
-        self._connections = connections
+    def __init__(self, connections: Connections, own_sessions: Callable[[], Counter[str]] = Counter):
+        """own_sessions: how many sessions this client has open, by peer id: news to the directory."""
+        self._connections, self._own_sessions = connections, own_sessions
         self._heard: dict[str, tuple[float, pb.Load]] = {}  # by peer id: when, and what
 
     def note(self, peer_id: str, load: pb.Load) -> None:
@@ -35,14 +36,17 @@ class Loads:
             self.note(peer_id, load)
         return found
 
-    def of(self, peer: PeerInfo, own: Counter[str]) -> pb.Load:
-        """The newest that is known, and no less than what this client itself keeps busy there. own: its open sessions,
-        by peer id."""
+    def of(self, peers: Iterable[PeerInfo]) -> list[pb.Load]:
+        """The newest that are known, and no less than what this client itself keeps busy there."""
+        own = self._own_sessions()
+        return [self._of(peer, own[peer.peer_id]) for peer in peers]
+
+    def _of(self, peer: PeerInfo, own: int) -> pb.Load:
         heard, load = self._heard.get(peer.peer_id, (float("-inf"), peer.load))
         newest = load if time.monotonic() - heard < FRESH_S else peer.load
-        if newest.decoding >= own[peer.peer_id]:
+        if newest.decoding >= own:
             return newest
         known = pb.Load()
         known.CopyFrom(newest)
-        known.decoding = own[peer.peer_id]
+        known.decoding = own
         return known

@@ -94,10 +94,9 @@ class PeerTable:
         """policies: who may be used, beside those that serve the same model and are not shunned; asked in this order.
         reputation: what is known of peers from before; by default nothing is. digests: of the model's weights, if its
         files are on this machine; without, peers are compared with one another. member: in a private swarm, this
-        client's certificate. own_sessions: how many sessions this client has open, by peer id: news to the directory.
-        All of them are closed with the table."""
+        client's certificate. own_sessions: see Loads. All of them are closed with the table."""
         self.directory, self.model, self.num_blocks = directory, checkpoint.name, checkpoint.config.num_blocks
-        self.reputation, self._own_sessions = reputation or Reputation(), own_sessions
+        self.reputation = reputation or Reputation()
         max_bytes = max_message_bytes(checkpoint.config.hidden_size)
         self._connections = Connections(lambda endpoint: Peer(endpoint, max_bytes, member))
         self._weighing = Weighing(checkpoint, self._connections, self.reputation)
@@ -105,7 +104,7 @@ class PeerTable:
         known = self._same_model, self._weighing.known, NotShunned(self.reputation), TakesSessions()
         self._policies = [*known, *policies]
         self._listing = Listing(directory, checkpoint.name, self._take_over)
-        self.estimates, self.loads = Estimates(), Loads(self._connections)
+        self.estimates, self.loads = Estimates(), Loads(self._connections, own_sessions)
         self._pings = Pings(self._connections.to)
         self._failed: dict[str, tuple[float, str]] = {}  # by peer id: when it may be chosen again, and what it did
         self.look_again = Shared(self._look_again)  # somebody may have joined just now, or recovered
@@ -222,12 +221,10 @@ class PeerTable:
 
     def network(self, peers: Iterable[PeerInfo]) -> Network:
         """`peers` with all that is known of their speed, load and links."""
-        own, links, now_s = self._own_sessions(), self._pings.links(), clock.now_s()
+        peers, links, now_s = list(peers), self._pings.links(), clock.now_s()
         candidates = [
-            self.estimates.candidate(
-                peer, now_s, links, self.loads.of(peer, own), self.reputation.slowdown(peer.peer_id)
-            )
-            for peer in peers
+            self.estimates.candidate(peer, now_s, links, load, self.reputation.slowdown(peer.peer_id))
+            for peer, load in zip(peers, self.loads.of(peers), strict=True)
         ]
         return Network(candidates, self.num_blocks)
 
@@ -238,7 +235,7 @@ class PeerTable:
 
     def load(self, peer: PeerInfo) -> pb.Load:
         """How busy it is, see Loads.of."""
-        return self.loads.of(peer, self._own_sessions())
+        return self.loads.of([peer])[0]
 
     def connection_to(self, peer: PeerInfo) -> Peer:
         """The connection to a peer, shared by all who ask for it."""

@@ -44,16 +44,16 @@ def test_what_a_peer_has_just_said_counts_for_more_than_its_record(monkeypatch):
     now_s = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now_s)
     loads, one = Loads(Connections(Busy(3))), peer("a", decoding=1)
-    assert loads.of(one, Counter()).decoding == 1
+    assert loads.of([one])[0].decoding == 1
     loads.note("a", pb.Load(decoding=7))
-    assert loads.of(one, Counter()).decoding == 7
+    assert loads.of([one])[0].decoding == 7
     now_s += FRESH_S
-    assert loads.of(one, Counter()).decoding == 1
+    assert loads.of([one])[0].decoding == 1
 
 
 def test_a_load_is_no_less_than_what_this_client_itself_keeps_busy():
-    loads, one = Loads(Connections(Busy(3))), peer("a", decoding=1)
-    assert loads.of(one, Counter({"a": 4, "b": 9})).decoding == 4
+    loads, one = Loads(Connections(Busy(3)), lambda: Counter({"a": 4, "b": 9})), peer("a", decoding=1)
+    assert loads.of([one])[0].decoding == 4
     assert one.load.decoding == 1  # its record is as it was
 
 
@@ -61,7 +61,7 @@ def test_peers_are_asked_how_busy_they_are_and_the_silent_left_out():
     async def scenario() -> tuple[dict[str, pb.Load], int]:
         loads = Loads(Connections(Busy(3)))
         found = await loads.ask([peer("a"), peer("away")])
-        return found, loads.of(peer("a"), Counter()).decoding
+        return found, loads.of([peer("a")])[0].decoding
 
     found, known = asyncio.run(scenario())
     assert {peer_id: load.decoding for peer_id, load in found.items()} == {"a": 3}
