@@ -88,7 +88,7 @@ def _run(work: Coroutine[object, object, Result]) -> Result:
 async def _survey(args: argparse.Namespace) -> AsyncIterator[Survey]:
     secret = find_secret(file=args.secret_file)
     member = make_certificate(secret) if secret else None
-    directory = await find_members(find_swarm(args.peers, secret), secret, args.wait or 0.0)
+    directory = await find_members(lambda: find_swarm(args.peers, secret), secret, args.wait or 0.0)
     survey = Survey(directory, model_name(args.model), partial(connect, member=member))
     try:
         yield survey

@@ -113,7 +113,7 @@ async def _join(
     tokenizer = await asyncio.to_thread(checkpoint.load_tokenizer)
     terms = _terms(config, money)
     trusting = import_module(_TRUST) if config.receipts else None
-    directory = await find_members(addresses, secret, config.limits.coverage_timeout_s)
+    directory = await find_members(lambda: addresses, secret, config.limits.coverage_timeout_s)
     undo.push_async_callback(directory.leave)
     sessions = OpenSessions()
     reputation = await asyncio.to_thread(trusting.open_reputation) if trusting else None

@@ -101,7 +101,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; the error's `generations` hold what there was by
         then.
         """
-        self._owner.check("client")
+        self._check()
         parsed, generations = self._parse(options), self._generations(prompt)
         wait(self._tracked(self._run_all(generations, parsed, lambda index, piece: None)))
         return generations if is_batch(prompt) else generations[0]
@@ -109,7 +109,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     def stream(self, prompt: Prompt | Sequence[Prompt], **options: Any) -> Stream:
         """Like `generate`, but an iterator over pieces of text as they come; for a list of prompts, over
         (index, piece). Its `generation` (or `generations`) fills as it goes. Leaving it early ends the work."""
-        self._owner.check("client")
+        self._check()
         parsed, generations = self._parse(options), self._generations(prompt)
         pieces = drain(lambda on_piece: self._tracked(self._run_all(generations, parsed, on_piece)))
         return Stream(pieces, generations, with_index=is_batch(prompt))
@@ -117,7 +117,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     def run_batch(self, batch: Batch) -> Progress:
         """Work through many prompts, on what peers have left over; see `swarm.client.batch`. Raises PaymentRequired,
         LedgerRefusal, NoRoute; what is answered by then is in the batch's file, also after an interrupt."""
-        self._owner.check("client")
+        self._check()
         wait(self._tracked(batch.run(self.encode, self.parts.generator.run)))
         return batch.progress
 
@@ -129,19 +129,19 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     def usable_peers(self) -> list[PeerInfo]:
         """Who serves the model, on this client's terms, without peers that failed lately or were found to cheat. Raises
         NoRoute, RevisionMismatch."""
-        self._owner.check("client")
+        self._check()
         return wait(self.parts.router.usable())
 
     def wait_for_audits(self) -> None:
         """Until `Generation.audits` of all that was generated so far are complete."""
-        self._owner.check("client")
+        self._check()
         if self.parts.trust:
             wait(self.parts.trust.auditing.idle())
 
     def announce_convictions(self) -> int:
         """Tell the swarm, for as long as this client lives, which peers this user's clients hold proof against; returns
         how many of them are listed."""
-        self._owner.check("client")
+        self._check()
         return wait(self.parts.trust.penalties.stand_by()) if self.parts.trust else 0
 
     def arbitrate(self) -> None:
@@ -150,6 +150,12 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         if self.parts.money is None:
             raise LedgerRefusal("there is no stake without a ledger; say which, with --ledger or SWARM_LEDGER")
         self.parts.money.slasher.arbitrate()
+
+    def _check(self) -> None:
+        """Raises SwarmError where it cannot work any more."""
+        self._owner.check("client")
+        if self._closed:
+            raise SwarmError("this client is closed; make another")
 
     def _generations(self, prompt: Prompt | Sequence[Prompt]) -> list[Generation]:
         return [Generation(self.encode(one)) for one in as_prompts(prompt)]

@@ -1,6 +1,6 @@
 """Joining a swarm as a client, whose members may be about to start."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from swarm.errors import PeerUnreachable
 from swarm.home import acquaintances_file
@@ -12,14 +12,14 @@ PAUSE_S = 1.0  # between two tries to find anybody
 JOIN_TIMEOUT_S = 10.0  # of one
 
 
-async def find_members(addresses: Sequence[str], secret: Secret | None, wait_s: float) -> Directory:
-    """The directory of the swarm that has any of `addresses`. wait_s: how long to wait while none of them answers,
-    beyond one try. Raises as Directory.join."""
+async def find_members(find: Callable[[], Sequence[str]], secret: Secret | None, wait_s: float) -> Directory:
+    """The directory of the swarm that has any of the addresses that `find` gives. wait_s: how long to wait while there
+    are none, or none of them answers, beyond one try. Raises as `find` and Directory.join do."""
     with WaitForCoverage(wait_s, lambda status: None, Waits()) as members:
         while True:
             try:
                 return await Directory.join(
-                    addresses,
+                    find(),
                     client=True,
                     timeout_s=JOIN_TIMEOUT_S,
                     secret=secret,

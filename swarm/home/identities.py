@@ -7,11 +7,12 @@ moved is in use by nobody.
 """
 
 import fcntl
+import json
 import logging
 import os
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TextIO
@@ -23,6 +24,7 @@ from swarm.wire.identity import Identity
 logger = logging.getLogger(__name__)
 
 MAX_IDENTITIES = 64
+ARRIVING = "arriving"  # in the mark of a key that is not there yet: its peer id
 _MOVED = ".moved"
 
 
@@ -112,14 +114,27 @@ def refuse_moved(key: Path) -> None:
 def _moved(key: Path) -> str:
     """Why it is not to be used; empty: it may."""
     mark = moved_file(key)
+    if arriving(key) and not key.exists():
+        return f"the import of a key to {key} was cut short; import it again, or remove {mark} to do without"
     if not mark.exists():
         return ""
-    if not key.exists():
-        return f"the import of a key to {key} was cut short; import it again, or remove {mark} to do without"
+    if not key.exists():  # its owner has put it elsewhere since: the mark is not the next one's
+        with suppress(OSError):
+            mark.unlink()
+        return ""
     return (
-        f"the key in {key} was moved to another machine; use it there. For another one here, move that file and {mark} "
-        f"away; if it is certain that it is used nowhere else, remove {mark}"
+        f"the key in {key} was moved to another machine; use it there. For another one here, move that file away; if "
+        f"it is certain that it is used nowhere else, remove {mark}"
     )
+
+
+def arriving(key: Path) -> str:
+    """Peer id of the key whose import to this file goes on, or was cut short; empty if none."""
+    try:
+        found = json.loads(moved_file(key).read_bytes()).get(ARRIVING, "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def _share(key: Path) -> TextIO | None:

@@ -21,14 +21,13 @@ from pathlib import Path, PurePosixPath
 from swarm.clock import now_ms
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home.folder import require_home, swarm_home, writing_to
-from swarm.home.identities import client_key_file, held_key, key_slots, moved_file, refuse_moved
+from swarm.home.identities import ARRIVING, arriving, client_key_file, held_key, key_slots, moved_file, refuse_moved
 from swarm.storage.files import write_whole
 from swarm.wire.identity import Identity
 
 FORMAT = 1
 _CLIENT = "client"
 _KEY, _MANIFEST = "key", "manifest.json"
-_ARRIVING = "arriving"  # in the mark of a key that is not there yet
 _MAX_FILE_BYTES = 2**31
 _DATABASES = (".db", ".sqlite")
 
@@ -49,6 +48,7 @@ def export(key: Path, target: Path) -> Moved:
         raise SwarmError(f"{target} exists; name another file")
     if not key.exists():
         raise InvalidRequest(f"there is no key in {key}")
+    key = next((slot for slot in _all_places() if slot.exists() and slot.samefile(key)), key)  # however it was named
     with _unused(key), writing_to(target):
         refuse_moved(key)
         identity = Identity.load_or_create(key)
@@ -97,8 +97,8 @@ def _check_files(
 def _put_in_place(files: Mapping[str, bytes], key: Path, data: bytes, identity: Identity) -> None:
     """Wherever this ends, it can be done again. Raises OSError."""
     mark = moved_file(key)
-    if not mark.exists():
-        write_whole(mark, json.dumps({_ARRIVING: identity.peer_id}).encode())
+    if not key.exists():
+        write_whole(mark, json.dumps({ARRIVING: identity.peer_id}).encode())
     for name, content in files.items():
         file = swarm_home() / name
         for beside in ("-wal", "-shm"):  # of the database that was there before
@@ -142,28 +142,23 @@ def _belongings(owner: str, identity: Identity) -> Iterator[str]:
 def _place_for(identity: Identity, is_client: bool) -> Path:
     """The key's file on this machine. Raises SwarmError if it is used here, or there is no place."""
     places = [client_key_file()] if is_client else key_slots()
-    for place in places:
+    for place in _all_places():
         if place.exists() and Identity.load_or_create(place).peer_id == identity.peer_id:
             if not moved_file(place).exists():
                 raise SwarmError(f"this key is on this machine already, in {place}")
+            if place in places:
+                return place
+        if place in places and arriving(place) == identity.peer_id:
             return place
-        if _arriving(place) == identity.peer_id:
-            return place
-    free = next((place for place in places if not place.exists() and not moved_file(place).exists()), None)
+    free = next((place for place in places if not place.exists() and not arriving(place)), None)
     if free is None:
-        raise SwarmError(
-            f"there is another key in {places[0]}, or its mark beside it; move it away first, with what belongs to it"
-        )
+        raise SwarmError(f"there is another key in {places[0]}, or on its way there; export it first, or move it away")
     return free
 
 
-def _arriving(place: Path) -> str:
-    """Peer id of the key whose import to `place` was cut short; empty if none was."""
-    try:
-        found = json.loads(moved_file(place).read_bytes()).get(_ARRIVING, "")
-    except (OSError, ValueError, AttributeError):
-        return ""
-    return found if isinstance(found, str) else ""
+def _all_places() -> list[Path]:
+    """Of this machine's keys."""
+    return [client_key_file(), *key_slots()]
 
 
 @contextmanager
@@ -212,8 +207,10 @@ def _unpack(file: Path) -> dict[str, bytes]:
                 if opened is None or header.size > _MAX_FILE_BYTES:
                     raise InvalidRequest(f"{file} is no key on its way: {header.name!r:.80} in it is no file")
                 members[PurePosixPath(header.name).as_posix()] = opened.read()
-    except (OSError, tarfile.TarError, EOFError, ValueError) as error:
-        raise InvalidRequest(f"{file} cannot be read: {error}") from error
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be read: {error.strerror or error}") from error
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise InvalidRequest(f"{file} is no key that was exported, or is damaged") from error
     return members
 
 

@@ -157,6 +157,9 @@ class Billing(Payee):
             with suppress(SwarmError):
                 await within(SETTLING_S, "settling", self._channels.settle)
         finally:
+            if self._channels.unsettled:
+                text = "vouchers of %d channels are not settled: the ledger does not answer. They are at the next start"
+                logger.warning(text, self._channels.unsettled)
             await within(CLOSING_S, "closing the ledger", asyncio.to_thread, self._shut)
 
 

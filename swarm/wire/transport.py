@@ -11,6 +11,7 @@
 In a private swarm nobody but members gets as far as a method: see tls.py.
 """
 
+import errno
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from swarm.errors import AddressInUse, PeerUnreachable, SwarmError, from_wire
+from swarm.errors import AddressInUse, InvalidRequest, PeerUnreachable, SwarmError, from_wire
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.grpc_forks import use_grpc
 from swarm.wire.tls import SERVER_NAME, Certificate, pem_from_der
@@ -135,16 +136,19 @@ def announced_host(host: str) -> str:
 
 
 def check_port_free(host: str, port: int) -> None:
-    """Raises AddressInUse if nothing can listen on `host`:`port`, because another process does or because the host is
-    not this machine. gRPC and libp2p say it less clearly, or, with SO_REUSEPORT, share the port without a word."""
+    """Raises AddressInUse if nothing can listen on `host`:`port`, as when another process does, InvalidRequest if the
+    host is not this machine. gRPC and libp2p say it less clearly, or, with SO_REUSEPORT, share the port without a
+    word."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not matter
         try:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
+            if getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+                raise InvalidRequest(f"cannot listen on {host}: that is not this machine's address") from error
             reason = error.strerror if isinstance(error, OSError) else "no such port"
-            raise AddressInUse(f"cannot listen on {host}:{port}: {reason}; choose another") from error
+            raise AddressInUse(f"cannot listen on {host}:{port}: {reason}; choose another port") from error
 
 
 class Peer:

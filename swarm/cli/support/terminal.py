@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.cli.support import logs
-from swarm.cli.support.shutdown import SHUTDOWN
+from swarm.cli.support.shutdown import SHUTDOWN, discard
 from swarm.errors import InvalidRequest, SwarmError
 
 _PIPE_COLUMNS = 240
@@ -33,6 +34,9 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, comman
     except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever reads this, as in `| head -1`, has read enough
+        discard(sys.stdout.fileno())  # else Python complains at exit
+        return 128 + signal.SIGPIPE
     except OSError as error:
         if error.filename is None:  # not a file that the user could do something about
             raise

@@ -48,6 +48,7 @@ class PayeeChannels:
         self._quotes: OrderedDict[bytes, tuple[float, Quote]] = OrderedDict()  # by hash of the record
         self._receivables: dict[bytes, Receivable] = {}  # by channel, of those that were used since the start
         self._settled: dict[bytes, int] = {}  # by channel: what the ledger is known to have paid
+        self.unsettled = 0  # channels with something to be had, when the ledger last did not answer
         self._looks = Allowance(LOOKS, LOOKS_PERIOD_S)
         self._settling = asyncio.Lock()
         self._bidding = bidding
@@ -172,10 +173,13 @@ class PayeeChannels:
         """
         async with self._settling:
             waiting = [signed for signed in await asyncio.to_thread(self._vouchers) if self._is_waiting(signed)]
+            self.unsettled = len(waiting)
             wanted = {signed.voucher.channel for signed in waiting} | self._receivables.keys()
             channels = await asyncio.to_thread(self._channels, wanted)
             self._update(channels)
-            return await asyncio.to_thread(self._settle, waiting, channels)
+            worth = await asyncio.to_thread(self._settle, waiting, channels)
+            self.unsettled = 0
+            return worth
 
     def _vouchers(self) -> list[SignedVoucher]:
         return self._store.vouchers(self._ledger.id)

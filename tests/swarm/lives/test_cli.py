@@ -231,6 +231,19 @@ def test_a_command_that_has_another_name_now_says_which(home):
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_whoever_reads_no_further_gets_no_traceback():
+    """As in `swarm generate ... | head -c 1`."""
+    script = """
+import argparse, sys, time
+from swarm.cli.support.terminal import run
+time.sleep(0.5)
+sys.exit(run(argparse.ArgumentParser(), [], lambda args: print("x", flush=True)))
+"""
+    pipeline = f"{sys.executable} -c '{script}' | true; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, timeout=90, check=False)
+    assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, "")
+
+
 def test_no_process_outlives_a_local_swarm_nor_its_parent(home):
     """Also when the parent is killed before it can clean up."""
     script = """

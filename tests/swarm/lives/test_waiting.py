@@ -60,8 +60,8 @@ def test_a_client_waits_for_the_peer_that_it_was_told_of_and_says_so_once(tmp_pa
         addresses = await first.addresses()
         await first.leave()
         with pytest.raises(PeerUnreachable, match="no peer answers at"):
-            await find_members(addresses, None, 0.0)
-        joining = asyncio.create_task(find_members(addresses, None, 60.0))
+            await find_members(lambda: addresses, None, 0.0)
+        joining = asyncio.create_task(find_members(lambda: addresses, None, 60.0))
         while not caplog.records:
             await asyncio.sleep(0.1)
         again = await Directory.join(**node)

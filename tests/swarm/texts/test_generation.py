@@ -159,6 +159,14 @@ def test_leaving_a_stream_ends_its_session(shared_client):
     assert wait_until(lambda: pages_in_use(shared_client) == 0, timeout_s=5)
 
 
+def test_a_client_that_is_closed_says_so(pair):
+    with swarm.Client("demo", pair.peers) as client:
+        pass
+    for work in (client.generate, client.stream):
+        with pytest.raises(swarm.SwarmError, match="this client is closed"):
+            work("x")
+
+
 def test_a_stop_string_ends_the_text_before_it(shared_client):
     free = shared_client.generate("Count: one, two, three,", max_new_tokens=24, ignore_eos=True)
     stop = free.text[5:9]

@@ -1,4 +1,4 @@
-"""A home of a test's own."""
+"""Homes of a test's own."""
 
 from pathlib import Path
 
@@ -17,3 +17,21 @@ def no_home(home) -> Path:
     """There is a file in its place."""
     home.write_text("")
     return home
+
+
+class Machines:
+    """Two, on one of which this process is."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        self._folder, self._monkeypatch = folder, monkeypatch
+        self.archive = folder / "key.tar.gz"
+        self.use("first")
+
+    def use(self, name: str) -> Path:
+        self._monkeypatch.setenv("SWARM_HOME", str(self._folder / name))
+        return self._folder / name
+
+
+@pytest.fixture
+def machines(tmp_path, monkeypatch) -> Machines:
+    return Machines(tmp_path, monkeypatch)

@@ -1,0 +1,46 @@
+"""Which key a machine has, and where, as keys come and go."""
+
+import gc
+from pathlib import Path
+
+import pytest
+
+from swarm.errors import SwarmError
+from swarm.home import client_identity, standing_file
+from swarm.home.identities import client_key_file, moved_file
+from swarm.home.moving import export, take_in
+from swarm.wire.identity import Identity
+
+
+def test_however_a_key_is_named_all_that_belongs_to_it_moves(machines, monkeypatch):
+    identity = client_identity()
+    standing_file().write_bytes(b"")
+    del identity
+    gc.collect()
+    monkeypatch.chdir(client_key_file().parent)
+    moved = export(Path(client_key_file().name), machines.archive)
+    assert (moved.key, moved.files) == (client_key_file(), 1)
+    machines.use("second")
+    assert take_in(machines.archive).key == client_key_file()
+
+
+def test_a_key_is_on_a_machine_once_whatever_it_is_used_for(machines, tmp_path):
+    own = tmp_path / "own.key"
+    Identity.load_or_create(own)
+    export(own, machines.archive)
+    machines.use("second")
+    client_key_file().parent.mkdir()
+    client_key_file().write_bytes(own.read_bytes())
+    with pytest.raises(SwarmError, match="on this machine already"):
+        take_in(machines.archive)
+
+
+def test_the_mark_of_a_key_that_its_owner_has_put_elsewhere_is_not_the_next_ones(machines):
+    before = client_identity().peer_id
+    gc.collect()
+    export(client_key_file(), machines.archive)
+    with pytest.raises(SwarmError, match="move that file away"):
+        client_identity()
+    client_key_file().unlink()
+    assert client_identity().peer_id != before
+    assert not moved_file(client_key_file()).exists()
