@@ -2,15 +2,15 @@
 
 import argparse
 
+from swarm.cli.support.terminal import run
 from swarm.wire.secret import Secret
 
 
 def main(arguments: list[str]) -> int:
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m swarm secret",
         description="Print a new random secret of 256 bits. Put it into a file that only you can read, give it to the "
         "members of your swarm over a channel that you trust, and start servers and clients with --secret-file FILE or "
         "with SWARM_SECRET set to it: nobody else can join that swarm, read it, or list it.",
-    ).parse_args(arguments)
-    print(Secret.generate())
-    return 0
+    )
+    return run(parser, arguments, lambda args: print(Secret.generate()))

@@ -17,7 +17,8 @@ from rich.live import Live
 from swarm.cli.support.arguments import add_json, add_members, add_model_name, check_positive, check_wait
 from swarm.cli.support.commands import serve_command
 from swarm.cli.support.picture import Picture
-from swarm.cli.support.shutdown import SHUTDOWN, discard
+from swarm.cli.support.shutdown import SHUTDOWN
+from swarm.cli.support.streams import discard
 from swarm.cli.support.terminal import run
 from swarm.client.joining import find_members
 from swarm.errors import NoRoute

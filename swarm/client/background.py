@@ -15,6 +15,7 @@ from typing import TypeVar
 import uvloop
 
 import swarm.storage.writer  # noqa: F401 - ends are in the opposite order of imports: the loop's last writes come first
+from swarm.errors import SwarmError
 from swarm.forks import freeze_in_child
 
 T = TypeVar("T")
@@ -28,14 +29,20 @@ _STOP_TIMEOUT_S = 5.0
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
-    """The loop, started when first asked for (anew in a forked child, where the thread does not exist)."""
+    """The loop, started when first asked for (anew in a forked child, where the thread does not exist). Raises
+    SwarmError if this machine has no thread left."""
     global _loop, _thread, _owner_pid
     with _lock:
         if _loop is None or _owner_pid != os.getpid():
-            _loop, _owner_pid = uvloop.new_event_loop(), os.getpid()
+            loop = uvloop.new_event_loop()
+            thread = threading.Thread(target=_run, args=[loop], name="swarm-client", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                loop.close()
+                raise SwarmError(f"no client can work here: {error}") from error
+            _loop, _thread, _owner_pid = loop, thread, os.getpid()
             freeze_in_child(_loop)
-            _thread = threading.Thread(target=_run, args=[_loop], name="swarm-client", daemon=True)
-            _thread.start()
         return _loop
 
 

@@ -7,7 +7,6 @@ moved is in use by nobody.
 """
 
 import fcntl
-import json
 import logging
 import os
 import weakref
@@ -19,6 +18,7 @@ from typing import TextIO
 
 from swarm.errors import SwarmError
 from swarm.home.folder import has_home, require_home, swarm_home, writing_to
+from swarm.storage.files import read_json
 from swarm.wire.identity import Identity
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def _moved(key: Path) -> str:
 def arriving(key: Path) -> str:
     """Peer id of the key whose import to this file goes on, or was cut short; empty if none."""
     try:
-        found = json.loads(moved_file(key).read_bytes()).get(ARRIVING, "")
+        found = read_json(moved_file(key)).get(ARRIVING, "")
     except (OSError, ValueError, AttributeError):
         return ""
     return found if isinstance(found, str) else ""

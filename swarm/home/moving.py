@@ -22,7 +22,7 @@ from swarm.clock import now_ms
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home.folder import require_home, swarm_home, writing_to
 from swarm.home.identities import ARRIVING, arriving, client_key_file, held_key, key_slots, moved_file, refuse_moved
-from swarm.storage.files import write_whole
+from swarm.storage.files import parse_json, write_whole
 from swarm.wire.identity import Identity
 
 FORMAT = 1
@@ -217,7 +217,7 @@ def _unpack(file: Path) -> dict[str, bytes]:
 def _check(members: dict[str, bytes], archive: Path) -> tuple[bool, Identity]:
     """Whether it is a client's key, and the key. Raises InvalidRequest."""
     try:
-        manifest = json.loads(members[_MANIFEST])
+        manifest = parse_json(members[_MANIFEST])
         version, is_client, peer_id = manifest["format"], manifest["is_client"], manifest["peer_id"]
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidRequest(f"{archive} holds no key that was exported") from error

@@ -16,12 +16,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
 from swarm.errors import PeerUnreachable
 from swarm.home.folder import swarm_home, writing_to
+from swarm.storage.files import parse_json, without_waiting
 from swarm.wire.secret import Secret, refused
 
 ASK_TIMEOUT_S = 0.3  # a process on this machine, or one that shares its disk
@@ -113,7 +114,7 @@ def _running() -> list[_Node]:
 
 def _running_in(file: Path) -> _Node | None:
     try:
-        with open(file) as opened:
+        with open(file, "rb", opener=without_waiting) as opened:
             node = _parse(opened.read(_MAX_BYTES))
             if node is None:
                 return None
@@ -122,14 +123,14 @@ def _running_in(file: Path) -> _Node | None:
             if not is_unlocked(opened):
                 return node
             file.unlink(missing_ok=True)  # left behind by a process that was killed
-    except (OSError, UnicodeDecodeError):  # gone meanwhile, or not for this user to read
+    except OSError:  # gone meanwhile, or not for this user to read
         pass
     return None
 
 
-def _parse(text: str) -> _Node | None:
+def _parse(data: bytes) -> _Node | None:
     try:
-        entry = json.loads(text)
+        entry = parse_json(data)
         swarm, addresses = entry.get("swarm", ""), entry["addresses"]
         if not isinstance(swarm, str) or not all(isinstance(address, str) for address in addresses):
             return None
@@ -138,7 +139,7 @@ def _parse(text: str) -> _Node | None:
         return None
 
 
-def is_unlocked(file: IO[str]) -> bool:
+def is_unlocked(file: IO[Any]) -> bool:
     """Whether nobody holds it locked. A disk that knows no locks does not tell."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from swarm.errors import AddressInUse
 from swarm.home.folder import swarm_home
-from swarm.storage.files import write_whole
+from swarm.storage.files import read_json, write_whole
 from swarm.wire.transport import check_port_free
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def _highest() -> int:
 
 def _read(file: Path) -> Ports:
     try:
-        found = Ports(**json.loads(file.read_text()))
+        found = Ports(**read_json(file))
     except (OSError, ValueError, TypeError):
         return Ports()
     return (

@@ -151,6 +151,10 @@ class Directory:
         """Whether nobody else was found on joining."""
         return self._node.is_alone
 
+    async def meet(self, addresses: Sequence[str]) -> None:
+        """Be of one swarm with these, as far as they answer: multiaddresses."""
+        await self._node.meet(addresses)
+
     async def addresses(self) -> list[str]:
         """Multiaddresses at which others can join through this process."""
         return await self._node.addresses()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from swarm.home import receipts_file, stored_evidence_folder
+from swarm.home.folder import writing_to
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PagePool
 from swarm.route.peer import PeerInfo
@@ -95,7 +96,8 @@ async def surround(
 
     store = await asyncio.to_thread(ReceiptStore, receipts_file(identity.peer_id))
     stack.push_async_callback(within, CLOSING_S, "writing receipts", asyncio.to_thread, store.close)
-    evidence = EvidenceStore(served.peer, stored_evidence_folder())
+    with writing_to(stored_evidence_folder()):
+        evidence = EvidenceStore(served.peer, stored_evidence_folder())
     signing = ReceiptObserver(identity, served, store, new_writer or ReceiptWriter)
     return Surroundings(payee.paid(signing), evidence.deposit, evidence.withdraw, payee.tender)
 

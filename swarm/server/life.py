@@ -92,7 +92,8 @@ async def _serve_once(config: ServerConfig, stop: asyncio.Event, tell: Callable[
     tell(Starting())
     async with Server(config, progress) as server:
         gc.freeze()  # what is loaded by now stays: no need to walk through it again in the middle of a token
-        tell(await _ready(server))
+        if not stop.is_set():
+            tell(await _ready(server))
         assignment = await _stop_or_move(server, stop)
         if assignment:
             tell(Moving((assignment.start, assignment.stop)))

@@ -11,7 +11,7 @@ from swarm import clock
 from swarm.forks import freeze_in_child
 from swarm.home import acquaintances_file, announced, known_addresses
 from swarm.peers.directory import Directory
-from swarm.peers.twins import Own, Twins, new_instance
+from swarm.peers.twins import Own, Twins, new_instance, others_than
 from swarm.server import seat
 from swarm.server.admission.handles import Handles
 from swarm.server.announcement import Announcement, Figures, first_record
@@ -142,6 +142,9 @@ class Server:
         self._at_end(DIRECTORY_S, "leaving the directory", self.directory.leave)
         self.addresses = await self.directory.addresses()
         self._stack.enter_context(announced(self.addresses, config.secret))
+        if not taken.members:  # another one may have begun a swarm here at the same time
+            found = await asyncio.to_thread(known_addresses, config.secret)
+            await self.directory.meet(others_than(taken.identity.peer_id, found))
         own = Own(taken.identity, checkpoint.name, new_instance())
         self._twins = Twins(self.directory, own, certificate if config.secret else None)
         await self._twins.refuse()

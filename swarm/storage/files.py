@@ -1,11 +1,14 @@
 """Small files that are whole or not there, also on a full disk and after a crash."""
 
 import errno
+import json
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+_MOST_BYTES = 2**20
 _KNOWS_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # disks of some kinds, and folders that one may only enter
 
 
@@ -32,6 +35,25 @@ def write_whole(file: Path, data: bytes, mode: int = 0o600, is_durable: bool = T
     finally:
         with suppress(OSError):
             os.unlink(part)
+
+
+def read_json(file: Path) -> Any:
+    """What is in a small file that anybody may have written into. Raises OSError, ValueError."""
+    with open(file, "rb", opener=without_waiting) as opened:
+        return parse_json(opened.read(_MOST_BYTES))
+
+
+def parse_json(data: bytes) -> Any:
+    """Raises ValueError."""
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """How to open what may be no file: a pipe would wait for a writer. Raises OSError."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def sync_names(folder: Path) -> None:

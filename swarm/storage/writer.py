@@ -95,6 +95,13 @@ class Writer:
             self._changed.wait_for(lambda: not self._waits() or self.condition.trouble(), timeout_s)
             return not self._waits()
 
+    def trouble(self) -> str:
+        """See Condition.trouble."""
+        with self._changed:
+            if self._waits() and self._give_up_s is None:
+                self._have_it_written()
+        return self.condition.trouble()
+
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection beside the writer's. Raises DiskTrouble for a file that fails, also inside."""
@@ -155,11 +162,20 @@ class Writer:
                 self._lost[full.pop(next(iter(full))).what] += 1
             into[key] = one
             self.condition.waits()
-            if self._thread is None:
-                name = f"writes {self._layout.what}"
-                self._thread = threading.Thread(target=self._write_to_the_end, name=name, daemon=True)
-                self._thread.start()
+            self._have_it_written()
             self._changed.notify_all()
+
+    def _have_it_written(self) -> None:
+        """By a thread, which may have to wait until the machine has one."""
+        if self._thread and self._thread.is_alive():
+            return
+        thread = threading.Thread(target=self._write_to_the_end, name=f"writes {self._layout.what}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self.condition.failed("the machine has no thread left", str(error))
+        else:
+            self._thread = thread
 
     # --- in the thread -----------------------------------------------------------------------------------------------
 
@@ -175,7 +191,7 @@ class Writer:
             try:
                 with self._using:
                     answers = self._commit([one for _, one in batch])
-            except (sqlite3.Error, OSError, SwarmError) as error:
+            except Exception as error:  # also where memory is short: nobody else would write
                 self._note_failure(batch, error)
                 if not self._pause():
                     return
@@ -259,7 +275,7 @@ class Writer:
 
 def _reason(error: Exception) -> str:
     """What is wrong, without the file's path."""
-    return error.strerror or "its disk fails" if isinstance(error, OSError) else str(error)
+    return error.strerror or "its disk fails" if isinstance(error, OSError) else str(error) or repr(error)
 
 
 def _counted(what: Counter[str]) -> str:

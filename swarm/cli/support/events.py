@@ -2,12 +2,15 @@
 
 import json
 import sys
+from contextlib import suppress
 
 from rich.console import Console
 from rich.text import Text
 
-from swarm.cli.support.shutdown import discard
+from swarm.cli.support.streams import discard, write_in_time
 from swarm.errors import SwarmError
+
+WAIT_S = 1.0  # for a reader
 
 
 class Events:
@@ -18,15 +21,18 @@ class Events:
         self._console = Console(highlight=False, soft_wrap=True)
 
     def tell(self, name: str, text: str | Text, **fields: object) -> None:
-        """One event. text: for people; fields: for scripts. If nobody reads it any more, it goes nowhere: what it tells
-        of goes on."""
-        try:
-            if self.as_json:
-                print(json.dumps({"event": name, **fields}), flush=True)
-            elif isinstance(text, Text):
+        """One event. text: for people; fields: for scripts. If nobody reads it, now or ever again, it goes nowhere:
+        what it tells of goes on."""
+        if self.as_json:
+            told = json.dumps({"event": name, **fields}) + "\n"
+        elif isinstance(text, Text):
+            with self._console.capture() as captured:
                 self._console.print(text)
-            else:
-                print(text, flush=True)
+            told = captured.get()
+        else:
+            told = f"{text}\n"
+        try:
+            write_in_time(sys.stdout, told, WAIT_S)
         except OSError:
             discard(sys.stdout.fileno())
 
@@ -34,4 +40,5 @@ class Events:
         """Why the command ends; a line on standard error in any case."""
         if self.as_json:
             self.tell("error", "", code=type(error).__name__, message=str(error))
-        print(f"error: {error}", file=sys.stderr)
+        with suppress(OSError):
+            write_in_time(sys.stderr, f"error: {error}\n", WAIT_S)

@@ -1,8 +1,11 @@
 """What a process logs: on standard error, and the same thing not again and again. Imports nothing heavy."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable
+
+from swarm.cli.support.streams import write_in_time
 
 AGAIN_S = 60.0  # before what was said is said again
 MOST_REMEMBERED = 256
@@ -33,8 +36,26 @@ class Seldom(logging.Filter):
         return True
 
 
+class _StandardError(logging.Handler):
+    """Which is not waited for: what is lost while nobody reads is counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"{self.format(record)}\n"
+        if self._lost:
+            text = f"({self._lost} lines were lost here: nobody read them)\n{text}"
+        try:
+            is_taken = write_in_time(sys.stderr, text, 0.0)
+        except (OSError, ValueError):
+            return
+        self._lost = 0 if is_taken else self._lost + 1
+
+
 def set_up(level: int) -> None:
     """For a program: from `level` on. Where somebody has set up logging already, that stays."""
-    handler = logging.StreamHandler()
+    handler = _StandardError()
     handler.addFilter(Seldom())
     logging.basicConfig(level=level, format="%(levelname)s %(message)s", handlers=[handler])

@@ -21,6 +21,9 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
+from swarm.cli.support import streams
+from swarm.errors import SwarmError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LEAVE_S = 5.0  # to be gone in, beyond the time given to others' work
 EXIT_S = 3.0  # for what is left once everything is done: threads may still wait for a disk or a ledger
@@ -49,6 +52,7 @@ class Shutdown:
         when it is told to. arguments: of the command line."""
         if self._listens:
             return
+        streams.complete()
         self._terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
         self._ear, self._mouth = os.pipe()
         os.set_blocking(self._mouth, False)
@@ -110,9 +114,11 @@ class Shutdown:
         """The end of a program whose work is done. The interpreter's own way out takes a second of a processor, waits
         for threads, and cannot be cut short once it has begun."""
         self.done(status)
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # nobody reads it any more
-                stream.flush()
+        try:
+            streams.flush()
+        except SwarmError as error:
+            _say_last(f"error: {error}")
+            self._status = status = status or 1
         atexit._run_exitfuncs()
         os._exit(status)
 
@@ -178,7 +184,7 @@ class Shutdown:
         for descriptor in self._terminals:
             if not os.isatty(descriptor):
                 with suppress(OSError):  # no handle is left
-                    discard(descriptor)
+                    streams.discard(descriptor)
 
     def _is_echo(self, number: int, after_s: float) -> bool:
         hung_up = number == self._told_by == signal.SIGHUP
@@ -188,14 +194,7 @@ class Shutdown:
 SHUTDOWN = Shutdown()  # this process's
 
 
-def discard(descriptor: int) -> None:
-    """Whatever is written there from now on: nobody reads it."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
-
-
 def _say_last(line: str) -> None:
     """On standard error, if that takes it."""
-    if select.select([], [2], [], 0.0)[1]:
-        os.write(2, f"{line}\n".encode())
+    with suppress(OSError):
+        streams.write_in_time(sys.stderr, f"{line}\n", 0.0)

@@ -1,6 +1,7 @@
 """What all verbs have in common: errors as one line, tables. Imports nothing heavy: some verbs are to start at once."""
 
 import argparse
+import errno
 import logging
 import signal
 import sys
@@ -11,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.cli.support import logs
-from swarm.cli.support.shutdown import SHUTDOWN, discard
+from swarm.cli.support.shutdown import SHUTDOWN
+from swarm.cli.support.streams import discard
 from swarm.errors import InvalidRequest, SwarmError
 
 _PIPE_COLUMNS = 240
@@ -38,9 +40,9 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, comman
         discard(sys.stdout.fileno())  # else Python complains at exit
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.filename is None:  # not a file that the user could do something about
+        if error.filename is None and error.errno != errno.ENOSPC:  # nothing that the user could do something about
             raise
-        print(f"error: {error.filename} cannot be used: {error.strerror}", file=sys.stderr)
+        print(f"error: {error.filename or 'what this writes to'} cannot be used: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)

@@ -95,7 +95,7 @@ class PaymentStore:
 
     def trouble(self) -> str:
         """Why nothing new should be paid for now: the disk does not take it; empty: it does."""
-        return self._writer.condition.trouble()
+        return self._writer.trouble()
 
     def keep(self, signed: SignedVoucher) -> None:
         """In the place of those before it on its channel."""

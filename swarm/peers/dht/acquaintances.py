@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.clock import now_s
-from swarm.storage.files import write_whole
+from swarm.storage.files import read_json, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def by_peer(addresses: Iterable[str]) -> dict[str, Sequence[str]]:
 
 def _read(file: Path) -> dict[str, _Acquaintance]:
     try:
-        entries = json.loads(file.read_text())
+        entries = read_json(file)
         return {
             str(id_): _Acquaintance(tuple(map(str, one["seen"])), tuple(map(str, one["given"])), float(one["met_s"]))
             for id_, one in list(entries.items())[:MOST]

@@ -11,7 +11,6 @@ import os
 import secrets
 import signal
 import subprocess
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -27,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0  # on a busy machine it takes seconds
 STOP_TIMEOUT_S = 2.0
+_SOCKETS = Path("/tmp")  # as hivemind's: the names of sockets may have 108 characters
 _READY = "Peer ID:"  # what it says first, once it listens
 # Standard output is held by the daemon alone, and standard error by its guard: each ends with its holder. $0 is the
 # daemon's socket.
@@ -79,7 +79,7 @@ class Daemon:
     @classmethod
     async def start(cls, options: DaemonOptions) -> "Daemon":
         """Raises SwarmError if it does not come up in START_TIMEOUT_S."""
-        socket = Path(tempfile.gettempdir()) / f"swarm-p2pd-{secrets.token_urlsafe(8)}.sock"
+        socket = _SOCKETS / f"swarm-p2pd-{secrets.token_urlsafe(8)}.sock"
         control, pipe = Multiaddr(f"/unix{socket}"), subprocess.PIPE
         program = files("hivemind.hivemind_cli") / "p2pd"
         environment = {**os.environ, "GOLOG_LOG_LEVEL": os.environ.get("GOLOG_LOG_LEVEL", "error")}

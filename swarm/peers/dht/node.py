@@ -33,7 +33,7 @@ CALL_TIMEOUT_S = 5.0  # to reach a node
 STORE_TIMEOUT_S = GET_TIMEOUT_S = 10.0
 RESTART_S = 2.0  # that a daemon needs to be there again, and then some
 LOOK_ROUND_EVERY_S = 3.0
-HUNG_AFTER = 4  # questions that took a daemon longer than CALL_TIMEOUT_S each: half a minute
+HUNG_AFTER = 4  # questions that a daemon did not answer, in CALL_TIMEOUT_S each: half a minute
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0  # between two tries to start the daemon again
 
 
@@ -99,6 +99,12 @@ class Node:
             ("the swarm's time", self._tend_clock),
         ):
             self._tasks.start(self._keep(what, look), what)
+
+    async def meet(self, addresses: Sequence[str]) -> None:
+        """Be of one swarm with these, too, as far as they answer."""
+        if await self._call_all(by_peer(addresses), CALL_TIMEOUT_S):
+            self._is_alone = False
+            await self._look_for_neighbours()
 
     @property
     def is_alone(self) -> bool:
@@ -226,14 +232,14 @@ class Node:
         return await self._call_all(self._acquaintances.to_call(present), CALL_TIMEOUT_S)
 
     async def _connected(self, running: Running) -> Sequence[PeerInfo]:
-        """What the daemon says, which does not need the network for it. Raises TimeoutError; a daemon that hangs is to
-        be replaced."""
+        """What the daemon says, which does not need the network for it. Raises TimeoutError, OSError; a daemon that
+        hangs is to be replaced, and one whose socket somebody has removed."""
         try:
             connected: Sequence[PeerInfo] = await heard(running.p2p.list_peers(), CALL_TIMEOUT_S)
-        except TimeoutError:
+        except (TimeoutError, OSError):
             self._unanswered += 1
             if self._unanswered >= HUNG_AFTER:
-                logger.warning("the libp2p daemon has not answered for long")
+                logger.warning("the libp2p daemon has not answered for a while")
                 running.daemon.end()
             raise
         self._unanswered = 0

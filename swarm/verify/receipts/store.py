@@ -54,7 +54,7 @@ class ReceiptStore:
 
     def trouble(self) -> str:
         """Why nothing new should be signed now: the disk does not take it; empty: it does."""
-        return self._writer.condition.trouble()
+        return self._writer.trouble()
 
     def add(self, receipt: SignedReceipt) -> None:
         """Keep `receipt`. Does not wait for the disk."""

@@ -40,8 +40,13 @@ class ReputationStore(Reputation):
         self._file = self._open()
         self._writer: threading.Thread | None = None
         if self._file:
-            self._writer = threading.Thread(target=self._keep_writing, name="reputation", daemon=True)
-            self._writer.start()
+            writer = threading.Thread(target=self._keep_writing, name="reputation", daemon=True)
+            try:
+                writer.start()
+            except RuntimeError as error:  # then nothing outlives this process
+                logger.warning("what is learned of peers will not be kept: %s", error)
+                return
+            self._writer = writer
 
     # --- what happened -----------------------------------------------------------------------------------------------
 

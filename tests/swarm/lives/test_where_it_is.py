@@ -3,6 +3,7 @@ networks."""
 
 import asyncio
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from swarm.errors import SwarmError
 from swarm.server import seat
+from swarm.server import server as servers
 from swarm.server.announcement import Announcement
 from swarm.server.config import ServerConfig
 from swarm.server.loading import Loader
@@ -57,6 +59,28 @@ def test_others_are_told_another_address_only_when_the_last_one_is_gone(config, 
             assert server.announcement.record.endpoint.host == ELSEWHERE
 
     asyncio.run(moves())
+
+
+def test_two_that_begin_a_swarm_at_the_same_time_in_one_home_are_of_one(config, monkeypatch, tmp_path):
+    async def starts() -> None:
+        async with Server(config) as first:
+            looks: list[list[str]] = []
+
+            def known_addresses(secret: object) -> list[str]:
+                """Neither was announced when the other looked first."""
+                looks.append(real(secret) if looks else [])
+                return looks[-1]
+
+            real = servers.known_addresses
+            monkeypatch.setattr(servers, "known_addresses", known_addresses)
+            async with Server(replace(config, identity=tmp_path / "other")) as second:
+                assert len(looks) == 2
+                for server in (first, second):
+                    async with asyncio.timeout(60):
+                        while len(await server.directory.peers("demo")) < 2:
+                            await asyncio.sleep(0.1)
+
+    asyncio.run(starts())
 
 
 def test_a_twin_that_comes_up_while_it_loads_ends_the_loading(config, monkeypatch):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -90,6 +91,24 @@ def test_a_daemon_that_hangs_is_replaced(monkeypatch):
         await asyncio.wait_for(returned.wait(), LIMIT_S)
         assert await first.addresses() == before and await daemon_of(first) != daemon
         assert (await first.publish(make_record(identity), identity)).stored
+        await first.leave()
+
+    asyncio.run(scenario())
+
+
+def test_a_daemon_whose_socket_was_removed_is_replaced(monkeypatch):
+    """As by whoever empties /tmp: nothing goes through it any more, and it lives."""
+    monkeypatch.setattr("swarm.peers.dht.node.LOOK_ROUND_EVERY_S", 0.1)
+
+    async def scenario():
+        returned = asyncio.Event()
+        first = await Directory.join(on_return=returned.set)
+        before = await first.addresses()
+        Path(first._node._running.daemon.control["unix"]).unlink()
+        await asyncio.wait_for(returned.wait(), LIMIT_S)
+        assert await first.addresses() == before
+        second = await Directory.join(before, client=True)
+        await second.leave()
         await first.leave()
 
     asyncio.run(scenario())

@@ -30,6 +30,7 @@ from swarm.home import (
     swarm_home,
 )
 from swarm.home import folder as home_folder
+from swarm.home.places import Place, Ports
 from swarm.storage import files
 from swarm.wire.identity import Identity
 
@@ -139,6 +140,15 @@ def test_what_a_killed_process_left_behind_is_found_by_nobody_and_removed(home):
     process.wait()
     assert known_addresses() == []
     assert entries(home) == []
+
+
+def test_what_is_no_file_or_nested_without_end_is_nobody(home):
+    (home / "nodes").mkdir(parents=True)
+    (home / "places").mkdir()
+    os.mkfifo(home / "nodes" / "1.json")
+    (home / "nodes" / "2.json").write_text("[" * 60_000)
+    (home / "places" / "me.json").write_text("[" * 60_000)
+    assert known_addresses() == [] and Place.of("me").ports == Ports()
 
 
 def test_what_nobody_can_judge_is_not_removed(home):

@@ -2,16 +2,11 @@
 full, or gone."""
 
 import asyncio
-import atexit
 import logging
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -22,31 +17,8 @@ from helpers import wait_until
 from swarm.errors import DiskTrouble, SwarmError
 from swarm.storage.condition import PATIENCE_S, Condition
 from swarm.storage.connection import FileConnection
-from swarm.storage.database import Layout
-from swarm.storage.writer import CLOSE_S, Writer, _close_all
-
-THINGS = Layout("things", "CREATE TABLE IF NOT EXISTS thing (name TEXT UNIQUE)")
-
-
-def add(name: str) -> "object":
-    return lambda database: database.execute("INSERT INTO thing VALUES (?)", (name,)).rowcount == 1
-
-
-def names(path: Path) -> list[str]:
-    with closing(sqlite3.connect(path)) as database:
-        return [name for (name,) in database.execute("SELECT name FROM thing ORDER BY rowid")]
-
-
-@pytest.fixture
-def file(tmp_path) -> Path:
-    return tmp_path / "folder" / "things.db"
-
-
-@pytest.fixture
-def writer(file) -> Iterator[Writer]:
-    writer = Writer(file, THINGS)
-    yield writer
-    writer.close()
+from swarm.storage.writer import Writer
+from things import THINGS, add, names
 
 
 def test_what_is_put_while_another_process_has_the_file_locked_is_written_afterwards(writer, file, caplog):
@@ -58,6 +30,23 @@ def test_what_is_put_while_another_process_has_the_file_locked_is_written_afterw
         assert not writer.flush()  # does not wait for a disk that fails
     assert wait_until(writer.flush, 20) and not writer.condition.trouble()
     assert names(file) == [str(number) for number in range(100)]
+
+
+def test_a_machine_without_a_thread_for_a_while_or_without_memory_is_waited_for(writer, file, monkeypatch):
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        writer.put(add("one"))
+        assert writer.trouble() == "it cannot write its things: the machine has no thread left"
+    assert wait_until(lambda: not writer.trouble(), 20)  # whoever asks has it tried again
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, "_commit", lambda batch: (_ for _ in ()).throw(MemoryError))
+        writer.put(add("two"))
+        assert wait_until(writer.trouble, 20) and "MemoryError" in writer.trouble()
+    assert wait_until(lambda: not writer.trouble(), 20) and wait_until(writer.flush, 20)
+    assert names(file) == ["one", "two"]
 
 
 def test_the_log_hears_once_that_a_disk_fails_and_once_that_it_is_over(writer, file, caplog):
@@ -190,14 +179,6 @@ def test_nothing_that_fails_beside_the_disk_ends_the_writing(writer, file, caplo
     assert names(file) == ["one", "two"] and not writer.condition.trouble()
 
 
-def test_what_comes_after_the_end_is_said_to_be_lost(writer, caplog):
-    writer.close()
-    writer.put(add("late"))
-    assert "is lost: it came after its end" in caplog.text
-    with pytest.raises(DiskTrouble):
-        asyncio.run(writer.ask(add("later")))
-
-
 def test_in_memory_it_is_as_in_a_file(caplog):
     with closing(Writer(None, THINGS)) as writer:
         writer.put(add("one"))
@@ -205,110 +186,6 @@ def test_in_memory_it_is_as_in_a_file(caplog):
         with writer.reading() as database:
             assert database.execute("SELECT name FROM thing").fetchall() == [("one",), ("two",)]
     assert not caplog.messages
-
-
-def test_a_forked_child_leaves_its_parents_writing_alone(file):
-    writer = Writer(file, THINGS)
-    with locked(file):
-        writer.put(add("one"))
-        child = os.fork()
-        if child == 0:
-            try:
-                atexit._run_exitfuncs()  # as at the end of a child that simply ends
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-    assert writer.flush()
-    assert names(file) == ["one"]
-    writer.close()
-
-
-def test_the_end_waits_for_what_waits_and_not_for_ever(file, caplog):
-    writer = Writer(file, THINGS)
-    writer.put(add("one"))
-    writer.close()
-    assert names(file) == ["one"]
-    writer = Writer(file, THINGS)
-    with locked(file):
-        writer.put(add("two"))
-        writer.close()
-    assert caplog.records[-1].message == f"1 write could not be written to {file} by its end"
-
-
-def test_however_many_files_a_process_has_open_its_end_takes_no_longer_than_one(tmp_path):
-    """It used to be four seconds for each, where a server has one."""
-    files = [tmp_path / f"{number}.db" for number in range(3)]
-    writers = [Writer(file, THINGS) for file in files]
-    with locked(*files):
-        for writer in writers:
-            writer.put(add("one"))
-        begun_s = time.monotonic()
-        _close_all()
-        assert time.monotonic() - begun_s < CLOSE_S + 0.5
-
-
-def test_of_more_than_may_wait_the_oldest_are_lost_and_that_is_said(file, caplog):
-    writer = Writer(file, THINGS, max_waiting=3)
-    with locked(file):
-        for number in range(5):
-            writer.put(add(str(number)))
-        assert wait_until(writer.condition.trouble, 20)
-    assert wait_until(writer.flush, 20)
-    writer.close()
-    assert names(file) == ["2", "3", "4"]
-    assert any("2 writes to" in record.message and "were lost" in record.message for record in caplog.records)
-
-
-def test_what_stands_for_money_is_lost_last_and_its_newest_very_last(file, caplog):
-    """What came in the place of an older one used to be the first to go."""
-    writer = Writer(file, THINGS, max_waiting=3)
-    with locked(file):
-        writer.put(add("a 1"), key="a", what="voucher")
-        assert wait_until(writer.condition.trouble, 20)
-        writer.put(add("b 1"), key="b", what="voucher")
-        writer.put(add("bill"), what="bill")
-        writer.put(add("a 2"), key="a", what="voucher")
-        writer.put(add("c 1"), key="c", what="voucher")
-        writer.put(add("d 1"), key="d", what="voucher")
-    assert wait_until(writer.flush, 20)
-    writer.close()
-    assert names(file) == ["a 2", "c 1", "d 1"]
-    assert f"1 bill, 1 voucher to {file} were lost: more than 3 waited" in caplog.text
-
-
-def test_what_was_lost_is_said_at_the_end_too_of_a_disk_that_took_nothing_any_more(file, caplog):
-    writer = Writer(file, THINGS, max_waiting=2)
-    with locked(file):
-        for number in range(2):
-            writer.put(add(str(number)), what="bill")
-        writer.put(add("paid"), key="channel", what="voucher")
-        writer.close()
-    assert caplog.records[-1].message == f"2 bills, 1 voucher could not be written to {file} by its end"
-
-
-ENDING = """
-import asyncio, sys
-{imports}
-from swarm.storage.database import Layout
-
-async def work():
-    try:
-        await asyncio.Event().wait()
-    finally:
-        writer.put(lambda database: database.execute("INSERT INTO thing VALUES ('last')"))
-
-writer = Writer(Path(sys.argv[1]), Layout("things", "CREATE TABLE IF NOT EXISTS thing (name TEXT UNIQUE)"))
-submit(work())
-submit(asyncio.sleep(0)).result()
-"""
-IMPORTS = ["from swarm.client.background import submit", "from swarm.storage.writer import Writer, Path"]
-
-
-@pytest.mark.parametrize("imports", [IMPORTS, IMPORTS[::-1]])
-def test_what_clients_work_writes_when_the_process_ends_is_written(file, imports):
-    """Whichever was imported first: writing used to end before the work did."""
-    subprocess.run([sys.executable, "-c", ENDING.format(imports="\n".join(imports)), str(file)], check=True)
-    assert names(file) == ["last"]
 
 
 def test_a_file_that_is_empty_now_is_not_written_to(writer, file):
