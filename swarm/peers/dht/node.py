@@ -122,12 +122,16 @@ class Node:
         await asyncio.to_thread(self._acquaintances.save)  # last: its disk may not answer
 
     def _take_key(self) -> None:
-        """One for as long as it lives, if it was given none: its address names it, also by another daemon."""
-        if self._options.identity is None and not self._options.client:
+        """One for as long as it lives, if it was given none: its address names it, also by another daemon. And a place
+        among nodes that is the key's: with a new one at each start, others would take it for two, and what they store
+        at both for refused by the second."""
+        if self._options.client:
+            return
+        if self._options.identity is None:
             self._folder = TemporaryDirectory(prefix="swarm-node-")
-            key = Path(self._folder.name) / "key"
-            Identity.load_or_create(key)
-            self._options = replace(self._options, identity=key)
+            self._options = replace(self._options, identity=Path(self._folder.name) / "key")
+        assert self._options.identity
+        self._id = DHTID.generate(source=Identity.load_or_create(self._options.identity).peer_id)
 
     async def _start(self, port: int) -> Running:
         return await Running.start(self._options, port, self._id, self._storage, self._validator)

@@ -114,6 +114,20 @@ def test_a_daemon_whose_socket_was_removed_is_replaced(monkeypatch):
     asyncio.run(scenario())
 
 
+def test_what_is_published_is_not_refused_after_another_server_was_started_again(tmp_path):
+    async def scenario():
+        identity, key = Identity(), tmp_path / "key"
+        first = await Directory.join()
+        for _ in range(3):
+            again = await Directory.join(await first.addresses(), identity_path=key)
+            assert (await first.publish(make_record(identity), identity)).stored
+            await again.leave()
+        assert (await first.publish(make_record(identity), identity)).stored
+        await first.leave()
+
+    asyncio.run(scenario())
+
+
 def test_nodes_that_dropped_each_other_find_each_other_again_and_say_what_they_publish_anew():
     async def scenario():
         identity, returned = Identity(), asyncio.Event()
