@@ -25,7 +25,7 @@ from swarm.market.pricing.policy import PERIOD_S, Demand, Pricing
 from swarm.market.rewards.claims import MAX_CLAIMS, pack_claims, unpack_claims
 from swarm.market.rewards.committing import Committer
 from swarm.route.peer import PeerInfo
-from swarm.server.config import CLOSING_S, SETTLING_S
+from swarm.server.config import SETTLING_S, WRITING_S
 from swarm.server.observers import Payee, WorkObserver
 from swarm.verify.receipts.work import ReceiptObserver
 from swarm.wire import messages_pb2 as pb
@@ -160,7 +160,7 @@ class Billing(Payee):
             if self._channels.unsettled:
                 text = "vouchers of %d channels are not settled: the ledger does not answer. They are at the next start"
                 logger.warning(text, self._channels.unsettled)
-            await within(CLOSING_S, "closing the ledger", asyncio.to_thread, self._shut)
+            await within(WRITING_S, "closing the ledger", asyncio.to_thread, self._shut)
 
 
 async def _claim(committer: Committer, every_s: float) -> None:

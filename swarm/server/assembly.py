@@ -16,7 +16,7 @@ from swarm.home.folder import writing_to
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PagePool
 from swarm.route.peer import PeerInfo
-from swarm.server.config import CLOSING_S, Parts
+from swarm.server.config import WRITING_S, Parts
 from swarm.server.observers import Payee, WorkObserver
 from swarm.server.refusals import refuse_deposit, refuse_tender, refuse_withdrawal
 from swarm.server.rpc import Handler, Limits
@@ -95,7 +95,7 @@ async def surround(
     from swarm.verify.receipts.writing import ReceiptWriter
 
     store = await asyncio.to_thread(ReceiptStore, receipts_file(identity.peer_id))
-    stack.push_async_callback(within, CLOSING_S, "writing receipts", asyncio.to_thread, store.close)
+    stack.push_async_callback(within, WRITING_S, "writing receipts", asyncio.to_thread, store.close)
     with writing_to(stored_evidence_folder()):
         evidence = EvidenceStore(served.peer, stored_evidence_folder())
     signing = ReceiptObserver(identity, served, store, new_writer or ReceiptWriter)

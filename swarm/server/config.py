@@ -24,7 +24,8 @@ SERVED_DTYPES = ("float32", "bfloat16")
 # What each thing at a server's end may take, in seconds: what it waits for may be gone, and the server leaves all the
 # same.
 GOODBYE_S = 2.0  # to the directory
-CLOSING_S = 1.0  # of connections, tasks and files
+CLOSING_S = 1.0  # of connections and tasks
+WRITING_S = 1.8  # of what its disk has not taken yet
 SETTLING_S = 2.0  # on a ledger: what is not settled now is settled next time
 DIRECTORY_S = 3.0  # until its node is gone, and the node's daemon
 

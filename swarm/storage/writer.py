@@ -30,7 +30,7 @@ MAX_WAITING = 200_000  # writes in memory; of more, some are lost
 MAX_BATCH = 10_000  # in one transaction
 RETRY_S = 0.5
 BUSY_S = 1.0  # for another process that writes
-CLOSE_S = 0.9  # that the end may take, whatever the disk does: less than the second that a server gives it
+CLOSE_S = 1.5  # that the end may take, whatever the disk does: less than a server gives it
 
 # What is wrong with a write itself, and not with the disk: it would fail for ever.
 _WRONG = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
