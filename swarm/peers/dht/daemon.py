@@ -129,6 +129,8 @@ class Daemon:
             await asyncio.to_thread(self._process.wait, STOP_TIMEOUT_S)
         for task in self._tasks:
             task.cancel()
+        for pipe in (self._process.stdout, self._process.stderr):
+            _let_go(pipe)
         Path(self.control["unix"]).unlink(missing_ok=True)
 
     # --- how it is watched -------------------------------------------------------------------------------------------
@@ -147,7 +149,7 @@ class Daemon:
     async def _read(self) -> None:
         """Its output must be read, or it waits; the end of that is its own."""
         try:
-            async for line in await _reader(self._process.stdout):
+            async for line in _reader(self._process.stdout):
                 self._last_line = line.decode(errors="replace").strip()
                 logger.debug("libp2p: %s", self._last_line)
                 if self._last_line.startswith(_READY):
@@ -158,7 +160,7 @@ class Daemon:
 
     async def _watch_guard(self) -> None:
         """Without its guard a daemon could be left over."""
-        await (await _reader(self._process.stderr)).read()
+        await _reader(self._process.stderr).read()
         self.end()
 
     def _kill(self) -> None:
@@ -168,8 +170,34 @@ class Daemon:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-async def _reader(pipe: IO[bytes] | None) -> asyncio.StreamReader:
-    """What comes out of `pipe`, which closes at its end."""
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+def _reader(pipe: IO[bytes] | None) -> asyncio.StreamReader:
+    """What comes out of `pipe`, which is closed at its end.
+
+    Not by the event loop's own way with pipes: uvloop closes the descriptor of one, and then the pipe itself, which
+    closes what another thread has opened in between under the same number.
+    """
+    assert pipe
+    reader, loop, descriptor = asyncio.StreamReader(), asyncio.get_running_loop(), pipe.fileno()
+    os.set_blocking(descriptor, False)
+
+    def read() -> None:
+        try:
+            data = os.read(descriptor, 65_536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            reader.feed_data(data)
+        else:
+            reader.feed_eof()
+            _let_go(pipe)
+
+    loop.add_reader(descriptor, read)
     return reader
+
+
+def _let_go(pipe: IO[bytes] | None) -> None:
+    if pipe and not pipe.closed:
+        asyncio.get_running_loop().remove_reader(pipe.fileno())
+        pipe.close()

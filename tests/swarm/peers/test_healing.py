@@ -1,6 +1,7 @@
 """Nodes of the directory that lost their daemon, each other, or all of them at once."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -94,6 +95,29 @@ def test_a_daemon_that_hangs_is_replaced(monkeypatch):
         await first.leave()
 
     asyncio.run(scenario())
+
+
+def test_the_end_of_a_daemon_closes_nobody_elses_files(tmp_path):
+    """What is closed twice may have become another thread's in between: a database, say."""
+    shim, source = tmp_path / "closed_twice.so", Path(__file__).parents[2] / "support" / "closed_twice.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
+    code = """
+import asyncio, gc, uvloop
+from swarm.peers.directory import Directory
+async def run():
+    first = await Directory.join()
+    second = await Directory.join(await first.addresses())
+    await second.leave()
+    await first.leave()
+uvloop.run(run())  # as servers and clients do
+gc.collect()
+print("done")
+"""
+    environment = {**os.environ, "LD_PRELOAD": str(shim)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert result.stdout == "done\n" and "closed what is not open" not in result.stderr
 
 
 def test_a_daemon_whose_socket_was_removed_is_replaced(monkeypatch):
