@@ -219,11 +219,15 @@ def test_servers_announce_what_they_measured_and_links_to_their_neighbours():
 
         def announced() -> bool:
             costs.update({info.peer_id: info.costs for info in listed(client)})
-            return len(costs) == 3 and all(one.links for one in costs.values())
+            links = {peer_id: set(one.links) for peer_id, one in costs.items()}
+            return (
+                len(links) == 3
+                and all(links.values())
+                and links[first] == {second, last}  # of which the last is where a chain ends, to begin again
+                and links[second] == {first}
+            )
 
-        assert wait_until(announced, 15)
-    assert set(costs[first].links) == {second, last}  # of which the last is where a chain ends, to begin again
-    assert set(costs[second].links) == {first}
+        assert wait_until(announced, 15), costs
     for one in costs.values():
         assert len(one.decode_s) == len(BATCHES)
         assert one.prefill_block_s() > 0
