@@ -109,6 +109,8 @@ def prompt_tokens(length: int, number: int) -> list[int]:
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     """Columns are the keys of the first row; numbers to three figures."""
     cells = [[_format(value) for value in row.values()] for row in rows]
+    if not rows:
+        return
     header = list(rows[0])
     widths = [max(len(row[column]) for row in [header, *cells]) for column in range(len(header))]
     for row in [header, ["-" * width for width in widths], *cells]:
