@@ -35,17 +35,24 @@ class Seat:
     members: list[str]
 
 
-def check(config: ServerConfig) -> ServerConfig:
-    """The same with an IP address to listen at. Raises SwarmError where a server cannot begin: without a place for what
-    it must not forget, or at addresses that are nobody's. May ask the network."""
+async def check(config: ServerConfig) -> ServerConfig:
+    """The same with an IP address to listen at, as soon as others can be told one of this machine. Raises SwarmError
+    where a server cannot begin: without a place for what it must not forget, or at addresses that are nobody's."""
+    config = await asyncio.to_thread(_checked, config)
+    await _await_address(config)
+    return config
+
+
+def _checked(config: ServerConfig) -> ServerConfig:
+    """May ask the network."""
     require_home()
     if config.announce:
         check_announceable(config.announce)
     return replace(config, host=listening_address(config.host))
 
 
-async def await_address(config: ServerConfig) -> None:
-    """Until others can be told one of this machine, which may have started a moment ago and have no network yet."""
+async def _await_address(config: ServerConfig) -> None:
+    """This machine may have started a moment ago, and have no network yet."""
     said = False
     while not config.announce:
         try:

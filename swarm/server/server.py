@@ -111,8 +111,7 @@ class Server:
     # --- the start, step by step -------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        self.config = config = await asyncio.to_thread(seat.check, self.config)
-        await seat.await_address(config)
+        self.config = config = await seat.check(self.config)
         loader = Loader(config, self._progress)
         members = list(config.peers) or await asyncio.to_thread(known_addresses, config.secret)
         certificate = make_certificate(config.secret)
