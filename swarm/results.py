@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from swarm.wire.formats.receipts import SignedReceipt
+from swarm.wire.peer_names import short_id
 
 if TYPE_CHECKING:  # a client that asks for no receipts never loads them
     from swarm.verify.audit.judgement import Judgement, Verdict
@@ -47,8 +48,8 @@ class Audit:
 
     def __str__(self) -> str:
         what = f"{self.judgement.verdict.name}, {self.judgement.reason}" if self.judgement else "nobody could"
-        place = f"peer {self.peer_id[-8:]}, blocks {self.blocks[0]}:{self.blocks[1]}, positions {self.position}"
-        return f"{place}:{self.position + self.count} by {self.by[-8:]}: {what}"
+        place = f"peer {short_id(self.peer_id)}, blocks {self.blocks[0]}:{self.blocks[1]}, positions {self.position}"
+        return f"{place}:{self.position + self.count} by {short_id(self.by)}: {what}"
 
 
 @dataclass(frozen=True)

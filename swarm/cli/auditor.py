@@ -25,6 +25,7 @@ from swarm.market.ledger.ledger import DAY_S, Ledger
 from swarm.market.ledger.opening import open_ledger
 from swarm.verify.audit.auditing import LOCAL, PEERS
 from swarm.verify.reputation.file import read_proofs
+from swarm.wire.peer_names import short_id
 from swarm.wire.secret import read_secret
 
 EVERY_S = 60.0
@@ -166,9 +167,9 @@ class Report:
         """What became of it."""
         for audit in one.generation.audits if one.generation else ():
             start, stop = audit.blocks
-            place = f"{audit.peer_id[-8:]}  {f'{start}:{stop}':8} {audit.position}:{audit.position + audit.count}"
+            place = f"{short_id(audit.peer_id)}  {f'{start}:{stop}':8} {audit.position}:{audit.position + audit.count}"
             reason = audit.judgement.reason if audit.judgement else "nobody could compute it again"
-            text = f"{place:32} by {audit.by[-8:]:8}  {reason}"
+            text = f"{place:32} by {short_id(audit.by):8}  {reason}"
             self._tell("audit", verdict_of(audit), text, **audit_as_json(audit))
         for fault in one.generation.faults if one.generation else ():
             fields = {"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}

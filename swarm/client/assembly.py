@@ -25,6 +25,7 @@ from swarm.home import digests_folder, find_swarm
 from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
+from swarm.peers.chosen import Chosen
 from swarm.peers.policy import PeerPolicy, Signing, Terms
 from swarm.peers.table import PeerTable
 from swarm.session.router import OpenSessions, Router
@@ -146,7 +147,8 @@ def _local_blocks(config: ClientConfig, checkpoint: Checkpoint) -> LocalBlocks |
 
 def _policies(config: ClientConfig, terms: Terms, money: "Money | None") -> list[PeerPolicy]:
     """Which peers may be used, asked in this order."""
-    policies: list[PeerPolicy] = [Signing(), terms] if config.receipts else [terms]
+    policies: list[PeerPolicy] = [Signing()] if config.receipts else []
+    policies += [Chosen(config.trusted, config.excluded), terms]
     if config.attestation:
         policies.append(import_module(_ATTESTED).Attested(config.attestation))
     if money:
@@ -159,8 +161,6 @@ def _terms(config: ClientConfig, money: "Money | None") -> Terms:
         config.dtype,
         config.quant,
         config.numerics_id,
-        None if config.trusted is None else frozenset(config.trusted),
-        frozenset(config.excluded),
         money.wallet.ledger_id if money else None,
         config.max_price,
         config.seconds_per_credit,

@@ -20,7 +20,7 @@ from swarm_kernels import Format, QuantWeight, allocate
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Progress = Callable[[int, int], None]  # (blocks loaded, blocks in all)
+Progress = Callable[[int, int], object]  # (blocks loaded, blocks in all)
 
 
 class TensorSource(Protocol):

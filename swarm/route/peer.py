@@ -41,6 +41,7 @@ class PeerInfo:
     unsigned: bool = False  # it signs no receipts for its work
     paused: str = ""  # why it takes no new sessions for now, in its own words; empty: it takes them
     instance: bytes = b""  # of the process that says so, one a start; empty: not said
+    loaded: int = 0  # blocks read so far, of one that is joining
 
     @classmethod
     def of(cls, record: pb.PeerRecord, record_hash: bytes = b"") -> "PeerInfo":
@@ -71,6 +72,7 @@ class PeerInfo:
             unsigned=record.unsigned,
             paused="".join(one if one.isprintable() else "?" for one in record.paused),
             instance=record.instance,
+            loaded=min(record.loaded, record.stop - record.start),
         )
 
     @property

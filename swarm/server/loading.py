@@ -23,7 +23,7 @@ from swarm_kernels import weight_bits
 MEMORY_SHARE = 0.8  # of what is free, that a server takes if it is not told how much
 PROBE_CACHE_BYTES = 2**25
 
-Progress = Callable[[int, int], None]  # (blocks loaded, blocks in all)
+Progress = Callable[[int, int], object]  # (blocks loaded, blocks in all)
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,8 @@ class Server:
     _reload_s: float  # what loading took
 
     def __init__(self, config: ServerConfig, progress: Callable[[int, int], None] | None = None):
-        """progress: called with (blocks loaded, blocks in all), in the thread that loads them."""
-        self.config, self._progress = config, progress
+        """progress: called with (blocks loaded, blocks in all), in the event loop."""
+        self.config, self._progress = config, progress or (lambda done, total: None)
         self._stack, self._tasks = AsyncExitStack(), TaskSet("the server")
         self._core: _Core | None = None
         freeze_in_child(self)
@@ -112,7 +112,8 @@ class Server:
 
     async def _start(self) -> None:
         self.config = config = await seat.check(self.config)
-        loader = Loader(config, self._progress)
+        soon = asyncio.get_running_loop().call_soon_threadsafe
+        loader = Loader(config, lambda done, total: soon(self._progressed, done, total))
         members = list(config.peers) or await asyncio.to_thread(known_addresses, config.secret)
         certificate = make_certificate(config.secret)
         self._seat = await seat.take(config, members, self._stack)
@@ -148,15 +149,10 @@ class Server:
         self._twins = Twins(self.directory, own, certificate if config.secret else None)
         await self._twins.refuse()
         record = first_record(
-            taken.identity.peer_id,
-            checkpoint.name,
-            checkpoint.revision,
-            checkpoint.config.num_blocks,
-            config.activations,
-            pinned=config.blocks is not None,
-            unsigned=not config.receipts,
+            own.identity.peer_id, checkpoint.name, checkpoint.revision, checkpoint.config.num_blocks,
+            config.activations, config.quant, pinned=config.blocks is not None, unsigned=not config.receipts,
             instance=own.instance,
-        )
+        )  # fmt: skip
         self.announcement = Announcement(
             self.directory, self._seat.identity, record, config.record_life_s, self._figures, self._posted, self._twins
         )
@@ -187,6 +183,10 @@ class Server:
             announcing.cancel(), loading.cancel()
         self._reload_s = loaded.seconds
         return loaded
+
+    def _progressed(self, done: int, total: int) -> None:
+        self.announcement.progress(done)
+        self._progress(done, total)
 
     async def _make_core(self, loader: Loader, loaded: Loaded, certificate: Certificate) -> _Core:
         config, model, blocks = self.config, loader.checkpoint.config, loaded.blocks

@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 from swarm.errors import AddressInUse, InvalidRequest, PeerUnreachable, SwarmError, from_wire
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.grpc_forks import use_grpc
+from swarm.wire.peer_names import short_id
 from swarm.wire.tls import SERVER_NAME, Certificate, pem_from_der
 
 MAX_STEP_TOKENS = 512  # in one message; longer prompts travel in several
@@ -239,7 +240,7 @@ class Peer:
 def unreachable(peer: Peer, error: grpc.RpcError) -> PeerUnreachable:
     """`error` on a call to `peer` as one line that a person can act on."""
     detail = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
-    return PeerUnreachable(f"peer {peer.peer_id[-8:]} at {peer.address} does not answer: {_short(detail)}")
+    return PeerUnreachable(f"peer {short_id(peer.peer_id)} at {peer.address} does not answer: {_short(detail)}")
 
 
 def _short(detail: str | None) -> str:

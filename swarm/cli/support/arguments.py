@@ -34,10 +34,10 @@ def add_model(parser: argparse._ActionsContainer, of: str = "") -> None:
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a Hugging Face repository")
 
 
-def add_model_name(parser: argparse._ActionsContainer, of: str = "") -> None:
-    """--model alone, where its files are not needed."""
+def add_model_name(parser: argparse._ActionsContainer, of: str = "", default: str | None = "demo") -> None:
+    """--model alone, where its files are not needed. default: None: `of` says what."""
     known = "Hugging Face repository, folder of safetensors, .gguf file, or 'demo'"
-    parser.add_argument("--model", default="demo", help=f"{of}{known}")
+    parser.add_argument("--model", default=default, help=f"{of}{known}")
 
 
 def add_members(parser: argparse._ActionsContainer, default: str = "SWARM_PEERS, or a swarm on this machine") -> None:

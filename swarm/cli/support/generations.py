@@ -6,11 +6,12 @@ from collections import Counter
 from swarm.results import Audit, Generation
 from swarm.verify.audit.judgement import Verdict
 from swarm.wire.formats.amounts import format_amount
+from swarm.wire.peer_names import short_id
 
 
 def describe(generation: Generation) -> str:
     """Route, speed and time to first token, what was signed for and audited, and what it cost, a line each."""
-    hops = [f"{hop.blocks[0]}:{hop.blocks[1]} {hop.peer_id[-6:]} ({hop.address})" for hop in generation.route]
+    hops = [f"{hop.blocks[0]}:{hop.blocks[1]} {short_id(hop.peer_id)} ({hop.address})" for hop in generation.route]
     return (
         f"route  {'  ->  '.join(hops)}\n"
         f"speed  {len(generation.token_ids)} tokens, {generation.tokens_per_second:.1f} tokens/s, "
