@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 from swarm import clock
 from swarm.forks import freeze_in_child
@@ -21,7 +22,7 @@ from swarm.server.loading import Loaded, Loader
 from swarm.server.meter import Meter
 from swarm.server.neighbours import Neighbours
 from swarm.server.observers import Payee
-from swarm.server.placing import Assignment, Placing
+from swarm.server.placing import Assignment, Placing, knock
 from swarm.server.rpc import Handler, Limits
 from swarm.server.served import Served
 from swarm.wire import messages_pb2 as pb
@@ -156,7 +157,8 @@ class Server:
         self.announcement = Announcement(
             self.directory, self._seat.identity, record, config.record_life_s, self._figures, self._posted, self._twins
         )
-        self._placing = Placing(self.directory, self.announcement)
+        ask = partial(knock, member=certificate if config.secret else None)
+        self._placing = Placing(self.directory, self.announcement, ask)
 
     async def _choose_blocks(self, loader: Loader, alone: bool) -> tuple[int, int]:
         """Those asked for, or those that help the swarm most, as many as there is memory for."""
@@ -190,11 +192,8 @@ class Server:
 
     async def _make_core(self, loader: Loader, loaded: Loaded, certificate: Certificate) -> _Core:
         config, model, blocks = self.config, loader.checkpoint.config, loaded.blocks
-        served = Served(
-            self.announcement.loaded(loaded.digests, blocks.quant, blocks.numerics_id),
-            model.hidden_size,
-            loaded.digests,
-        )
+        said = self.announcement.loaded(loaded.digests, blocks.quant, blocks.numerics_id)
+        served = Served(said, model.hidden_size, loaded.digests)
         member = certificate if config.secret else None  # what other servers want to see
         around = await surround(
             served, self._seat.identity, self._payee, config.receipts, config.parts.writer, self._stack
