@@ -19,7 +19,7 @@ from swarm.cli.support.serving import Narrator
 from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.terminal import check_text
 from swarm.errors import InvalidRequest, SwarmError
-from swarm.home import peers_from_environment
+from swarm.home import find_ledger, peers_from_environment
 from swarm.model.blocks import parse_block_range
 from swarm.server import life
 from swarm.server.config import SERVED_DTYPES, Parts, ServerConfig
@@ -95,7 +95,7 @@ def _add_place(group: argparse._ArgumentGroup) -> None:
 def _add_pay(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     decode = f"{DEFAULT_DECODE}n"
-    add("--ledger", metavar="WHERE", help=f"be paid there: {LEDGER}")
+    add("--ledger", metavar="WHERE", help=f"be paid there: {LEDGER} (default: SWARM_LEDGER; none: work for nothing)")
     add("--pricing", default="fixed", choices=MODES, metavar="MODE", help=f"{', '.join(MODES)} (default: fixed)")
     add("--price", type=parsing.price, metavar="AMOUNT", help=f"of a token through a block (default: {decode})")
     add(
@@ -193,18 +193,19 @@ def find_attester(plug_in: str | None) -> Attester | None:
 def make_billing(args: argparse.Namespace) -> "BillingOptions | None":
     """What the server wants for its work; None: nothing. Raises InvalidRequest."""
     prices = args.price, args.prefill_price
-    if args.ledger is None:
+    ledger = find_ledger(args.ledger)
+    if ledger is None:
         if args.pricing != MODES[0] or any(price is not None for price in prices):
-            raise InvalidRequest("a price is to be paid on a ledger; say which, with --ledger")
+            raise InvalidRequest("a price is to be paid on a ledger; say which, with --ledger or SWARM_LEDGER")
         if args.stake is not None:
-            raise InvalidRequest("a stake is put down on a ledger; say which, with --ledger")
+            raise InvalidRequest("a stake is put down on a ledger; say which, with --ledger or SWARM_LEDGER")
         return None
     from swarm.market.billing import BillingOptions
     from swarm.market.ledger.ledger import DAY_S
     from swarm.market.pricing.modes import make_pricing
 
     return BillingOptions(
-        args.ledger,
+        ledger,
         make_pricing(args.pricing, *prices),
         settle_every_s=args.settle_every,
         stake=args.stake or 0,

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -24,7 +23,7 @@ from swarm.cli.support.terminal import run
 from swarm.client.joining import find_members
 from swarm.commands import Joining, pasted_model
 from swarm.errors import NoRoute, PeerUnreachable
-from swarm.home import find_swarm
+from swarm.home import find_ledger, find_swarm
 from swarm.model.checkpoint import model_name
 from swarm.peers.directory import Directory
 from swarm.peers.overview import Overview, State
@@ -145,7 +144,7 @@ async def _any_model(directory: Directory) -> str:
 @contextmanager
 def _stakes(where: str | None) -> Iterator[Stakes | None]:
     """What peers have at stake on a ledger, if there is one."""
-    if where := where or os.environ.get("SWARM_LEDGER"):
+    if where := find_ledger(where):
         with import_module(_AT_STAKE).looked_up(where) as stakes:
             yield stakes
     else:
