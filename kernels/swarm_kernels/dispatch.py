@@ -33,7 +33,13 @@ Batch = TypeVar("Batch")  # what one implementation wants to know of a batch
 
 
 class Blocks(Protocol[Batch]):
-    """A range of blocks, ready to compute."""
+    """A range of blocks, ready to compute.
+
+    threads: processors that compute, at most; 0: a GPU does
+    """
+
+    @property
+    def threads(self) -> int: ...
 
     def layout(self, segments: Sequence[Segment], page_size: int) -> Batch:
         """What `forward` needs to know of a batch. Raises ValueError for segments that make no sense."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from swarm.route.costs import BATCHES, Link
+from swarm.peers.room import capacities, capacity, room
+from swarm.route.costs import Link
 from swarm.route.peer import PeerInfo
 from swarm.route.route import gaps, missing_blocks
 from swarm.wire import messages_pb2 as pb
@@ -93,7 +94,7 @@ class Overview:
     loading: tuple[tuple[int, int], ...]  # ranges that nobody serves yet, and somebody is loading
     sessions: int  # open now; where ranges overlap, at most
     tokens_per_s: float | None  # since the look before, likewise; None at the first look
-    expected_tokens_per_s: float | None  # of a busy swarm, at most; None if all peers of a block announce no costs
+    expected_tokens_per_s: float | None  # of a busy swarm, see swarm.peers.room; None if nobody announces what it takes
     peers: tuple[PeerView, ...]  # by blocks
     directory_answers: bool = True  # else the peers are those that it listed before
 
@@ -133,8 +134,7 @@ def make_overview(
     ]
     answering = [peer for peer in peers if peer.peer_id in answers]
     rates = [(peer.blocks, peer.tokens_per_s) for peer in answering if peer.tokens_per_s is not None]
-    capacity = _per_block(num_blocks, ((info.blocks, _capacity(info) or 0.0) for info in usable))
-    expected = min(capacity, default=0.0)
+    expected = room(usable, num_blocks)
     unserved = missing_blocks(usable, num_blocks)
     coming = [info for info in infos if states[info.peer_id] is State.LOADING and _kind(info) == (revision, num_blocks)]
     nobodys = missing_blocks([*usable, *coming], num_blocks)
@@ -144,7 +144,7 @@ def make_overview(
         revision=revision,
         num_blocks=num_blocks,
         replicas=tuple(_per_block(num_blocks, ((info.blocks, 1) for info in usable))),
-        capacity_tokens_per_s=tuple(capacity),
+        capacity_tokens_per_s=tuple(capacities(usable, num_blocks)),
         gaps=tuple(nobodys),
         loading=tuple(part for start, stop in unserved for part in gaps(nobodys, start, stop)),
         sessions=_narrowest(num_blocks, [(peer.blocks, peer.sessions or 0) for peer in answering]) or 0,
@@ -194,12 +194,6 @@ def _narrowest(num_blocks: int, parts: Sequence[tuple[tuple[int, int], Figure]])
     return min((figure for figure, count in zip(sums, counts, strict=True) if count), default=None)
 
 
-def _capacity(info: PeerInfo) -> float | None:
-    """Tokens per second through all blocks of a peer that is never idle."""
-    rates = [batch / seconds for batch, seconds in zip(BATCHES, info.costs.decode_s, strict=False)]
-    return max(rates) / (info.stop - info.start) if rates else None
-
-
 def _next_hop(info: PeerInfo, usable: Sequence[PeerInfo]) -> str | None:
     links = info.costs.links
     able = [peer.peer_id for peer in usable if peer.start <= info.stop < peer.stop and peer.peer_id in links]
@@ -234,7 +228,7 @@ def _view(
         state=state,
         uptime_s=max(now_s - costs.started_ms / 1000, 0.0) if costs.started_ms else None,
         decode_s=costs.decode_s[0] if costs.decode_s else None,
-        capacity_tokens_per_s=_capacity(info),
+        capacity_tokens_per_s=capacity(info),
         links=costs.links,
         paused=info.paused,
         next_hop=_next_hop(info, usable),

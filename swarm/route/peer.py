@@ -87,7 +87,7 @@ class PeerInfo:
 
 def _costs(message: pb.Costs) -> PeerCosts:
     """What a record claims, checked: a figure that is no time makes the whole record invalid."""
-    times = [*message.decode_us, message.prefill_us, message.queue_us]
+    times = [*message.decode_us, message.prefill_us, message.queue_us, message.step_us]
     times += [figure for link in message.links for figure in (link.round_trip_us, link.bytes_per_s)]
     if not all(math.isfinite(figure) and figure >= 0 for figure in times):
         raise InvalidRequest("a directory record whose costs are not numbers from 0 up")
@@ -101,4 +101,8 @@ def _costs(message: pb.Costs) -> PeerCosts:
         queue_s=message.queue_us / 1e6,
         started_ms=message.started_ms,
         links={link.peer_id: Link(link.round_trip_us / 1e6, link.bytes_per_s) for link in message.links},
+        step_s=message.step_us / 1e6,
+        threads=message.threads,
+        cores=message.cores,
+        machine=message.machine,
     )

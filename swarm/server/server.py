@@ -25,6 +25,7 @@ from swarm.server.observers import Payee
 from swarm.server.placing import Assignment, Placing, knock
 from swarm.server.rpc import Handler, Limits
 from swarm.server.served import Served
+from swarm.server.step_cost import estimate, machine, processors
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import Quote
 from swarm.wire.tasks import TaskSet, within
@@ -201,7 +202,7 @@ class Server:
         limits = Limits(
             config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
         )
-        meter = Meter(loaded.costs)
+        meter = Meter(replace(loaded.costs, threads=blocks.threads, cores=processors(), machine=machine()))
         handler = make_handler(
             served, blocks, loaded.pool, limits, around, config.parts, self._describe, meter.observe_batch, member
         )
@@ -212,24 +213,19 @@ class Server:
         """Open the port, and know where others reach it."""
         config, around, handler = self.config, core.around, core.handler
         grpc_server, port = await serve(
-            config.host,
-            self._seat.place.ports.port,
-            certificate,
-            max_message_bytes(core.hidden_size),
-            session=handler.session,
-            push=handler.push,
-            status=handler.status,
-            deposit=around.deposit,
-            withdraw=around.withdraw,
-            tender=around.tender,
-        )
+            config.host, self._seat.place.ports.port, certificate, max_message_bytes(core.hidden_size),
+            session=handler.session, push=handler.push, status=handler.status,
+            deposit=around.deposit, withdraw=around.withdraw, tender=around.tender,
+        )  # fmt: skip
         self._at_end(CLOSING_S, "closing links", handler.close)
         self._at_end(CLOSING_S, "closing streams", grpc_server.stop, 0.5)
         self._seat.place.remember(port=port, dht_port=self.dht_port)
         host = config.announce or announced_host(config.host)
         facts = self.announcement.listening(host, config.announce_port or port, certificate.certificate_der)
+        own, member = self.announcement.record.endpoint, certificate if config.secret else None
         if config.announce:
-            await seat.try_announced(self.announcement.message().endpoint, certificate if config.secret else None)
+            await seat.try_announced(own, member)
+        core.meter.step.start(await estimate(own, config.host, port, member))
         if config.attester:
             self.announcement.attested(await asyncio.to_thread(attest, config.attester, facts))
 
