@@ -75,18 +75,15 @@ def main() -> None:
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("two processors are needed: one for the servers, and one for the client")
     torch.set_num_threads(1)
-    report, rows, results = Report(args), [], []
+    report, rows = Report(args), []
     for quant in ("none", "int8", "int4"):
         for name, blocks in CASES.items():
             found = measure(quant, blocks, args)
-            results.append({"quant": quant, "swarm": name, **found})
-            ratios = [found[when] / found["measured"] for when in ("said before", "said after")]
-            rows.append([quant, name, *(f"{figure:.0f}" for figure in found.values()), *(f"{x:.2f}" for x in ratios)])
-            print(*rows[-1], sep="  ", flush=True)
-    print_table(
-        ["weights", "swarm", "said before", "measured", "said after", "before/measured", "after/measured"], rows
-    )
-    report.save("room", {"cases": results})
+            ratios = {f"{when}/measured": found[when] / found["measured"] for when in ("said before", "said after")}
+            rows.append({"weights": quant, "swarm": name, **found, **ratios})
+            print(rows[-1], flush=True)
+    print_table(rows)
+    report.save("room", {"cases": rows})
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def _add_place(group: argparse._ArgumentGroup) -> None:
 def _add_pay(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     decode = f"{DEFAULT_DECODE}n"
-    add("--ledger", metavar="WHERE", help=f"be paid there: {LEDGER} (default: SWARM_LEDGER; none: work for nothing)")
+    add("--ledger", metavar="WHERE", help=f"be paid there: {LEDGER}; or none (SWARM_LEDGER)")
     add("--pricing", default="fixed", choices=MODES, metavar="MODE", help=f"{', '.join(MODES)} (default: fixed)")
     add("--price", type=parsing.price, metavar="AMOUNT", help=f"of a token through a block (default: {decode})")
     add(

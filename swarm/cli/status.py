@@ -29,7 +29,7 @@ from swarm.peers.directory import Directory
 from swarm.peers.overview import Overview, State
 from swarm.peers.survey import Stakes, Survey, connect
 from swarm.session.coverage import WaitForCoverage, Waits
-from swarm.wire.hosts import is_loopback
+from swarm.wire.hosts import host_in, is_loopback
 from swarm.wire.peer_names import short_id
 from swarm.wire.secret import find_secret
 from swarm.wire.tls import make_certificate
@@ -224,7 +224,7 @@ def _joining(view: Overview, args: argparse.Namespace, members: Sequence[str]) -
     """How peers join this swarm, in the format in which most of its peers serve."""
     hosts = [peer.address.rsplit(":", 1)[0].strip("[]") for peer in view.peers if peer.address]
     from_afar = not all(map(is_loopback, hosts))
-    reached = [address for address in members if not is_loopback(address.split("/")[2])] if from_afar else args.peers
+    reached = [address for address in members if not is_loopback(host_in(address))] if from_afar else args.peers
     quant, dtype = view.format
     return Joining(
         pasted_model(args.model or view.model) if from_afar else args.model or view.model,

@@ -15,7 +15,7 @@ from swarm.home.places import Place
 from swarm.peers.twins import others_than, refuse_to_join
 from swarm.server.config import ServerConfig
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.hosts import check_announceable, is_here, is_loopback, listening_address
+from swarm.wire.hosts import check_announceable, host_in, is_here, is_loopback, listening_address
 from swarm.wire.identity import Identity
 from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, announced_host, join_address, max_message_bytes
@@ -57,7 +57,7 @@ async def _await_address(config: ServerConfig) -> None:
     said = False
     while not config.announce:
         try:
-            announced_host(config.host)
+            own_host(config)
             return
         except SwarmError as error:
             if not said:
@@ -66,13 +66,18 @@ async def _await_address(config: ServerConfig) -> None:
         await asyncio.sleep(LOOK_EVERY_S)
 
 
+def own_host(config: ServerConfig) -> str:
+    """Where others find this server. Raises SwarmError while the machine has no address."""
+    return config.announce or announced_host(config.host, map(host_in, config.peers))
+
+
 def address_now(config: ServerConfig, last: str) -> str:
     """Where others find a machine that may have been carried elsewhere, or got another address from its router. It
     stays known by the last one while it has none, and as long as it has that one: an address that came up beside it,
     such as a private network's, may be of no use to others."""
     if not config.announce and not is_here(last):
         with suppress(SwarmError):
-            return announced_host(config.host)
+            return own_host(config)
     return last
 
 
@@ -94,7 +99,7 @@ async def take(config: ServerConfig, members: Sequence[str], stack: AsyncExitSta
 
 def _refuse_to_be_nowhere(config: ServerConfig, members: Sequence[str]) -> None:
     """Raises InvalidRequest where all members are elsewhere, and would be told an address of this machine's own."""
-    hosts = [address.split("/")[2] for address in members]
+    hosts = [host for host in map(host_in, members) if host]
     if hosts and not config.announce and is_loopback(config.host) and not any(map(is_loopback, hosts)):
         raise InvalidRequest(
             f"the swarm at {hosts[0]} would be told to find this server at {config.host}, which is each machine's own "

@@ -30,7 +30,7 @@ from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import Quote
 from swarm.wire.tasks import TaskSet, within
 from swarm.wire.tls import Certificate, make_certificate
-from swarm.wire.transport import announced_host, max_message_bytes, serve
+from swarm.wire.transport import max_message_bytes, serve
 
 ATTEND_EVERY_S = 1.0  # how often it is looked for sessions that are not to go on
 _LOOK_S = 0.05  # how often, while it drains, whether sessions are left
@@ -220,7 +220,7 @@ class Server:
         self._at_end(CLOSING_S, "closing links", handler.close)
         self._at_end(CLOSING_S, "closing streams", grpc_server.stop, 0.5)
         self._seat.place.remember(port=port, dht_port=self.dht_port)
-        host = config.announce or announced_host(config.host)
+        host = seat.own_host(config)
         facts = self.announcement.listening(host, config.announce_port or port, certificate.certificate_der)
         own, member = self.announcement.record.endpoint, certificate if config.secret else None
         if config.announce:

@@ -33,6 +33,18 @@ def is_loopback(host: str) -> bool:
     return ip.is_loopback if ip else host == "localhost" or host.endswith(".localhost")
 
 
+def is_elsewhere(host: str) -> bool:
+    """Whether it is an IP address that other machines may have, too."""
+    ip = _as_ip(host)
+    return ip is not None and not (ip.is_loopback or ip.is_unspecified)
+
+
+def host_in(address: str) -> str:
+    """Of a multiaddress, /KIND/HOST/...; empty for what is none."""
+    parts = address.split("/")
+    return parts[2] if len(parts) > 2 else ""
+
+
 def is_here(host: str) -> bool:
     """Whether this machine has that address now, as far as can be told."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

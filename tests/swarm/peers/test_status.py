@@ -13,6 +13,7 @@ import pytest
 
 import swarm
 from swarm.cli import status
+from swarm.wire.peer_names import short_id
 
 # --- the command -----------------------------------------------------------------------------------------------------
 
@@ -27,7 +28,7 @@ def test_printed_once_it_shows_coverage_peers_and_the_gap(local, capsys):
     assert status.main(["--once", "--peers", *local.peers]) == 0
     output = capsys.readouterr().out
     assert "2 peers  20 of 30 blocks served" in output
-    assert all(server.peer_id[-6:] in output for server in local.servers)
+    assert all(short_id(server.peer_id) in output for server in local.servers)
     assert f"python -m swarm.server --blocks 20:30 --peers {local.peers[0]}" in output
     assert "\x1b" not in output
 
@@ -41,11 +42,18 @@ def test_json_has_the_gap_and_what_each_peer_answered(local, capsys):
     assert all(peer["state"] == "online" and peer["round_trip_s"] > 0 for peer in view["peers"])
 
 
-def test_a_model_that_nobody_serves_is_named_with_the_command_to_serve_it(local, capsys):
-    assert status.main(["--model", "owner/new", "--peers", *local.peers]) == 0
-    output = capsys.readouterr().out
-    assert "Nobody in this swarm serves owner/new" in output
-    assert "python -m swarm.server --model owner/new --peers" in output
+def test_a_model_that_nobody_serves_is_an_error_with_the_command_to_serve_it_and_what_is_served_instead(local, capsys):
+    assert status.main(["--model", "owner/new", "--peers", *local.peers]) != 0
+    said = capsys.readouterr()
+    assert "Nobody in this swarm serves owner/new" in said.out
+    assert "python -m swarm.server --model owner/new --peers" in said.out
+    assert said.err == "error: nobody in this swarm serves 'owner/new'; it serves demo\n"
+
+
+def test_without_a_model_it_shows_what_the_swarm_serves(local, capsys):
+    assert status.main(["--json", "--peers", *local.peers]) == 0
+    view = json.loads(capsys.readouterr().out)
+    assert (view["model"], view["models"]) == ("demo", ["demo"])
 
 
 def test_in_a_terminal_it_goes_on_until_ctrl_c_and_ends_without_complaint(local):
