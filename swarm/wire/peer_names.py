@@ -44,8 +44,9 @@ def is_whole(name: str) -> bool:
 def find_peer(name: str, known: Iterable[str], where: str) -> str:
     """The id in `known` that `name` stands for: that id itself, or the only one that ends so. where: the known ones
     are, as in "in this swarm". Raises InvalidRequest if there is none, or more than one."""
+    check_peer_name(name)
     known = sorted(set(known))
-    found = [peer_id for peer_id in known if peer_id.endswith(check_peer_name(name))]
+    found = [peer_id for peer_id in known if peer_id.endswith(name)]
     if name in found or len(found) == 1:
         return name if name in found else found[0]
     if found:

@@ -47,6 +47,11 @@ def test_credits_are_made_given_and_counted(run):
     assert (hers["address"], hers["available"]) == (format_address(ALICE), 250)
 
 
+def test_a_name_that_is_no_peers_here_is_refused_in_one_line(run):
+    assert "no peer that is a server of this machine" in run("transfer", "LLNv55aa", "1", status=1)
+    assert "names no peer" in run("balance", "x", status=1)
+
+
 def test_what_nothing_backs_is_not_redeemed(run):
     run("mint", "me", "1")
     assert "only those of a ledger on a chain" in run("redeem", "1", status=1)
