@@ -82,7 +82,7 @@ def test_the_only_token_of_a_prompt_costs_a_prompts_price(paid, book):
 
 
 def test_a_peer_has_one_name_in_the_bill_in_earnings_and_for_the_ledger(paid, book):
-    folder, ledger = book
+    folder, _ = book
     with swarm.Client("demo", paid.peers, ledger=str(folder)) as client:
         route = client.generate(PROMPT, max_new_tokens=4, ignore_eos=True).route
     bill = _run("ledger", "bill", "--ledger", str(folder)).stdout
