@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from swarm import shown
 from swarm.errors import InvalidRequest
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.wire import messages_pb2 as pb
@@ -71,6 +72,12 @@ class PeerInfo:
             unsigned=record.unsigned,
             paused="".join(one if one.isprintable() else "?" for one in record.paused),
             instance=record.instance,
+        )
+
+    def __repr__(self) -> str:
+        where = f"{self.endpoint.host}:{self.endpoint.port}"
+        return (
+            f"<PeerInfo {shown.peer(self.peer_id)} {shown.span(self.blocks)} of {self.model}, {self.format}, {where}>"
         )
 
     @property

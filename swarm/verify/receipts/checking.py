@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from swarm import shown
 from swarm.errors import InvalidRequest
 from swarm.wire.formats.merkle import merkle_root
 from swarm.wire.formats.receipts import (
@@ -46,7 +47,10 @@ class Fault:
     evidence: tuple[SignedReceipt, ...] = ()
 
     def __str__(self) -> str:
-        return f"peer {self.peer_id[-8:]} {self.kind.value}" + (f": {self.detail}" if self.detail else "")
+        return f"peer {shown.peer(self.peer_id)} {self.kind.value}" + (f": {self.detail}" if self.detail else "")
+
+    def __repr__(self) -> str:
+        return f"<Fault {self.kind.name}: {self}>"
 
 
 class HopReceipts:
