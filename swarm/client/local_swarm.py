@@ -18,7 +18,7 @@ from typing import Any, Unpack
 
 from swarm import kinds, shown
 from swarm.client.background import wait
-from swarm.client.server_options import ServerKeywords, checked, ranges
+from swarm.client.server_options import FLAGS, ServerKeywords, checked, ranges
 from swarm.client.signatures import keywords
 from swarm.errors import InvalidRequest, SwarmError, from_wire
 from swarm.forks import Lifeline, Owner, freeze_in_child
@@ -96,7 +96,7 @@ class LocalSwarm:
     program: Sequence[str] = ("-m", "swarm.server")  # what Python runs as a server
     start_process: Callable[..., _Process] = staticmethod(subprocess.Popen)  # a way of a subclass's own
 
-    @keywords(ServerKeywords, defaults={"no_receipts": False, "verbose": False})
+    @keywords(ServerKeywords, defaults=FLAGS)
     def __init__(
         self,
         model: str | os.PathLike[str] = "demo",
@@ -144,6 +144,7 @@ class LocalSwarm:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @keywords(ServerKeywords, defaults=FLAGS)
     def start(
         self, blocks: str | tuple[int, int], *, model: str | None = None, **options: Unpack[ServerKeywords]
     ) -> LocalServer:

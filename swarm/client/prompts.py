@@ -95,7 +95,7 @@ def split(prompt: object) -> tuple[list[Single], bool]:
     return [_single(prompt, "the prompt")], False
 
 
-def _single(prompt: object, where: str) -> Single:
+def _single(prompt: Any, where: str) -> Single:
     """One prompt. where: it stands, as in "prompt 3"."""
     if isinstance(prompt, str):
         return str(prompt)
@@ -106,7 +106,7 @@ def _single(prompt: object, where: str) -> Single:
         return rows[0]
     if isinstance(prompt, Mapping) and "role" in prompt:
         raise InvalidRequest(f"{where} is a single message; a conversation is a list of them, [{{'role': ...}}, ...]")
-    if _is_array(prompt):
+    if _is_array(prompt) and prompt.ndim > 0:
         (row,) = _rows(prompt, where, at_most=1)
         return row
     if not _is_list(prompt):

@@ -78,7 +78,7 @@ _WRITTEN: dict[str, Written] = {
     **dict.fromkeys(("memory", "kv_memory", "journal_memory"), _size),
     **dict.fromkeys(("price", "prefill_price", "stake"), _amount),
 }
-_FLAGS = ("no_receipts", "verbose")
+FLAGS = dict.fromkeys(("no_receipts", "verbose"), False)  # and their default
 _HINTS = {
     **dict.fromkeys(("temperature", "max_new_tokens", "verify"), "it is an option of swarm.Client.generate"),
     **dict.fromkeys(("torch_dtype", "precision"), "dtype"),
@@ -94,12 +94,12 @@ _HINTS = {
 
 def checked(options: Mapping[str, Any]) -> dict[str, str | bool]:
     """As the command line takes them: text, or True for a flag. Raises InvalidRequest."""
-    known = _WRITTEN.keys() | set(_FLAGS)
+    known = _WRITTEN.keys() | FLAGS.keys()
     if strange := sorted(options.keys() - known):
         raise kinds.unknown(strange[0], known | {"model", "blocks", "secret"}, _HINTS, "swarm.LocalSwarm")
     given = {name: value for name, value in options.items() if value is not None}
-    flags = {name: True for name in _FLAGS if name in given and kinds.flag(name, given[name])}
-    return {**{name: _WRITTEN[name](name, value) for name, value in given.items() if name not in _FLAGS}, **flags}
+    flags = {name: True for name in FLAGS if name in given and kinds.flag(name, given[name])}
+    return {**{name: _WRITTEN[name](name, value) for name, value in given.items() if name not in FLAGS}, **flags}
 
 
 def ranges(blocks: object) -> list[str]:

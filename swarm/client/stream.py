@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Generic, TypeVar
 
 from swarm import shown
-from swarm.client.background import submit
+from swarm.client.background import LOOK_S, submit
 from swarm.errors import SwarmError
 from swarm.forks import Owner
 from swarm.results import Generation
@@ -57,7 +57,13 @@ def drain(start: Callable[[OnPiece], Coroutine[object, object, None]]) -> Genera
     future = submit(start(lambda index, piece: pieces.put((index, piece))))
     future.add_done_callback(lambda _: pieces.put(None))
     try:
-        while (piece := pieces.get()) is not None:
+        while True:
+            try:
+                piece = pieces.get(timeout=LOOK_S)
+            except queue.Empty:  # but perhaps there is an interrupt
+                continue
+            if piece is None:
+                break
             yield piece
         future.result()
     finally:
