@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from swarm import kinds
-from swarm.client.keywords import HINTS
+from swarm.client.keywords import HINTS, Auditor
 from swarm.errors import InvalidRequest
 from swarm.generate.heads import HEAD_FORMATS
 from swarm.generate.local_blocks import parse_local_blocks
@@ -16,7 +16,7 @@ from swarm.wire.formats.amounts import check_amount, parse_amount
 from swarm.wire.formats.facts import Facts
 from swarm_kernels import QUANTS
 
-AUDITORS = ("peers", "local", "off")
+AUDITORS = get_args(Auditor)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class ClientConfig:
     excluded: Iterable[str] = ()
     attestation: Callable[[Facts, bytes], bool] | None = None
     receipts: bool = True
-    audit: str | None = None
+    audit: Auditor | None = None
     audit_rate: float | None = None
     ledger: str | None = field(default_factory=lambda: os.environ.get("SWARM_LEDGER"))
     budget: int | str | None = None

@@ -5,9 +5,11 @@ swarm/client/config.py has what they mean, their defaults and their checks; test
 
 import os
 from collections.abc import Callable, Iterable
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from swarm.wire.formats.facts import Facts
+
+Auditor = Literal["peers", "local", "off"]  # who recomputes samples of the work
 
 
 class LimitKeywords(TypedDict, total=False):
@@ -37,7 +39,7 @@ class ClientKeywords(LimitKeywords, total=False):
     excluded: str | Iterable[str] | None
     attestation: Callable[[Facts, bytes], bool] | None
     receipts: bool
-    audit: str | None
+    audit: Auditor | None
     audit_rate: float | None
     ledger: str | os.PathLike[str] | None
     budget: int | str | None

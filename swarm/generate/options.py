@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict, get_args
 
 from swarm import kinds
 from swarm.generate.sampling import SamplingOptions
@@ -13,7 +13,8 @@ from swarm.wire.formats.quotes import MAX_PRICE
 
 logger = logging.getLogger(__name__)
 
-VERIFY = ("receipts", "audit", "full")
+Verify = Literal["receipts", "audit", "full"]
+VERIFY = get_args(Verify)
 SAMPLING = frozenset(field.name for field in fields(SamplingOptions))
 
 
@@ -42,7 +43,7 @@ class GenerateKeywords(TypedDict, total=False):
     seed: int | None
     stop: str | Sequence[str] | None  # the text ends before it
     ignore_eos: bool  # go on after the model's end token
-    verify: str | None  # "receipts", "audit" or "full": text is delivered only after this check
+    verify: Verify | None  # text is delivered only after this check
     sensitive: bool  # audits show its activations to no further peer
     through: Sequence[Hop]  # the chain to begin with
     priority_fee: int  # nano-credits per block-token above the price
@@ -57,7 +58,7 @@ class GenerateOptions:
     max_new_tokens: int = 128
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
-    verify: str | None = None  # one of VERIFY: text is delivered only after this check
+    verify: Verify | None = None  # text is delivered only after this check
     sensitive: bool = False  # audits show its activations to no further peer
     through: tuple[Hop, ...] = ()  # the chain to take; empty: the best one
     priority_fee: int = 0  # nano-credits per block-token above the price, for going first where peers are full
