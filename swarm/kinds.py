@@ -65,12 +65,12 @@ def number(least: float | None = None, most: float | None = None, *, endless: bo
     return take
 
 
-def seconds(*, endless: bool = False) -> Kind:
+def seconds(least: float = 0.0, *, endless: bool = False) -> Kind:
     """A number of seconds. endless: also for ever."""
-    wanted = "a number of seconds, 0 or more"
+    wanted = f"a number of seconds, {least:g} or more"
     if endless:
-        return number(0.0, endless=True, wanted=wanted)
-    return number(0.0, YEAR_S, wanted=f"{wanted} and a year at most")
+        return number(least, endless=True, wanted=wanted)
+    return number(least, YEAR_S, wanted=f"{wanted} and a year at most")
 
 
 def flag(name: str, value: object) -> bool:

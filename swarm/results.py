@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from swarm import shown
+from swarm import kinds, shown
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.formats.receipts import SignedReceipt
 
@@ -13,13 +13,25 @@ if TYPE_CHECKING:  # a client that asks for no receipts never loads them
     from swarm.verify.receipts.checking import Fault
 
 
+def _blocks(name: str, value: object) -> tuple[int, int]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise kinds.refused(name, "a range, (start, stop)", value)
+    start, stop = (kinds.whole(0)(name, one) for one in value)
+    if start >= stop:
+        raise kinds.refused(name, "a range, (start, stop), with stop above start", value)
+    return start, stop
+
+
 @dataclass(frozen=True)
 class Hop:
-    """One peer of the chain that computed a generation."""
+    """One peer of the chain that computed a generation, or is to. Raises InvalidRequest for what is none."""
 
     peer_id: str
     blocks: tuple[int, int]  # start, stop
     address: str = ""
+
+    def __post_init__(self) -> None:
+        kinds.settle(self, {"peer_id": kinds.text, "blocks": _blocks})
 
     def __repr__(self) -> str:
         where = f" at {self.address}" if self.address else ""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from swarm import kinds
 
+SHORTEST_S = 0.01  # that an answer can take: with less, every peer would be tried again and again
+
 
 @dataclass(frozen=True)
 class ClientLimits:
@@ -23,8 +25,8 @@ class ClientLimits:
 
 
 _KINDS: dict[str, kinds.Kind] = {
-    "open_timeout_s": kinds.seconds(),
-    "step_timeout_s": kinds.seconds(),
+    "open_timeout_s": kinds.seconds(SHORTEST_S),
+    "step_timeout_s": kinds.seconds(SHORTEST_S),
     "busy_timeout_s": kinds.seconds(endless=True),
     "bidding_s": kinds.seconds(),
     "coverage_timeout_s": kinds.seconds(endless=True),

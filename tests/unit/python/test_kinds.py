@@ -168,7 +168,7 @@ def test_an_option_of_another_kind_is_refused_in_one_line(name, value, said):
 
 WRONG_CLIENTS = [
     ("step_timeout_s", [-1, "5", None, True, float("nan"), float("inf"), 1e300], "is a number of seconds"),
-    ("open_timeout_s", [float("inf")], "is a number of seconds"),
+    ("open_timeout_s", [0, float("inf")], "is a number of seconds"),
     ("coverage_timeout_s", [-1, "5", float("nan")], "is a number of seconds"),
     ("max_concurrent", [0, 2.0, "3", True], "is a whole number from 1 up"),
     ("max_reroutes", [-1, None], "is a whole number from 0 up"),

@@ -8,6 +8,7 @@ import swarm
 from swarm.client.local_swarm import LocalSwarm
 from swarm.client.stream import Stream
 from swarm.errors import SwarmError
+from swarm.model.checkpoint import open_checkpoint
 from swarm.results import Audit, Generation, Hop, HopTiming, Payment, Repair
 from swarm.route.peer import PeerInfo
 from swarm.verify.audit.judgement import Judgement, Verdict
@@ -88,6 +89,20 @@ def test_a_receipt_store_says_where_it_is(tmp_path):
     assert repr(stores[1]) == f"<ReceiptStore {tmp_path}/kept.db>"
     for store in stores:
         store.close()
+
+
+@pytest.mark.parametrize(
+    "hop", [(5, (0, 3)), ("x", 5), ("x", ("a", "b")), ("x", (5, 2)), ("x", (0, 1, 2)), ("", (0, 1))]
+)
+def test_a_hop_is_refused_where_it_is_made(hop):
+    with pytest.raises(swarm.InvalidRequest, match=r"^(peer_id|blocks) is "):
+        Hop(*hop)
+
+
+def test_a_name_that_is_too_long_for_a_file_is_no_model():
+    with pytest.raises(swarm.ModelError, match=r"no such model: 'xxx.*: File name too long") as error:
+        open_checkpoint("x" * 5000)
+    assert len(str(error.value)) < LONGEST
 
 
 def test_an_empty_generation_prints_as_well():
