@@ -15,7 +15,6 @@ from swarm.auditor.auditor import NOBODY, Auditor, Round, Tally, verdict_of
 from swarm.auditor.validator import Validator
 from swarm.cli.support.arguments import add_json, add_members, add_model
 from swarm.cli.support.events import Events
-from swarm.cli.support.generations import audit_as_json
 from swarm.cli.support.terminal import print_table, run
 from swarm.client.client import AUDIT_GRACE_S, Client
 from swarm.errors import InvalidRequest
@@ -170,7 +169,7 @@ class Report:
             place = f"{short_id(audit.peer_id)}  {f'{start}:{stop}':8} {audit.position}:{audit.position + audit.count}"
             reason = audit.judgement.reason if audit.judgement else "nobody could compute it again"
             text = f"{place:32} by {short_id(audit.by):8}  {reason}"
-            self._tell("audit", verdict_of(audit), text, **audit_as_json(audit))
+            self._tell("audit", verdict_of(audit), text, **audit.to_dict())
         for fault in one.generation.faults if one.generation else ():
             fields = {"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}
             self._tell("fault", "FAULT", str(fault), **fields)

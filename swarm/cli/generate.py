@@ -3,13 +3,11 @@
 import argparse
 import json
 import sys
-from dataclasses import asdict
 
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
-from swarm.cli.support.generations import audit_as_json, describe
+from swarm.cli.support.generations import describe
 from swarm.cli.support.terminal import read_text, run
-from swarm.results import Generation
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +27,8 @@ def main(arguments: list[str]) -> int:
 def _generate(args: argparse.Namespace) -> None:
     text = read_text("the prompt") if args.prompt == "-" else args.prompt
     prompt = [{"role": "user", "content": text}] if args.chat else text
-    options = {**generate_options(args), "ignore_eos": args.ignore_eos}
+    options = generate_options(args)
+    options["ignore_eos"] = args.ignore_eos
     with make_client(args) as client:
         stream = client.stream(prompt, **options)
         for piece in stream:
@@ -37,27 +36,6 @@ def _generate(args: argparse.Namespace) -> None:
                 print(piece, end="", flush=True)
     # Now that the client is closed, no audit is under way any more.
     if args.json:
-        print(json.dumps(_as_json(stream.generation)))
+        print(json.dumps(stream.generation.to_dict()))
     else:
         print(f"\n\n{describe(stream.generation)}", file=sys.stderr)
-
-
-def _as_json(generation: Generation) -> dict[str, object]:
-    return {
-        "text": generation.text,
-        "token_ids": generation.token_ids,
-        "finish_reason": generation.finish_reason,
-        "route": [{"peer_id": hop.peer_id, "blocks": hop.blocks, "address": hop.address} for hop in generation.route],
-        "tokens_per_second": round(generation.tokens_per_second, 2),
-        "time_to_first_token_s": round(generation.time_to_first_token_s, 4),
-        "reroutes": generation.reroutes,
-        "receipts": len(generation.receipts),
-        "faults": [
-            {"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}
-            for fault in generation.faults
-        ],
-        "audits": [audit_as_json(audit) for audit in generation.audits],
-        "verified": generation.verified,
-        "cost": generation.cost,
-        "payments": [asdict(payment) for payment in generation.payments],
-    }

@@ -20,7 +20,7 @@ from swarm.generate.delivery import Seams
 from swarm.generate.generator import Generator
 from swarm.generate.heads import HeadPool
 from swarm.generate.local_blocks import LocalBlocks
-from swarm.generate.text import Tokenizer
+from swarm.generate.text import NoText, Tokenizer
 from swarm.home import digests_folder, find_swarm
 from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
@@ -46,7 +46,7 @@ class Parts:
     """What a client is made of."""
 
     checkpoint: Checkpoint
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerBase | None  # None: a folder without one
     router: Router
     heads: HeadPool
     local: LocalBlocks | None  # the blocks that it computes itself
@@ -111,7 +111,7 @@ async def _join(
     undo: AsyncExitStack,
 ) -> Parts:
     """undo: to be closed if this fails: what was begun would go on."""
-    tokenizer = await asyncio.to_thread(checkpoint.load_tokenizer)
+    tokenizer = await asyncio.to_thread(checkpoint.find_tokenizer)
     terms = _terms(config, money)
     trusting = import_module(_TRUST) if config.receipts else None
     directory = await find_members(lambda: addresses, secret, config.limits.coverage_timeout_s)
@@ -133,7 +133,8 @@ async def _join(
         choose = money.auction(router, checkpoint, terms, blocks, config.limits.bidding_s)
     seams = Seams(trust.deliver, choose) if trust else Seams()
     heads = HeadPool(checkpoint, config.head)
-    decoder = cast(Tokenizer, tokenizer)  # which says that it may return several texts: for several lists it does
+    # Which says that it may return several texts: for several lists it does.
+    decoder = cast(Tokenizer, tokenizer) if tokenizer else NoText()
     generator = Generator(checkpoint, decoder, router, heads, config.limits, config.wire_dtype, local, seams)
     return Parts(checkpoint, tokenizer, router, heads, local, trust, money, generator)
 
@@ -141,7 +142,7 @@ async def _join(
 def _local_blocks(config: ClientConfig, checkpoint: Checkpoint) -> LocalBlocks | None:
     if not any(config.local_blocks):
         return None
-    kv_bytes = int(config.limits.local_kv_bytes)
+    kv_bytes = config.limits.local_kv_bytes
     return LocalBlocks(checkpoint, *config.local_blocks, quant=config.quant, dtype=config.dtype, kv_bytes=kv_bytes)
 
 

@@ -5,13 +5,15 @@ top-k (Fan et al., 2018), top-p (Holtzman et al., 2020).
 """
 
 import copy
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
-from swarm.errors import InvalidRequest
+from swarm import kinds
+
+COLDEST = 1e-6  # temperature; what is colder is as good as greedy
+PENALTIES = 0.001, 1000.0  # for repetition: beyond them, logits leave float32
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,33 @@ class SamplingOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InvalidRequest(f"temperature must be 0 (greedy) or a positive number, not {self.temperature}")
-        if self.top_k is not None and self.top_k < 1:
-            raise InvalidRequest(f"top_k must be at least 1, not {self.top_k}")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise InvalidRequest(f"top_p must be above 0 and at most 1, not {self.top_p}")
-        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
-            raise InvalidRequest(f"repetition_penalty must be positive, not {self.repetition_penalty}")
+        kinds.settle(self, _KINDS)
+
+
+def _share(name: str, value: object) -> float:
+    wanted = "a number above 0, and at most 1"
+    share: float = kinds.number(0.0, 1.0, wanted=wanted)(name, value)
+    if share == 0:
+        raise kinds.refused(name, wanted, value)
+    return share
+
+
+def _temperature(name: str, value: object) -> float:
+    """Logits are divided by it: by less than COLDEST, float32 has no place for them."""
+    wanted = f"0 (greedy), or a number from {COLDEST:g} up"
+    figure: float = kinds.number(0.0, wanted=wanted)(name, value)
+    if 0 < figure < COLDEST:
+        raise kinds.refused(name, wanted, value)
+    return figure
+
+
+_KINDS: dict[str, kinds.Kind] = {
+    "temperature": _temperature,
+    "top_k": kinds.optional(kinds.whole(1, otherwise=", or None for all tokens")),
+    "top_p": kinds.optional(_share),
+    "repetition_penalty": kinds.number(*PENALTIES),
+    "seed": kinds.optional(kinds.whole(0, 2**64 - 1, ", or None for another each time")),
+}
 
 
 class Sampler:

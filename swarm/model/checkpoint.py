@@ -48,9 +48,13 @@ def open_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
     if not model:
         raise ModelError(f"no such model: {model!r}; {_FORMS}")
     path = Path(model).expanduser()
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise ModelError(f"no such model: {model!r:.80}: {error.strerror}; {_FORMS}") from error
+    if is_folder:
         return _open_folder(path)
-    if path.is_file():
+    if is_file:
         if path.suffix != ".gguf":
             raise ModelError(f"{model} is a file, but not a .gguf file; for safetensors, name their folder")
         return _open_gguf(path, name=model_name(model))

@@ -33,6 +33,16 @@ _SPLITS = {
 }
 
 
+_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")  # any of which a folder with a tokenizer has
+
+
+def has_tokenizer(source: Path | str) -> bool:
+    """Whether there is one to load. source: as in load_tokenizer; where it is no folder, one is always expected."""
+    if not isinstance(source, Path) or not source.is_dir():
+        return True
+    return any(next(source.glob(pattern), None) for pattern in _FILES)
+
+
 def load_tokenizer(source: Path | str, revision: str) -> PreTrainedTokenizerBase:
     """source: a GGUF file, a folder, or a repository id on the hub, of which `revision` is a commit."""
     if isinstance(source, Path) and source.suffix == ".gguf":
@@ -42,7 +52,8 @@ def load_tokenizer(source: Path | str, revision: str) -> PreTrainedTokenizerBase
             return transformers.AutoTokenizer.from_pretrained(source)
         return transformers.AutoTokenizer.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{source} has no usable tokenizer: {error}") from error
+        why = " ".join(str(error).split())
+        raise ModelError(f"{source} has no usable tokenizer: {why:.300}") from error
 
 
 def _from_gguf(path: Path) -> PreTrainedTokenizerBase:

@@ -137,6 +137,12 @@ class Checkpoint:
 
         return load_tokenizer(self._tokenizer_path, self.revision)
 
+    def find_tokenizer(self) -> "PreTrainedTokenizerBase | None":
+        """The same; None for a folder without one: its users speak in token ids."""
+        from swarm.model.tokenizer import has_tokenizer  # noqa: PLC0415
+
+        return self.load_tokenizer() if has_tokenizer(self._tokenizer_path) else None
+
     def _check_block(self, index: int) -> None:
         if not 0 <= index < self.config.num_blocks:
             raise ModelError(f"block {index} is outside this model, which has {self.config.num_blocks} blocks")

@@ -3,11 +3,13 @@
 import math
 from dataclasses import dataclass, field
 
+from swarm import shown
 from swarm.errors import InvalidRequest
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.facts import Facts
 from swarm.wire.formats.quotes import FREE_QUOTE, Quote
+from swarm.wire.peer_names import short_id
 
 MAX_LINKS = 16  # to neighbours, that a record may name
 
@@ -74,6 +76,10 @@ class PeerInfo:
             instance=record.instance,
             loaded=min(record.loaded, record.stop - record.start),
         )
+
+    def __repr__(self) -> str:
+        where = f"{self.endpoint.host}:{self.endpoint.port}"
+        return f"<PeerInfo {short_id(self.peer_id)} {shown.span(self.blocks)} of {self.model}, {self.format}, {where}>"
 
     @property
     def blocks(self) -> tuple[int, int]:

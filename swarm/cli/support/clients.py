@@ -1,13 +1,14 @@
 """What the verbs that generate have in common: arguments, and a client by them."""
 
 import argparse
+from typing import cast
 
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import LEDGER, Renamed, add_members, add_model, check_wait
 from swarm.client.client import Client
 from swarm.client.config import AUDITORS
 from swarm.generate.local_blocks import parse_local_blocks
-from swarm.generate.options import VERIFY
+from swarm.generate.options import VERIFY, GenerateKeywords
 from swarm.session.limits import ClientLimits
 from swarm.wire.secret import read_secret
 from swarm_kernels import QUANTS
@@ -77,8 +78,8 @@ def make_client(args: argparse.Namespace) -> Client:
     )
 
 
-def generate_options(args: argparse.Namespace) -> dict[str, object]:
+def generate_options(args: argparse.Namespace) -> GenerateKeywords:
     """By those arguments, for `generate` and `stream`."""
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop", "verify",
              "sensitive", "priority_fee")  # fmt: skip
-    return {name: getattr(args, name) for name in names}
+    return cast(GenerateKeywords, {name: getattr(args, name) for name in names})

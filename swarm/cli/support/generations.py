@@ -1,9 +1,8 @@
 """What to say of a generation."""
 
-import math
 from collections import Counter
 
-from swarm.results import Audit, Generation
+from swarm.results import Generation
 from swarm.verify.audit.judgement import Verdict
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.peer_names import short_id
@@ -44,18 +43,3 @@ def _describe_payments(generation: Generation) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def audit_as_json(audit: Audit) -> dict[str, object]:
-    """verdict: a Verdict's name, None if nobody could compute it again."""
-    judgement = audit.judgement
-    return {
-        "peer_id": audit.peer_id,
-        "blocks": audit.blocks,
-        "positions": [audit.position, audit.position + audit.count],
-        "by": audit.by,
-        "verdict": judgement.verdict.name if judgement else None,
-        "method": judgement.method if judgement else None,
-        "statistic": judgement.statistic if judgement and math.isfinite(judgement.statistic) else None,
-        "reason": judgement.reason if judgement else None,
-    }

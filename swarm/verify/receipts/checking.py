@@ -49,6 +49,9 @@ class Fault:
     def __str__(self) -> str:
         return f"peer {short_id(self.peer_id)} {self.kind.value}" + (f": {self.detail}" if self.detail else "")
 
+    def __repr__(self) -> str:
+        return f"<Fault {self.kind.name}: {self}>"
+
 
 class HopReceipts:
     """Those of one hop for one opening of a session, in their order.

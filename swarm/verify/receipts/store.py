@@ -54,6 +54,9 @@ class ReceiptStore:
         self._writer = Writer(path, _LAYOUT)
         self._since_prune = 0
 
+    def __repr__(self) -> str:
+        return f"<ReceiptStore {self.path or 'in memory'}>"
+
     def trouble(self) -> str:
         """Why nothing new should be signed now: the disk does not take it; empty: it does."""
         return self._writer.trouble()
