@@ -16,6 +16,7 @@ from swarm.client.stream import OnPiece, Stream, drain
 from swarm.errors import InvalidRequest, LedgerRefusal, SwarmError
 from swarm.forks import Owner, freeze_in_child
 from swarm.generate.options import GenerateOptions, Prompt, as_prompts, is_batch, parse_options
+from swarm.model.generation_config import load_generation_defaults
 from swarm.results import Generation
 from swarm.route.peer import PeerInfo
 
@@ -125,6 +126,13 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     def receipts(self) -> "ReceiptStore | None":
         """What peers have signed for this user's clients; None for one that asks for no receipts."""
         return self.parts.trust.store if self.parts.trust else None
+
+    @property
+    def generation_defaults(self) -> dict[str, float]:
+        """How the model's makers would have it sampled (temperature, top_k, top_p, repetition_penalty), as far as they
+        say, as options: `generate(prompt, **client.generation_defaults)`. Without them, `generate` is greedy. Raises
+        ModelError."""
+        return load_generation_defaults(self.parts.checkpoint).options()
 
     def usable_peers(self) -> list[PeerInfo]:
         """Who serves the model, on this client's terms, without peers that failed lately or were found to cheat. Raises
