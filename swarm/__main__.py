@@ -9,7 +9,7 @@ VERBS = {
     "server": ("swarm.cli.server", "serve blocks to a swarm (also: python -m swarm.server)"),
     "generate": ("swarm.cli.generate", "generate from a prompt"),
     "batch": ("swarm.cli.batch", "answer a file of prompts on what the swarm has left over"),
-    "chat": ("swarm.cli.chat", "talk with an instruction-tuned model"),
+    "chat": ("swarm.cli.chat.verb", "talk with an instruction-tuned model"),
     "status": ("swarm.cli.status", "a live picture of the swarm: coverage, peers, load, speed"),
     "identity": (
         "swarm.cli.identity",
