@@ -11,6 +11,7 @@ VERBS = {
     "batch": ("swarm.cli.batch", "answer a file of prompts on what the swarm has left over"),
     "chat": ("swarm.cli.chat.verb", "talk with an instruction-tuned model"),
     "status": ("swarm.cli.status", "a live picture of the swarm: coverage, peers, load, speed"),
+    "models": ("swarm.cli.models.verb", "how much of a model fits into how much memory, and what it would earn"),
     "identity": (
         "swarm.cli.identity",
         "digests of a model's weights, to compare with others; keys, export, import: of this machine",

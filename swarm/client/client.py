@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from swarm.client.stream import OnPiece, Stream, drain
 from swarm.errors import InvalidRequest, LedgerRefusal, SwarmError
 from swarm.forks import Owner, freeze_in_child
 from swarm.generate.options import GenerateOptions, Prompt, as_prompts, is_batch, parse_options
-from swarm.model.generation_config import load_generation_defaults
 from swarm.results import Generation
 from swarm.route.peer import PeerInfo
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 AUDIT_GRACE_S = 5.0  # that audits under way get when a client is closed
 LEAVE_TIMEOUT_S = 10.0  # beyond that, for all that there is to say when it leaves
+_DEFAULTS = "swarm.model.generation_config"
 
 
 class Client:
@@ -132,7 +133,8 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         """How the model's makers would have it sampled (temperature, top_k, top_p, repetition_penalty), as far as they
         say, as options: `generate(prompt, **client.generation_defaults)`. Without them, `generate` is greedy. Raises
         ModelError."""
-        return load_generation_defaults(self.parts.checkpoint).options()
+        options: dict[str, float] = import_module(_DEFAULTS).load_generation_defaults(self.parts.checkpoint).options()
+        return options
 
     def usable_peers(self) -> list[PeerInfo]:
         """Who serves the model, on this client's terms, without peers that failed lately or were found to cheat. Raises

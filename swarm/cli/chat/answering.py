@@ -49,6 +49,7 @@ class Answering:
 
     def answer(self, conversation: Conversation) -> None:
         """What there is of an answer is in the conversation afterwards, whatever happened."""
+        self._shown.begin()
         pieces: list[str] = []
         stopped, error = "", None
         try:

@@ -27,8 +27,7 @@ class Chat:
     shown: Streamed
 
     def run(self) -> bool:
-        """Until the lines end, a command ends it, or Ctrl-C comes twice where nothing goes on. Whether all went well.
-        """
+        """Until the lines end, a command ends it, or Ctrl-C comes twice at the prompt. Whether all went well."""
         is_well, wants_out = True, False
         while not self.commands.is_over:
             try:

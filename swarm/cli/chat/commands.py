@@ -27,7 +27,9 @@ class Command:
 class Commands:
     """Of one chat. All raise SwarmError, and OSError of files, for what cannot be done; the chat goes on."""
 
-    def __init__(self, conversation: Conversation, answering: Answering, shown: Streamed, model: str, file: Path | None):
+    def __init__(
+        self, conversation: Conversation, answering: Answering, shown: Streamed, model: str, file: Path | None
+    ):
         """file: what the conversation was loaded from."""
         self._conversation, self._answering, self._shown, self._model = conversation, answering, shown, model
         self._own_files = {file.absolute()} if file else set()

@@ -20,8 +20,8 @@ class Interrupts:
 
     @contextmanager
     def stop(self) -> Iterator["Stopped"]:
-        """What is done within ends with Ctrl-C, as the result says then. Told to end, KeyboardInterrupt goes through.
-        """
+        """What is done within ends with Ctrl-C, as the result then says. Where the program is told to end, the
+        KeyboardInterrupt goes through."""
         stopped = Stopped()
         self._stops = True
         try:

@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m swarm chat",
         usage="python -m swarm chat [options]",
-        description="Talk with an instruction-tuned model on a swarm: in a terminal, or by the lines of standard input. "
-        "/help lists what can be done meanwhile; Ctrl-C stops an answer, Ctrl-D ends.",
+        description="Talk with an instruction-tuned model on a swarm: in a terminal, or by the lines of standard "
+        "input. /help lists what can be done meanwhile; Ctrl-C stops an answer, Ctrl-D ends.",
     )
     add = parser.add_argument
     add("--system", metavar="TEXT", help="system message")

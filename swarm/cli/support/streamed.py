@@ -1,11 +1,12 @@
-"""Text that streams to a terminal, and the lines that come in between: notes and warnings begin on lines of their own.
-"""
+"""Text that streams to a terminal, and what comes in between: notes and warnings begin on lines of their own."""
 
 import logging
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from swarm.cli.support.logs import Seldom
 
 _MOST_HELD = 100  # warnings
 
@@ -51,6 +52,12 @@ class Streamed:
         finally:
             root.handlers[:] = before
 
+    def begin(self) -> None:
+        """Something new was asked for: what is logged of it is new as well, though it was said before."""
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, _OwnLine):
+                handler.forget()
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Within, what is logged waits: somebody is typing."""
@@ -85,6 +92,11 @@ class _OwnLine(logging.Handler):
     def __init__(self, text: Streamed, handler: logging.Handler):
         super().__init__(handler.level)
         self._text, self._handler = text, handler
+
+    def forget(self) -> None:
+        for seldom in self._handler.filters:
+            if isinstance(seldom, Seldom):
+                seldom.forget()
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._handler.filter(record):
