@@ -28,12 +28,13 @@ class Editor:
 
     def __init__(self, history: Path | None):
         """history: its file; None: what is typed is forgotten at the end."""
+        self._output = _output(next(stream for stream in (sys.stdout, sys.stderr) if stream.isatty()))
         self._session: PromptSession[str] = PromptSession(
             history=FileHistory(history) if history else InMemoryHistory(),
             multiline=True,
             key_bindings=_bindings(),
             prompt_continuation=CONTINUATION,
-            output=_output(next(stream for stream in (sys.stdout, sys.stderr) if stream.isatty())),
+            output=self._output,
         )
 
     def read(self) -> str | None:
@@ -47,6 +48,13 @@ class Editor:
                 return None
             finally:
                 SHUTDOWN.hear_signals()  # the editor's event loop had them reported to itself
+                self._restore()
+
+    def _restore(self) -> None:
+        """The terminal: a signal that comes while the prompt is drawn for the first time would leave it as it was made."""
+        self._output.disable_bracketed_paste()
+        self._output.show_cursor()
+        self._output.flush()
 
 
 def _keep_hearing() -> None:
