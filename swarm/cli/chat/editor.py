@@ -51,7 +51,7 @@ class Editor:
                 self._restore()
 
     def _restore(self) -> None:
-        """The terminal: a signal that comes while the prompt is drawn for the first time would leave it as it was made."""
+        """The terminal, which a signal in the middle of drawing the prompt would leave as it was made for that."""
         self._output.disable_bracketed_paste()
         self._output.show_cursor()
         self._output.flush()

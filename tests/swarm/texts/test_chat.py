@@ -160,34 +160,39 @@ def test_told_to_end_it_leaves_the_terminal_as_it_was(local, tmp_path, number):
 
 
 def test_a_conversation_survives_the_swarm(tmp_path):
-    with swarm.LocalSwarm("demo", ["0:30"], quant="int4", threads=1) as local:
-        with Terminal(local.peers, tmp_path, "--wait", "2", "--temperature", "0") as chat:
-            chat.say("Tell a long story about a fox.")
-            chat.wait_for_text(60)
-            local.servers[0].kill()
-            failed = chat.wait(READY)
-            assert "/continue goes on with it, /retry begins it anew" in failed
-            assert failed.index("\nWARN") > 0 or "WARN" not in failed  # on a line of its own
-            again = chat.ask("What is its name?")
-            assert "error: " in again and "/retry tries it again" in again and "Traceback" not in again
-            local.start("0:30", quant="int4")
-            assert "error" not in chat.ask("/retry")
-            file = tmp_path / "talk.json"
-            chat.ask(f"/save {file}")
-    turns = json.loads(file.read_text())["messages"]
+    with (
+        swarm.LocalSwarm("demo", ["0:30"], quant="int4", threads=1) as local,
+        Terminal(local.peers, tmp_path, "--wait", "2", "--temperature", "0") as chat,
+    ):
+        chat.say("Tell a long story about a fox.")
+        chat.wait_for_text(60)
+        local.servers[0].kill()
+        failed = chat.wait(READY)
+        assert "/continue goes on with it, /retry begins it anew" in failed
+        assert "WARN" not in failed or "\nWARN" in failed  # on a line of its own
+        again = chat.ask("What is its name?")
+        assert "error: " in again and "/retry tries it again" in again and "Traceback" not in again
+        local.start("0:30", quant="int4")
+        assert "error" not in chat.ask("/retry")
+        chat.ask(f"/save {tmp_path}/talk.json")
+    turns = json.loads((tmp_path / "talk.json").read_text())["messages"]
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user", "assistant"]
     assert turns[1]["stopped"] == "failed" and len(turns[1]["content"]) > 30
     assert turns[2]["content"] == "What is its name?" and turns[3]["content"]
 
 
 def test_an_answer_goes_on_when_a_peer_dies_in_the_middle(tmp_path):
-    with swarm.LocalSwarm("demo", ["0:15", "15:30", "15:30"], quant="int4", threads=1) as local:
-        with Terminal(local.peers, tmp_path, "--temperature", "0", "--max-new-tokens", "200") as chat:
-            chat.say("Tell a long story about a fox.")
-            chat.wait_for_text(60)
-            for server in local.servers[1:2]:
-                server.kill()
-            assert "error" not in chat.wait(READY)
+    with (
+        swarm.LocalSwarm("demo", ["0:15", "15:30", "15:30"], quant="int4", threads=1) as local,
+        Terminal(local.peers, tmp_path, "--temperature", "0", "--max-new-tokens", "200") as chat,
+    ):
+        chat.ask("Hello.")
+        route = chat.ask("/stats")
+        used = next(server for server in local.servers[1:] if f":{server.port})" in route)
+        chat.say("Tell a long story about a fox.")
+        chat.wait_for_text(60)
+        used.kill()
+        assert "error" not in chat.wait(READY)
 
 
 def talk(peers, lines: bytes, *arguments: str) -> subprocess.CompletedProcess:

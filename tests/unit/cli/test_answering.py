@@ -1,7 +1,5 @@
 """The model's turn in a chat, with a client that is not there."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from swarm.cli.chat.answering import Answering, Limits

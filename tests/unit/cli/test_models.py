@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_files import small_model
 from safetensors.torch import save_file
 
+from model_files import small_model
 from swarm.cli.models import verb
 from swarm.cli.models.fit import Cache, Format, fit, formats
 from swarm.cli.models.shape import Shape, read_shape
@@ -39,7 +39,7 @@ def as_json(capsys, *arguments: str, status: int = 0) -> tuple[dict, str]:
 
 
 def test_defaults_are_a_servers():
-    assert verb.KV_MEMORY == ServerConfig().kv_memory_bytes
+    assert ServerConfig().kv_memory_bytes == verb.KV_MEMORY
     for format in formats(QUANTS[1:]):
         assert format.dtype == ServerConfig(quant=format.quant).activations
     assert [format.dtype for format in formats(["none"])] == ["float32", "bfloat16"]

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from model_files import small_model
 
+from model_files import small_model
 from swarm.errors import ModelError
 from swarm.model import open_checkpoint
 from swarm.model.generation_config import load_generation_defaults, parse_generation_config
