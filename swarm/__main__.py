@@ -9,8 +9,9 @@ VERBS = {
     "server": ("swarm.cli.server", "serve blocks to a swarm (also: python -m swarm.server)"),
     "generate": ("swarm.cli.generate", "generate from a prompt"),
     "batch": ("swarm.cli.batch", "answer a file of prompts on what the swarm has left over"),
-    "chat": ("swarm.cli.chat", "talk with an instruction-tuned model"),
+    "chat": ("swarm.cli.chat.verb", "talk with an instruction-tuned model"),
     "status": ("swarm.cli.status", "a live picture of the swarm: coverage, peers, load, speed"),
+    "models": ("swarm.cli.models.verb", "how much of a model fits into how much memory, and what it would earn"),
     "identity": (
         "swarm.cli.identity",
         "digests of a model's weights, to compare with others; keys, export, import: of this machine",

@@ -7,6 +7,7 @@ import sys
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
 from swarm.cli.support.generations import describe
+from swarm.cli.support.streamed import Streamed
 from swarm.cli.support.terminal import read_text, run
 
 
@@ -29,11 +30,12 @@ def _generate(args: argparse.Namespace) -> None:
     prompt = [{"role": "user", "content": text}] if args.chat else text
     options = generate_options(args)
     options["ignore_eos"] = args.ignore_eos
-    with make_client(args) as client:
+    shown = Streamed()
+    with make_client(args) as client, shown.between_lines():
         stream = client.stream(prompt, **options)
         for piece in stream:
             if not args.json:
-                print(piece, end="", flush=True)
+                shown.write(str(piece))
     # Now that the client is closed, no audit is under way any more.
     if args.json:
         print(json.dumps(stream.generation.to_dict()))

@@ -5,6 +5,7 @@ import os
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 AUDIT_GRACE_S = 5.0  # that audits under way get when a client is closed
 LEAVE_TIMEOUT_S = 10.0  # beyond that, for all that there is to say when it leaves
+_DEFAULTS = "swarm.model.generation_config"
 
 
 class Client:
@@ -170,6 +172,14 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         """What peers have signed for this user's clients; None for one that asks for no receipts."""
         self._check()
         return self.parts.trust.store if self.parts.trust else None
+
+    @property
+    def generation_defaults(self) -> dict[str, float]:
+        """How the model's makers would have it sampled (temperature, top_k, top_p, repetition_penalty), as far as they
+        say, as options: `generate(prompt, **client.generation_defaults)`. Without them, `generate` is greedy. Raises
+        ModelError."""
+        options: dict[str, float] = import_module(_DEFAULTS).load_generation_defaults(self.parts.checkpoint).options()
+        return options
 
     def usable_peers(self) -> list[PeerInfo]:
         """Who serves the model, on this client's terms, without peers that failed lately or were found to cheat. Raises

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from swarm.errors import ModelError
 from swarm.model.families import ModelConfig
-from swarm.model.layout import Naming, Part, block_parts, fused_shape
+from swarm.model.layout import Naming, Part, block_parts, block_weights, fused_shape
 from swarm.model.tensor_file import TensorFile
 from swarm_kernels import Format, QuantWeight, allocate
 
@@ -67,7 +66,7 @@ class Checkpoint:
 
     def block_nbytes(self, dtype: torch.dtype) -> int:
         """Bytes of one block's tensors in memory."""
-        return sum(math.prod(part.shape) for parts in self._parts.values() for part in parts) * dtype.itemsize
+        return block_weights(self.config) * dtype.itemsize
 
     def load_block(
         self, index: int, dtype: torch.dtype, format: Format | None = None, norm_dtype: torch.dtype | None = None
@@ -130,6 +129,11 @@ class Checkpoint:
         file = self._source.file_of(name)
         file.check_shape(name, (self.config.vocab_size, self.config.hidden_size))
         return file.read_quantised(name, format)
+
+    @property
+    def origin(self) -> Path | str:
+        """Where there is more of the model than its tensors: a folder, a GGUF file or a repository id."""
+        return self._tokenizer_path
 
     def load_tokenizer(self) -> "PreTrainedTokenizerBase":
         # transformers takes seconds and tens of MB to import, and a server, which holds a checkpoint, never needs it.

@@ -91,7 +91,7 @@ def hub(tmp_path, shards, monkeypatch):
     snapshot, fetched = tmp_path / "snapshots" / COMMIT, []
     shutil.copytree(shards, snapshot)
 
-    def download(repository, filename, revision=None):
+    def download(repository, filename, revision=None, local_files_only=False):
         if repository != "owner/sharded":
             raise LocalEntryNotFoundError("no connection")
         if not (snapshot / filename).exists():
@@ -166,3 +166,14 @@ def test_a_server_holds_its_blocks_and_no_transformers():
     before, peak, tensors, has_transformers = run.stdout.split()
     assert has_transformers == "False"
     assert int(peak) - int(before) <= 1.2 * int(tensors), f"{before} -> {peak} kB for {tensors} kB of tensors"
+
+
+def test_without_a_network_nothing_is_tried_again_and_again(monkeypatch, caplog):
+    def nowhere(*_):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(checkpoint.socket, "getaddrinfo", nowhere)
+    monkeypatch.setattr(checkpoint, "getproxies", dict)
+    with pytest.raises(ModelError, match=r"'owner/elsewhere': the hub is not reachable") as caught:
+        open_checkpoint("owner/elsewhere")
+    assert "\n" not in str(caught.value) and not caplog.records
