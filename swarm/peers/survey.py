@@ -34,7 +34,7 @@ class Survey:
     """Looks as often as asked, over connections that it keeps. Lives in one event loop."""
 
     def __init__(self, directory: Directory, model: str, connect: Callable[[pb.Endpoint], Peer] = connect):
-        """model: as its records name it, see swarm.model.checkpoint.model_name."""
+        """model: as its records name it, see swarm.model.names.model_name."""
         self._directory, self._model = directory, model
         self._known: dict[str, PeerInfo] = {}  # at the look before
         self._answers: dict[str, Answer] = {}
