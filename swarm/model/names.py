@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+FORMS = 'a model is "demo", a .gguf file, a folder with config.json and safetensors, or a repository id "owner/name"'
+
 
 def model_name(model: str) -> str:
     """The name under which the directory knows `model`. Nothing is read or downloaded, and the model need not be on

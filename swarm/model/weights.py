@@ -18,7 +18,7 @@ from swarm.model.tensor_file import TensorFile
 from swarm_kernels import Format, QuantWeight, allocate
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from swarm.model.tokenizer import AnyTokenizer
 
 Progress = Callable[[int, int], None]  # (blocks loaded, blocks in all)
 
@@ -131,8 +131,8 @@ class Checkpoint:
         file.check_shape(name, (self.config.vocab_size, self.config.hidden_size))
         return file.read_quantised(name, format)
 
-    def load_tokenizer(self) -> "PreTrainedTokenizerBase":
-        # transformers takes seconds and tens of MB to import, and a server, which holds a checkpoint, never needs it.
+    def load_tokenizer(self) -> "AnyTokenizer":
+        # Tokenizers take time and tens of MB to import, and a server, which holds a checkpoint, never needs them.
         from swarm.model.tokenizer import load_tokenizer  # noqa: PLC0415
 
         return load_tokenizer(self._tokenizer_path, self.revision)

@@ -99,7 +99,7 @@ def hub(tmp_path, shards, monkeypatch):
         fetched.append((filename, revision))
         return str(snapshot / filename)
 
-    monkeypatch.setattr(checkpoint, "hf_hub_download", download)
+    monkeypatch.setattr(hub_module, "hf_hub_download", download)
     return fetched
 
 
