@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from swarm.wire.formats.receipts import SignedReceipt
 
 if TYPE_CHECKING:  # a client that asks for no receipts never loads them
-    from swarm.verify.audit.judgement import Judgement, Verdict
+    from swarm.verify.audit.judgement import Judgement
+    from swarm.verify.audit.verdict import Verdict
     from swarm.verify.receipts.checking import Fault
 
 

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 
 from swarm.results import Audit, Generation
-from swarm.verify.audit.judgement import Verdict
+from swarm.verify.audit.verdict import Verdict
 from swarm.wire.formats.amounts import format_amount
 
 
