@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from swarm_kernels.linear import Linear
     from swarm_kernels.memory import allocate
     from swarm_kernels.quant import QuantWeight, quantize
-    from swarm_kernels.reference import ACTIVATIONS, append_kv, gated_mlp, paged_attention, rms_norm, rotary, rotary_table
+    from swarm_kernels.reference import (
+        ACTIVATIONS,
+        append_kv,
+        gated_mlp,
+        paged_attention,
+        rms_norm,
+        rotary,
+        rotary_table,
+    )
 
 __all__ = [
     "ACTIVATIONS",

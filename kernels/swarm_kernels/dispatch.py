@@ -20,7 +20,6 @@ from swarm_kernels.quant import QuantWeight
 logger = logging.getLogger(__name__)
 
 
-
 def weight_bits(quant: str, dtype: torch.dtype) -> float:
     """Bits that one weight takes in memory, scales included. dtype: of weights that are not quantised."""
     if quant in FORMATS:

@@ -1,5 +1,5 @@
-"""In which formats a client computes its own part of the model: what may be asked for, and what suits a chain. Pure, and
-without torch."""
+"""In which formats a client computes its own part of the model: what may be asked for, and what suits a chain. Pure,
+and without torch."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -25,10 +25,12 @@ class LightTokenizer:
 
     def encode(self, text: Any, *others: Any, add_special_tokens: bool = True, **options: Any) -> list[int]:
         """Of text, the ids; of anything else, what transformers makes of it."""
+        ids: list[int]
         if isinstance(text, str) and not others and not options:
-            ids: list[int] = self._parts.encode(text, add_special_tokens=add_special_tokens).ids
-            return ids
-        return self.full.encode(text, *others, add_special_tokens=add_special_tokens, **options)
+            ids = self._parts.encode(text, add_special_tokens=add_special_tokens).ids
+        else:
+            ids = self.full.encode(text, *others, add_special_tokens=add_special_tokens, **options)
+        return ids
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **options: Any) -> str:
         """Of a list of ids, the text; of anything else, what transformers makes of it."""

@@ -15,7 +15,7 @@ from swarm.model.gguf_file import GGUFFile
 from swarm.model.light_tokenizer import LightTokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
     AnyTokenizer = PreTrainedTokenizerBase | LightTokenizer
 
@@ -72,9 +72,10 @@ def _from_gguf(path: Path) -> "AnyTokenizer":
     return LightTokenizer(tokenizer, named, file.metadata.get("tokenizer.chat_template"))
 
 
-def _auto_tokenizer() -> Any:
+def _auto_tokenizer() -> "type[AutoTokenizer]":
     """Imported only for tokenizers that need it: transformers takes half a second of a processor."""
-    return import_module("transformers").AutoTokenizer
+    auto: type[AutoTokenizer] = import_module("transformers").AutoTokenizer
+    return auto
 
 
 def _special_token(path: Path, values: dict[str, Any], name: str, tokens: list[str]) -> str | None:
