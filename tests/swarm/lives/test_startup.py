@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 import swarm
@@ -67,6 +68,15 @@ def test_a_client_is_on_its_way_into_the_swarm_before_torch_is_imported():
     program = "import sys; from swarm.client import client, joining; print('torch' in sys.modules, joining.Joining)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("False")
+
+
+def test_a_client_that_cannot_be_made_leaves_the_swarm_that_it_was_joining(local):
+    mine = psutil.Process()
+    before = set(mine.children(recursive=True))
+    for wrong, error in (("./nowhere", swarm.ModelError), ("owner/", swarm.SwarmError)):
+        with pytest.raises(error):
+            swarm.Client(wrong, local.peers)
+        assert set(mine.children(recursive=True)) <= before, "a daemon of the client's is left over"
 
 
 def test_a_server_imports_nothing_of_text_and_training(tmp_path, monkeypatch):
