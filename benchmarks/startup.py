@@ -77,7 +77,7 @@ def _launch(
     paths = {"PYTHONPATH": f"{tree}:{tree / 'kernels'}"}
     return subprocess.Popen(
         [sys.executable, *command],
-        cwd=tree, env={**os.environ, **environment, **paths}, stdout=output,
+        cwd=tree, env={**os.environ, **environment, **paths}, stdout=output, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
 
