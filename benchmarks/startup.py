@@ -40,7 +40,7 @@ SERVER = ["-m", "swarm.server", "--json", "--blocks", "0:10", "--quant", "int8",
 class Cost:
     wall_s: float
     cpu_s: float
-    memory_mib: float  # the most that it had
+    memory_mib: float = 0.0  # 0: not measured
 
 
 def run(tree: Path, command: list[str], environment: dict[str, str]) -> Cost:
@@ -50,7 +50,7 @@ def run(tree: Path, command: list[str], environment: dict[str, str]) -> Cost:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), command)
-    return Cost(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Cost(time.perf_counter() - started, usage.ru_utime + usage.ru_stime)
 
 
 def start_server(tree: Path, environment: dict[str, str]) -> Cost:
