@@ -17,7 +17,7 @@ EVERYWHERE = "0.0.0.0"  # where a server listens that others are to reach
 
 
 @dataclass(frozen=True)
-class Joining:
+class Invitation:
     """How peers join one swarm. dtype: None: the usual one of `quant`."""
 
     model: str = "demo"

@@ -21,10 +21,10 @@ from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.streams import discard
 from swarm.cli.support.terminal import run
 from swarm.client.joining import find_members
-from swarm.commands import Joining, pasted_model
+from swarm.commands import Invitation, pasted_model
 from swarm.errors import NoRoute, PeerUnreachable
 from swarm.home import find_ledger, find_swarm
-from swarm.model.checkpoint import model_name
+from swarm.model.names import model_name
 from swarm.peers.directory import Directory
 from swarm.peers.overview import Overview, State
 from swarm.peers.survey import Stakes, Survey, connect
@@ -199,7 +199,7 @@ def _print(
     if args.json:
         print(_as_json(view, args, members, others), flush=True)
     else:
-        console.print(Picture(view, _joining(view, args, members).serve, others), crop=False)
+        console.print(Picture(view, _invitation(view, args, members).serve, others), crop=False)
 
 
 async def _watch(args: argparse.Namespace, console: Console) -> None:
@@ -210,7 +210,7 @@ async def _watch(args: argparse.Namespace, console: Console) -> None:
                 _print(view, args, console, members, others)
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
             async for view, others in _looks(swarm, args.interval or INTERVAL_S):
-                picture = Picture(view, _joining(view, args, members).serve, others, live=True)
+                picture = Picture(view, _invitation(view, args, members).serve, others, live=True)
                 live.update(picture, refresh=True)
 
 
@@ -220,13 +220,13 @@ async def _looks(swarm: _Swarm, interval_s: float) -> AsyncIterator[tuple[Overvi
         await asyncio.sleep(interval_s)
 
 
-def _joining(view: Overview, args: argparse.Namespace, members: Sequence[str]) -> Joining:
+def _invitation(view: Overview, args: argparse.Namespace, members: Sequence[str]) -> Invitation:
     """How peers join this swarm, in the format in which most of its peers serve."""
     hosts = [peer.address.rsplit(":", 1)[0].strip("[]") for peer in view.peers if peer.address]
     from_afar = not all(map(is_loopback, hosts))
     reached = [address for address in members if not is_loopback(host_in(address))] if from_afar else args.peers
     quant, dtype = view.format
-    return Joining(
+    return Invitation(
         pasted_model(args.model or view.model) if from_afar else args.model or view.model,
         quant,
         dtype,
@@ -237,7 +237,7 @@ def _joining(view: Overview, args: argparse.Namespace, members: Sequence[str]) -
 
 
 def _as_json(view: Overview, args: argparse.Namespace, members: Sequence[str], others: Sequence[str]) -> str:
-    serve = _joining(view, args, members).serve
+    serve = _invitation(view, args, members).serve
     gaps = [{"blocks": gap, "command": serve(gap)} for gap in view.gaps]
     models = sorted([*others, *([view.model] if view.peers else [])])
     return json.dumps({**asdict(view), "complete": view.complete, "gaps": gaps, "models": models})

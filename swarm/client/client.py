@@ -10,11 +10,11 @@ from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from swarm import shown
-from swarm.client.assembly import assemble
 from swarm.client.background import wait
 from swarm.client.batch import Batch, Progress
 from swarm.client.config import ClientConfig
 from swarm.client.config import defaults as client_defaults
+from swarm.client.joining import Joining
 from swarm.client.keywords import ClientKeywords
 from swarm.client.prompts import Prompts
 from swarm.client.signatures import keywords
@@ -27,10 +27,12 @@ from swarm.results import Generation
 from swarm.route.peer import PeerInfo
 
 if TYPE_CHECKING:
+    from swarm.client.assembly import Parts
     from swarm.verify.receipts.store import ReceiptStore
 
 AUDIT_GRACE_S = 5.0  # that audits under way get when a client is closed
 LEAVE_TIMEOUT_S = 10.0  # beyond that, for all that there is to say when it leaves
+_ASSEMBLY = "swarm.client.assembly"  # brings torch, which takes as long to import as it takes to join a swarm
 _DEFAULTS = "swarm.model.generation_config"
 
 
@@ -57,7 +59,8 @@ class Client:
         self._closed, self._owner = False, Owner()
         freeze_in_child(self)
         self._config = ClientConfig.of(model, peers, dtype, options)
-        self.parts = assemble(self._config)
+        with Joining(self._config) as joining:
+            self.parts: Parts = import_module(_ASSEMBLY).assemble(self._config, joining)
         self.config, self.tokenizer = self.parts.checkpoint.config, self.parts.tokenizer
         try:
             self._ends = wait(self.parts.load_ends())

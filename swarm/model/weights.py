@@ -17,7 +17,7 @@ from swarm.model.tensor_file import TensorFile
 from swarm_kernels import Format, QuantWeight, allocate
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from swarm.model.tokenizer import AnyTokenizer
 
 Progress = Callable[[int, int], object]  # (blocks loaded, blocks in all)
 
@@ -135,13 +135,13 @@ class Checkpoint:
         """Where there is more of the model than its tensors: a folder, a GGUF file or a repository id."""
         return self._tokenizer_path
 
-    def load_tokenizer(self) -> "PreTrainedTokenizerBase":
-        # transformers takes seconds and tens of MB to import, and a server, which holds a checkpoint, never needs it.
+    def load_tokenizer(self) -> "AnyTokenizer":
+        # Tokenizers take time and tens of MB to import, and a server, which holds a checkpoint, never needs them.
         from swarm.model.tokenizer import load_tokenizer  # noqa: PLC0415
 
         return load_tokenizer(self._tokenizer_path, self.revision)
 
-    def find_tokenizer(self) -> "PreTrainedTokenizerBase | None":
+    def find_tokenizer(self) -> "AnyTokenizer | None":
         """The same; None for a folder without one: its users speak in token ids."""
         from swarm.model.tokenizer import has_tokenizer  # noqa: PLC0415
 

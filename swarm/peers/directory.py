@@ -13,23 +13,19 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-
-from hivemind.dht.crypto import DHTRecord
-from hivemind.dht.routing import DHTID
-from hivemind.dht.validation import RecordValidatorBase
-from hivemind.utils import MSGPackSerializer
 
 from swarm import clock
 from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.peers import convictions
 from swarm.peers import record as records
-from swarm.peers.convictions import MAX_CONVICTION_BYTES, Conviction
+from swarm.peers.convictions import Conviction
 from swarm.peers.dht.acquaintances import Acquaintances
 from swarm.peers.dht.bounded_storage import MAX_MODELS, MODELS_KEY
 from swarm.peers.dht.node import Node, NodeOptions
+from swarm.peers.dht.validator import EntryValidator, Rejections, records_key
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity
@@ -42,7 +38,6 @@ RECORD_LIFE_S = 30.0  # a crashed peer is gone after this; a live one refreshes 
 MAX_PEERS_PER_MODEL = 10_000  # more would not be read: a flood of fresh keys costs its sender, not the reader
 CONVICTION_LIFE_S = 300.0
 LISTERS = 3  # of a model, on average, in the third of a record's life in which each says its own again
-_MODELS_ID = DHTID.generate(source=MODELS_KEY).to_bytes()
 MAX_ACCUSATIONS = 1_000  # that a reader looks at; several nodes may hold different ones
 _ADDRESS_FORM = "/ip4/ADDRESS/tcp/PORT/p2p/PEER_ID"
 _ADDRESS = re.compile(
@@ -50,70 +45,11 @@ _ADDRESS = re.compile(
 )
 
 
-@dataclass
-class Rejections:
-    """How many directory records were ignored, and why the last one was."""
-
-    count: int = 0
-    last_reason: str = ""
-
-
 class Published(NamedTuple):
     """What became of a record."""
 
     record_hash: bytes  # by which it can be named as a quote
     stored: bool  # whether the directory took it, as far as is known here
-
-
-class _RecordValidator(RecordValidatorBase):  # type: ignore[misc]  # hivemind has no annotations
-    """Admits to the DHT only records that verify, under the key of their model and the subkey of their peer, and
-    convictions likewise."""
-
-    def __init__(self, rejections: Rejections):
-        self._rejections = rejections
-
-    def validate(self, record: DHTRecord) -> bool:
-        try:
-            most = max(records.MAX_RECORD_BYTES, MAX_CONVICTION_BYTES)
-            if len(record.value) > most + 16 or len(record.subkey) > 256:
-                raise InvalidRequest("an oversized directory entry")
-            self._check(record)
-        except InvalidRequest as error:
-            self._rejections.count += 1
-            self._rejections.last_reason = str(error)
-            return False
-        return True
-
-    def _check(self, record: DHTRecord) -> None:
-        subkey, value = _unpack(record.subkey), _unpack(record.value)
-        if not isinstance(value, bytes) or not isinstance(subkey, str):
-            raise InvalidRequest("a directory entry that is not a peer record")
-        entry: Conviction | PeerInfo
-        if convictions.parties(subkey):
-            entry = said = convictions.verify(value)
-            name, key = said.subkey, convictions.dht_key(said.model)
-        else:
-            entry = info = records.verify(value)
-            in_list = record.key == _MODELS_ID
-            name, key = (info.model, MODELS_KEY) if in_list else (info.peer_id, _dht_key(info.model))
-        if subkey != name:
-            raise InvalidRequest("a directory record under another name than its own")
-        if record.key != DHTID.generate(source=key).to_bytes():
-            raise InvalidRequest("a directory record under another model's key")
-        # The DHT prefers what expires last: an old record must not be given a longer life than its signer gave it.
-        if abs(record.expiration_time - entry.expires_ms / 1000) > 1:
-            raise InvalidRequest("a directory record whose expiry was changed")
-
-
-def _unpack(data: bytes) -> object:
-    try:
-        return MSGPackSerializer.loads(data)
-    except Exception as error:  # msgpack raises its own, ValueError, TypeError, ... on hostile bytes
-        raise InvalidRequest("a directory entry that is not msgpack") from error
-
-
-def _dht_key(model: str) -> str:
-    return f"swarm/v1/{model}"
 
 
 class Directory:
@@ -151,7 +87,7 @@ class Directory:
                 raise InvalidRequest(f"{address!r} is not a peer address; the form is {_ADDRESS_FORM}")
         rejections = Rejections()
         options = NodeOptions(host, port, identity_path, client, secret)
-        node = Node(options, _RecordValidator(rejections), Acquaintances(memory), on_return)
+        node = Node(options, EntryValidator(rejections), Acquaintances(memory), on_return)
         await node.join(peers, timeout_s)
         return cls(node, rejections)
 
@@ -173,7 +109,7 @@ class Directory:
         record.issued_ms, record.expires_ms = self._times_ms(life_s)
         value = records.sign(record, identity)
         expires_s, rejected = record.expires_ms / 1000, self.rejections.count
-        why_not = await self._node.store(_dht_key(record.model), record.peer_id, value, expires_s)
+        why_not = await self._node.store(records_key(record.model), record.peer_id, value, expires_s)
         if why_not and self.rejections.count > rejected:  # by this process's own node
             why_not = self.rejections.last_reason
         self._tell(why_not, life_s)
@@ -212,7 +148,7 @@ class Directory:
 
         joining: with those that are still loading. Raises PeerUnreachable if the directory does not answer.
         """
-        found = await self._node.get(_dht_key(model))
+        found = await self._node.get(records_key(model))
         self._peers_seen[model] = len(found)
         peers, wanted = [], {pb.ONLINE, pb.MOVING} | ({pb.JOINING} if joining else set())
         for value in list(found.values())[:MAX_PEERS_PER_MODEL]:
@@ -229,7 +165,7 @@ class Directory:
         """The verified record under this process's own peer id, in whichever state; None if there is none now. It may
         be another process's, or an earlier one's: what is published from now on outlives it. Raises PeerUnreachable if
         the directory does not answer."""
-        found = (await self._node.get(_dht_key(model))).get(peer_id)
+        found = (await self._node.get(records_key(model))).get(peer_id)
         if found is None:
             return None
         try:

@@ -49,7 +49,7 @@ class Survey:
         connect: Callable[[pb.Endpoint], Peer] = connect,
         stakes: Stakes | None = None,
     ):
-        """model: as its records name it, see swarm.model.checkpoint.model_name. stakes: what peers have at stake."""
+        """model: as its records name it, see swarm.model.names.model_name. stakes: what peers have at stake."""
         self._directory, self._model, self._stakes = directory, model, stakes
         self._known: dict[str, PeerInfo] = {}  # at the look before
         self._answers: dict[str, Answer] = {}

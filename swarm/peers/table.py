@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
 from swarm import clock
-from swarm.commands import Joining
+from swarm.commands import Invitation
 from swarm.errors import NoRoute, PeerUnreachable
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
@@ -203,16 +203,16 @@ class PeerTable:
     def explained(self, error: NoRoute, avoid: Avoid = NOBODY, terms: Terms | None = None) -> NoRoute:
         """`error`, with what is known of peers that are there and of no use, and of those that were there; with the
         command that would help, on these terms; and of those that would do if the user wanted."""
-        error = explained(error, self._absent(avoid), clock.now_s(), self._joining(terms or Terms()))
+        error = explained(error, self._absent(avoid), clock.now_s(), self._invitation(terms or Terms()))
         return NoRoute(f"{error}{hints(self._policies, self._listing.peers)}", error.uncovered, error.because)
 
-    def _joining(self, terms: Terms) -> Joining:
+    def _invitation(self, terms: Terms) -> Invitation:
         """How a peer joins that this client would use: in the format that it demands, or else in that of most."""
         formats = Counter((peer.quant, peer.dtype) for peer in self._listing.peers)
         quant, dtype = max(formats, key=lambda format: formats[format], default=("none", None))
         if terms.quant or terms.dtype:
             quant, dtype = terms.quant or "none", terms.dtype
-        return Joining(self.model, quant, dtype)
+        return Invitation(self.model, quant, dtype)
 
     def _absent(self, avoid: Avoid) -> Iterator[Absent]:
         for peer in self._listing.peers:

@@ -7,7 +7,7 @@ from swarm.cli.support import parsing
 from swarm.cli.support.arguments import LEDGER, Renamed, add_members, add_model, check_wait
 from swarm.client.client import Client
 from swarm.client.config import AUDITORS
-from swarm.generate.local_blocks import parse_local_blocks
+from swarm.generate.formats import parse_local_blocks
 from swarm.generate.options import VERIFY, GenerateKeywords
 from swarm.session.limits import ClientLimits
 from swarm.wire.secret import read_secret

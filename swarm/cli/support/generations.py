@@ -3,7 +3,7 @@
 from collections import Counter
 
 from swarm.results import Generation
-from swarm.verify.audit.judgement import Verdict
+from swarm.verify.audit.verdict import Verdict
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.peer_names import short_id
 

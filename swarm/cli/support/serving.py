@@ -7,7 +7,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from swarm.cli.support.events import Events
-from swarm.commands import EVERYWHERE, Joining, is_shared_ledger, pasted_model
+from swarm.commands import EVERYWHERE, Invitation, is_shared_ledger, pasted_model
 from swarm.errors import in_words
 from swarm.server import life
 from swarm.server.config import ServerConfig
@@ -56,7 +56,7 @@ class Narrator:
         self._bar = bar if done < total else None
 
     def _tell_ready(self, ready: life.Ready) -> None:
-        record, config, joining = ready.record, self._config, self._joining(ready)
+        record, config, invitation = ready.record, self._config, self._invitation(ready)
         lines = [
             f"Serving blocks {record.start}:{record.stop} of {record.num_blocks} of {config.model} "
             f"({format_in_words(record.quant, record.dtype)}) "
@@ -64,7 +64,7 @@ class Narrator:
             f"Peer {record.peer_id}",
             *([_asked(record.asks)] if config.billing else []),
             "",
-            *_invitation(joining, ready, is_local_model=pasted_model(config.model) != config.model),
+            *_invited(invitation, ready, is_local_model=pasted_model(config.model) != config.model),
             "Ctrl-C leaves the swarm.",
             *_warnings(ready),
         ]
@@ -80,14 +80,14 @@ class Narrator:
             host=record.endpoint.host,
             port=record.endpoint.port,
             addresses=ready.addresses,
-            join=[joining.serve(gap) for gap in ready.gaps or [None]],
+            join=[invitation.serve(gap) for gap in ready.gaps or [None]],
         )
 
-    def _joining(self, ready: life.Ready) -> Joining:
+    def _invitation(self, ready: life.Ready) -> Invitation:
         """How others join, through this server."""
         config, record = self._config, ready.record
         from_afar = not is_loopback(record.endpoint.host)
-        return Joining(
+        return Invitation(
             pasted_model(config.model) if from_afar else config.model,
             record.quant,
             record.dtype,
@@ -99,23 +99,23 @@ class Narrator:
         )
 
 
-def _invitation(joining: Joining, ready: life.Ready, is_local_model: bool) -> list[str]:
+def _invited(invitation: Invitation, ready: life.Ready, is_local_model: bool) -> list[str]:
     """How others join, and use it."""
-    has = ["the secret (FILE)"] if joining.is_private else []
-    has += [f"the model's files ({joining.model})"] if is_local_model and joining.from_afar else []
+    has = ["the secret (FILE)"] if invitation.is_private else []
+    has += [f"the model's files ({invitation.model})"] if is_local_model and invitation.from_afar else []
     who = f"Another peer that has {' and '.join(has)}" if has else "Another peer"
-    where = "" if joining.from_afar else " on this machine"
-    lines = [f"{who} joins{where} with:", *(f"  {joining.serve(gap)}" for gap in ready.gaps or [None])]
+    where = "" if invitation.from_afar else " on this machine"
+    lines = [f"{who} joins{where} with:", *(f"  {invitation.serve(gap)}" for gap in ready.gaps or [None])]
     if ready.gaps:
         lines.append(f"Blocks {in_words(ready.gaps)} are not served by anyone yet.")
     else:
         served = f"Blocks {in_words(ready.loading)} are being loaded" if ready.loading else "All blocks are served"
-        lines += ["", f"{served}. Try:", f"  {joining.generate('The capital of France is')}"]
-    if joining.from_afar:
+        lines += ["", f"{served}. Try:", f"  {invitation.generate('The capital of France is')}"]
+    if invitation.from_afar:
         lines.append("On this machine --peers may be left out.")
     else:
         lines.append(f"Only this machine reaches it; for others, start it with --host {EVERYWHERE}.")
-    if joining.from_afar and joining.ledger and not is_shared_ledger(joining.ledger):
+    if invitation.from_afar and invitation.ledger and not is_shared_ledger(invitation.ledger):
         lines.append("Its ledger is on this machine alone: for peers elsewhere to be paid, see `ledger serve`.")
     return lines
 

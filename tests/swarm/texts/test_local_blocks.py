@@ -7,7 +7,8 @@ import torch
 
 import swarm
 from swarm.client.background import wait
-from swarm.generate.local_blocks import LocalBlocks, parse_local_blocks
+from swarm.generate.formats import parse_local_blocks
+from swarm.generate.local_blocks import LocalBlocks
 from swarm.model import BlockRange, Checkpoint
 from swarm.model.kv_cache import PAGE_TOKENS
 from swarm.wire import messages_pb2 as pb

@@ -13,7 +13,7 @@ from swarm.cli.support.clients import add_client_arguments
 from swarm.cli.support.terminal import read_text
 from swarm.cli.support.terminal import run as run_verb
 from swarm.client.prompts import Prompts
-from swarm.commands import Joining, pasted_model
+from swarm.commands import Invitation, pasted_model
 from swarm.errors import InvalidRequest, PaymentRequired
 from swarm.market.billing import BillingOptions, post_stake
 from swarm.market.ledger.sqlite import SqliteLedger
@@ -60,17 +60,17 @@ def test_a_bid_is_a_priority_fee_and_says_so(capsys):
 
 
 def test_commands_for_others_leave_out_what_goes_without_saying():
-    assert Joining().serve() == "python -m swarm.server"
-    assert Joining(quant="int4", dtype="bfloat16").serve() == "python -m swarm.server --quant int4"
-    assert Joining().generate("Hello, you") == 'python -m swarm generate "Hello, you"'
-    assert Joining(peers=["x"]).generate("Hello, you") == 'python -m swarm generate "Hello, you" --peers x'
+    assert Invitation().serve() == "python -m swarm.server"
+    assert Invitation(quant="int4", dtype="bfloat16").serve() == "python -m swarm.server --quant int4"
+    assert Invitation().generate("Hello, you") == 'python -m swarm generate "Hello, you"'
+    assert Invitation(peers=["x"]).generate("Hello, you") == 'python -m swarm generate "Hello, you" --peers x'
 
 
 def test_commands_for_others_say_all_that_a_peer_needs_to_fit_in():
-    joining = Joining(
+    invitation = Invitation(
         "a b", "int8", "float32", "v2", ["x"], is_private=True, ledger="10.0.0.1:7/ab", from_afar=True
     )  # fmt: skip
-    assert joining.serve((3, 4)) == (
+    assert invitation.serve((3, 4)) == (
         "python -m swarm.server --model 'a b' --revision v2 --blocks 3:4 --quant int8 --dtype float32 --host 0.0.0.0 "
         "--peers x --secret-file FILE --ledger 10.0.0.1:7/ab"
     )
@@ -79,7 +79,7 @@ def test_commands_for_others_say_all_that_a_peer_needs_to_fit_in():
 @pytest.mark.parametrize("ledger", ["/home/me/ledger", "ledger", "evm:chain.json", "127.0.0.1:7/ab", "[::1]:7/ab",
                                     "localhost:7/ab", "a/b:1/c"])  # fmt: skip
 def test_a_ledger_that_only_this_machine_reaches_is_not_named_to_others(ledger):
-    assert Joining(ledger=ledger).serve() == "python -m swarm.server"
+    assert Invitation(ledger=ledger).serve() == "python -m swarm.server"
 
 
 def test_a_model_is_named_to_others_without_the_folders_of_this_machine(tmp_path):
@@ -121,7 +121,7 @@ def test_a_prompt_of_half_characters_is_refused_whichever_way_it_comes(demo_toke
 
 
 def test_commands_for_others_quote_what_a_shell_would_take_apart():
-    command = Joining("/my models/a'b", peers=["/ip4/1"]).serve((0, 2))
+    command = Invitation("/my models/a'b", peers=["/ip4/1"]).serve((0, 2))
     assert shlex.split(command)[3:] == ["--model", "/my models/a'b", "--blocks", "0:2", "--peers", "/ip4/1"]
     ledger = SqliteLedger(None, Identity())
     with pytest.raises(PaymentRequired) as error:

@@ -14,7 +14,14 @@ from safetensors.torch import load_file, save_file
 
 from model_files import load_everything
 from swarm.errors import ModelError
-from swarm.model import BlockRange, ModelEnds, check_block_range, checkpoint, open_checkpoint, parse_block_range
+from swarm.model import (
+    BlockRange,
+    ModelEnds,
+    check_block_range,
+    checkpoint,
+    open_checkpoint,
+    parse_block_range,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -99,7 +106,7 @@ def hub(tmp_path, shards, monkeypatch):
         fetched.append((filename, revision))
         return str(snapshot / filename)
 
-    monkeypatch.setattr(checkpoint, "hf_hub_download", download)
+    monkeypatch.setattr("swarm.model.hub.hf_hub_download", download)
     return fetched
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from types import SimpleNamespace
 
-from swarm.commands import Joining
+from swarm.commands import Invitation
 from swarm.errors import NoRoute
 from swarm.peers.absent import MOST_NAMED, Absent, explained
 from swarm.peers.table import Listing
@@ -20,7 +20,7 @@ def peer(name: str, start: int = 0, stop: int = 30, heard_s: float = 969.0) -> P
 
 
 GAP = uncovered([], 30)
-JOINING = Joining("m", "int8", "float32")
+JOINING = Invitation("m", "int8", "float32")
 START = "start one with `python -m swarm.server --model m --blocks {} --quant int8 --dtype float32`"
 
 

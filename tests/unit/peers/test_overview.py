@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overviews import NUM_BLOCKS, answer, look, peer, ranges, states
-from swarm.model.checkpoint import model_name
+from swarm.model.names import model_name
 from swarm.peers.overview import State
 from swarm.route.costs import BATCHES, Link
 from swarm.wire import messages_pb2 as pb
