@@ -4,19 +4,13 @@ import argparse
 import io
 import sys
 
-from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
+from swarm.cli.parsers.chat import make_parser
+from swarm.cli.support.clients import generate_options, make_client
 from swarm.cli.support.terminal import run
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm chat",
-        usage="python -m swarm chat [options]",
-        description="Talk with an instruction-tuned model on a swarm. Ctrl-D ends.",
-    )
-    parser.add_argument("--system", metavar="TEXT", help="system message")
-    add_client_arguments(parser)
-    return run(parser, arguments, _chat)
+    return run(make_parser(), arguments, _chat)
 
 
 def _chat(args: argparse.Namespace) -> None:

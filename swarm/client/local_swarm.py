@@ -179,7 +179,7 @@ class LocalSwarm:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **self._environment, "SWARM_HOME": str(folder)},
+                env={**os.environ, **self._environment, "SWARM_HOME": str(folder), "SWARM_CONFIG": ""},
                 start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops its servers
             )
         lifeline.give()

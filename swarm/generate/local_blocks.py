@@ -6,7 +6,6 @@ reading harder, and is no encryption.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -25,14 +24,6 @@ from swarm.session.session import CHUNK_TOKENS, Session
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
 from swarm_kernels import Segment
-
-
-def parse_local_blocks(text: str) -> tuple[int, int]:
-    """ "2:1" -> (2, 1), the first two blocks and the last one. Raises InvalidRequest."""
-    match = re.fullmatch(r"\s*(\d{1,9})\s*:\s*(\d{1,9})\s*", text, re.ASCII)
-    if match is None:
-        raise InvalidRequest(f"local blocks {text!r:.60} are not two counts like 2:1 (the first two and the last one)")
-    return int(match[1]), int(match[2])
 
 
 def format_of(peers: Sequence[PeerInfo]) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swarm.errors import InvalidRequest, NoRoute
+from swarm.program import command
 from swarm.route.costs import Link
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.quotes import FREE, Offer, Price
@@ -166,4 +167,4 @@ def uncovered(peers: Sequence[PeerInfo], num_blocks: int, start: int = 0, stop: 
 def remedy(missing: Sequence[tuple[int, int]]) -> str:
     """The command that would help where nobody serves these blocks."""
     first, last = missing[0]
-    return f"start one with `python -m swarm.server --blocks {first}:{last}`"
+    return f"start one with `{command('server', '--blocks', f'{first}:{last}')}`"

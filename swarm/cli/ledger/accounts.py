@@ -5,8 +5,9 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+from swarm.cli.support.parser import Parser, Verbs
 from swarm.home import client_identity, ledger_folder
 from swarm.market.ledger.ids import parse_address
 from swarm.market.ledger.ledger import Account, Ledger
@@ -15,14 +16,13 @@ from swarm.wire.formats.amounts import format_amount
 from swarm.wire.identity import Identity
 
 Argument = tuple[str, dict[str, Any]]
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 ADDRESS: Argument = ("address", {"nargs": "?", "metavar": "ADDRESS", "help": "(default: one's own)"})
 COLUMNS = ("available", "escrowed", "staked", "unbonding", "total")
 
 
-def common_options() -> argparse.ArgumentParser:
+def common_options() -> Parser:
     """What every verb has."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False, has_settings=False)
     add = common.add_argument
     add(
         "--ledger",
@@ -40,7 +40,7 @@ def add_verb(
     command: Callable[[argparse.Namespace], int | None],
     purpose: str,
     *arguments: Argument,
-) -> argparse.ArgumentParser:
+) -> Parser:
     """A verb with the common options, that `command` carries out."""
     described = f"{purpose[0].upper()}{purpose[1:]}."
     parser = verbs.add_parser(name, parents=[common_options()], help=purpose, description=described)

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from swarm.cli.support import parsing
 from swarm.errors import InvalidRequest
 
+_WARNED: set[str] = set()
 LEDGER = "a folder, HOST:PORT/FINGERPRINT or evm:FILE.json"
 
 
@@ -24,7 +26,9 @@ class Renamed(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         new = f"--{self.dest.replace('_', '-')}"
-        print(f"warning: {option_string} is called {new} now, and gone in the next release", file=sys.stderr)
+        if self.dest not in _WARNED:  # arguments are read twice where the work takes long to import
+            _WARNED.add(self.dest)
+            print(f"warning: {option_string} is called {new} now, and gone in the next release", file=sys.stderr)
         setattr(namespace, self.dest, values)
 
 
@@ -43,7 +47,7 @@ def add_model_name(parser: argparse._ActionsContainer, of: str = "") -> None:
 def add_members(parser: argparse._ActionsContainer, default: str = "SWARM_PEERS, or a swarm on this machine") -> None:
     """--peers and --secret-file: which swarm."""
     add = parser.add_argument
-    add("--peers", nargs="+", metavar="ADDR", help=f"swarm members (default: {default})")
+    add("--peers", nargs="+", type=parsing.peer, metavar="ADDR", help=f"swarm members (default: {default})")
     add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
 
 
