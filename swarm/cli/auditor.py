@@ -134,9 +134,10 @@ class Report:
         if tally.verdicts and not self._events.as_json:
             _print_tally(tally, convicted)
         verdicts = ", ".join(f"{tally.total(name)} {name.lower()}" for name in _STYLES)
+        work = f"{counted(len(tally.verdicts), 'peer')} visited, {counted(tally.tokens, 'token')}"
         text = (
-            f"{counted(tally.rounds, 'round')}, {tally.errors} of them failed; "
-            f"{counted(len(tally.verdicts), 'peer')} visited, {counted(tally.tokens, 'token')}; {verdicts}; {len(convicted)} convicted."
+            f"{counted(tally.rounds, 'round')}, {tally.errors} of them failed; {work}; {verdicts}; "
+            f"{len(convicted)} convicted."
         )
         self._events.tell(
             "summary", text, time_s=round(time.time(), 3), rounds=tally.rounds, errors=tally.errors,

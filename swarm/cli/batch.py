@@ -103,8 +103,9 @@ def _report(
             "tokens_per_second": round(progress.tokens / seconds, 2), "cost": progress.cost, "ended": ended,
         }))  # fmt: skip
     else:
-        print(f"{before + progress.done} of {counted(len(jobs), 'prompt')} are answered in {args.output}, {progress.done} of them "
-              f"now: {counted(progress.tokens, 'token')}, {progress.tokens / seconds:.1f} tokens/s, "
+        answered = f"{before + progress.done} of {counted(len(jobs), 'prompt')} are answered"
+        speed = f"{counted(progress.tokens, 'token')}, {progress.tokens / seconds:.1f} tokens/s"
+        print(f"{answered} in {args.output}, {progress.done} of them now: {speed}, "
               f"{format_amount(progress.cost)} credits", file=sys.stderr)  # fmt: skip
         for line in _troubles(progress, ended):
             print(line, file=sys.stderr)

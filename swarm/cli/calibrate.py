@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from swarm.cli.parsers.calibrate import make_parser
-from swarm.cli.support.terminal import run
+from swarm.cli.support.terminal import Screen, run
 from swarm.home import require_home, thresholds_folder
 from swarm.model import Checkpoint, open_checkpoint
 from swarm.verify.audit.calibration import HOPS, Measured, choose, measure, provenance, save_thresholds, summarise
@@ -68,7 +68,7 @@ def _print(rows: list[dict[str, str | float]], thresholds: Thresholds, path: Pat
             f"{float(row['fail %']):.0f}%",
             style="green" if row["honest"] else "red",
         )
-    console = Console()
+    console = Screen()
     console.print(table)
     console.print(
         f"A window of 32 tokens is suspect above {thresholds.suspect:.2f} and fails above {thresholds.fail:.2f}; "

@@ -1,6 +1,7 @@
 """`python -m swarm completion SHELL`: a script with which a shell completes what is typed."""
 
 import argparse
+from pathlib import Path
 
 import shtab
 
@@ -20,10 +21,11 @@ def make_parser() -> Parser:
     parser = Parser(
         "completion",
         has_settings=False,
-        description="Print a script with which a shell completes verbs and options of `swarm`: once a session, as in "
-        "source <(swarm completion bash), or kept in a file where the shell looks for such scripts.",
+        description="Print a script with which a shell completes verbs, options and their values of the command "
+        f"`{SCRIPT}`: for one session by source <({SCRIPT} completion bash), or kept in a file where the shell looks "
+        "for such scripts.",
     )
-    parser.add_argument("shell", choices=SHELLS, help="which shell: %(choices)s")
+    parser.add_argument("shell", choices=SHELLS, help=f"{', '.join(SHELLS)}")
     return parser
 
 
@@ -33,11 +35,20 @@ def _completion(args: argparse.Namespace) -> None:
 
 def whole_parser() -> argparse.ArgumentParser:
     """Of the program with all its verbs, as completions see it; it is not parsed with."""
-    whole = argparse.ArgumentParser(SCRIPT, allow_abbrev=False)
+    whole = argparse.ArgumentParser(SCRIPT)
     whole.add_argument("--version", "-V", action="store_true", help="print the version")
     below = whole.add_subparsers(dest="verb")
     for name, verb in verbs.VERBS.items():
-        parser = verb.make_parser()
-        below.add_parser(name, help=verb.purpose, parents=[])
-        below.choices[name] = parser
+        below.add_parser(name, help=verb.purpose)
+        below.choices[name] = parser = verb.make_parser()
+        parser.description = verb.purpose  # the whole of it is too long for a list
+        _complete_files(parser)
     return whole
+
+
+def _complete_files(parser: Parser) -> None:
+    for action in parser._actions:
+        if action.type is Path or action.metavar == "FILE":
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+    for below in parser.verbs().values():
+        _complete_files(below)

@@ -71,7 +71,7 @@ def _generate(client: Client, prompt: str, max_new_tokens: int, say: Callable[[s
     say(f"\n{prompt}")
     stream = client.stream(prompt, max_new_tokens=max_new_tokens)
     for piece in stream:
-        say(piece)
+        say(str(piece))
     say(f"\n\n{describe(stream.generation)}\n")
     return stream.generation
 

@@ -18,7 +18,7 @@ from swarm.cli.support import exits
 from swarm.cli.support.commands import serve_command
 from swarm.cli.support.picture import Picture
 from swarm.cli.support.shutdown import SHUTDOWN
-from swarm.cli.support.terminal import run
+from swarm.cli.support.terminal import Screen, run
 from swarm.client.joining import find_members
 from swarm.errors import NoRoute
 from swarm.home import find_swarm
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    console = Console()
+    console = Screen()
     if args.wait is not None:
         return _run(_wait_for_coverage(args, console, args.wait))
     repeats = not args.once and (args.interval is not None if args.json else console.is_terminal)

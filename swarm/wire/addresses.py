@@ -4,7 +4,7 @@ import re
 
 from swarm.errors import InvalidRequest
 
-FORM = "/ip4/ADDRESS/tcp/PORT/p2p/PEER_ID"
+FORM = "/ip4/ADDRESS/tcp/PORT/p2p/PEER_ID, as a server prints it"
 _PEER = re.compile(r"^/(ip4|ip6|dns|dns4|dns6)/[^/]+/(tcp|udp)/\d{1,5}(/quic(-v1)?)?/p2p/[1-9A-HJ-NP-Za-km-z]{20,80}$")
 
 

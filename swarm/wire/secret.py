@@ -62,7 +62,8 @@ def read_secret(file: Path) -> str:
     try:
         return file.read_text()
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"cannot read the secret file {file}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidRequest(f"cannot read the secret file {file}: {reason}") from error
 
 
 def refused(secret: Secret | None) -> PrivateSwarm:

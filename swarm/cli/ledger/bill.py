@@ -77,9 +77,8 @@ def print_payments(payments: Sequence[Payment]) -> None:
     paid = sum(payment.bill.amount for payment in payments)
     block_tokens = sum(payment.bill.block_tokens for payment in payments)
     settled = sum(payment.bill.amount for payment in payments if payment.is_settled)
-    print(
-        f"{format_amount(paid)} credits for {counted(block_tokens, 'block-token')}; {format_amount(settled)} are settled."
-    )
+    work = counted(block_tokens, "block-token")
+    print(f"{format_amount(paid)} credits for {work}; {format_amount(settled)} are settled.")
     problems = [f"session {one.bill.session.hex()[:12]}: {text}" for one in payments for text in one.problems]
     print(*problems or ["Every amount follows from the price and from what the peer signed for."], sep="\n")
 

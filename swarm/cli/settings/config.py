@@ -37,13 +37,16 @@ def main(arguments: list[str]) -> int:
 def make_parser() -> Parser:
     parser = Parser(
         "config",
+        has_settings=False,
         usage="{prog} [VERB ...] [options]",
         description="Show what counts for each option of a verb, or of all, and who says so: the environment, a file "
-        "(line by line), or nobody. Options can be kept in swarm.toml under SWARM_HOME, or in another file, see "
-        "--config: those of a verb in a section of its name, those that generate, chat and batch share in [client].",
+        "(line by line), or nobody. Options can be kept in swarm.toml under SWARM_HOME, or in another file, which "
+        "SWARM_CONFIG or --config names: those of a verb in a section of its name, those that generate, chat and "
+        "batch share in [client].",
     )
     add = parser.add_argument
     add("words", nargs="*", metavar="VERB", help="such as generate, or ledger serve (default: all)")
+    add(CONFIG, metavar="FILE", help="look at this one (default: the one that counts)")
     add("--example", action="store_true", help="print a file to begin with, in which nothing counts yet")
     add("--init", action="store_true", help="write that file where it will be looked for, if there is none")
     add_json(parser, "print one JSON object per option")
@@ -54,7 +57,7 @@ def _config(args: argparse.Namespace) -> None:
     if args.example or args.init:
         _show_example(args)
         return
-    named = [CONFIG, args.config] if "config" in args else []
+    named = [CONFIG, args.config] if args.config else []
     file, where = find_settings(named), find_file(named)
     if file:
         check(file)
@@ -71,7 +74,7 @@ def _show_example(args: argparse.Namespace) -> None:
     if not args.init:
         print(EXAMPLE, end="")
         return
-    path = Path(args.config) if "config" in args else default_file()
+    path = Path(args.config) if args.config else default_file()
     with writing_to(path):
         if path.exists():
             raise InvalidRequest(f"{path} exists; look at an example with --example")

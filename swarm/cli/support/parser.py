@@ -2,6 +2,8 @@
 nothing heavy."""
 
 import argparse
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeAlias
 
@@ -10,6 +12,8 @@ from swarm.cli.support.words import hint
 from swarm.errors import InvalidRequest
 
 Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
+_VERB = "VERB"
+_NEGATIVE = re.compile(r"-[\d.][\w.:]*")  # -1G is a value, which its option refuses, and no option itself
 CONFIG = "--config"  # read before all others: see swarm.cli.settings
 _CONFIG_HELP = "options that count where none are typed (default: SWARM_CONFIG, or swarm.toml under SWARM_HOME)"
 
@@ -31,13 +35,14 @@ class Parser(argparse.ArgumentParser):
                 options[name] = options[name].replace("{prog}", options["prog"])
         super().__init__(**{"allow_abbrev": False, **options})
         self.words, self.has_settings, self.tells_events = words, has_settings, tells_events
+        self._negative_number_matcher = _NEGATIVE
         self._origins: dict[str, tuple[str, object]] = {}  # by dest
         if has_settings:
             self.add_argument(CONFIG, metavar="FILE", default=argparse.SUPPRESS, help=_CONFIG_HELP)
 
     def add_verbs(self, *, required: bool = True) -> Verbs:
         """For a verb that has verbs of its own, or may have."""
-        return self.add_subparsers(required=required, dest="verb", metavar="VERB", prog=self.prog)
+        return self.add_subparsers(required=required, dest="verb", metavar=_VERB, prog=self.prog)
 
     def verbs(self) -> "dict[str, Parser]":
         """Its own verbs, by name."""
@@ -92,9 +97,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises WrongUsage."""
-        line = " ".join(message.removeprefix("argument ").split()).replace(": must be ", " must be ", 1)
+        line = " ".join(message.removeprefix("argument ").removeprefix(f"{_VERB}: ").split())
+        line = line.replace(": must be ", " must be ", 1)
+        if line.endswith(f"required: {_VERB}"):
+            line = f"say which: {', '.join(self.verbs())}"
         separator = " " if line[-1:] in "?;" else "; "
         raise WrongUsage(f"{line}{separator}see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse's own passes over a full disk, and over whoever reads no further."""
+        (file or sys.stdout).write(message)
 
     def _deepest(self, arguments: Sequence[str]) -> "Parser":
         """The parser of the verb's verb that was typed."""
@@ -117,9 +129,9 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             known = [str(one) for one in action.choices]
-            what = "unknown verb " if isinstance(action, argparse._SubParsersAction) else ""
-            listed = f"choose from {', '.join(known)}"
-            raise argparse.ArgumentError(action, f"{what}{str(value)!r:.40}; {listed}{hint(str(value), known)}")
+            what = f"unknown verb {value!r:.40}" if action.metavar == _VERB else f"{str(value)!r:.40} is not known"
+            advice = hint(str(value), known)
+            raise argparse.ArgumentError(action, f"{what}; choose from {', '.join(known)}{advice}")
 
 
 def _converts(convert: Callable[[str], object], text: str) -> bool:

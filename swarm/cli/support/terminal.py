@@ -5,6 +5,7 @@ import errno
 import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -29,15 +30,35 @@ def run(parser: Parser, arguments: Sequence[str] | None, command: Command | None
     errors, and files that cannot be used, become a line on standard error and a status of swarm.cli.support.exits; told
     to end, the command gets a KeyboardInterrupt. arguments: None: the process's."""
     logs.set_up(logging.WARNING)
-    try:
+
+    def work() -> int:
         args = parse(parser, sys.argv[1:] if arguments is None else arguments)
         carry_out: Command = command or args.command
         with SHUTDOWN.interruptible():
             return carry_out(args) or exits.DONE
+
+    return _attended(work, lambda error: say_error(str(error)))
+
+
+def check(parser: Parser, arguments: Sequence[str]) -> int:
+    """The exit status if the arguments are wrong, which is told; 0 if not."""
+
+    def work() -> int:
+        parse(parser, arguments)
+        return exits.DONE
+
+    tells_events = parser.tells_events and "--json" in arguments
+    return _attended(work, Events(True).error if tells_events else lambda error: say_error(str(error)))
+
+
+def _attended(work: Callable[[], int], tell: Callable[[SwarmError], None]) -> int:
+    """The exit status of `work`, whatever becomes of it."""
+    try:
+        return work()
     except SwarmError as error:
-        say_error(str(error))
+        tell(error)
         return exits.status_of(error)
-    except BrokenPipeError:  # whoever reads this, as in `| head -1`, has read enough
+    except BrokenPipeError:
         discard(sys.stdout.fileno())  # else Python complains at exit
         return exits.UNREAD
     except OSError as error:
@@ -50,17 +71,14 @@ def run(parser: Parser, arguments: Sequence[str] | None, command: Command | None
         return SHUTDOWN.status
 
 
-def check(parser: Parser, arguments: Sequence[str]) -> int:
-    """The exit status if the arguments are wrong, which is told; 0 if not."""
-    try:
-        parse(parser, arguments)
-    except SwarmError as error:
-        if parser.tells_events:
-            Events("--json" in arguments).error(error)
-        else:
-            say_error(str(error))
-        return exits.status_of(error)
-    return exits.DONE
+class Screen(Console):
+    """Rich's own ends the process, with a status of its own, where nobody reads any more."""
+
+    def __init__(self, **options: Any):
+        super().__init__(highlight=False, **options)
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def say_error(text: str) -> None:
@@ -83,4 +101,4 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # not markup: cells may come from strangers
-    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False).print(table)
+    Screen(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
