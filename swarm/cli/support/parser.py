@@ -15,7 +15,7 @@ Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 _VERB = "VERB"
 _NEGATIVE = re.compile(r"-[\d.][\w.:]*")  # -1G is a value, which its option refuses, and no option itself
 CONFIG = "--config"  # read before all others: see swarm.cli.settings
-_CONFIG_HELP = "options that count where none are typed (default: SWARM_CONFIG, or swarm.toml under SWARM_HOME)"
+_CONFIG_HELP = "takes what is not typed from there; see swarm config"
 
 
 class WrongUsage(InvalidRequest):
