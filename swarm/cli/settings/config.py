@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from swarm.cli import verbs
+from swarm.cli.entry import verbs
 from swarm.cli.settings.example import EXAMPLE
 from swarm.cli.settings.files import SettingsFile, default_file, find_file
 from swarm.cli.settings.reading import ENVIRONMENT, apply, check, find_settings, names_of

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from swarm.cli import verbs
+from swarm.cli.entry import verbs
 from swarm.cli.settings.files import SettingsFile, find_file, read_file
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.words import hint

@@ -52,7 +52,7 @@ VERBS = {
     "calibrate": _heavy("measure where honest ends and cheating begins, for audits", "calibrate"),
     "demo": _heavy("three servers on this machine, two prompts, and what it took", "demo"),
     "config": _light("what counts for each option, and who says so; an example of swarm.toml", "settings.config"),
-    "completion": _light("print a script with which bash, zsh or fish complete what is typed", "completion"),
+    "completion": _light("print a script with which bash, zsh or fish complete what is typed", "entry.completion"),
 }
 CLIENTS = ("generate", "chat", "batch")  # which have the options of clients in common
 
