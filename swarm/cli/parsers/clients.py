@@ -29,8 +29,8 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("sampling").add_argument
     add("--max-new-tokens", type=parsing.count, default=128, metavar="N", help="(default: 128)")
     add("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)")
-    add("--top-k", type=int, metavar="K", help="sample from the K likeliest only")
-    add("--top-p", type=float, metavar="P", help="sample from the likeliest that have this probability together")
+    add("--top-k", type=int, metavar="K", help="from the K likeliest only")
+    add("--top-p", type=float, metavar="P", help="from the likeliest that make up P")
     add("--repetition-penalty", type=float, default=1.0, metavar="X", help="(default: 1.0, none)")
     add("--seed", type=int, help="makes sampling repeatable")
     add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
