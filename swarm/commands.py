@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from swarm.program import command
 from swarm.wire.hosts import is_loopback
 from swarm.wire.served_format import format_options, usual_dtype
 
@@ -34,12 +35,12 @@ class Invitation:
         served = ["--blocks", f"{blocks[0]}:{blocks[1]}"] if blocks else []
         served += format_options(self.quant, self.dtype or usual_dtype(self.quant))
         host = ["--host", EVERYWHERE] if self.from_afar else []
-        return shlex.join(["python", "-m", "swarm.server", *self._model, *served, *host, *self._swarm])
+        return command("server", *self._model, *served, *host, *self._swarm)
 
     def generate(self, prompt: str) -> str:
         """With which a client uses the swarm. prompt: without quotation marks."""
         options = shlex.join([*self._model, *self._swarm])
-        return f'python -m swarm generate "{prompt}" {options}'.rstrip()  # in quotation marks that all shells take
+        return f'{command("generate")} "{prompt}" {options}'.rstrip()  # in quotation marks that all shells take
 
     @property
     def _model(self) -> list[str]:

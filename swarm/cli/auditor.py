@@ -1,7 +1,6 @@
 """`python -m swarm.auditor`: look at what a swarm's peers really compute, for as long as this runs."""
 
 import argparse
-import math
 import os
 import sys
 import time
@@ -13,72 +12,28 @@ from rich.text import Text
 
 from swarm.auditor.auditor import NOBODY, Auditor, Round, Tally, verdict_of
 from swarm.auditor.validator import Validator
-from swarm.cli.support.arguments import add_json, add_members, add_model
+from swarm.cli.parsers.auditor import make_parser
 from swarm.cli.support.events import Events
 from swarm.cli.support.terminal import print_table, run
+from swarm.cli.support.words import counted
 from swarm.client.client import AUDIT_GRACE_S, Client
 from swarm.errors import InvalidRequest
 from swarm.home import client_identity, commitments_folder, standing_file
 from swarm.market.ledger.ids import format_address
-from swarm.market.ledger.ledger import DAY_S, Ledger
+from swarm.market.ledger.ledger import Ledger
 from swarm.market.ledger.opening import open_ledger
-from swarm.verify.audit.auditing import LOCAL, PEERS
+from swarm.program import command
+from swarm.verify.audit.auditing import LOCAL
 from swarm.verify.reputation.file import read_proofs
 from swarm.wire.peer_names import short_id
 from swarm.wire.secret import read_secret
 
-EVERY_S = 60.0
 _LAST_WORD_S = 2.0  # to a ledger, for an auditor that was told to end
 _STYLES = {"PASS": "green", "SUSPECT": "yellow", "FAIL": "bold red", NOBODY: "dim"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     return run(make_parser(), arguments, _audit)
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm.auditor",
-        description="Sample a swarm's work: generate as a user would, at random times, from ever new prompts, through "
-        "each of the peers in turn, and have what they computed computed again. Peers that cheat are written down with "
-        "the evidence, and announced if it is proof. Until Ctrl-C, SIGTERM or SIGHUP, which give the summary; a second "
-        "one ends it at once.",
-    )
-    add_model(parser)
-    add_members(parser)
-    add = parser.add_argument
-    add(
-        "--audit",
-        choices=(LOCAL, PEERS),
-        default=LOCAL,
-        help="who computes again, as far as they can: this "
-        "machine, if it has the model's files, or rather other peers of the same numerics (default: %(default)s)",
-    )
-    add("--audit-rate", type=float, default=1.0, metavar="X", help="share of the work that is audited (default: 1)")
-    add("--every", type=float, default=EVERY_S, metavar="S", help="seconds between rounds, on average (default: 60)")
-    add("--rounds", type=int, metavar="N", help="end after so many (default: never)")
-    add("--budget", type=int, metavar="TOKENS", help="end when peers have computed so many (default: never)")
-    add("--ledger", metavar="WHERE", help="pay peers there, as a user would (default: SWARM_LEDGER, if set)")
-    add(
-        "--arbiter",
-        action="store_true",
-        help="slash the stake of peers that are convicted: for whoever has the key of the ledger's arbiter",
-    )
-    add(
-        "--validator",
-        action="store_true",
-        help="score peers in the ledger's epochs, by what this machine itself "
-        "computed again; takes stake, and the model's files. Keep it running: who does not reveal earns nothing",
-    )
-    add(
-        "--epoch",
-        type=float,
-        default=DAY_S,
-        metavar="S",
-        help="with --validator: how long the ledger's epochs last (default: a day)",
-    )
-    add_json(parser, "print one JSON object a line")
-    return parser
 
 
 def _audit(args: argparse.Namespace) -> None:
@@ -119,14 +74,8 @@ def _attend(validator: Validator, timeout_s: float | None) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Raises InvalidRequest."""
-    for name, value in (("--every", args.every), ("--epoch", args.epoch)):
-        if not (math.isfinite(value) and value >= 0):
-            raise InvalidRequest(f"{name} must be a number of seconds, not {value}")
     if args.validator and args.audit != LOCAL:
         raise InvalidRequest("a validator scores what it has computed again itself: leave --audit out")
-    for name, value, least in (("--rounds", args.rounds, 1), ("--budget", args.budget, 2)):
-        if value is not None and value < least:
-            raise InvalidRequest(f"{name} must be at least {least}, not {value}")
 
 
 def _client(args: argparse.Namespace) -> Client:
@@ -151,7 +100,7 @@ def _ledger(args: argparse.Namespace, stack: ExitStack) -> Ledger:
     stack.callback(ledger.shut)
     if not ledger.account().staked:
         raise InvalidRequest(f"{format_address(ledger.address)} has nothing at stake, and so no say: bond something "
-                             "(python -m swarm ledger stake bond)")  # fmt: skip
+                             f"({command('ledger', 'stake', 'bond')})")  # fmt: skip
     return ledger
 
 
@@ -185,9 +134,10 @@ class Report:
         if tally.verdicts and not self._events.as_json:
             _print_tally(tally, convicted)
         verdicts = ", ".join(f"{tally.total(name)} {name.lower()}" for name in _STYLES)
+        work = f"{counted(len(tally.verdicts), 'peer')} visited, {counted(tally.tokens, 'token')}"
         text = (
-            f"{tally.rounds} rounds, {tally.errors} of them failed; {len(tally.verdicts)} peers visited, "
-            f"{tally.tokens} tokens; {verdicts}; {len(convicted)} convicted."
+            f"{counted(tally.rounds, 'round')}, {tally.errors} of them failed; {work}; {verdicts}; "
+            f"{len(convicted)} convicted."
         )
         self._events.tell(
             "summary", text, time_s=round(time.time(), 3), rounds=tally.rounds, errors=tally.errors,

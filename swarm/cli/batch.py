@@ -6,16 +6,17 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
 
 from swarm import clock
-from swarm.cli.support.arguments import add_json
-from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
+from swarm.cli.parsers.batch import make_parser
+from swarm.cli.support import exits
+from swarm.cli.support.clients import generate_options, make_client
 from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.terminal import run
+from swarm.cli.support.words import counted
 from swarm.client.batch import Batch, Plan, Progress
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
 from swarm.errors import InvalidRequest, SwarmError
@@ -23,32 +24,11 @@ from swarm.wire.formats.amounts import format_amount
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SECONDS = (86400, 3600, 60, 1)
-WAIT_S = 3600.0  # for peers, by default: nobody sits before it
 _SHOWN = 5  # prompts without an answer that are named one by one
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm batch",
-        usage="python -m swarm batch PROMPTS -o ANSWERS [options]",
-        description="Answer a file of prompts on what the swarm has left over. Run again with the same files, it goes "
-        "on where it ended.",
-    )
-    add = parser.add_argument
-    add("prompts", type=Path, help='one a line: {"prompt": "...", "id": ..., "max_new_tokens": ...}, or just "..."')
-    add("--output", "-o", type=Path, required=True, metavar="FILE", help="answers, one JSON object a line")
-    add(
-        "--deadline",
-        metavar="WHEN",
-        help="2h, 1h30m or 2030-01-31T08:00; what is left when it comes near runs on demand",
-    )
-    add("--concurrency", type=int, default=16, metavar="N", help="prompts at once (default: 16)")
-    add("--chat", action="store_true", help="put the prompts through the model's chat template")
-    add("--ignore-eos", action="store_true", help="go on after the model's end token")
-    add_json(parser, "print one JSON object at the end")
-    add_client_arguments(parser)
-    parser.set_defaults(wait=WAIT_S)
-    return run(parser, arguments, _batch)
+    return run(make_parser(), arguments, _batch)
 
 
 def parse_deadline(text: str, now: float) -> float:
@@ -69,7 +49,7 @@ def _batch(args: argparse.Namespace) -> int:
     if args.chat:
         jobs = [_as_chat(job) for job in jobs]
     plan = _plan(args)
-    ended, code = "", 1
+    ended, code = "", exits.FAILED
     with AnswerFile(args.output) as answers:
         missing = answers.missing(jobs)
         before = len(jobs) - len(missing)
@@ -82,9 +62,9 @@ def _batch(args: argparse.Namespace) -> int:
             except KeyboardInterrupt:
                 ended, code = "interrupted", SHUTDOWN.status
             except SwarmError as error:
-                ended = str(error)
+                ended, code = str(error), exits.status_of(error)
     _report(args, jobs, missing, batch.progress, ended)
-    return code if ended or batch.progress.left or batch.progress.failed else 0
+    return code if ended or batch.progress.left or batch.progress.failed else exits.DONE
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -123,8 +103,9 @@ def _report(
             "tokens_per_second": round(progress.tokens / seconds, 2), "cost": progress.cost, "ended": ended,
         }))  # fmt: skip
     else:
-        print(f"{before + progress.done} of {len(jobs)} prompts are answered in {args.output}, {progress.done} of them "
-              f"now: {progress.tokens} tokens, {progress.tokens / seconds:.1f} tokens/s, "
+        answered = f"{before + progress.done} of {counted(len(jobs), 'prompt')} are answered"
+        speed = f"{counted(progress.tokens, 'token')}, {progress.tokens / seconds:.1f} tokens/s"
+        print(f"{answered} in {args.output}, {progress.done} of them now: {speed}, "
               f"{format_amount(progress.cost)} credits", file=sys.stderr)  # fmt: skip
         for line in _troubles(progress, ended):
             print(line, file=sys.stderr)
@@ -137,7 +118,8 @@ def _troubles(progress: Progress, ended: str) -> Iterator[str]:
         yield f"and {len(progress.failed) - _SHOWN} more failed"
     if progress.late:
         more = " ..." if len(progress.late) > _SHOWN else ""
-        yield f"{len(progress.late)} prompts were not done by the deadline: {', '.join(progress.late[:_SHOWN])}{more}"
+        were = "prompt was" if len(progress.late) == 1 else "prompts were"
+        yield f"{len(progress.late)} {were} not done by the deadline: {', '.join(progress.late[:_SHOWN])}{more}"
     if ended:
         yield f"ended early: {ended}"
     if progress.left or progress.failed:

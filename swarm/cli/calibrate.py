@@ -10,34 +10,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from swarm.cli.support.arguments import add_model
-from swarm.cli.support.terminal import run
+from swarm.cli.parsers.calibrate import make_parser
+from swarm.cli.support.terminal import Screen, run
 from swarm.home import require_home, thresholds_folder
 from swarm.model import Checkpoint, open_checkpoint
 from swarm.verify.audit.calibration import HOPS, Measured, choose, measure, provenance, save_thresholds, summarise
 from swarm.verify.audit.judgement import SEGMENT
 from swarm.verify.audit.thresholds import Thresholds
-from swarm_kernels import BNB_FORMATS, QUANTS
 
 _VARIANTS = 25  # at a hop, about
 _TITLE = "error in parts of the auditor's own noise: medians of windows and of segments"
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm calibrate",
-        description="Measure by how much honest peers differ from an audit's recomputation, and cheats from them, and "
-        "keep the limits between both for audits of this model in this format. It takes a few minutes and no network.",
-    )
-    add_model(parser)
-    add = parser.add_argument
-    formats = [quant for quant in QUANTS if quant not in BNB_FORMATS]
-    add("--quant", choices=formats, default="none", help="format of weights (default: none)")
-    add("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="of activations (default: bfloat16)")
-    add("--tokens", type=int, default=2048, metavar="N", help=f"of text, in segments of {SEGMENT} (default: 2048)")
-    add("--out", type=Path, metavar="FILE", help="also write limits and measurements there, as JSON")
-    add("--json", action="store_true", help="print that JSON instead of a table")
-    return run(parser, arguments, _calibrate)
+    return run(make_parser(), arguments, _calibrate)
 
 
 def _calibrate(args: argparse.Namespace) -> None:
@@ -82,7 +68,7 @@ def _print(rows: list[dict[str, str | float]], thresholds: Thresholds, path: Pat
             f"{float(row['fail %']):.0f}%",
             style="green" if row["honest"] else "red",
         )
-    console = Console()
+    console = Screen()
     console.print(table)
     console.print(
         f"A window of 32 tokens is suspect above {thresholds.suspect:.2f} and fails above {thresholds.fail:.2f}; "

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from swarm.cli.ledger.accounts import where
+from swarm.cli.support import parsing
 from swarm.cli.support.arguments import LEDGER, add_json
+from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import print_table, run
 from swarm.errors import InvalidRequest
 from swarm.home import client_identity, payments_file
@@ -43,17 +45,21 @@ class Earnings:
         return round((self.earned + self.pending) / self.hours) if self.hours else 0
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm earnings",
+def make_parser() -> Parser:
+    parser = Parser(
+        "earnings",
         description="What the servers of this machine have computed, and what they were paid for it on a ledger.",
     )
     add = parser.add_argument
     add("--ledger", metavar="WHERE", help=f"{LEDGER} (default: SWARM_LEDGER, or this machine's own)")
     add("--server", default="", metavar="PEER_ID", help="only this one; the end of its id will do")
-    add("--since", type=float, metavar="HOURS", help="count the work of the last hours only (default: all)")
+    add("--since", type=parsing.hours, metavar="HOURS", help="count the work of the last hours only (default: all)")
     add_json(parser, "print one JSON object per server, amounts in nano-credits")
-    return run(parser, arguments, _earnings)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    return run(make_parser(), arguments, _earnings)
 
 
 def _earnings(args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -11,12 +12,15 @@ from typing import TypedDict
 
 import torch
 
-from swarm.cli.support.arguments import add_json, add_model, check_positive
+from swarm.cli.parsers.evidence import make_parser
+from swarm.cli.support.exits import DONE, REFUTED
 from swarm.cli.support.terminal import print_table, run
+from swarm.cli.support.words import counted
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import digests_folder, evidence_folder, standing_file, thresholds_folder
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
+from swarm.program import command
 from swarm.verify.audit.accumulated import ALARM
 from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judgement import Verdict
@@ -26,33 +30,9 @@ from swarm.verify.fraud.proofs import AUDIT, MAX_PROOF_BYTES, Proof
 from swarm.verify.reputation.file import read_proofs
 from swarm.wire.peer_names import find_peer, short_id
 
-NOT_CONVICTED = 3  # exit status
-
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm evidence",
-        description="A client that audits writes down what may convict a peer: the peer's receipts, what it was given "
-        "and what it made of it. Whoever has the model's files can examine that, anywhere. The exit status is 0 if it "
-        "convicts everybody whom it accuses, 3 if not, and 1 if it could not be examined.",
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    listing = verbs.add_parser("list", help="evidence and proofs that are kept on this machine")
-    examining = verbs.add_parser("examine", help="check files of evidence, and compute again what they are about")
-    add_model(examining)
-    add = examining.add_argument
-    add("files", nargs="+", type=Path, metavar="FILE", help="of several about one peer, the suspicions add up")
-    add("--threads", type=int, default=torch.get_num_threads(), metavar="N", help="(default: %(default)s)")
-    proving = verbs.add_parser("proof", help="check a proof by signatures alone, which takes no model")
-    proving.add_argument("file", type=Path, metavar="FILE")
-    saving = verbs.add_parser("save", help="write the proof by which a peer was convicted here to a file")
-    saving.add_argument("peer", metavar="PEER_ID", help="the end of its id will do")
-    saving.add_argument("-o", "--out", type=Path, required=True, metavar="FILE")
-    for verb in (listing, examining, proving):
-        add_json(verb)
-    for verb, command in ((listing, _list), (examining, _examine), (proving, _proof), (saving, _save)):
-        verb.set_defaults(command=command)
-    return run(parser, arguments)
+    return run(make_parser(), arguments, lambda args: _COMMANDS[args.verb](args))
 
 
 # --- what is kept here ---------------------------------------------------------------------------------------------
@@ -150,6 +130,8 @@ def _save(args: argparse.Namespace) -> None:
         args.out.write_bytes(data)
     except OSError as error:
         raise SwarmError(f"the proof cannot be written to {args.out}: {error.strerror}") from error
+    if args.json:
+        print(json.dumps({"file": str(args.out)}))
 
 
 # --- computing it again --------------------------------------------------------------------------------------------
@@ -167,14 +149,14 @@ def _examine(args: argparse.Namespace) -> int:
         print(json.dumps({"files": files, "peers": [_sum_up(one) for one in sentences]}))
     else:
         print(*map(conclusion, sentences), sep="\n")
-    return 0 if all(one.convicts for one in sentences) else NOT_CONVICTED
+    return DONE if all(one.convicts for one in sentences) else REFUTED
 
 
 def make_expert(args: argparse.Namespace) -> Expert:
     """By --model, --revision and --threads. Raises ModelError, InvalidRequest."""
-    check_positive(threads=args.threads)
-    torch.set_num_threads(args.threads)
-    return Expert(open_checkpoint(args.model, args.revision), thresholds_folder(), args.threads)
+    threads = args.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    return Expert(open_checkpoint(args.model, args.revision), thresholds_folder(), threads)
 
 
 def examine_file(expert: Expert, path: Path) -> Finding:
@@ -203,7 +185,7 @@ def _limits(finding: Finding) -> str:
     if finding.judgement.method == "exact":
         return "none: the same numerics promise the same bits"
     made_by = finding.thresholds.provenance
-    advice = "; for this model's own: python -m swarm calibrate" if made_by.revision != finding.bundle.revision else ""
+    advice = f"; for this model's own: {command('calibrate')}" if made_by.revision != finding.bundle.revision else ""
     return f"measured on {made_by.model!r}, {made_by.trials:,} honest windows, {made_by.date}{advice}"
 
 
@@ -223,7 +205,7 @@ def _as_json(path: Path, finding: Finding) -> dict[str, object]:
 def conclusion(one: Sentence) -> str:
     """In one line."""
     count = len(one.findings)
-    what = f"{count} piece{'s' if count > 1 else ''} of evidence"
+    what = f"{counted(count, 'piece')} of evidence"
     if not one.convicts:
         return f"NOT CONVICTED: peer {one.accused}. {what}: {one.accumulated}."
     if failed := sum(finding.judgement.verdict == Verdict.FAIL for finding in one.findings):
@@ -269,3 +251,8 @@ def _read_proof(path: Path) -> Proof:
         raise SwarmError(f"{path} cannot be read: {error.strerror}") from error
     except InvalidRequest as error:
         raise InvalidRequest(f"{path}: {error}") from error
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
+    "list": _list, "examine": _examine, "proof": _proof, "save": _save,
+}  # fmt: skip

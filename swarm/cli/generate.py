@@ -4,29 +4,20 @@ import argparse
 import json
 import sys
 
-from swarm.cli.support.arguments import add_json
-from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
+from swarm.cli.parsers.generate import make_parser
+from swarm.cli.support.clients import generate_options, make_client
 from swarm.cli.support.generations import describe
 from swarm.cli.support.streamed import Streamed
 from swarm.cli.support.terminal import read_text, run
+from swarm.errors import InvalidRequest
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm generate",
-        usage="python -m swarm generate [options] PROMPT",
-        description="Generate from a prompt on a swarm.",
-    )
-    parser.add_argument("prompt", help="text to continue; - reads it from standard input")
-    parser.add_argument("--chat", action="store_true", help="put the prompt through the model's chat template")
-    parser.add_argument("--ignore-eos", action="store_true", help="go on after the model's end token")
-    add_json(parser, "print one JSON object at the end")
-    add_client_arguments(parser)
-    return run(parser, arguments, _generate)
+    return run(make_parser(), arguments, _generate)
 
 
 def _generate(args: argparse.Namespace) -> None:
-    text = read_text("the prompt") if args.prompt == "-" else args.prompt
+    text = _prompt(args)
     prompt = [{"role": "user", "content": text}] if args.chat else text
     options = generate_options(args)
     options["ignore_eos"] = args.ignore_eos
@@ -41,3 +32,20 @@ def _generate(args: argparse.Namespace) -> None:
         print(json.dumps(stream.generation.to_dict()))
     else:
         print(f"\n\n{describe(stream.generation)}", file=sys.stderr)
+
+
+def _prompt(args: argparse.Namespace) -> str:
+    """Raises InvalidRequest."""
+    if args.prompt == ["-"]:
+        text = read_text("the prompt")
+        if not text:
+            raise InvalidRequest("the prompt on standard input is empty")
+        return text
+    text = " ".join(args.prompt)
+    if not text:
+        taken = next((f"--{name}" for name in ("peers", "trusted", "excluded", "stop") if getattr(args, name)), "")
+        advice = (
+            f", before {taken}, which takes all words that follow it" if taken else "; - reads it from standard input"
+        )
+        raise InvalidRequest(f"the prompt is empty: say what is to be continued{advice}")
+    return text

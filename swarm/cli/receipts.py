@@ -10,8 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypedDict
 
-from swarm.cli.support.arguments import add_json, check_positive
+from swarm.cli.support import exits, parsing
+from swarm.cli.support.arguments import add_json
+from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import print_table, run
+from swarm.cli.support.words import counted
 from swarm.errors import InvalidRequest
 from swarm.home import receipts_file
 from swarm.verify.receipts.export import lines, load_receipts, save_receipts
@@ -24,14 +27,20 @@ _TOLD = 10  # things that are wrong
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm receipts",
+    return run(make_parser(), arguments)
+
+
+def make_parser() -> Parser:
+    parser = Parser(
+        "receipts",
         description="Peers sign for all that they compute. This lists the receipts kept on this machine, writes those "
         "of a session to a file, and checks such a file: by itself, without a swarm, a model, or trust in its sender.",
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_verbs()
     listing = verbs.add_parser("list", help="sessions of which receipts are kept, the newest first")
-    listing.add_argument("--limit", type=int, default=_SHOWN, metavar="N", help=f"show so many (default: {_SHOWN})")
+    listing.add_argument(
+        "--limit", type=parsing.count, default=_SHOWN, metavar="N", help=f"show so many (default: {_SHOWN})"
+    )
     listing.add_argument(
         "--server",
         nargs="?",
@@ -46,12 +55,15 @@ def main(arguments: list[str]) -> int:
     writing.add_argument("session", nargs="?", metavar="SESSION", help="first digits of its id (default: the last one)")
     writing.add_argument("-o", "--out", required=True, metavar="FILE", help="- is standard output")
     writing.add_argument("--server", metavar="PEER_ID", help="out of what this server on this machine has signed")
-    checking = verbs.add_parser("verify", help="check a file of receipts; the exit status is 0 only if all of it holds")
+    add_json(writing)
+    checking = verbs.add_parser(
+        "verify", help="check a file of receipts; the exit status is 4 if some of it does not hold"
+    )
     checking.add_argument("file", metavar="FILE")
     writing.set_defaults(command=_export)
     add_json(checking)
     checking.set_defaults(command=_verify)
-    return run(parser, arguments)
+    return parser
 
 
 # --- what is kept here ---------------------------------------------------------------------------------------------
@@ -70,11 +82,11 @@ def _stores(server: str | None) -> list[Path]:
 
 
 def _list(args: argparse.Namespace) -> None:
-    check_positive(limit=args.limit)
     rows = [row for path in _stores(args.server) for row in _sessions(path, args.limit)]
     rows.sort(key=lambda row: row["session"], reverse=True)  # ids begin with the time
     if args.json:
-        print(*map(json.dumps, rows[: args.limit]), sep="\n")
+        for row in rows[: args.limit]:
+            print(json.dumps(row))
         return
     print_table(("session", "begun", "receipts", "peers", "server"), map(_in_words, rows[: args.limit]))
 
@@ -124,7 +136,10 @@ def _export(args: argparse.Namespace) -> None:
         print(*lines(receipts), sep="\n")
         return
     save_receipts(receipts, args.out)
-    print(f"{len(receipts)} receipts of session {session.hex()} written to {args.out}", file=sys.stderr)
+    if args.json:
+        print(json.dumps({"session": session.hex(), "receipts": len(receipts), "file": args.out}))
+        return
+    print(f"{counted(len(receipts), 'receipt')} of session {session.hex()} written to {args.out}", file=sys.stderr)
 
 
 def _last(sessions: Sequence[StoredSession], path: Path) -> bytes:
@@ -145,7 +160,7 @@ def _verify(args: argparse.Namespace) -> int:
         for problem in _problems(report)[:_TOLD]:
             print(problem)
         print(verdict(report))
-    return 0 if report.holds else 1
+    return exits.DONE if report.holds else exits.REFUTED
 
 
 def _print(openings: Sequence[Opening]) -> None:
@@ -166,11 +181,16 @@ def verdict(report: Report) -> str:
     if not report.receipts:
         return "Nothing to check: the file holds no receipts."
     peers = len({one.peer_id for one in report.openings})
-    what = f"{report.receipts} receipts of {peers} peers"
+    what = f"{counted(report.receipts, 'receipt')} of {counted(peers, 'peer')}"
     if not report.holds:
-        return f"It does not hold: {what}, and {len(_problems(report))} things wrong."
-    unseen = f" {report.unseen} receipts name a predecessor's that is not in this file." if report.unseen else ""
-    return f"All of it holds: {what}, {report.links} links between hops.{unseen}"
+        return f"It does not hold: {what}, and {counted(len(_problems(report)), 'thing')} wrong."
+    unseen = f" {_unseen(report.unseen)}" if report.unseen else ""
+    return f"All of it holds: {what}, {counted(report.links, 'link')} between hops.{unseen}"
+
+
+def _unseen(number: int) -> str:
+    named = "receipt names" if number == 1 else "receipts name"
+    return f"{number} {named} a predecessor's that is not in this file."
 
 
 def _as_json(report: Report) -> dict[str, object]:

@@ -3,121 +3,30 @@
 import argparse
 import asyncio
 import logging
-import math
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import uvloop
 
-from swarm.cli.support import logs, parsing
-from swarm.cli.support.arguments import LEDGER, Renamed, add_json, add_members, add_model, check_positive
+from swarm.cli.parsers.server import make_parser
+from swarm.cli.settings.reading import parse
+from swarm.cli.support import logs
 from swarm.cli.support.events import Events
+from swarm.cli.support.exits import status_of
 from swarm.cli.support.serving import Narrator
 from swarm.cli.support.shutdown import SHUTDOWN
-from swarm.cli.support.terminal import check_text
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import find_ledger, peers_from_environment
-from swarm.model.blocks import parse_block_range
 from swarm.server import life
-from swarm.server.config import SERVED_DTYPES, Parts, ServerConfig
+from swarm.server.config import Parts, ServerConfig
 from swarm.wire.formats.facts import Attester
-from swarm.wire.formats.quotes import DEFAULT_DECODE, MODES, PREFILL_SHARE
+from swarm.wire.formats.quotes import MODES
 from swarm.wire.secret import find_secret
-from swarm_kernels import QUANTS
 
 if TYPE_CHECKING:
     from swarm.market.billing import BillingOptions
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm.server",
-        usage="python -m swarm.server [options]",
-        description="Serve blocks of a model to a swarm. With no argument: of the demo model, in the swarm found "
-        "on this machine or in a new one, those that help most.",
-    )
-    _add_work(parser.add_argument_group("what is served"))
-    _add_place(parser.add_argument_group("where"))
-    _add_pay(parser.add_argument_group(f"being paid ({parsing.AMOUNTS})"))
-    _add_limits(parser.add_argument_group("limits"))
-    add = parser.add_argument
-    add("--attestation", metavar="PLUG-IN", help="MODULE:FUNCTION that gives evidence of what runs here")
-    add("--no-receipts", dest="receipts", action="store_false", help="sign nothing, for swarms where all trust all")
-    add_json(parser, "print one JSON object per event")
-    add("--exit-with-parent", action="store_true", help="stop when standard input closes")
-    add("--verbose", "-v", action="store_true", help="log what happens")
-    return parser
-
-
-def _add_work(group: argparse._ArgumentGroup) -> None:
-    add_model(group)
-    add = group.add_argument
-    add("--blocks", metavar="START:STOP", help="to serve, STOP excluded (default: what helps most)")
-    add("--memory", type=parsing.size, metavar="SIZE", help="for blocks and cache (default: 80%% of what is free)")
-    add(
-        "--dtype",
-        choices=SERVED_DTYPES,
-        metavar="TYPE",
-        help="float32 or bfloat16, for activations and what is not quantised (default: float32, with --quant bfloat16)",
-    )
-    add(
-        "--quant",
-        default="none",
-        choices=QUANTS,
-        metavar="FORMAT",
-        help=f"of weights: {', '.join(QUANTS)}; int8 "
-        "halves and int4 quarters bfloat16's bytes, and so the time of a token",
-    )
-    add("--device", metavar="DEVICE", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
-    add("--threads", type=int, metavar="N", help="to compute with (default: what a test finds fastest)")
-
-
-def _add_place(group: argparse._ArgumentGroup) -> None:
-    add_members(group, default="SWARM_PEERS, one on this machine, or that of before; else a new one")
-    add = group.add_argument
-    add("--host", default="127.0.0.1", help="to listen on; 0.0.0.0 for other machines, too")
-    add(
-        "--announce",
-        type=parsing.address,
-        default=(None, None),
-        metavar="ADDR",
-        help="HOST, HOST:PORT or [IPV6]:PORT that others are told, if another one",
-    )
-    add("--port", type=int, help="port for activations; 0: any (default: that of the last time)")
-    add("--dht-port", type=int, help="port for the directory; likewise")
-    add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
-    add("--record-life", type=float, default=30.0, metavar="S", help="the directory forgets a crashed peer after this")
-
-
-def _add_pay(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    decode = f"{DEFAULT_DECODE}n"
-    add("--ledger", metavar="WHERE", help=f"be paid there: {LEDGER}; or none (SWARM_LEDGER)")
-    add("--pricing", default="fixed", choices=MODES, metavar="MODE", help=f"{', '.join(MODES)} (default: fixed)")
-    add("--price", type=parsing.price, metavar="AMOUNT", help=f"of a token through a block (default: {decode})")
-    add(
-        "--prefill-price",
-        type=parsing.price,
-        metavar="AMOUNT",
-        help=f"of a prompt's token through a block (default: a {PREFILL_SHARE}th of that)",
-    )
-    add("--stake", type=parsing.amount, metavar="AMOUNT", help="to put at stake there, which clients look for")
-    add("--settle-every", type=float, default=300.0, metavar="S", help="get vouchers paid this often (default: 300)")
-    add("--epoch", type=float, metavar="S", help="of the ledger, for contribution's points (a day)")
-
-
-def _add_limits(group: argparse._ArgumentGroup) -> None:
-    add, size = group.add_argument, parsing.size
-    add("--kv-memory", type=size, default="1G", metavar="SIZE", help="for keys and values, as 512M or 2G (default: 1G)")
-    add("--journal-memory", type=size, default="256M", metavar="SIZE", help="of what was sent, for successors (256M)")
-    add("--max-context", type=int, metavar="TOKENS", help="longest session to accept (default: the model's own)")
-    add("--max-sessions", type=int, default=128, metavar="N", help="sessions at once (default: 128)")
-    add("--idle-timeout", type=float, default=120.0, metavar="S", help="close sessions idle for so long (default: 120)")
-    add("--drain", type=float, default=30.0, metavar="S", help="on Ctrl-C, SIGTERM or SIGHUP, let sessions end (30)")
-    add("--drain-timeout", type=float, action=Renamed, dest="drain")
 
 
 def check_device(name: str | None) -> str | None:
@@ -136,25 +45,11 @@ def check_device(name: str | None) -> str | None:
 
 def make_config(args: argparse.Namespace) -> ServerConfig:
     """The arguments, checked. Raises SwarmError."""
-    for name, value in (("--port", args.port), ("--dht-port", args.dht_port)):
-        if value is not None and not 0 <= value < 65536:
-            raise InvalidRequest(f"{name} {value} is not a port; choose one from 1 to 65535, or 0 for any")
-    if not (math.isfinite(args.drain) and args.drain >= 0):
-        raise InvalidRequest(f"--drain is a number of seconds, 0 or more, not {args.drain}")
-    check_positive(
-        max_context=args.max_context,
-        max_sessions=args.max_sessions,
-        threads=args.threads,
-        idle_timeout=args.idle_timeout,
-        record_life=args.record_life,
-        settle_every=args.settle_every,
-        epoch=args.epoch,
-    )
     announce, announce_port = args.announce
     return ServerConfig(
         model=args.model,
         revision=args.revision,
-        blocks=parse_block_range(args.blocks) if args.blocks else None,
+        blocks=args.blocks,
         dtype=args.dtype,
         quant=args.quant,
         device=check_device(args.device),
@@ -231,7 +126,7 @@ async def serve_until_told(config: ServerConfig, events: Events, exit_with_paren
             await life.run(config, stop, narrator.tell)
     except SwarmError as error:
         events.error(error)
-        return SHUTDOWN.done(1)
+        return SHUTDOWN.done(status_of(error))
     return SHUTDOWN.done(0)  # here, for the event loop waits for its threads
 
 
@@ -240,8 +135,7 @@ def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     events = Events("--json" in arguments)  # before they are parsed: what is wrong with them is told in the same way
     try:
-        check_text(arguments)
-        args = make_parser().parse_args(arguments)
+        args = parse(make_parser(), arguments)
         logs.set_up(logging.INFO if args.verbose else logging.WARNING)
         if args.threads:
             torch.set_num_threads(args.threads)
@@ -250,6 +144,6 @@ def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
         return status
     except SwarmError as error:
         events.error(error)
-        return 1
+        return status_of(error)
     except KeyboardInterrupt:
         return SHUTDOWN.status

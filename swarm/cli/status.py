@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -15,11 +14,11 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
-from swarm.cli.support.arguments import LEDGER, add_json, add_members, add_model_name, check_positive, check_wait
+from swarm.cli.parsers.status import INTERVAL_S, make_parser
+from swarm.cli.support import exits
 from swarm.cli.support.picture import Picture
 from swarm.cli.support.shutdown import SHUTDOWN
-from swarm.cli.support.streams import discard
-from swarm.cli.support.terminal import run
+from swarm.cli.support.terminal import Screen, run
 from swarm.client.joining import find_members
 from swarm.commands import Invitation, pasted_model
 from swarm.errors import NoRoute, PeerUnreachable
@@ -38,41 +37,24 @@ Result = TypeVar("Result")
 
 DEMO = "demo"
 _AT_STAKE = "swarm.cli.support.at_stake"  # imported where there is a ledger
-INTERVAL_S = 2.0
 PAUSE_S = 1.0  # between two looks while some blocks are missing
 LEAVE_TIMEOUT_S = 10.0
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm status",
-        description="Show who serves which blocks of a model, how busy and how fast. In a terminal the view is live "
-        "until Ctrl-C, SIGTERM or SIGHUP; elsewhere it is printed once. The model's files are not needed.",
-    )
-    add_model_name(parser, "(default: the demo model, or what the swarm serves instead) ", default=None)
-    add_members(parser)
-    add = parser.add_argument
-    add("--once", action="store_true", help="print once and end")
-    add_json(parser, "print a JSON object; with --interval, one per look")
-    add("--wait", type=float, metavar="S", help="until all blocks are served, S seconds at most: else the status is 1")
-    add("--ledger", metavar="WHERE", help=f"to show what peers have at stake there: {LEDGER} (default: SWARM_LEDGER)")
-    add("--interval", type=float, metavar="S", help=f"seconds between two looks (default: {INTERVAL_S:.0f})")
-    return run(parser, arguments, _status)
+    return run(make_parser(), arguments, _status)
 
 
 def _status(args: argparse.Namespace) -> int:
-    check_positive(interval=args.interval)
-    console = Console()
+    console = Screen()
     if args.wait is not None:
-        return _run(_wait_for_coverage(args, console, check_wait(args.wait)))
+        return _run(_wait_for_coverage(args, console, args.wait))
     repeats = not args.once and (args.interval is not None if args.json else console.is_terminal)
     try:
         return _run(_watch(args, console) if repeats else _look_once(args, console)) or 0
     except KeyboardInterrupt:
         if not repeats:
             raise  # for what goes on until Ctrl-C, it is no failure
-    except BrokenPipeError:  # whoever reads this, as in `| head -1`, has read enough
-        discard(sys.stdout.fileno())  # else Python complains at exit
     return 0
 
 
@@ -176,7 +158,7 @@ async def _wait_for_coverage(args: argparse.Namespace, console: Console, wait_s:
                     break
         others = await swarm.other_models()
     _print(view, args, console, swarm.members, others)
-    return 0 if view.complete else 1
+    return exits.DONE if view.complete else exits.LATER
 
 
 def _missing(view: Overview) -> NoRoute:

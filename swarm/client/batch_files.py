@@ -38,7 +38,8 @@ def read_jobs(path: Path) -> list[Job]:
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"cannot read {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidRequest(f"cannot read {path}: {reason}") from error
     jobs: dict[str, Job] = {}
     for number, line in enumerate(lines, 1):
         if line.strip():

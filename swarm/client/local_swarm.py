@@ -202,7 +202,7 @@ class LocalSwarm:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**_without_ledger(), **self._environment, "SWARM_HOME": str(folder)},
+                env={**_surroundings(), **self._environment, "SWARM_HOME": str(folder)},
                 start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops its servers
             )
         lifeline.give()
@@ -227,10 +227,11 @@ class LocalSwarm:
 _Launched = tuple[_Process, Lifeline, Path]  # the last: its SWARM_HOME
 
 
-def _without_ledger() -> dict[str, str]:
-    """This process's environment. Where a server here is to be paid is said by an option: the user's own account is for
-    the client."""
-    return {name: value for name, value in os.environ.items() if name != "SWARM_LEDGER"}
+def _surroundings() -> dict[str, str]:
+    """This process's environment, without what a user keeps in it for commands that are typed: where a server here is
+    paid, and all else, is said by an option."""
+    kept = {name: value for name, value in os.environ.items() if name != "SWARM_LEDGER"}
+    return {**kept, "SWARM_CONFIG": ""}
 
 
 def _kill(process: _Process) -> None:

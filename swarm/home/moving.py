@@ -48,6 +48,7 @@ def export(key: Path, target: Path) -> Moved:
         raise SwarmError(f"{target} exists; name another file")
     if not key.exists():
         raise InvalidRequest(f"there is no key in {key}")
+    Identity.load_or_create(key)  # what is no key is not locked either, and so left as it is
     key = next((slot for slot in _all_places() if slot.exists() and slot.samefile(key)), key)  # however it was named
     with _unused(key), writing_to(target):
         refuse_moved(key)

@@ -22,6 +22,7 @@ import psutil
 
 from swarm.errors import PeerUnreachable
 from swarm.home.folder import swarm_home, writing_to
+from swarm.program import command
 from swarm.storage.files import parse_json, without_waiting
 from swarm.wire.secret import Secret, refused
 
@@ -70,7 +71,7 @@ def find_swarm(peers: Sequence[str] | None, secret: Secret | None = None) -> lis
     if any(node.swarm for node in _running()):
         raise refused(secret)
     raise PeerUnreachable(
-        "no swarm found on this machine; start one with `python -m swarm.server`, or give the address of a peer "
+        f"no swarm found on this machine; start one with `{command('server')}`, or give the address of a peer "
         "(--peers, or peers=[...])"
     )
 

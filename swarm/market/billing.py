@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import shlex
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -24,6 +23,7 @@ from swarm.market.ledger.opening import open_ledger
 from swarm.market.pricing.policy import PERIOD_S, Demand, Pricing
 from swarm.market.rewards.claims import MAX_CLAIMS, pack_claims, unpack_claims
 from swarm.market.rewards.committing import Committer
+from swarm.program import command
 from swarm.route.peer import PeerInfo
 from swarm.server.config import SETTLING_S, WRITING_S
 from swarm.server.observers import Payee, WorkObserver
@@ -212,8 +212,7 @@ def post_stake(ledger: Ledger, options: BillingOptions, peer_id: str) -> None:
         raise PaymentRequired(
             f"this server is to stake {format_amount(options.stake)} credits; it has {format_amount(account.staked)} "
             f"at stake and {format_amount(account.available)} available. Whoever has credits there gives it the rest, "
-            "and then it is started again: "
-            f"python -m swarm ledger transfer {peer_id} {short} --ledger {shlex.quote(options.ledger)}"
+            "and then it is started again: " + command("ledger", "transfer", peer_id, short, "--ledger", options.ledger)
         )
     ledger.bond(missing)
 

@@ -9,7 +9,6 @@ first honest neighbour. In a private swarm nobody but members takes part: see pr
 import hashlib
 import logging
 import random
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,6 +27,7 @@ from swarm.peers.dht.node import Node, NodeOptions
 from swarm.peers.dht.validator import EntryValidator, Rejections, records_key
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.addresses import check_peer_address
 from swarm.wire.identity import Identity
 from swarm.wire.secret import Secret
 
@@ -39,10 +39,6 @@ MAX_PEERS_PER_MODEL = 10_000  # more would not be read: a flood of fresh keys co
 CONVICTION_LIFE_S = 300.0
 LISTERS = 3  # of a model, on average, in the third of a record's life in which each says its own again
 MAX_ACCUSATIONS = 1_000  # that a reader looks at; several nodes may hold different ones
-_ADDRESS_FORM = "/ip4/ADDRESS/tcp/PORT/p2p/PEER_ID"
-_ADDRESS = re.compile(
-    r"^/(ip4|ip6|dns|dns4|dns6)/[^/]+/(tcp|udp)/\d{1,5}(/quic(-v1)?)?/p2p/[1-9A-HJ-NP-Za-km-z]{20,80}$"
-)
 
 
 class Published(NamedTuple):
@@ -83,8 +79,7 @@ class Directory:
         Raises InvalidRequest for an address of the wrong form, and what Node.join does.
         """
         for address in peers:
-            if not _ADDRESS.match(address):
-                raise InvalidRequest(f"{address!r} is not a peer address; the form is {_ADDRESS_FORM}")
+            check_peer_address(address)
         rejections = Rejections()
         options = NodeOptions(host, port, identity_path, client, secret)
         node = Node(options, EntryValidator(rejections), Acquaintances(memory), on_return)

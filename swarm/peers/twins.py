@@ -19,6 +19,7 @@ from swarm.errors import InvalidRequest, PeerUnreachable, SwarmError
 from swarm.home.nodes import is_node_at
 from swarm.peers.directory import READING_SHARE, Directory
 from swarm.peers.record import INSTANCE_BYTES
+from swarm.program import command
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.identity import Identity, signer_of
@@ -35,7 +36,7 @@ _MARGIN_S = 5.0
 _DOMAIN = b"swarm/twin/v1"
 _REMEDY = (
     "a key belongs on one machine: stop one of the two, and give it a key of its own (move its key file away; "
-    "`python -m swarm identity export` moves one properly)"
+    f"`{command('identity', 'export')}` moves one properly)"
 )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from swarm.errors import InvalidRequest, RevisionMismatch, SwarmError
 from swarm.model.identity import weights_root
 from swarm.peers.policy import PeerPolicy
+from swarm.program import command
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.merkle import DIGEST_BYTES
 from swarm.wire.peer_names import short_id
@@ -88,7 +89,7 @@ class KnownWeights(PeerPolicy):
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
         return RevisionMismatch(
             f"all peers of {model!r} have other weights than they should, though they name revision "
-            f"{peers[0].revision} as well; compare what `python -m swarm identity` says of the files on both sides"
+            f"{peers[0].revision} as well; compare what `{command('identity')}` says of the files on both sides"
         )
 
     def contradicts(self, peer: PeerInfo) -> bool:
@@ -121,6 +122,6 @@ class KnownWeights(PeerPolicy):
         self._warned = True
         logger.warning(
             "peers announce different weights for block %d of %r, though they name the same revision; using those that "
-            "most of them have. To be sure, compare `python -m swarm identity` with a machine that you trust",
-            block, self._model,
+            "most of them have. To be sure, compare `%s` with a machine that you trust",
+            block, self._model, command("identity"),
         )  # fmt: skip

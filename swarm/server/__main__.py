@@ -1,10 +1,8 @@
 """`python -m swarm.server`, which is `python -m swarm server`."""
 
 import sys
-from importlib import import_module
 
-from swarm.cli.support.shutdown import SHUTDOWN
+from swarm.cli.entry.main import start
 
 if __name__ == "__main__":
-    SHUTDOWN.listen(sys.argv[1:])  # first: to import the rest takes seconds
-    SHUTDOWN.leave(import_module("swarm.cli.server").main())
+    start("server", sys.argv[1:])

@@ -92,8 +92,9 @@ def affordable_blocks(checkpoint: Checkpoint, quant: str, dtype: torch.dtype, me
     block_bytes = packed_nbytes(block_weights(checkpoint.config), quant, dtype)
     count = blocks_within(memory_bytes, block_bytes, checkpoint.config.num_blocks)
     if count < 1:
+        left = f"{memory_bytes / 2**20:.0f} MiB are" if memory_bytes > 0 else "nothing is"
         raise ModelError(
-            f"a block of this model takes {block_bytes / 2**20:.0f} MiB as {quant}, and {memory_bytes / 2**20:.0f} MiB "
-            "are left beside the cache; give --memory or lower --kv-memory, or choose a smaller --quant"
+            f"a block of this model takes {block_bytes / 2**20:.0f} MiB as {quant}, and {left} "
+            "left beside the cache; give --memory or lower --kv-memory, or choose a smaller --quant"
         )
     return count

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from swarm.errors import InvalidRequest, PrivateSwarm
+from swarm.program import command
 
 LEAST_CHARACTERS = 22  # of base64, as many as 128 random bits take
 
@@ -29,7 +30,7 @@ class Secret:
         if len(text) < LEAST_CHARACTERS:
             raise InvalidRequest(
                 f"a secret of {len(text)} characters can be guessed; take at least {LEAST_CHARACTERS} random ones, as "
-                "`python -m swarm secret` prints"
+                f"`{command('secret')}` prints"
             )
         self._root = hashlib.scrypt(
             text.encode(), salt=b"swarm/secret/v1", n=2**15, r=8, p=1, maxmem=2**26, dklen=32
@@ -61,7 +62,8 @@ def read_secret(file: Path) -> str:
     try:
         return file.read_text()
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"cannot read the secret file {file}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidRequest(f"cannot read the secret file {file}: {reason}") from error
 
 
 def refused(secret: Secret | None) -> PrivateSwarm:

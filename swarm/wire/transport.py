@@ -12,6 +12,7 @@ In a private swarm nobody but members gets as far as a method: see tls.py.
 """
 
 import errno
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
@@ -30,6 +31,7 @@ MAX_STEP_TOKENS = 512  # in one message; longer prompts travel in several
 OPENING_S = 2.0  # by which a server says whether it opens a session, whatever its disk does, or the next hop
 _HEADROOM_BYTES = 256 * 1024  # for everything in a message that is not the tensor
 _SERVICE = "swarm.v1.Peer"
+_SYSTEM_ERRORS = re.compile(r": ([A-Z][a-z]+(?: [a-z]+)+) \(\d+\)")  # as in "connect: Connection refused (111)"
 
 # A peer that went away without closing its connection (power cut, SIGSTOP) is noticed within two of these.
 _KEEPALIVE_MS = 2_000
@@ -249,10 +251,14 @@ class Peer:
 def unreachable(peer: Peer, error: grpc.RpcError) -> PeerUnreachable:
     """`error` on a call to `peer` as one line that a person can act on."""
     detail = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
-    return PeerUnreachable(f"peer {short_id(peer.peer_id)} at {peer.address} does not answer: {_short(detail)}")
+    return PeerUnreachable(f"peer {short_id(peer.peer_id)} at {peer.address} does not answer: {in_plain_words(detail)}")
 
 
-def _short(detail: str | None) -> str:
-    """gRPC's details name every address tried and every system error; one line of it is enough."""
+def in_plain_words(detail: str | None) -> str:
+    """gRPC's details name every address tried and every system error; why the last one failed is enough."""
     text = " ".join((detail or "no reason given").split())
+    if system := _SYSTEM_ERRORS.findall(text):
+        return str(system[-1]).lower()
+    if "Deadline" in text:
+        return "no answer in time"
     return text if len(text) <= 160 else text[:157] + "..."

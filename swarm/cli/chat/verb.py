@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 from typing import cast
 
 from swarm.cli.chat.answering import Answering, Limits
@@ -13,8 +12,8 @@ from swarm.cli.chat.commands import Commands
 from swarm.cli.chat.conversation import Conversation, load
 from swarm.cli.chat.interrupts import Interrupts
 from swarm.cli.chat.lines import Lines, StandardInput
-from swarm.cli.support.arguments import check_positive
-from swarm.cli.support.clients import add_client_arguments, generate_options, make_client
+from swarm.cli.parsers.chat import make_parser
+from swarm.cli.support.clients import generate_options, make_client
 from swarm.cli.support.streamed import Streamed
 from swarm.cli.support.terminal import run
 from swarm.client.client import Client
@@ -23,29 +22,15 @@ from swarm.generate.options import GenerateKeywords
 from swarm.home import has_home, swarm_home
 
 HISTORY = "chat_history"  # under SWARM_HOME
-MAX_NEW_TOKENS = 512
 UNSAID = {"temperature": 0.7, "top_p": 0.9}  # where a model's makers do not say how to sample
 _SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty")
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm chat",
-        usage="python -m swarm chat [options]",
-        description="Talk with an instruction-tuned model on a swarm: in a terminal, or by the lines of standard "
-        "input. /help lists what can be done meanwhile; Ctrl-C stops an answer, Ctrl-D ends.",
-    )
-    add = parser.add_argument
-    add("--system", metavar="TEXT", help="system message")
-    add("--load", type=Path, metavar="FILE", help="go on with a conversation that /save wrote")
-    add("--context", type=int, metavar="TOKENS", help="of conversation and answer together (default: the model's)")
-    add("--no-history", dest="history", action="store_false", help="do not keep what is typed (nor with --sensitive)")
-    add_client_arguments(parser, max_new_tokens=MAX_NEW_TOKENS, samples_as_model=True)
-    return run(parser, arguments, _chat)
+    return run(make_parser(), arguments, _chat)
 
 
 def _chat(args: argparse.Namespace) -> int:
-    check_positive(context=args.context, max_new_tokens=args.max_new_tokens)
     conversation = load(args.load) if args.load else Conversation()
     if args.system is not None:
         conversation.system = args.system

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+from swarm.cli.support.parser import Parser, Verbs
 from swarm.home import client_identity, ledger_folder, receipts_file
 from swarm.market.ledger.ids import parse_address
 from swarm.market.ledger.ledger import Account, Ledger
@@ -18,14 +19,13 @@ from swarm.wire.identity import Identity, address_of
 from swarm.wire.peer_names import find_peer, is_whole
 
 Argument = tuple[str, dict[str, Any]]
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 ADDRESS: Argument = ("address", {"nargs": "?", "metavar": "ADDRESS", "help": "(default: one's own)"})
 COLUMNS = ("available", "escrowed", "staked", "unbonding", "total")
 
 
-def common_options() -> argparse.ArgumentParser:
+def common_options() -> Parser:
     """What every verb has."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False, has_settings=False)
     add = common.add_argument
     add(
         "--ledger",
@@ -43,7 +43,7 @@ def add_verb(
     command: Callable[[argparse.Namespace], int | None],
     purpose: str,
     *arguments: Argument,
-) -> argparse.ArgumentParser:
+) -> Parser:
     """A verb with the common options, that `command` carries out."""
     described = f"{purpose[0].upper()}{purpose[1:]}."
     parser = verbs.add_parser(name, parents=[common_options()], help=purpose, description=described)

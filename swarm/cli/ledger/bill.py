@@ -7,8 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from swarm.cli.ledger.accounts import Verbs, add_verb, moment, opened
+from swarm.cli.ledger.accounts import add_verb, moment, opened
+from swarm.cli.support import exits
+from swarm.cli.support.parser import Verbs
 from swarm.cli.support.terminal import print_table
+from swarm.cli.support.words import counted
 from swarm.errors import InvalidRequest
 from swarm.home import payments_file, receipts_file
 from swarm.market.channel.payment_store import PaymentStore
@@ -52,7 +55,7 @@ def _bill(args: argparse.Namespace) -> int:
         print(json.dumps([payment_as_json(payment) for payment in payments]))
     else:
         print_payments(payments)
-    return 1 if any(payment.problems for payment in payments) else 0
+    return exits.REFUTED if any(payment.problems for payment in payments) else exits.DONE
 
 
 def own_payments(ledger: Ledger) -> list[Payment]:
@@ -75,7 +78,8 @@ def print_payments(payments: Sequence[Payment]) -> None:
     paid = sum(payment.bill.amount for payment in payments)
     block_tokens = sum(payment.bill.block_tokens for payment in payments)
     settled = sum(payment.bill.amount for payment in payments if payment.is_settled)
-    print(f"{format_amount(paid)} credits for {block_tokens:,} block-tokens; {format_amount(settled)} are settled.")
+    work = counted(block_tokens, "block-token")
+    print(f"{format_amount(paid)} credits for {work}; {format_amount(settled)} are settled.")
     problems = [f"session {one.bill.session.hex()[:12]}: {text}" for one in payments for text in one.problems]
     print(*problems or ["Every amount follows from the price and from what the peer signed for."], sep="\n")
 

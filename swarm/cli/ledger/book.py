@@ -10,7 +10,6 @@ from pathlib import Path
 from swarm.cli.ledger.accounts import (
     ADDRESS,
     COLUMNS,
-    Verbs,
     add_verb,
     address_in,
     as_json,
@@ -20,6 +19,8 @@ from swarm.cli.ledger.accounts import (
     where,
 )
 from swarm.cli.ledger.bill import last_sessions, own_payments, print_payments
+from swarm.cli.support import exits, parsing
+from swarm.cli.support.parser import Verbs
 from swarm.cli.support.terminal import print_table
 from swarm.errors import InvalidRequest
 from swarm.home import payments_file
@@ -37,7 +38,9 @@ _HISTORY_COLUMNS = ("number", "time", "kind", "by", "address", "bucket", "amount
 def add_book_verbs(verbs: Verbs) -> None:
     history = add_verb(verbs, "history", _history, "the entries that touch an account", ADDRESS)
     history.add_argument("--all", action="store_true", help="all entries of the ledger")
-    history.add_argument("--first", type=int, default=0, metavar="N", help="from this number on (default: 0)")
+    history.add_argument(
+        "--first", type=parsing.whole(0), default=0, metavar="N", help="from this number on (default: 0)"
+    )
     history.add_argument(
         "--csv", action="store_true", help="print a line for every line of an entry, amounts in nano-credits"
     )
@@ -45,7 +48,7 @@ def add_book_verbs(verbs: Verbs) -> None:
         verbs,
         "audit",
         _audit,
-        "check the whole book: hash chain, signatures, rules, sums; the exit status is 0 only if all of it holds",
+        "check the whole book: hash chain, signatures, rules, sums; the exit status is 4 if it does not hold",
     )
     auditing.add_argument("--csv", action="store_true", help="print the accounts only, amounts in nano-credits")
     add_verb(verbs, "export", _export, "write all entries as they are signed, one JSON object a line, for others to "
@@ -117,7 +120,7 @@ def _audit(args: argparse.Namespace) -> int:
         _print_own_payments(args)
     if not args.json:
         print(*report.problems, verdict(report), sep="\n", file=sys.stderr if args.csv else sys.stdout)
-    return 0 if report.holds else 1
+    return exits.DONE if report.holds else exits.REFUTED
 
 
 def _print_own_payments(args: argparse.Namespace) -> None:
@@ -151,7 +154,8 @@ def _report_as_json(report: AuditReport) -> dict[str, object]:
 def verdict(report: AuditReport) -> str:
     """In one line."""
     minted, burned = format_amount(report.supply.minted), format_amount(report.supply.burned)
-    what = f"{report.entries} entries, the last {report.head.hex()}; {minted} credits minted, {burned} burned"
+    entries = "entry" if report.entries == 1 else "entries"
+    what = f"{report.entries} {entries}, the last {report.head.hex()}; {minted} credits minted, {burned} burned"
     return f"It holds: {what}." if report.holds else f"It does not hold, beyond: {what}."
 
 
@@ -172,7 +176,7 @@ def _export(args: argparse.Namespace) -> None:
             count = sum(1 for line in lines if file.write(line + "\n"))
     except OSError as error:
         raise InvalidRequest(f"cannot write {args.file}: {error.strerror}") from error
-    _done(args, f"{count} entries written to {args.file}", entries=count)
+    _done(args, f"{count} {'entry' if count == 1 else 'entries'} written to {args.file}", entries=count)
 
 
 def _backup(args: argparse.Namespace) -> None:

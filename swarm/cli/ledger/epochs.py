@@ -4,8 +4,9 @@ import argparse
 import json
 from dataclasses import asdict
 
-from swarm.cli.ledger.accounts import Verbs, add_verb, moment, opened
+from swarm.cli.ledger.accounts import add_verb, moment, opened
 from swarm.cli.ledger.epoch_options import add_plan_options, plan_of
+from swarm.cli.support.parser import Verbs
 from swarm.cli.support.terminal import print_table
 from swarm.errors import LedgerRefusal
 from swarm.market.ledger.ids import format_address
@@ -16,7 +17,7 @@ from swarm.wire.formats.amounts import format_amount
 
 def add_epoch_verbs(verbs: Verbs) -> None:
     epochs = verbs.add_parser("epoch", help="see the ledger's epochs, and close one")
-    closing: Verbs = epochs.add_subparsers(required=True, metavar="VERB")
+    closing = epochs.add_verbs()
     add_verb(closing, "list", _list, "when epochs began and ended, and whether they are paid")
     add_plan_options(add_verb(closing, "close", _close, "end the running epoch and, once all had time to reveal, mint "
         "its emission (the issuer's, for a ledger whose service does not do it)"))  # fmt: skip
@@ -25,7 +26,8 @@ def add_epoch_verbs(verbs: Verbs) -> None:
 def _list(args: argparse.Namespace) -> None:
     spans = Epochs(opened(args)).read()
     if args.json:
-        print(*(json.dumps(asdict(span)) for span in spans), sep="\n")
+        for span in spans:
+            print(json.dumps(asdict(span)))
     else:
         print_table(("epoch", "begun", "ended", "state"), map(_cells, spans))
 

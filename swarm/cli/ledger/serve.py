@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
-from swarm.cli.ledger.accounts import Verbs
 from swarm.cli.ledger.epoch_options import add_plan_options, plan_of
+from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.events import Events
+from swarm.cli.support.parser import Verbs
 from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.clock import CLOCK
 from swarm.errors import InvalidRequest, SwarmError
@@ -60,7 +61,7 @@ def add_serve_verb(verbs: Verbs) -> None:
     )
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
     add("--announce", metavar="HOST", help="address that others are told, if another one")
-    add("--port", type=int, help="0: any free one (default: that of the last time)")
+    add("--port", type=parsing.port, metavar="PORT", help="0: any free one (default: that of the last time)")
     add(
         "--identity",
         type=Path,
@@ -70,7 +71,7 @@ def add_serve_verb(verbs: Verbs) -> None:
     _add_rules(parser)
     add(
         "--orders-per-minute",
-        type=int,
+        type=parsing.count,
         default=Limits.orders,
         metavar="N",
         help="from one IP address (default: %(default)s)",
@@ -145,12 +146,8 @@ def _serve(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Raises InvalidRequest."""
-    if args.port is not None and not 0 <= args.port < 65536:
-        raise InvalidRequest(f"--port {args.port} is not a port; choose one from 1 to 65535, or 0 for any")
     if args.announce:
         check_announceable(args.announce)
-    if args.orders_per_minute < 1:
-        raise InvalidRequest(f"--orders-per-minute must be positive, not {args.orders_per_minute}")
     for name, value in (("--withdraw-delay", args.withdraw_delay), ("--unbonding", args.unbonding)):
         if value is not None and not 0 <= value <= _MAX_DELAY_S:
             raise InvalidRequest(f"{name} must be a number of seconds up to ten years, not {value}")

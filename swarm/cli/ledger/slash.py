@@ -6,9 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from swarm.cli.ledger.accounts import Verbs, add_verb, opened
+from swarm.cli.ledger.accounts import add_verb, opened
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_model
+from swarm.cli.support.exits import REFUTED
+from swarm.cli.support.parser import Verbs
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.market.charges import Charge, carry_out, require_arbiter, slash_proof
 from swarm.market.ledger.ids import parse_address
@@ -16,15 +18,13 @@ from swarm.market.ledger.ledger import Ledger
 from swarm.verify.fraud.proofs import EQUIVOCATION, MAX_PROOF_BYTES, Proof
 from swarm.wire.formats.amounts import MAX_AMOUNT, format_amount
 
-NOT_CONVICTED = 3  # exit status
-
 
 def add_slash_verb(verbs: Verbs) -> None:
     parser = add_verb(
         verbs, "slash", _slash, "take the stake of a peer that evidence convicts (the arbiter's; that it told two "
         "stories, anybody may bring)", ("file", {"type": Path, "metavar": "FILE", "help": "evidence, or a proof"}),
     )  # fmt: skip
-    parser.epilog = "Evidence is computed again first. The exit status is 3 if it does not convict."
+    parser.epilog = f"Evidence is computed again first. The exit status is {REFUTED} if it does not convict."
     add = parser.add_argument
     add("--amount", type=parsing.amount, metavar="AMOUNT", help="take no more (default: all that is at stake)")
     add(
@@ -34,7 +34,7 @@ def add_slash_verb(verbs: Verbs) -> None:
         "oneself; evidence names its accuser)",
     )
     add_model(parser, of="of evidence: ")
-    add("--threads", type=int, default=1, metavar="N", help="to compute with (default: 1)")
+    add("--threads", type=parsing.threads, default=1, metavar="N", help="to compute with (default: 1)")
 
 
 def _slash(args: argparse.Namespace) -> int:
@@ -57,7 +57,7 @@ def _slash_for_evidence(args: argparse.Namespace, ledger: Ledger, at_most: int) 
     if not finding.convicts:
         found = f"{finding.judgement.verdict.name}, {finding.judgement.reason} ({finding.judgement.method})"
         print(f"NOT CONVICTED beyond doubt: peer {finding.accused}. {found}. Nothing is slashed.")
-        return NOT_CONVICTED
+        return REFUTED
     charge = Charge.of_work(finding.bundle.case.receipts[-1], parse_address(finding.bundle.accuser))
     _report(args, finding.accused, carry_out(ledger, charge, at_most))
     return 0

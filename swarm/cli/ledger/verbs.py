@@ -10,6 +10,7 @@ from swarm.cli.ledger.epochs import add_epoch_verbs
 from swarm.cli.ledger.serve import add_serve_verb
 from swarm.cli.ledger.slash import add_slash_verb
 from swarm.cli.support import parsing
+from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import print_table, run
 from swarm.errors import InvalidRequest, LedgerRefusal
 from swarm.market.ledger.ids import format_address
@@ -25,19 +26,19 @@ def main(arguments: list[str]) -> int:
     return run(make_parser(), arguments)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m swarm ledger",
+def make_parser() -> Parser:
+    parser = Parser(
+        "ledger",
         description=f"Accounts, channels and stake in a ledger, and its book. Write {parsing.AMOUNTS}; addresses are "
         "0x and 40 hex digits, or peer ids; in JSON, amounts are nano-credits.",
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    verbs = parser.add_verbs()
     add_verb(verbs, "balance", _balance, "what an account owns", ADDRESS)
     add_verb(verbs, "mint", _mint, "make new credits (the issuer's; on a chain, pay for them)", _TO, _AMOUNT)
     add_verb(verbs, "transfer", _transfer, "give credits to somebody", _TO, _AMOUNT)
     add_verb(verbs, "redeem", _redeem, "burn credits of a ledger on a chain, and get its currency for them", _AMOUNT)
     stake = verbs.add_parser("stake", help="put credits at stake, and take them back")
-    stakes = stake.add_subparsers(required=True, metavar="VERB")
+    stakes = stake.add_verbs()
     add_verb(stakes, "bond", _bond, "stake credits", _AMOUNT)
     add_verb(stakes, "unbond", _unbond, "begin to take stake back", _AMOUNT)
     add_verb(stakes, "withdraw", _withdraw, "take back what has been unbonding long enough")

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from swarm.errors import InvalidRequest
+from swarm.cli.support import parsing
 
+_WARNED: set[str] = set()
 LEDGER = "a folder, HOST:PORT/FINGERPRINT or evm:FILE.json"
 
 
@@ -24,7 +25,9 @@ class Renamed(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         new = f"--{self.dest.replace('_', '-')}"
-        print(f"warning: {option_string} is called {new} now, and gone in the next release", file=sys.stderr)
+        if self.dest not in _WARNED:  # arguments are read twice where the work takes long to import
+            _WARNED.add(self.dest)
+            print(f"warning: {option_string} is called {new} now, and gone in the next release", file=sys.stderr)
         setattr(namespace, self.dest, values)
 
 
@@ -43,23 +46,9 @@ def add_model_name(parser: argparse._ActionsContainer, of: str = "", default: st
 def add_members(parser: argparse._ActionsContainer, default: str = "SWARM_PEERS, or a swarm on this machine") -> None:
     """--peers and --secret-file: which swarm."""
     add = parser.add_argument
-    add("--peers", nargs="+", metavar="ADDR", help=f"swarm members (default: {default})")
+    add("--peers", nargs="+", type=parsing.peer, metavar="ADDR", help=f"swarm members (default: {default})")
     add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
 
 
 def add_json(parser: argparse._ActionsContainer, what: str = "print one JSON object") -> None:
     parser.add_argument("--json", action="store_true", help=what)
-
-
-def check_positive(**values: float | None) -> None:
-    """Of arguments by their names; None: not given. Raises InvalidRequest."""
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise InvalidRequest(f"--{name.replace('_', '-')} must be positive, not {value}")
-
-
-def check_wait(wait_s: float) -> float:
-    """What --wait says. Raises InvalidRequest."""
-    if not wait_s >= 0:
-        raise InvalidRequest(f"--wait is a number of seconds, 0 or more, not {wait_s}")
-    return wait_s

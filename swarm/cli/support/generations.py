@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from swarm.cli.support.words import counted
 from swarm.results import Generation
 from swarm.verify.audit.verdict import Verdict
 from swarm.wire.formats.amounts import format_amount
@@ -13,7 +14,7 @@ def describe(generation: Generation) -> str:
     hops = [f"{hop.blocks[0]}:{hop.blocks[1]} {short_id(hop.peer_id)} ({hop.address})" for hop in generation.route]
     return (
         f"route  {'  ->  '.join(hops)}\n"
-        f"speed  {len(generation.token_ids)} tokens, {generation.tokens_per_second:.1f} tokens/s, "
+        f"speed  {counted(len(generation.token_ids), 'token')}, {generation.tokens_per_second:.1f} tokens/s, "
         f"first after {generation.time_to_first_token_s * 1000:.0f} ms\n"
         f"trust  {_describe_trust(generation)}"
         + (f"\npaid   {_describe_payments(generation)}" if generation.payments else "")
@@ -23,14 +24,14 @@ def describe(generation: Generation) -> str:
 def _describe_trust(generation: Generation) -> str:
     """Such as "12 receipts of 3 peers, 1 audit passed"."""
     peers = {signed.peer_id for signed in generation.receipts}
-    parts = [f"{_count(len(generation.receipts), 'receipt')} of {_count(len(peers), 'peer')}"]
+    parts = [f"{counted(len(generation.receipts), 'receipt')} of {counted(len(peers), 'peer')}"]
     verdicts = Counter(audit.verdict for audit in generation.audits)
     words = {Verdict.PASS: "passed", Verdict.SUSPECT: "suspect", Verdict.FAIL: "failed", None: "without a result"}
-    parts += [f"{_count(verdicts[verdict], 'audit')} {word}" for verdict, word in words.items() if verdicts[verdict]]
+    parts += [f"{counted(verdicts[verdict], 'audit')} {word}" for verdict, word in words.items() if verdicts[verdict]]
     if generation.faults:
-        parts.append(f"{_count(len(generation.faults), 'fault')} ({'; '.join(map(str, generation.faults))})")
+        parts.append(f"{counted(len(generation.faults), 'fault')} ({'; '.join(map(str, generation.faults))})")
     if generation.verified:
-        parts.append(f"{_count(generation.verified, 'token')} verified")
+        parts.append(f"{counted(generation.verified, 'token')} verified")
     return ", ".join(parts)
 
 
@@ -38,8 +39,5 @@ def _describe_payments(generation: Generation) -> str:
     """Such as "0.00064 credits for 1,280 block-tokens of 3 peers"."""
     block_tokens = sum(payment.block_tokens for payment in generation.payments)
     peers = len({payment.peer_id for payment in generation.payments})
-    return f"{format_amount(generation.cost)} credits for {block_tokens:,} block-tokens of {_count(peers, 'peer')}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
+    work = f"{counted(block_tokens, 'block-token')} of {counted(peers, 'peer')}"
+    return f"{format_amount(generation.cost)} credits for {work}"

@@ -62,4 +62,5 @@ def set_up(level: int) -> None:
     """For a program: from `level` on. Where somebody has set up logging already, that stays."""
     handler = _StandardError()
     handler.addFilter(Seldom())
+    logging.getLogger("huggingface_hub").setLevel(max(level, logging.ERROR))  # what fails there, is told by an error
     logging.basicConfig(level=level, format="%(levelname)s %(message)s", handlers=[handler])

@@ -2,14 +2,22 @@
 which becomes one line that says what to write. Imports nothing heavy: some verbs are to start at once."""
 
 import ipaddress
+import math
+import os
 import re
+from collections.abc import Callable
 
 from swarm.errors import InvalidRequest
+from swarm.wire.addresses import check_peer_address
 from swarm.wire.formats.amounts import CREDIT, parse_amount
 
 AMOUNTS = "amounts in credits, as 1.5, or in nano-credits, as 250n"
 HIGH_PRICE = CREDIT // 1000  # for a token through one block; a thousand times what servers ask by default
 _ADDRESS = re.compile(r"(\[[^]]+\]|[^][:/\s]+)(?::(\d+))?")  # HOST[:PORT], with IPv6 in brackets
+_DEVICE = re.compile(r"cpu|cuda(?::\d{1,3})?")
+_BLOCKS = re.compile(r"\s*(\d{1,9})\s*:\s*(\d{1,9})\s*", re.ASCII)
+_LEAST_BYTES = 2**20  # without a unit: what is less can only be a mistake
+_THREADS_A_PROCESSOR = 8  # at most: with more, a machine does nothing but change between them
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -37,9 +45,123 @@ def size(text: str) -> int:
     if number and number[-1] in _UNITS:
         number, unit = number[:-1], number[-1]
     try:
-        return int(float(number) * _UNITS[unit])
+        found = int(float(number) * _UNITS[unit])
     except (ValueError, OverflowError) as error:
-        raise InvalidRequest(f"{text!r} is not a size; write it like 512M or 2G") from error
+        raise InvalidRequest(f"{text!r:.40} is not a size; write it like 512M or 2G") from error
+    if found <= 0:
+        raise InvalidRequest(f"{text!r:.40} is no memory at all; write it like 512M or 2G")
+    if not unit and found < _LEAST_BYTES:
+        raise InvalidRequest(f"{text} bytes? For {text} GiB, write {text}G, for MiB {text}M")
+    return found
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """A type for whole numbers from `least`, 0 or 1, on."""
+
+    def convert(text: str) -> int:
+        try:
+            found = int(text)
+        except ValueError as error:
+            raise InvalidRequest(f"{text!r:.40} is not a whole number") from error
+        if not least <= found < 2**63:
+            raise InvalidRequest(f"must be {_at_least(least)}, not {text:.40}")
+        return found
+
+    return convert
+
+
+def _at_least(least: int) -> str:
+    return "positive" if least == 1 else f"{least} or more"
+
+
+count = whole(1)
+
+
+def threads(text: str) -> int:
+    """To compute with."""
+    found, processors = count(text), os.cpu_count() or 1
+    if found > _THREADS_A_PROCESSOR * processors:
+        raise InvalidRequest(
+            f"{text} are too many for this machine's {processors} processors; as many or fewer do best"
+        )
+    return found
+
+
+def port(text: str) -> int:
+    """0 is any."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) < 65536):
+        raise InvalidRequest(f"{text:.40} is not a port; choose one from 1 to 65535, or 0 for any")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise InvalidRequest(f"must be a number of seconds, not {text:.40}")
+    return found
+
+
+def seconds(text: str) -> float:
+    """0 or more."""
+    if (found := _number(text)) < 0:
+        raise InvalidRequest(f"must be a number of seconds, 0 or more, not {text:.40}")
+    return found
+
+
+def some_seconds(text: str) -> float:
+    """More than 0."""
+    if (found := _number(text)) <= 0:
+        raise InvalidRequest(f"must be positive, not {text:.40}")
+    return found
+
+
+def hours(text: str) -> float:
+    """More than 0."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not (math.isfinite(found) and found > 0):
+        raise InvalidRequest(f"must be a number of hours above 0, not {text:.40}")
+    return found
+
+
+def blocks(text: str) -> tuple[int, int]:
+    """'0:20' -> (0, 20), blocks 0 to 19."""
+    form = _BLOCKS.fullmatch(text)
+    if form is None:
+        raise InvalidRequest(f"{text!r:.60} is not a range like 0:20 (blocks 0 to 19)")
+    start, stop = int(form[1]), int(form[2])
+    if start > stop:
+        raise InvalidRequest(f"blocks {start}:{stop} are reversed; did you mean {stop}:{start}?")
+    if start == stop:
+        raise InvalidRequest(f"blocks {start}:{stop} are no blocks: the range ends where it begins")
+    return start, stop
+
+
+def device(text: str) -> str:
+    """'cpu', 'cuda' or 'cuda:1'. What is written gpu is CUDA: other GPUs are not supported."""
+    name = re.sub("^gpu", "cuda", text.strip().lower())
+    if not _DEVICE.fullmatch(name):
+        raise InvalidRequest(f"{text!r:.40} is not a device; write cpu, cuda, or cuda:1 for the second GPU")
+    return name
+
+
+def peer(text: str) -> str:
+    """A multiaddress of a swarm's member."""
+    check_peer_address(text)
+    return text
+
+
+def two_counts(text: str) -> tuple[int, int]:
+    """'2:1' -> (2, 1), the first two blocks and the last one."""
+    form = _BLOCKS.fullmatch(text)
+    if form is None:
+        raise InvalidRequest(f"local blocks {text!r:.60} are not two counts like 2:1 (the first two and the last one)")
+    return int(form[1]), int(form[2])
 
 
 def address(text: str) -> tuple[str, int | None]:

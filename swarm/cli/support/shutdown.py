@@ -22,6 +22,7 @@ from types import FrameType
 from typing import NoReturn
 
 from swarm.cli.support import streams
+from swarm.cli.support.exits import UNREAD
 from swarm.errors import SwarmError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -131,6 +132,8 @@ class Shutdown:
         self.done(status)
         try:
             streams.flush()
+        except BrokenPipeError:
+            self._status = status = status or UNREAD
         except SwarmError as error:
             _say_last(f"error: {error}")
             self._status = status = status or 1

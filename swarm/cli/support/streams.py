@@ -52,14 +52,14 @@ def write_in_time(stream: TextIO, text: str, wait_s: float) -> bool:
 
 
 def flush() -> None:
-    """What was printed. Raises SwarmError if standard output did not take it; whoever stopped reading has read
-    enough."""
+    """What was printed. Raises SwarmError if standard output did not take it, BrokenPipeError if nobody reads it any
+    more."""
     with suppress(OSError, ValueError):
         sys.stderr.flush()
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        pass
+        raise
     except OSError as error:
         raise SwarmError(f"standard output cannot be written: {error.strerror}") from error
     except ValueError:  # the program has closed it itself

@@ -3,15 +3,18 @@
 import argparse
 import errno
 import logging
-import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from swarm.cli.support import logs
+from swarm.cli.settings.reading import parse
+from swarm.cli.support import exits, logs
+from swarm.cli.support.events import Events
+from swarm.cli.support.parser import Parser
 from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.streams import discard
 from swarm.errors import InvalidRequest, SwarmError
@@ -22,40 +25,67 @@ _PIPE_COLUMNS = 240
 Command = Callable[[argparse.Namespace], int | None]
 
 
-def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, command: Command | None = None) -> int:
+def run(parser: Parser, arguments: Sequence[str] | None, command: Command | None = None) -> int:
     """Carry out `command`, by default the one that `parser` sets as `command`, which may return an exit status; our own
-    errors, and files that cannot be used, become a line on standard error and 1; told to end, the command gets a
-    KeyboardInterrupt. arguments: None: the process's."""
+    errors, and files that cannot be used, become a line on standard error and a status of swarm.cli.support.exits; told
+    to end, the command gets a KeyboardInterrupt. arguments: None: the process's."""
     logs.set_up(logging.WARNING)
-    try:
-        check_text(sys.argv[1:] if arguments is None else arguments)
-        args = parser.parse_args(arguments)
+
+    def work() -> int:
+        args = parse(parser, sys.argv[1:] if arguments is None else arguments)
         carry_out: Command = command or args.command
         with SHUTDOWN.interruptible():
-            return carry_out(args) or 0
+            return carry_out(args) or exits.DONE
+
+    return _attended(work, lambda error: say_error(str(error)))
+
+
+def check(parser: Parser, arguments: Sequence[str]) -> int:
+    """The exit status if the arguments are wrong, which is told; 0 if not."""
+
+    def work() -> int:
+        parse(parser, arguments)
+        return exits.DONE
+
+    tells_events = parser.tells_events and "--json" in arguments
+    return _attended(work, Events(True).error if tells_events else lambda error: say_error(str(error)))
+
+
+def _attended(work: Callable[[], int], tell: Callable[[SwarmError], None]) -> int:
+    """The exit status of `work`, whatever becomes of it."""
+    try:
+        return work()
     except SwarmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # whoever reads this, as in `| head -1`, has read enough
+        tell(error)
+        return exits.status_of(error)
+    except BrokenPipeError:
         discard(sys.stdout.fileno())  # else Python complains at exit
-        return 128 + signal.SIGPIPE
+        return exits.UNREAD
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:  # nothing that the user could do something about
             raise
-        print(f"error: {error.filename or 'what this writes to'} cannot be used: {error.strerror}", file=sys.stderr)
-        return 1
+        if error.errno == errno.ENOSPC:
+            discard(sys.stdout.fileno())  # else the end of the process fails on it again
+        say_error(f"{error.filename or 'what this writes to'} cannot be used: {error.strerror}")
+        return exits.FAILED
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return SHUTDOWN.status
 
 
-def check_text(arguments: Sequence[str]) -> None:
-    """Raises InvalidRequest for an argument whose bytes are not UTF-8."""
-    for argument in arguments:
-        try:
-            argument.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidRequest(f"{argument!r:.80} is not UTF-8; write it in a terminal that uses UTF-8") from error
+class Screen(Console):
+    """Rich's own ends the process, with a status of its own, where nobody reads any more."""
+
+    def __init__(self, **options: Any):
+        super().__init__(highlight=False, **options)
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def say_error(text: str) -> None:
+    """In one line, whatever it is made of."""
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
 
 
 def read_text(what: str) -> str:
@@ -73,4 +103,4 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # not markup: cells may come from strangers
-    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False).print(table)
+    Screen(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)

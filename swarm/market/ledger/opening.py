@@ -1,5 +1,6 @@
 """Opening a ledger, whichever kind it is, from the one string that says where it is."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -8,10 +9,12 @@ from swarm.market.ledger.ledger import Ledger
 from swarm.market.ledger.remote import RemoteLedger
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.service.transport import LedgerAddress
+from swarm.program import command
 from swarm.wire.identity import Identity
 
 FILE_NAME = "ledger.db"
 _EVM = "evm:"
+_HOST_AND_PORT = re.compile(r"[^/]+:\d{1,5}(/|$)")
 
 
 def open_ledger(where: str, identity: Identity) -> Ledger:
@@ -25,7 +28,17 @@ def open_ledger(where: str, identity: Identity) -> Ledger:
         return RemoteLedger(address, identity)
     if where.startswith(_EVM):
         return _open_evm(Path(where.removeprefix(_EVM)), identity)
+    _check_path(where)
     return SqliteLedger(ledger_file(Path(where)), identity)
+
+
+def _check_path(where: str) -> None:
+    """Raises InvalidRequest for what was to be a service's address: a folder of that name would be made."""
+    if "://" in where or (_HOST_AND_PORT.match(where) and not Path(where).exists()):
+        raise InvalidRequest(
+            f"{where!r:.80} is no ledger's address: write HOST:PORT/FINGERPRINT, as `{command('ledger', 'serve')}` "
+            "prints it, or a folder"
+        )
 
 
 def is_path(where: str) -> bool:

@@ -35,6 +35,7 @@ from swarm.market.service.transport import (
     connect,
 )
 from swarm.wire.identity import Identity
+from swarm.wire.transport import in_plain_words
 
 logger = logging.getLogger(__name__)
 
@@ -171,5 +172,5 @@ def _error(error: grpc.RpcError, where: LedgerAddress) -> Exception:
         name, _, text = details.partition(": ")
         return from_wire(name, text)
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return PeerBusy(f"the ledger at {where} has too much to do: {details:.200}")
-    return PeerUnreachable(f"the ledger at {where} does not answer: {details:.200}")
+        return PeerBusy(f"the ledger at {where} has too much to do: {in_plain_words(details)}")
+    return PeerUnreachable(f"the ledger at {where} does not answer: {in_plain_words(details)}")

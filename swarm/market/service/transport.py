@@ -104,4 +104,4 @@ def _certificate(address: LedgerAddress) -> bytes:
             return secure.getpeercert(binary_form=True) or b""
     except OSError as error:
         where = join_address(address.host, address.port)
-        raise PeerUnreachable(f"the ledger at {where} does not answer: {error}") from error
+        raise PeerUnreachable(f"the ledger at {where} does not answer: {error.strerror or error}") from error

@@ -13,6 +13,7 @@ import pytest
 
 import swarm
 from swarm.cli import status
+from swarm.cli.support.exits import LATER, WRONG
 from swarm.wire.peer_names import short_id
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -77,9 +78,9 @@ def test_in_a_terminal_it_goes_on_until_ctrl_c_and_ends_without_complaint(local)
 
 
 ERRORS = {
-    "": "start one with `python -m swarm.server`",
-    "--peers localhost:80": "not a peer address",
-    "--interval 0": "--interval must be positive",
+    "": (LATER, "start one with `python -m swarm.server`"),
+    "--peers localhost:80": (WRONG, "not a peer address"),
+    "--interval 0": (WRONG, "--interval must be positive"),
 }
 
 
@@ -87,7 +88,8 @@ ERRORS = {
 def test_what_cannot_be_shown_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.setenv("SWARM_HOME", str(tmp_path))
     monkeypatch.delenv("SWARM_PEERS", raising=False)
-    assert status.main(arguments.split()) == 1
+    expected, message = ERRORS[arguments]
+    assert status.main(arguments.split()) == expected
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
-    assert ERRORS[arguments] in line
+    assert message in line

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import swarm
+from swarm.cli.support.parsing import two_counts
 from swarm.client.background import wait
-from swarm.generate.formats import parse_local_blocks
 from swarm.generate.local_blocks import LocalBlocks
 from swarm.model import BlockRange, Checkpoint
 from swarm.model.kv_cache import PAGE_TOKENS
@@ -154,6 +154,6 @@ def test_counts_that_leave_nothing_to_the_swarm_are_refused(demo_checkpoint, cou
 
 @pytest.mark.parametrize("text", ["", "2", "2:", "-1:2", "a:b", "1:2:3", "1.5:2"])
 def test_what_is_not_two_counts_is_refused(text):
-    assert parse_local_blocks("2:1") == (2, 1)
+    assert two_counts("2:1") == (2, 1)
     with pytest.raises(swarm.InvalidRequest, match="two counts"):
-        parse_local_blocks(text)
+        two_counts(text)

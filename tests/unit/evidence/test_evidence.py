@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from evidence_cases import ACCUSER, BLOCKS, CHEAT, HONEST, sign, write
-from swarm.cli import evidence as cli
+from swarm.cli.support.exits import REFUTED
 from swarm.model import BlockRange
 from swarm.verify.audit.reexecution import prefill
 
@@ -36,7 +36,7 @@ def test_honest_work_does_not_convict(tmp_path, examine, inputs, announced, weig
     numerics_id = announced.numerics_id if promised else "of another machine"
     bundle = sign(HONEST, inputs[0], prefill(announced, inputs[0]), weights, numerics_id)
     status, out, _ = examine(write(tmp_path / "evidence", bundle))
-    assert status == cli.NOT_CONVICTED
+    assert status == REFUTED
     assert "PASS" in out
     assert out.splitlines()[-1].startswith(f"NOT CONVICTED: peer {HONEST.peer_id}")
 
@@ -55,7 +55,7 @@ def test_an_answer_that_was_not_computed_convicts_by_distance(tmp_path, examine,
 def test_suspicions_add_up_to_a_conviction(tmp_path, examine, suspicious):
     files = [write(tmp_path / f"evidence{index}", bundle) for index, bundle in enumerate(suspicious)]
     status, out, _ = examine(files[0])
-    assert status == cli.NOT_CONVICTED
+    assert status == REFUTED
     assert "SUSPECT" in out
     status, out, _ = examine(*files)
     assert status == 0
@@ -70,7 +70,7 @@ def test_the_same_work_counts_once_in_however_many_files(tmp_path, examine, susp
     files = [write(tmp_path / f"evidence{index}", suspicious[0]) for index in range(3)]
     files.append(write(tmp_path / "again", again, HONEST))
     status, out, _ = examine(*files)
-    assert status == cli.NOT_CONVICTED
+    assert status == REFUTED
     assert "1 piece of evidence" in out.splitlines()[-1]
 
 
@@ -80,5 +80,5 @@ def test_of_two_accused_each_gets_a_verdict(tmp_path, examine, inputs, announced
         write(tmp_path / "honest", sign(HONEST, inputs[0], prefill(announced, inputs[0]), weights)),
     ]
     status, out, _ = examine(*files)
-    assert status == cli.NOT_CONVICTED
+    assert status == REFUTED
     assert [line.split(":")[0] for line in out.splitlines()[-2:]] == ["CONVICTED", "NOT CONVICTED"]

@@ -179,7 +179,7 @@ def test_without_a_network_nothing_is_tried_again_and_again(monkeypatch, caplog)
     def nowhere(*_):
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr(checkpoint.socket, "getaddrinfo", nowhere)
+    monkeypatch.setattr(hub.socket, "getaddrinfo", nowhere)
     monkeypatch.setattr(checkpoint, "getproxies", dict)
     with pytest.raises(ModelError, match=r"'owner/elsewhere': the hub is not reachable") as caught:
         open_checkpoint("owner/elsewhere")

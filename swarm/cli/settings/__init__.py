@@ -1,0 +1,1 @@
+"""swarm.toml: options for those who do not want to type them each time."""
