@@ -13,6 +13,7 @@ from rich.text import Text
 
 from swarm.auditor.auditor import NOBODY, Auditor, Round, Tally, verdict_of
 from swarm.auditor.validator import Validator
+from swarm.cli.support import logs
 from swarm.cli.support.arguments import add_json, add_members, add_model
 from swarm.cli.support.events import Events
 from swarm.cli.support.generations import audit_as_json
@@ -78,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="with --validator: how long the ledger's epochs last (default: a day)",
     )
     add_json(parser, "print one JSON object a line")
+    logs.add_options(parser)
     return parser
 
 

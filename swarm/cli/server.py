@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import math
 import sys
 from dataclasses import replace
@@ -48,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--no-receipts", dest="receipts", action="store_false", help="sign nothing, for swarms where all trust all")
     add_json(parser, "print one JSON object per event")
     add("--exit-with-parent", action="store_true", help="stop when standard input closes")
-    add("--verbose", "-v", action="store_true", help="log what happens")
+    logs.add_options(parser)
     return parser
 
 
@@ -237,11 +236,12 @@ async def serve_until_told(config: ServerConfig, events: Events, exit_with_paren
 def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
     """parts: other ones than the ordinary server's, for a program of one's own."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    logs.set_up()
     events = Events("--json" in arguments)  # before they are parsed: what is wrong with them is told in the same way
     try:
         check_text(arguments)
         args = make_parser().parse_args(arguments)
-        logs.set_up(logging.INFO if args.verbose else logging.WARNING)
+        logs.follow(args)
         if args.threads:
             torch.set_num_threads(args.threads)
         config = replace(make_config(args), parts=parts or Parts())

@@ -14,6 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
+from swarm.cli.support import logs
 from swarm.cli.support.arguments import add_json, add_members, add_model_name, check_positive, check_wait
 from swarm.cli.support.commands import serve_command
 from swarm.cli.support.picture import Picture
@@ -49,6 +50,7 @@ def main(arguments: list[str]) -> int:
     add("--once", action="store_true", help="print once and end")
     add_json(parser, "print a JSON object; with --interval, one per look")
     add("--wait", type=float, metavar="S", help="until all blocks are served, S seconds at most: else the status is 1")
+    logs.add_options(parser)
     add("--interval", type=float, metavar="S", help=f"seconds between two looks (default: {INTERVAL_S:.0f})")
     return run(parser, arguments, _status)
 

@@ -12,6 +12,7 @@ from swarm.peers.absent import Avoid
 from swarm.results import Repair
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
+from swarm.session import diary
 from swarm.session.chain import Chain
 from swarm.session.coverage import WaitForCoverage
 from swarm.session.hop import HopFailed, HopStream
@@ -270,4 +271,6 @@ class Recovery:
     def _record(self, lost: Sequence[HopStream], position: int, seconds: float, planned: bool) -> None:
         peer_ids = tuple(stream.hop.peer.peer_id for stream in lost)
         blocks = tuple((stream.hop.start, stream.hop.stop) for stream in lost)
-        self.repairs.append(Repair(peer_ids, blocks, position, seconds, planned))
+        repair = Repair(peer_ids, blocks, position, seconds, planned)
+        self.repairs.append(repair)
+        diary.replaced(self._chain, repair, (str(stream.failure or "") for stream in lost))

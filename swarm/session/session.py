@@ -10,6 +10,7 @@ import torch
 from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable
 from swarm.results import HopTiming, Repair
 from swarm.route.route import Hop
+from swarm.session import diary
 from swarm.session.chain import Chain, SessionOptions
 from swarm.session.coverage import WaitForCoverage, Waits
 from swarm.session.hop import HopFailed, HopStream, is_recoverable
@@ -105,9 +106,12 @@ class Session:
     async def open(self) -> None:
         """Open the session on all hops at once. Raises HopFailed naming the first hop that refused."""
         await self._chain.open(self._first_hops, self._peers)
+        diary.opened(self._chain)
 
     def close(self) -> None:
         """End the session. Does not wait."""
+        if self.is_open and self._chain.streams:
+            diary.closed(self._chain)
         self.is_open = False
         if self._recovery:
             self._recovery.close()

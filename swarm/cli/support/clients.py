@@ -2,7 +2,7 @@
 
 import argparse
 
-from swarm.cli.support import parsing
+from swarm.cli.support import logs, parsing
 from swarm.cli.support.arguments import LEDGER, Renamed, add_members, add_model, check_wait
 from swarm.client.client import Client
 from swarm.client.config import AUDITORS
@@ -38,6 +38,7 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repetition-penalty", type=float, default=1.0, metavar="X", help="(default: 1.0, none)")
     add("--seed", type=int, help="makes sampling repeatable")
     add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
+    logs.add_options(parser.add_argument_group("logs"))
 
 
 def _add_payment_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import logging
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -26,10 +25,11 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, comman
     """Carry out `command`, by default the one that `parser` sets as `command`, which may return an exit status; our own
     errors, and files that cannot be used, become a line on standard error and 1; told to end, the command gets a
     KeyboardInterrupt. arguments: None: the process's."""
-    logs.set_up(logging.WARNING)
+    logs.set_up()
     try:
         check_text(sys.argv[1:] if arguments is None else arguments)
         args = parser.parse_args(arguments)
+        logs.follow(args)
         carry_out: Command = command or args.command
         with SHUTDOWN.interruptible():
             return carry_out(args) or 0

@@ -22,6 +22,7 @@ class Outbox:
         self._large_answers = 0  # that wait
         self._before_end: list[Callable[[], None]] = []
         self.ended = False
+        self.farewell = ""  # why, in words
         self.abandoned = asyncio.Event()  # the client does not read its answers
 
     def send(self, message: pb.ToClient | None) -> None:
@@ -58,7 +59,7 @@ class Outbox:
         """Tell the client why, and close; within so many seconds, also if it reads nothing. Once."""
         if self.ended:
             return
-        self.ended = True
+        self.ended, self.farewell = True, str(error)
         for say in self._before_end:
             say()
         self.fail(error)
