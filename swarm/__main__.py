@@ -7,6 +7,7 @@ from swarm.cli.support.shutdown import SHUTDOWN
 
 VERBS = {
     "server": ("swarm.cli.server", "serve blocks to a swarm (also: python -m swarm.server)"),
+    "stop": ("swarm.cli.stop", "end this user's servers that run on this machine"),
     "generate": ("swarm.cli.generate", "generate from a prompt"),
     "batch": ("swarm.cli.batch", "answer a file of prompts on what the swarm has left over"),
     "chat": ("swarm.cli.chat", "talk with an instruction-tuned model"),
