@@ -110,7 +110,7 @@ class Trial:
 
     def torch(self) -> dict[str, object]:
         """Which one is there, and the size of the environment."""
-        python = Path(self._program).read_text().splitlines()[0].removeprefix("#!")
+        python = Path(self._program).read_text().splitlines()[0].removeprefix("#!").removesuffix(" -E")  # pipx's
         version, cuda, prefix = subprocess.check_output([python, "-c", ASK_TORCH], text=True).split()
         size = subprocess.check_output(["du", "-sm", prefix], text=True).split()[0]
         return {"way": self.way, "torch": version, "CUDA": cuda, "environment MB": int(size)}

@@ -40,7 +40,7 @@ def _stop(args: argparse.Namespace) -> None:
         late = [one for one in chosen if not one.is_gone(max(deadline_s - time.monotonic(), 0.0))]
     if late:
         names = ", ".join(_name(server) for server in late)
-        raise SwarmError(f"{names} still lets sessions finish after {args.wait:.0f} s; say it again to end it at once")
+        raise SwarmError(f"{names} still lets sessions finish after {args.wait:g} s; say it again to end it at once")
     print(f"{len(chosen)} {'server has' if len(chosen) == 1 else 'servers have'} left the swarm")
 
 

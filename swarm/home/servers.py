@@ -9,6 +9,7 @@ server in a container has another number there than here: it is not found, and i
 import os
 import select
 import signal
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,10 +26,8 @@ class RunningServer:
 
     def end(self) -> None:
         """Ask it to, as SIGTERM does: open sessions may finish. Told a second time, it ends at once."""
-        try:
+        with suppress(ProcessLookupError):  # it has ended
             signal.pidfd_send_signal(self.handle, signal.SIGTERM)
-        except ProcessLookupError:
-            pass  # it has ended
 
     def is_gone(self, within_s: float) -> bool:
         """Waits as long."""
@@ -52,7 +51,7 @@ def _handle(pid: int, file: Path) -> int | None:
     out is true of the process that the handle is of."""
     try:
         handle = os.pidfd_open(pid)
-    except OSError:
+    except (OSError, OverflowError):  # what the file says is nobody's number
         return None
     if _has_open(pid, file) and not select.select([handle], [], [], 0.0)[0]:
         return handle

@@ -62,7 +62,7 @@ class Narrator:
             *([_asked(record.asks)] if config.billing else []),
             "",
             *self._invitation(ready),
-            "On this machine --peers may be left out. Ctrl-C leaves the swarm.",
+            "On this machine --peers may be left out. Ctrl-C, or `python -m swarm stop`, leaves the swarm.",
             *_warnings(ready),
         ]
         self._events.tell(
