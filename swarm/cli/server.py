@@ -85,7 +85,7 @@ def _add_place(group: argparse._ArgumentGroup) -> None:
         metavar="ADDR",
         help="HOST, HOST:PORT or [IPV6]:PORT that others are told, if another one",
     )
-    add("--port", type=int, help="port for activations; 0: any (default: that of the last time)")
+    add("--port", type=int, help="for activations; 0: any (default: that of last time)")
     add("--dht-port", type=int, help="port for the directory; likewise")
     add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
     add("--record-life", type=float, default=30.0, metavar="S", help="the directory forgets a crashed peer after this")

@@ -122,8 +122,8 @@ def _loss(lines: int) -> logging.LogRecord:
 def add_options(parser: argparse._ActionsContainer) -> None:
     """--verbose and --log-format."""
     add = parser.add_argument
-    add("--verbose", "-v", action="store_true", help="log what happens, on standard error")
-    add("--log-format", choices=FORMATS, help=f"of what is logged (default: {FORMAT_VARIABLE}, or {TEXT})")
+    add("--verbose", "-v", action="store_true", help="log what happens")
+    add("--log-format", choices=FORMATS, metavar="FORMAT", help=f"{TEXT} or {JSON} (default: {FORMAT_VARIABLE})")
 
 
 def set_up() -> None:

@@ -210,7 +210,7 @@ def test_a_client_without_a_swarm_is_told_how_to_start_one(home):
 def test_every_verb_has_help(home):
     with ThreadPoolExecutor(3) as pool:
         names = ["server", "generate", "chat", "status", "secret", "demo", "identity", "calibrate"]
-        names += ["receipts", "evidence", "auditor", "batch", "ledger", "earnings"]
+        names += ["receipts", "evidence", "auditor", "batch", "ledger", "earnings", "stop"]
         verbs = [[], *([name] for name in names)]
         for result in pool.map(lambda verb: run("swarm", *verb, "--help"), verbs):
             assert result.returncode == 0
