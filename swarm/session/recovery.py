@@ -12,9 +12,9 @@ from swarm.peers.absent import Avoid
 from swarm.results import Repair
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
-from swarm.session import diary
 from swarm.session.chain import Chain
 from swarm.session.coverage import WaitForCoverage
+from swarm.session.diary import Diary
 from swarm.session.hop import HopFailed, HopStream
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import OPENING_S, Peer
@@ -273,4 +273,5 @@ class Recovery:
         blocks = tuple((stream.hop.start, stream.hop.stop) for stream in lost)
         repair = Repair(peer_ids, blocks, position, seconds, planned)
         self.repairs.append(repair)
-        diary.replaced(self._chain, repair, (str(stream.failure or "") for stream in lost))
+        hops = [stream.hop for stream in self._chain.streams]
+        Diary(self._chain.id, hops).replaced(repair, [str(stream.failure or "") for stream in lost])
