@@ -126,7 +126,7 @@ class Handler:
         finally:
             if session:
                 self._close(session)
-                entry.closed(session, str(error or session.outbox.farewell or "its client has ended it"))
+                entry.closed(session, str(error or session.outbox.ending))
         if error and not session:
             entry.refused(error)
         if error:  # last: a client that reads nothing would hold its pages with this
