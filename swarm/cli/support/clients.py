@@ -38,7 +38,7 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repetition-penalty", type=float, default=1.0, metavar="X", help="(default: 1.0, none)")
     add("--seed", type=int, help="makes sampling repeatable")
     add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
-    logs.add_options(parser.add_argument_group("logs"))
+    logs.add_options(parser)
 
 
 def _add_payment_arguments(parser: argparse.ArgumentParser) -> None:
