@@ -9,7 +9,7 @@ TESTS = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(RUN) -m pytest -n log
 	--dist loadfile --no-loadscope-reorder
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast test-all test-processors mutations lint types imports format \
+.PHONY: demo test test-fast test-all test-processors mutations wheel lint types imports format \
 	bench house trust survival llama-cpp proto contract clean help
 
 help:  ## list the targets
@@ -46,6 +46,9 @@ test-processors: $(VENV)/.ready-dev  ## kernels and audits on every instruction 
 
 mutations: $(VENV)/.ready-dev  ## forty changes of the code, drawn by chance, and which test catches each (an hour)
 	PYTHONPATH=tests $(RUN) -m mutation $(MUTATIONS)
+
+wheel: $(VENV)/.ready-dev  ## a wheel in dist/, with all that belongs into it
+	$(RUN) tests/packaged.py dist
 
 lint: $(VENV)/.ready-dev  ## style, types, who imports whom, and the C++ without a warning
 	$(RUN) -m ruff check
@@ -103,4 +106,4 @@ contract: $(VENV)/.ready-dev  ## compile the contract that is the ledger on a ch
 	$(RUN) -m swarm.market.evm.compile
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info

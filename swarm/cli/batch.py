@@ -53,7 +53,8 @@ def _batch(args: argparse.Namespace) -> int:
     with AnswerFile(args.output) as answers:
         missing = answers.missing(jobs)
         before = len(jobs) - len(missing)
-        with tqdm(total=len(jobs), initial=before, unit="prompt", disable=args.json) as bar:
+        silent = args.json or not sys.stderr.isatty()  # no bar in a file
+        with tqdm(total=len(jobs), initial=before, unit="prompt", disable=silent) as bar:
             batch = Batch(missing, answers, plan, lambda progress: _show(bar, progress, before))
             try:
                 if missing:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -133,10 +132,11 @@ async def serve_until_told(config: ServerConfig, events: Events, exit_with_paren
 def main(arguments: list[str] | None = None, parts: Parts | None = None) -> int:
     """parts: other ones than the ordinary server's, for a program of one's own."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    logs.set_up()
     events = Events("--json" in arguments)  # before they are parsed: what is wrong with them is told in the same way
     try:
         args = parse(make_parser(), arguments)
-        logs.set_up(logging.INFO if args.verbose else logging.WARNING)
+        logs.follow(args)
         if args.threads:
             torch.set_num_threads(args.threads)
         config = replace(make_config(args), parts=parts or Parts())

@@ -2,7 +2,7 @@
 
 client.key            this user's key as a client: it signs accusations, and pays
 identities/N.key      keys of servers, each with a lock that tells whether a process uses it
-*.key.moved           marks of keys that were moved to another machine, see swarm.home.moving
+*.key.moved           marks of keys that were moved to another machine, see swarm.home.moving; .told: the user knows
 nodes/*.json          addresses of the swarm nodes that run on this machine, see swarm.home.nodes
 places/PEER_ID.json   ports where a server was, and will be again, see swarm.home.places
 acquaintances/        nodes of the swarm that each process has met, see swarm.peers.dht.acquaintances

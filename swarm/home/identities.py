@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 MAX_IDENTITIES = 64
 ARRIVING = "arriving"  # in the mark of a key that is not there yet: its peer id
 _MOVED = ".moved"
+_TOLD = ".told"  # behind that: of a mark of which the user has been told
 
 
 def client_key_file() -> Path:
@@ -79,7 +80,8 @@ def claimed_identity(path: Path | None = None) -> Iterator[tuple[Identity, Path]
         if path:
             refuse_moved(slot)
         elif why := _moved(slot):
-            logger.warning("this server takes the next key: %s", why)
+            level = logging.INFO if _was_told(slot) else logging.WARNING
+            logger.log(level, "this server takes the next key: %s", why)
             continue
         with held_key(slot) as is_free:
             if is_free:
@@ -126,6 +128,17 @@ def _moved(key: Path) -> str:
         f"the key in {key} was moved to another machine; use it there. For another one here, move that file away; if "
         f"it is certain that it is used nowhere else, remove {mark}"
     )
+
+
+def _was_told(key: Path) -> bool:
+    """Whether this was asked before about the key's present mark: its owner is told once, and not at each start."""
+    mark = moved_file(key)
+    told = mark.with_name(mark.name + _TOLD)
+    with suppress(OSError):
+        if told.exists() and told.stat().st_mtime_ns >= mark.stat().st_mtime_ns:
+            return True
+        told.touch()
+    return False
 
 
 def arriving(key: Path) -> str:

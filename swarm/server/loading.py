@@ -1,6 +1,7 @@
 """A server's blocks: how many there is memory for, how fast they are here, and reading them."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from swarm.server.config import ServerConfig
 from swarm.server.meter import measure
 from swarm.wire.codec import DTYPES
 from swarm_kernels import MEMORY_SHARE, free_nbytes
+
+logger = logging.getLogger(__name__)
 
 PROBE_CACHE_BYTES = 2**25
 
@@ -74,7 +77,11 @@ class Loader:
     def _prepare(self, start: int, stop: int, pool: PagePool) -> tuple[BlockRange, list[bytes], PeerCosts]:
         """In one thread, since each leaves a heap behind; and none of it in the event loop, where the directory's node
         answers others."""
+        began = time.monotonic()
         blocks = self._read(start, stop, self._progress)
+        took_s = time.monotonic() - began
+        extra = {"blocks": [start, stop], "seconds": round(took_s, 3)}
+        logger.info("loading blocks %d:%d … done in %.1f s", start, stop, took_s, extra=extra)
         digests = DigestCache(digests_folder()).digests(self.checkpoint, start, stop)
         if self._config.threads is None:
             blocks.tune(pool.tensors)

@@ -18,6 +18,7 @@ from swarm.peers.directory import Directory
 from swarm.peers.poll import poll
 from swarm.route.peer import PeerInfo
 from swarm.route.placement.placed import place, placed_from_record, replicas
+from swarm.route.placement.reasons import why_moved, why_placed
 from swarm.route.placement.rebalance import Move, next_move, worth_moving
 from swarm.server.announcement import Announcement
 from swarm.wire import messages_pb2 as pb
@@ -36,11 +37,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Assignment:
-    """Blocks that a server is to serve, and how many it could."""
+    """Blocks that a server is to serve, and how many it could. reason: why these, in words."""
 
     start: int
     stop: int
     max_blocks: int
+    reason: str = ""
 
 
 async def knock(peer: PeerInfo, member: Certificate | None = None) -> None:
@@ -76,14 +78,19 @@ class Placing:
                 await asyncio.sleep(RETRY_S)
                 continue
             placed = [placed_from_record(peer) for peer in others]
-            chosen = Assignment(*place(max_blocks, blocks_per_s, placed, self._own.num_blocks), max_blocks)
+            num_blocks = self._own.num_blocks
+            start, stop = place(max_blocks, blocks_per_s, placed, num_blocks)
+            reason = why_placed((start, stop), blocks_per_s, placed, num_blocks)
+            chosen = Assignment(start, stop, max_blocks, reason)
             await self._announcement.joining(chosen.start, chosen.stop, max_blocks)
+            logger.info("taking blocks %d:%d: %s", start, stop, reason, extra={"blocks": [start, stop]})
             if alone:
                 return chosen
             await self._settle()
             with suppress(PeerUnreachable):
                 if not self._outbid(await self._others(), others):
                     return chosen
+            logger.info("another peer joins there too: looking again which blocks to take")
 
     async def _present(self, others: Sequence[PeerInfo]) -> list[PeerInfo]:
         """Without those on whom alone some block rests, and who do not answer: what has crashed is still listed for a
@@ -113,17 +120,23 @@ class Placing:
 
         reload_s: what loading takes here.
         """
-        move = await self._plan(reload_s)
-        if move is None:
+        planned = await self._plan(reload_s)
+        if planned is None:
             return None
+        move, reason = planned
         await self._announcement.moving()
         await self._settle()
-        if await self._plan(reload_s) == move:
-            return Assignment(move.start, move.stop, self._own.max_blocks)
+        again = await self._plan(reload_s)
+        if again and again[0] == move:
+            blocks = [move.start, move.stop]
+            logger.info("moving to blocks %d:%d: %s", *blocks, reason, extra={"blocks": blocks, "reason": reason})
+            return Assignment(move.start, move.stop, self._own.max_blocks, reason)
+        logger.info("staying: another peer's move has made this one's pointless")
         await self._announcement.online()
         return None
 
-    async def _plan(self, reload_s: float) -> Move | None:
+    async def _plan(self, reload_s: float) -> tuple[Move, str] | None:
+        """What this server should do, and why, in words."""
         try:
             others, own = await self._others(), self._own
         except PeerUnreachable:
@@ -140,7 +153,7 @@ class Placing:
             self._well_placed = picture
         if move is None or move.peer_id != own.peer_id or not worth_moving(move, reload_s):
             return None
-        return move
+        return move, why_moved(move, placed, own.num_blocks)
 
     @property
     def _own(self) -> PeerInfo:

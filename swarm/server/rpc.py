@@ -21,6 +21,7 @@ from swarm.server.observers import WorkObserver
 from swarm.server.scheduler.batching import BatchLimits
 from swarm.server.scheduler.scheduler import Scheduler
 from swarm.server.served import Served
+from swarm.server.session.diary import Entry
 from swarm.server.session.next_hop import NextHop
 from swarm.server.session.outbox import FAREWELL_TIMEOUT_S, Outbox
 from swarm.server.session.reservation import Reservation, SessionKey
@@ -111,19 +112,23 @@ class Handler:
 
     async def session(self, requests: object, context: SessionStream) -> None:
         """A client's own stream: its first message opens a session, its end closes it."""
-        session, error = None, None
+        session, error, entry = None, None, Entry(context.peer())
         try:
             request = await _first_message(context)
             session = await self._open(request, context.peer())
             pushes = await session.connect(request)
             self.scheduler.wake()  # what was pushed here meanwhile may be computed now
             await context.write(pb.ToClient(opened=session.opened(pushes, self.load())))
+            entry.opened(session, pushes)
             await self._converse(session, context)
         except SwarmError as refusal:
             error = refusal
         finally:
             if session:
                 self._close(session)
+                entry.closed(session, str(error or session.outbox.ending))
+        if error and not session:
+            entry.refused(error)
         if error:  # last: a client that reads nothing would hold its pages with this
             with suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL_TIMEOUT_S):

@@ -14,6 +14,7 @@ from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.chain import Chain
 from swarm.session.coverage import WaitForCoverage
+from swarm.session.diary import Diary
 from swarm.session.hop import HopFailed, HopStream
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.peer_names import short_id
@@ -271,4 +272,7 @@ class Recovery:
     def _record(self, lost: Sequence[HopStream], position: int, seconds: float, planned: bool) -> None:
         peer_ids = tuple(stream.hop.peer.peer_id for stream in lost)
         blocks = tuple((stream.hop.start, stream.hop.stop) for stream in lost)
-        self.repairs.append(Repair(peer_ids, blocks, position, seconds, planned))
+        repair = Repair(peer_ids, blocks, position, seconds, planned)
+        self.repairs.append(repair)
+        hops = [stream.hop for stream in self._chain.streams]
+        Diary(self._chain.id, hops).replaced(repair, [str(stream.failure or "") for stream in lost])

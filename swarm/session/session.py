@@ -12,6 +12,7 @@ from swarm.results import HopTiming, Repair
 from swarm.route.route import Hop
 from swarm.session.chain import Chain, SessionOptions
 from swarm.session.coverage import WaitForCoverage, Waits
+from swarm.session.diary import Diary
 from swarm.session.hop import HopFailed, HopStream, is_recoverable
 from swarm.session.observers import HopObserver
 from swarm.session.patience import MOST_PATIENCE_S, StepClock, at_work, silent, stuck_before
@@ -85,6 +86,10 @@ class Session:
         return [stream.hop for stream in self._chain.streams] or self._first_hops
 
     @property
+    def _diary(self) -> Diary:
+        return Diary(self._chain.id, self.hops)
+
+    @property
     def repairs(self) -> list[Repair]:
         """Replacements of its hops, so far."""
         return self._recovery.repairs if self._recovery else []
@@ -105,9 +110,12 @@ class Session:
     async def open(self) -> None:
         """Open the session on all hops at once. Raises HopFailed naming the first hop that refused."""
         await self._chain.open(self._first_hops, self._peers)
+        self._diary.opened(self._options.max_tokens)
 
     def close(self) -> None:
         """End the session. Does not wait."""
+        if self.is_open and self._chain.streams:
+            self._diary.closed(self._chain.sent.length)
         self.is_open = False
         if self._recovery:
             self._recovery.close()

@@ -105,14 +105,14 @@ def _usual_folder() -> Path | None:
 
 def _compile(level: str, path: Path) -> None:
     compiler = find_compiler()
-    logger.warning("building the CPU kernels, once: this takes about ten seconds")
+    logger.info("building the CPU kernels, once for this machine; on a processor that is idle it takes ten seconds")
     started = time.monotonic()
     # Into a file of its own, then renamed: several servers may start at once.
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
         run_compiler(compiler, level, "-o", str(built))
         os.replace(built, path)
-    logger.info("built %s in %.1f s", path, time.monotonic() - started)
+    logger.info("the CPU kernels are built, in %.1f s, and kept: %s", time.monotonic() - started, path)
 
 
 def find_compiler() -> str:
@@ -124,7 +124,8 @@ def find_compiler() -> str:
 
 
 def run_compiler(compiler: str, level: str, *options: str) -> None:
-    """The kernels of `level`, compiled with more options. Logs warnings; raises Unavailable for errors."""
+    """The kernels of `level`, compiled with more options. Raises Unavailable for errors; warnings are for developers,
+    who see them as errors."""
     features = [f"-m{feature.replace('_', '')}" for feature in LEVELS[level]]
     command = [compiler, *_FLAGS, *_WARNINGS, *features, str(_FOLDER / "blocks.cpp"), *options]
     try:
@@ -136,7 +137,7 @@ def run_compiler(compiler: str, level: str, *options: str) -> None:
         reason = next((line for line in lines if "error" in line), result.stderr[:200])
         raise Unavailable(f"{compiler} could not build them: {reason}")
     for line in lines:
-        logger.info("%s: %s", compiler, line)
+        logger.debug("%s: %s", compiler, line)
 
 
 def processor_features() -> frozenset[str]:

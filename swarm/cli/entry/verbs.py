@@ -37,6 +37,7 @@ def _heavy(purpose: str, name: str, module: str = "") -> Verb:
 
 VERBS = {
     "server": _heavy("serve blocks to a swarm (also: python -m swarm.server)", "server"),
+    "stop": _light("end this user's servers that run on this machine", "stop"),
     "generate": _heavy("generate from a prompt", "generate"),
     "batch": _heavy("answer a file of prompts on what the swarm has left over", "batch"),
     "chat": _heavy("talk with an instruction-tuned model", "chat", "chat.verb"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from swarm.cli.ledger.epoch_options import add_plan_options, plan_of
-from swarm.cli.support import parsing
+from swarm.cli.support import logs, parsing
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.events import Events
 from swarm.cli.support.parser import Verbs
@@ -87,6 +87,7 @@ def add_serve_verb(verbs: Verbs) -> None:
     add("--epoch", type=float, default=DAY_S, metavar="S", help="with --emission: of an epoch (default: a day)")
     add_plan_options(parser)
     add_json(parser, "print one JSON object per event")
+    logs.add_options(parser)
     add("--exit-with-parent", action="store_true", help="stop when standard input closes")
     parser.set_defaults(command=_serve)
 

@@ -1,7 +1,7 @@
 """What `python -m swarm auditor` takes. Imports nothing heavy."""
 
 from swarm.cli.parsers.words import LOCAL, PEERS
-from swarm.cli.support import parsing
+from swarm.cli.support import logs, parsing
 from swarm.cli.support.arguments import add_json, add_members, add_model
 from swarm.cli.support.parser import Parser
 from swarm.market.ledger.ledger import DAY_S
@@ -62,4 +62,5 @@ def make_parser() -> Parser:
         help="with --validator: how long the ledger's epochs last (default: a day)",
     )
     add_json(parser, "print one JSON object a line")
+    logs.add_options(parser)
     return parser

@@ -3,7 +3,7 @@
 import argparse
 
 from swarm.cli.parsers.words import AUDITORS, QUANTS, SERVED_DTYPES, VERIFY
-from swarm.cli.support import parsing
+from swarm.cli.support import logs, parsing
 from swarm.cli.support.arguments import LEDGER, Renamed, add_members, add_model
 from swarm.session.limits import ClientLimits
 
@@ -40,6 +40,7 @@ def add_client_arguments(
     add("--repetition-penalty", type=float, default=penalty, metavar="X", help="1.0 is none")
     add("--seed", type=int, help="makes sampling repeatable")
     add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
+    logs.add_options(parser)
 
 
 def _add_payment_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from swarm.cli.parsers.words import QUANTS, SERVED_DTYPES
-from swarm.cli.support import parsing
+from swarm.cli.support import logs, parsing
 from swarm.cli.support.arguments import LEDGER, Renamed, add_json, add_members, add_model
 from swarm.cli.support.parser import Parser
 from swarm.wire.formats.quotes import DEFAULT_DECODE, MODES, PREFILL_SHARE
@@ -27,7 +27,7 @@ def make_parser() -> Parser:
     add("--no-receipts", dest="receipts", action="store_false", help="sign nothing, for swarms where all trust all")
     add_json(parser, "print one JSON object per event")
     add("--exit-with-parent", action="store_true", help="stop when standard input closes")
-    add("--verbose", "-v", action="store_true", help="log what happens")
+    logs.add_options(parser)
     return parser
 
 

@@ -1,6 +1,6 @@
 """What `python -m swarm status` takes. Imports nothing heavy."""
 
-from swarm.cli.support import parsing
+from swarm.cli.support import logs, parsing
 from swarm.cli.support.arguments import LEDGER, add_json, add_members, add_model_name
 from swarm.cli.support.parser import Parser
 
@@ -31,4 +31,5 @@ def make_parser() -> Parser:
         metavar="S",
         help=f"seconds between two looks (default: {INTERVAL_S:.0f})",
     )
+    logs.add_options(parser)
     return parser

@@ -1,6 +1,7 @@
 """What a contributor reads of a server's life."""
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -9,6 +10,7 @@ from tqdm import tqdm
 from swarm.cli.support.events import Events
 from swarm.commands import EVERYWHERE, Invitation, is_shared_ledger, pasted_model
 from swarm.errors import in_words
+from swarm.program import command
 from swarm.server import life
 from swarm.server.config import ServerConfig
 from swarm.wire.formats.amounts import format_amount
@@ -37,9 +39,9 @@ class Narrator:
             case life.Ready():
                 self.is_serving = True
                 self._tell_ready(event)
-            case life.Moving((start, stop)):
-                text = f"Blocks {start}:{stop} help the swarm more: moving there."
-                self._events.tell("moving", text, blocks=[start, stop])
+            case life.Moving((start, stop), reason):
+                text = f"Blocks {start}:{stop} help the swarm more ({reason}): moving there."
+                self._events.tell("moving", text, blocks=[start, stop], reason=reason)
             case life.Draining():
                 text = "leaving: open sessions may finish; press Ctrl-C again to stop at once"
                 self._events.tell("draining", text)
@@ -47,8 +49,8 @@ class Narrator:
                 self._events.tell("stopped", "left the swarm")
 
     def _show_progress(self, done: int, total: int) -> None:
-        """A bar, if it takes longer than a second."""
-        silent = self._events.as_json
+        """A bar, if it takes longer than a second. Where there is no terminal, the loader logs it in one line."""
+        silent = self._events.as_json or not sys.stderr.isatty()
         bar = self._bar or tqdm(total=total, desc="loading blocks", unit="block", delay=1, disable=silent, leave=False)
         bar.update(done - bar.n)
         if done == total:
@@ -61,11 +63,11 @@ class Narrator:
             f"Serving blocks {record.start}:{record.stop} of {record.num_blocks} of {config.model} "
             f"({format_in_words(record.quant, record.dtype)}) "
             f"at {join_address(record.endpoint.host, record.endpoint.port)}, room for {ready.room_tokens:,} tokens.",
-            f"Peer {record.peer_id}",
+            f"Peer {record.peer_id}, process {os.getpid()}",
             *([_asked(record.asks)] if config.billing else []),
             "",
             *_invited(invitation, ready, is_local_model=pasted_model(config.model) != config.model),
-            "Ctrl-C leaves the swarm.",
+            f"Ctrl-C, or `{command('stop')}`, leaves the swarm.",
             *_warnings(ready),
         ]
         self._events.tell(

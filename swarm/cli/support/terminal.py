@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -29,10 +28,11 @@ def run(parser: Parser, arguments: Sequence[str] | None, command: Command | None
     """Carry out `command`, by default the one that `parser` sets as `command`, which may return an exit status; our own
     errors, and files that cannot be used, become a line on standard error and a status of swarm.cli.support.exits; told
     to end, the command gets a KeyboardInterrupt. arguments: None: the process's."""
-    logs.set_up(logging.WARNING)
+    logs.set_up()
 
     def work() -> int:
         args = parse(parser, sys.argv[1:] if arguments is None else arguments)
+        logs.follow(args)
         carry_out: Command = command or args.command
         with SHUTDOWN.interruptible():
             return carry_out(args) or exits.DONE

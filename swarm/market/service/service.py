@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from swarm.errors import InvalidRequest, PeerBusy, SwarmError
+from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.orders import SignedOrder
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.service import ledger_pb2 as pb
@@ -76,7 +77,10 @@ class LedgerService:
                 raise PeerBusy(f"more calls from {user} than this ledger allows; try again in a minute")
 
     def _submit(self, query: pb.Order) -> pb.Entries:
-        return pb.Entries(entries=[self._ledger.submit(SignedOrder.decode(query.order)).encode()])
+        entry = self._ledger.submit(SignedOrder.decode(query.order))
+        kind, signer = entry.order.order.kind, format_address(entry.order.signer)
+        logger.info("entry %d: %s, by %s", entry.number, kind, signer, extra={"entry": entry.number, "signer": signer})
+        return pb.Entries(entries=[entry.encode()])
 
     def _entries(self, query: pb.EntriesQuery) -> pb.Entries:
         address = _optional(query.address)
@@ -140,9 +144,11 @@ def _handler(service: LedgerService, method: str) -> Callable[[bytes, grpc.Servi
     """Takes the bytes as they are: what gRPC itself cannot parse, it leaves on the connection as a call for ever."""
 
     def handle(data: bytes, context: grpc.ServicerContext) -> Message:
+        user = _host(context.peer())
         try:
-            return service.answer(method, data, _host(context.peer()))
+            return service.answer(method, data, user)
         except SwarmError as error:
+            logger.info("a call of %s (%s) is refused: %s", user, method, error, extra={"client": user})
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{type(error).__name__}: {error}"[:_TEXT_CHARS])
 
     return handle

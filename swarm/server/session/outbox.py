@@ -22,6 +22,7 @@ class Outbox:
         self._large_answers = 0  # that wait
         self._before_end: list[Callable[[], None]] = []
         self.ended = False
+        self._farewell = ""  # why, in words
         self.abandoned = asyncio.Event()  # the client does not read its answers
 
     def send(self, message: pb.ToClient | None) -> None:
@@ -48,6 +49,7 @@ class Outbox:
         self.send(pb.ToClient(failure=failure(error, load)))
         self._faults += 1
         if self._faults == MAX_FAULTS:
+            self._farewell = f"it went wrong {MAX_FAULTS} times, at last: {error}"
             self.send(None)
 
     def before_end(self, say: Callable[[], None]) -> None:
@@ -58,13 +60,19 @@ class Outbox:
         """Tell the client why, and close; within so many seconds, also if it reads nothing. Once."""
         if self.ended:
             return
-        self.ended = True
+        self.ended, self._farewell = True, str(error)
         for say in self._before_end:
             say()
         self.fail(error)
         self.send(None)
         if within_s is not None:
             asyncio.get_running_loop().call_later(within_s, self.abandoned.set)
+
+    @property
+    def ending(self) -> str:
+        """Why the session ends, in words; for when it does."""
+        unread = "its client does not read its answers" if self.abandoned.is_set() else ""
+        return self._farewell or unread or "its client has ended it"
 
     async def next(self) -> pb.ToClient | None:
         """What goes to the client next; None: nothing any more."""

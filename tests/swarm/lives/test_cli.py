@@ -218,12 +218,12 @@ def test_a_client_without_a_swarm_is_told_how_to_start_one(home):
 def test_every_verb_has_help(home):
     with ThreadPoolExecutor(3) as pool:
         names = ["server", "generate", "chat", "status", "secret", "demo", "identity", "calibrate"]
-        names += ["receipts", "evidence", "auditor", "batch", "ledger", "earnings", "config", "completion"]
+        names += ["receipts", "evidence", "auditor", "batch", "ledger", "earnings", "config", "completion", "stop"]
         verbs = [[], *([name] for name in names)]
         for result in pool.map(lambda verb: run("swarm", *verb, "--help"), verbs):
             assert result.returncode == 0
             assert "usage:" in result.stdout
-            assert len(result.stdout.splitlines()) < 64
+            assert len(result.stdout.splitlines()) < 66
 
 
 def test_an_unknown_verb_is_named(home):

