@@ -48,6 +48,7 @@ class ServerKeywords(TypedDict, total=False):
     attestation: str | None
     no_receipts: bool
     verbose: bool
+    log_format: str | None
 
 
 def _as(kind: kinds.Kind) -> Written:
@@ -70,6 +71,7 @@ def _size(name: str, value: object) -> str:
 _WRITTEN: dict[str, Written] = {
     "dtype": _as(kinds.one_of(DTYPES)),
     "quant": _as(kinds.one_of(QUANTS)),
+    "log_format": _as(kinds.one_of(("text", "json"))),
     **dict.fromkeys(("device", "revision", "host", "announce", "pricing", "attestation"), _as(kinds.text)),
     **dict.fromkeys(("identity", "ledger"), _as(kinds.path)),
     **dict.fromkeys(("threads", "max_context", "max_sessions"), _as(kinds.whole(1))),

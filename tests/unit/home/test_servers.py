@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from swarm.cli import stop
+from swarm.cli.support import exits
 from swarm.home.servers import RunningServer, running_servers
 
 PROGRAM = """
@@ -51,17 +52,17 @@ def test_the_one_server_that_runs_here_is_told_to_end_and_waited_for(servers, ca
     assert stop.main([]) == 0
     assert process.wait(timeout=0) == -15
     assert capsys.readouterr().out.splitlines() == [
-        f"told peer 16Uiu2abc (process {process.pid}) to leave", "1 server has left the swarm",
+        f"told peer 16Uiu2abc (process {process.pid}) to leave", "1 server left the swarm",
     ]  # fmt: skip
 
 
 def test_where_several_run_it_is_said_which_or_all(servers, capsys):
     first, second = servers("16Uiu2first"), servers("16Uiu2second")
-    assert stop.main([]) == 1
+    assert stop.main([]) == exits.WRONG
     assert "2 servers run here; name one, or say --all" in capsys.readouterr().err
     for unclear in ("third", ""):
-        assert stop.main([unclear]) == 1
-        assert "is no server here; those that run here are" in capsys.readouterr().err
+        assert stop.main([unclear]) == exits.WRONG
+        assert capsys.readouterr().err.startswith(("error: no peer that is a server here", "error: '' names no peer"))
     assert stop.main(["second"]) == 0
     assert (first.poll(), second.poll()) == (None, -15)
     assert stop.main(["--all"]) == 0
