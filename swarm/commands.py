@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.program import command
+from swarm.wire.dtypes import format_options, usual_dtype
 from swarm.wire.hosts import is_loopback
-from swarm.wire.served_format import format_options, usual_dtype
 
 FILE = "FILE"  # in the place of one that whoever types it has elsewhere
 EVERYWHERE = "0.0.0.0"  # where a server listens that others are to reach

@@ -27,7 +27,7 @@ from swarm.peers.dht.node import Node, NodeOptions
 from swarm.peers.dht.validator import EntryValidator, Rejections, records_key
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.addresses import check_peer_address
+from swarm.wire.hosts import check_peer_address
 from swarm.wire.identity import Identity
 from swarm.wire.secret import Secret
 

@@ -12,15 +12,13 @@ from swarm.peers.directory import RECORD_LIFE_S
 from swarm.server.placing import Assignment
 from swarm.server.scheduler.runner import Runner
 from swarm.server.session.session import Session
+from swarm.wire.dtypes import SERVED_DTYPES, usual_dtype
 from swarm.wire.formats.facts import Attester
 from swarm.wire.secret import Secret
-from swarm.wire.served_format import usual_dtype
 from swarm_kernels import QUANTS
 
 if TYPE_CHECKING:
     from swarm.market.billing import BillingOptions
-
-SERVED_DTYPES = ("float32", "bfloat16")
 
 # What each thing at a server's end may take, in seconds: what it waits for may be gone, and the server leaves all the
 # same.

@@ -1,10 +1,15 @@
-"""Hosts as people name them: which address to listen at, and whether others can be told one."""
+"""Hosts and multiaddresses as people name them: which to listen at, whether others can be told one. Imports nothing
+heavy."""
 
 import errno
 import ipaddress
+import re
 import socket
 
 from swarm.errors import InvalidRequest
+
+PEER_FORM = "/ip4/ADDRESS/tcp/PORT/p2p/PEER_ID, as a server prints it"
+_PEER = re.compile(r"^/(ip4|ip6|dns|dns4|dns6)/[^/]+/(tcp|udp)/\d{1,5}(/quic(-v1)?)?/p2p/[1-9A-HJ-NP-Za-km-z]{20,80}$")
 
 
 def listening_address(host: str) -> str:
@@ -37,6 +42,12 @@ def is_elsewhere(host: str) -> bool:
     """Whether it is an IP address that other machines may have, too."""
     ip = _as_ip(host)
     return ip is not None and not (ip.is_loopback or ip.is_unspecified)
+
+
+def check_peer_address(text: str) -> None:
+    """Raises InvalidRequest for what is no multiaddress of a peer."""
+    if not _PEER.match(text):
+        raise InvalidRequest(f"{text!r:.80} is not a peer address; the form is {PEER_FORM}")
 
 
 def host_in(address: str) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from swarm.cli.parsers.words import DTYPES, QUANTS
+from swarm.cli.parsers.words import DTYPE_NAMES, QUANTS
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_json, add_model
 from swarm.cli.support.parser import Parser
@@ -19,7 +19,7 @@ def make_parser() -> Parser:
     add = parser.add_argument
     add("--blocks", type=parsing.blocks, metavar="START:STOP", help="STOP excluded (default: all)")
     add("--quant", default="none", choices=QUANTS, help="to name in the lines (default: none)")
-    add("--dtype", default="float32", choices=DTYPES, help="to name in the lines (default: float32)")
+    add("--dtype", default="float32", choices=DTYPE_NAMES, help="to name in the lines (default: float32)")
     add(
         "--check",
         nargs="+",

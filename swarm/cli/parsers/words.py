@@ -1,11 +1,14 @@
-"""What options can be, in words. The modules that they belong to take seconds to import, and say the same: a test
-compares them."""
+"""What options can be. Imports nothing heavy: what a module says that takes seconds to import, is said here as well, and
+a test compares them."""
 
-BNB_FORMATS = ("bnb-nf4", "bnb-int8")
-QUANTS = ("none", "int8", "int4", "int4-g64", "nf4", *BNB_FORMATS)  # of weights: swarm_kernels
-DTYPES = ("float32", "bfloat16", "float16")  # that tensors travel in: swarm.wire.codec
-SERVED_DTYPES = ("float32", "bfloat16")  # swarm.server.config
-VERIFY = ("receipts", "audit", "full")  # swarm.generate.options
-AUDITORS = ("peers", "local", "off")  # swarm.client.config
-PEERS, LOCAL, _ = AUDITORS
+from typing import get_args
+
+from swarm.client.keywords import Auditor
+from swarm.generate.options import VERIFY
+from swarm.wire.dtypes import DTYPE_NAMES, SERVED_DTYPES
+from swarm_kernels import BNB_FORMATS, QUANTS
+
+__all__ = ["AUDITORS", "BNB_FORMATS", "DTYPE_NAMES", "LOCAL", "PEERS", "QUANTS", "SEGMENT", "SERVED_DTYPES", "VERIFY"]
+
+PEERS, LOCAL, _ = AUDITORS = get_args(Auditor)
 SEGMENT = 256  # tokens: swarm.verify.audit.judgement

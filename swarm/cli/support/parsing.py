@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 
 from swarm.errors import InvalidRequest
-from swarm.wire.addresses import check_peer_address
 from swarm.wire.formats.amounts import CREDIT, parse_amount
+from swarm.wire.hosts import check_peer_address
 
 AMOUNTS = "amounts in credits, as 1.5, or in nano-credits, as 250n"
 HIGH_PRICE = CREDIT // 1000  # for a token through one block; a thousand times what servers ask by default

@@ -13,10 +13,10 @@ from swarm.errors import in_words
 from swarm.program import command
 from swarm.server import life
 from swarm.server.config import ServerConfig
+from swarm.wire.dtypes import format_in_words
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.formats.quotes import Quote
 from swarm.wire.hosts import is_loopback, moved_to
-from swarm.wire.served_format import format_in_words
 from swarm.wire.transport import join_address
 
 

@@ -21,12 +21,9 @@ from swarm.errors import (
     PrivateSwarm,
     RevisionMismatch,
 )
-from swarm.generate.options import VERIFY
-from swarm.server.config import SERVED_DTYPES
 from swarm.verify.audit.auditing import LOCAL, PEERS
 from swarm.verify.audit.judgement import SEGMENT
 from swarm.wire.codec import DTYPES
-from swarm_kernels import BNB_FORMATS, QUANTS
 
 WRONG = {
     "generate --max-tokens 5 x": "did you mean --max-new-tokens?",
@@ -117,10 +114,8 @@ def test_parsers_need_nothing_heavy():
 
 
 def test_what_parsers_know_is_what_the_code_does():
-    theirs = QUANTS, BNB_FORMATS, SERVED_DTYPES, tuple(DTYPES), VERIFY, AUDITORS, PEERS, LOCAL, SEGMENT
-    ours = (light.QUANTS, light.BNB_FORMATS, light.SERVED_DTYPES, light.DTYPES, light.VERIFY, light.AUDITORS,
-            light.PEERS, light.LOCAL, light.SEGMENT)  # fmt: skip
-    assert ours == theirs
+    assert (light.AUDITORS, light.PEERS, light.LOCAL, light.SEGMENT) == (AUDITORS, PEERS, LOCAL, SEGMENT)
+    assert tuple(DTYPES) == light.DTYPE_NAMES
 
 
 @pytest.mark.parametrize("line", [
