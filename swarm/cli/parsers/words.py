@@ -1,5 +1,5 @@
-"""What options can be. Imports nothing heavy: what a module says that takes seconds to import, is said here as well, and
-a test compares them."""
+"""What options can be. Imports nothing heavy: what is known to a module that takes seconds to import is said here as
+well, and a test compares them."""
 
 from typing import get_args
 
