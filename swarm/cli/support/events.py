@@ -39,6 +39,11 @@ class Events:
     def error(self, error: SwarmError) -> None:
         """Why the command ends; a line on standard error in any case."""
         if self.as_json:
-            self.tell("error", "", code=type(error).__name__, message=str(error))
+            self.tell("error", "", code=_public_name(error), message=str(error))
         with suppress(OSError):
             write_in_time(sys.stderr, f"error: {error}\n", WAIT_S)
+
+
+def _public_name(error: SwarmError) -> str:
+    """Of the class in swarm.errors that it is, or is a kind of: by that, others know what to do about it."""
+    return next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == SwarmError.__module__)
