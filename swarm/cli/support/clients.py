@@ -6,8 +6,8 @@ from swarm.client.client import Client
 from swarm.wire.secret import read_secret
 
 
-def make_client(args: argparse.Namespace) -> Client:
-    """By those arguments. Raises SwarmError."""
+def make_client(args: argparse.Namespace, **limits: float) -> Client:
+    """By those arguments. limits: see swarm.session.limits.ClientLimits. Raises SwarmError."""
     return Client(
         args.model,
         args.peers,
@@ -27,6 +27,7 @@ def make_client(args: argparse.Namespace) -> Client:
         min_stake=args.min_stake,
         allow_unstaked=args.allow_unstaked,
         coverage_timeout_s=args.wait,
+        **limits,
     )
 
 
