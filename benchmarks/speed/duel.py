@@ -14,7 +14,7 @@ from swarm.measure.measuring import Engine, SwarmEngine, measure
 from swarm.measure.peers import describe
 from swarm.measure.plan import duration
 from swarm.measure.progress import Progress
-from swarm.measure.tables import as_row, number
+from swarm.measure.tables import as_row, number, quartiles
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _turns(
 ) -> dict[Competitor, list[Run]]:
     runs: dict[Competitor, list[Run]] = {competitor: [] for competitor in engines}
     total_s = sum(expected_s.values()) * setting.rounds
-    say(f"{setting.rounds} turns of {len(engines)} engines: about {duration(total_s)}")
+    say(f"{len(engines)} engines, {setting.rounds} turns each: about {duration(total_s)}")
     progress = Progress(total_s)
     for turn in range(1, setting.rounds + 1):
         for competitor, engine in engines.items():
@@ -89,12 +89,11 @@ def cells(cases: Sequence[Case]) -> list[dict[str, str]]:
     found = []
     for case in cases:
         rate, times = case.decode or case.total, ratio(case, base) if base else None
-        lower, upper = rate.quartiles
         found.append(
             {
                 "engine, one session": case.engine,
                 "tokens/s": number(rate.median) + "*" * bool(case.doubts),
-                "quartiles": f"{number(lower)}-{number(upper)}",
+                "quartiles": quartiles(rate),
                 f"times {BASE}": number(times.median) if times else "-",
                 "in all": number(case.total.median),
                 "prompt tokens/s": number(case.median("prompt_per_s")),

@@ -91,7 +91,7 @@ def measure_all(name: str, engine: Engine, wanted: Wanted, say: Callable[[str], 
         else:
             todo.append((sessions, context, expected_s(sessions, context, wanted.tokens, prompt_per_s, step_s)))
     total_s = sum(seconds for *_, seconds in todo) * wanted.repeats
-    say(f"{name}: {len(todo)} cases, {wanted.repeats} runs each, about {duration(total_s)}")
+    say(f"{name}: cases: {len(todo)}, runs of each: {wanted.repeats}, about {duration(total_s)}")
     progress = Progress(total_s)
     for sessions, context, seconds in todo:
         runs = []

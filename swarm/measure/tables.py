@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from swarm.measure.figures import Case
+from swarm.measure.figures import Case, Spread
 
 
 def as_row(case: Case) -> dict[str, object]:
@@ -36,7 +36,7 @@ def as_cells(case: Case) -> dict[str, str]:
         "sessions": str(case.sessions),
         "context": str(case.context),
         "tokens/s": (number(decode.median) if decode else "-") + "*" * bool(case.doubts),
-        "quartiles": "-".join(map(number, decode.quartiles)) if decode and len(case.runs) > 1 else "",
+        "quartiles": quartiles(decode) if decode else "",
         "in all": number(case.total.median),
         "prompt tokens/s": number(case.median("prompt_per_s")),
         "first token s": number(case.median("first_token_s")),
@@ -49,6 +49,11 @@ EXPLAINED = (
     "another began (more new tokens help). In all: new tokens over the time from the request to the last, prompts "
     "included. Step: the median time between two tokens of a session."
 )
+
+
+def quartiles(spread: Spread) -> str:
+    """Nothing where it was measured once."""
+    return "-".join(map(number, spread.quartiles)) if len(spread.values) > 1 else ""
 
 
 def number(value: float) -> str:
