@@ -17,6 +17,8 @@ To measure a swarm without any of this: python -m swarm benchmark
 import harness.needs  # noqa: F401 - first: it says what is missing
 
 import argparse
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -27,6 +29,7 @@ from harness.report import Report, print_table
 from speed import duel, options, page, plot
 from speed.engines import NO_LLAMA, Competitor, llama_cpp, local_swarms, say, swarm_there, transformers
 from speed.room import fitting, room_for
+from swarm.errors import SwarmError
 from swarm.measure import peers
 from swarm.measure.figures import Case
 from swarm.measure.load import busy_before
@@ -114,9 +117,14 @@ def main() -> None:
     report = Report(args)
     for line in left_out(args):
         say(f"left out: {line}")
-    in_turns(args, report, vocabulary)
-    if not args.duel:
-        one_by_one(args, report, vocabulary)
+    try:
+        in_turns(args, report, vocabulary)
+        if not args.duel:
+            one_by_one(args, report, vocabulary)
+    except SwarmError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Options' values, checked before anything is measured."""
 
 import argparse
+import os
+from pathlib import Path
 
 
 def count(text: str) -> int:
@@ -12,6 +14,15 @@ def count(text: str) -> int:
     if found < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {found}")
     return found
+
+
+def folder(text: str) -> Path:
+    """One that is there, or can be made."""
+    path = Path(text)
+    there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise argparse.ArgumentTypeError(f"{there} is no folder that can be written to")
+    return path
 
 
 def seconds(text: str) -> float:

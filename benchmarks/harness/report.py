@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.options import folder
 from harness.shelf import Shelf, command_line
 from swarm.measure.machine import machine
 from swarm.measure.measuring import prompt_tokens as prompt_tokens
@@ -27,7 +28,7 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--output",
-        type=Path,
+        type=folder,
         default=OUTPUT,
         metavar="FOLDER",
         help=f"for results, beside those of earlier runs (default: {OUTPUT.relative_to(HERE.parent)}, which git "

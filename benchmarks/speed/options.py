@@ -5,10 +5,11 @@ import argparse
 from harness.options import count, seconds
 from harness.report import make_parser
 from speed.room import BLOCKS
-from swarm.errors import InvalidRequest
+from swarm.errors import SwarmError
 from swarm.measure.plan import LEAST_TOKENS, check_contexts
 from swarm.model import open_checkpoint
 from swarm.model.families import ModelConfig
+from swarm.wire.addresses import check_peer_address
 from swarm_kernels import QUANTS
 
 FULL = {"sessions": [1, 8, 64], "contexts": [128, 2000, 8000], "tokens": 48, "repeats": 3, "rounds": 9}
@@ -47,9 +48,11 @@ def parse(doc: str) -> tuple[argparse.Namespace, ModelConfig]:
         if getattr(args, name) is None:
             setattr(args, name, value)
     try:
+        for address in args.peers or ():
+            check_peer_address(address)
         config = open_checkpoint(args.model).config
         check_contexts(args.contexts, args.tokens, config.max_context, args.model)
-    except InvalidRequest as error:
+    except SwarmError as error:
         made.error(str(error))
     return args, config
 

@@ -55,7 +55,7 @@ def _line(panel: Axes, cases: Sequence[Case], colour: str) -> None:
     for case, rate in shown:
         face = "white" if case.doubts else colour
         panel.plot([case.sessions], [rate.median], marker="o", color=colour, markerfacecolor=face)
-        panel.plot([case.sessions] * 2, rate.quartiles, color=colour, linewidth=1)
+        panel.plot([case.sessions] * 2, rate.quartiles, color=colour, linewidth=1, zorder=1)
 
 
 def _label(panel: Axes, context: int, sessions: Sequence[int]) -> None:

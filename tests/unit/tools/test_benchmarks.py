@@ -121,6 +121,8 @@ def test_a_result_says_on_what_and_how_it_is_repeated(tmp_path):
         ("--contexts 9000", "the longest context is 8144"),
         ("--tokens 3", "8 are the least"),
         ("--limit 0", "above 0"),
+        ("--output pyproject.toml", "no folder that can be written to"),
+        ("--peers there", "there"),
         ("--duel --sessions 8", "leave out --sessions"),
         ("--model some/model", "say with --peers where"),
         ("--peers X --hops 2", "leave out --hops"),
