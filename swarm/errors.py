@@ -28,7 +28,10 @@ class ModelError(SwarmError):
 
 
 class InvalidRequest(SwarmError):
-    """A request that can never succeed as it is: bad position, shape, dtype, digest, length or option."""
+    """A request that can never succeed as it is: bad position, shape, dtype, digest, length or option.
+
+    No ValueError: those are caught around many a file and message, and by argparse, where a refusal is not to be lost.
+    """
 
 
 class RevisionMismatch(InvalidRequest):

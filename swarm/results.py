@@ -1,22 +1,43 @@
-"""What a generation returns."""
+"""What a generation returns. Each thing prints as what matters of it, in a line; `to_dict` gives what JSON takes."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from swarm import kinds, shown
+from swarm.wire.formats.amounts import format_amount
 from swarm.wire.formats.receipts import SignedReceipt
+from swarm.wire.peer_names import short_id
 
 if TYPE_CHECKING:  # a client that asks for no receipts never loads them
-    from swarm.verify.audit.judgement import Judgement, Verdict
+    from swarm.verify.audit.judgement import Judgement
+    from swarm.verify.audit.verdict import Verdict
     from swarm.verify.receipts.checking import Fault
+
+
+def _blocks(name: str, value: object) -> tuple[int, int]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise kinds.refused(name, "a range, (start, stop)", value)
+    start, stop = (kinds.whole(0)(name, one) for one in value)
+    if start >= stop:
+        raise kinds.refused(name, "a range, (start, stop), with stop above start", value)
+    return start, stop
 
 
 @dataclass(frozen=True)
 class Hop:
-    """One peer of the chain that computed a generation."""
+    """One peer of the chain that computed a generation, or is to. Raises InvalidRequest for what is none."""
 
     peer_id: str
     blocks: tuple[int, int]  # start, stop
     address: str = ""
+
+    def __post_init__(self) -> None:
+        kinds.settle(self, {"peer_id": kinds.text, "blocks": _blocks})
+
+    def __repr__(self) -> str:
+        where = f" at {self.address}" if self.address else ""
+        return f"<Hop {short_id(self.peer_id)} {shown.span(self.blocks)}{where}>"
 
 
 @dataclass(frozen=True)
@@ -28,6 +49,14 @@ class Repair:
     position: int  # of the session, prompt included, at which it happened
     seconds: float  # from noticing the loss until the chain was whole again
     planned: bool  # a peer that said goodbye was replaced before it went
+
+    def __repr__(self) -> str:
+        lost = ", ".join(
+            f"{short_id(peer_id)} {shown.span(blocks)}"
+            for peer_id, blocks in zip(self.peer_ids, self.blocks, strict=False)
+        )
+        kind = ", planned" if self.planned else ""
+        return f"<Repair of {lost} at position {self.position}, {self.seconds:.2f} s{kind}>"
 
 
 @dataclass(frozen=True)
@@ -47,8 +76,26 @@ class Audit:
 
     def __str__(self) -> str:
         what = f"{self.judgement.verdict.name}, {self.judgement.reason}" if self.judgement else "nobody could"
-        place = f"peer {self.peer_id[-8:]}, blocks {self.blocks[0]}:{self.blocks[1]}, positions {self.position}"
-        return f"{place}:{self.position + self.count} by {self.by[-8:]}: {what}"
+        positions = shown.span((self.position, self.position + self.count))
+        place = f"peer {short_id(self.peer_id)}, blocks {shown.span(self.blocks)}, positions {positions}"
+        return f"{place} by {short_id(self.by)}: {what}"
+
+    def __repr__(self) -> str:
+        return f"<Audit of {self}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON. verdict: a Verdict's name, None if nobody could compute it again."""
+        judgement = self.judgement
+        return {
+            "peer_id": self.peer_id,
+            "blocks": list(self.blocks),
+            "positions": [self.position, self.position + self.count],
+            "by": self.by,
+            "verdict": judgement.verdict.name if judgement else None,
+            "method": judgement.method if judgement else None,
+            "statistic": judgement.statistic if judgement and math.isfinite(judgement.statistic) else None,
+            "reason": judgement.reason if judgement else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -67,6 +114,10 @@ class Payment:
     def block_tokens(self) -> int:
         return (self.blocks[1] - self.blocks[0]) * (self.prefill_tokens + self.decode_tokens)
 
+    def __repr__(self) -> str:
+        work = f"{shown.span(self.blocks)}, {self.prefill_tokens} + {self.decode_tokens} tokens"
+        return f"<Payment to {short_id(self.peer_id)} for {work}: {format_amount(self.amount)} credits>"
+
 
 @dataclass
 class HopTiming:
@@ -76,8 +127,11 @@ class HopTiming:
     queue_s: float = 0.0
     compute_s: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"<HopTiming {shown.count(self.steps, 'step')}, {self.compute_s:.3f} s, queued {self.queue_s:.3f} s>"
 
-@dataclass
+
+@dataclass(repr=False)
 class Generation:
     """Tokens generated for one prompt, and how."""
 
@@ -110,3 +164,44 @@ class Generation:
         """Decode speed: tokens after the first one over the time they took. 0 if there are none."""
         total = sum(self.step_latencies_s)
         return len(self.step_latencies_s) / total if total else 0.0
+
+    def __repr__(self) -> str:
+        parts = [shown.text(self.text), shown.count(len(self.token_ids), "token"), self.finish_reason or "unfinished"]
+        if self.step_latencies_s:
+            parts.append(f"{self.tokens_per_second:.1f} tokens/s")
+        if self.route:
+            parts.append(" -> ".join(f"{short_id(hop.peer_id)} {shown.span(hop.blocks)}" for hop in self.route))
+        for what, number in (("receipt", len(self.receipts)), ("audit", len(self.audits)), ("fault", len(self.faults))):
+            if number:
+                parts.append(shown.count(number, what))
+        if self.payments:
+            parts.append(f"{format_amount(self.cost)} credits")
+        return f"<Generation {', '.join(parts)}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What json.dumps takes, and `python -m swarm generate --json` prints; of receipts, how many there are."""
+        return {
+            "text": self.text,
+            "token_ids": list(self.token_ids),
+            "prompt_token_ids": list(self.prompt_token_ids),
+            "finish_reason": self.finish_reason,
+            "route": [asdict(hop) | {"blocks": list(hop.blocks)} for hop in self.route],
+            "tokens_per_second": round(self.tokens_per_second, 2),
+            "time_to_first_token_s": round(self.time_to_first_token_s, 4),
+            "computing_s": round(self.computing_s, 4),
+            "reroutes": self.reroutes,
+            "repairs": [
+                asdict(repair) | {"peer_ids": list(repair.peer_ids), "blocks": [list(one) for one in repair.blocks]}
+                for repair in self.repairs
+            ],
+            "pauses": self.pauses,
+            "receipts": len(self.receipts),
+            "faults": [
+                {"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}
+                for fault in self.faults
+            ],
+            "audits": [audit.to_dict() for audit in self.audits],
+            "verified": self.verified,
+            "cost": self.cost,
+            "payments": [asdict(payment) | {"blocks": list(payment.blocks)} for payment in self.payments],
+        }

@@ -29,6 +29,11 @@ class TorchBlocks:
         self._dtype, self._device = dtype, device
         self._windows = {spec.window for spec in specs}
 
+    @property
+    def threads(self) -> int:
+        """Processors that compute, at most; 0: a GPU does."""
+        return 0 if self._device.type == "cuda" else torch.get_num_threads()
+
     def layout(self, segments: Sequence[Segment], page_size: int) -> PagedBatch:
         """Raises ValueError for an empty batch or segment, a negative start, or too few pages."""
         batch = PagedBatch.build(segments, page_size, self._device)

@@ -12,14 +12,12 @@ from swarm_kernels import cpu
 from swarm_kernels.batch import Segment
 from swarm_kernels.block import BlockSpec, BlockWeights, Product
 from swarm_kernels.blocks import Cache, RopeTable, TorchBlocks
+from swarm_kernels.formats import BNB_FORMATS, FORMATS
 from swarm_kernels.linear import DequantLinear, Linear
 from swarm_kernels.memory import Arena
-from swarm_kernels.quant import FORMATS, QuantWeight
+from swarm_kernels.quant import QuantWeight
 
 logger = logging.getLogger(__name__)
-
-BNB_FORMATS = ("bnb-nf4", "bnb-int8")
-QUANTS = ("none", *FORMATS, *BNB_FORMATS)  # what --quant takes
 
 
 def weight_bits(quant: str, dtype: torch.dtype) -> float:
@@ -33,7 +31,13 @@ Batch = TypeVar("Batch")  # what one implementation wants to know of a batch
 
 
 class Blocks(Protocol[Batch]):
-    """A range of blocks, ready to compute."""
+    """A range of blocks, ready to compute.
+
+    threads: processors that compute, at most; 0: a GPU does
+    """
+
+    @property
+    def threads(self) -> int: ...
 
     def layout(self, segments: Sequence[Segment], page_size: int) -> Batch:
         """What `forward` needs to know of a batch. Raises ValueError for segments that make no sense."""

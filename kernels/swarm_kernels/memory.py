@@ -1,14 +1,21 @@
-"""Memory for weights."""
+"""Memory for weights, and how much of it there is."""
 
 import math
 import mmap
 
+import psutil
 import torch
 from torch import Tensor
 
+MEMORY_SHARE = 0.8  # of what is free, that weights and caches take if nobody says how much
 _LARGE = 1 << 16  # bytes
 _ALIGNMENT = 64
 _CHUNK = 64 << 20
+
+
+def free_nbytes(device: torch.device) -> int:
+    """Memory that nobody uses now."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def allocate(shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Tensor:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from swarm_kernels.formats import Format
+
 # Quantiles of a normal distribution, scaled to [-1, 1] with an exact zero (QLoRA, Dettmers et al. 2023, appendix E).
 NF4_LEVELS = (
     -1.0,
@@ -32,34 +34,6 @@ NF4_LEVELS = (
 # Shrunken ranges tried for every group of an asymmetric int4 matrix: cutting off its extremes costs less than
 # spreading all other levels. Nine tries take off a tenth of the squared error that min to max leaves.
 _SHRINK = tuple(1.0 - 0.03 * step for step in range(9))
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """How a row of weights is stored: `group` consecutive ones share a scale (and a minimum)."""
-
-    name: str  # as --quant and the directory have it
-    bits: int
-    group: int
-    kind: str  # "symmetric": scale * code; "affine": scale * code + minimum; "codebook": scale * NF4_LEVELS[code]
-
-    @property
-    def bits_per_weight(self) -> float:
-        """Scales included."""
-        return self.bits + (16 if self.kind == "symmetric" else 32) / self.group
-
-
-# int8 and int4 have the groups of GGUF's Q8_0, Q4_0 and Q4_1, whose tensors they hold without another rounding; nf4 is
-# that of bitsandbytes.
-FORMATS = {
-    format.name: format
-    for format in (
-        Format("int8", 8, 32, "symmetric"),
-        Format("int4", 4, 32, "affine"),
-        Format("int4-g64", 4, 64, "affine"),
-        Format("nf4", 4, 64, "codebook"),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from swarm.auditor.canaries import Canaries
 from swarm.auditor.visits import Visits
 from swarm.client.client import Client
-from swarm.errors import SwarmError
+from swarm.errors import InvalidRequest, SwarmError
 from swarm.peers.directory import CONVICTION_LIFE_S
 from swarm.results import Audit, Generation
 from swarm.verify.audit.judgement import Verdict
@@ -69,7 +69,10 @@ class Auditor:
     """Works through a client of its own, which decides whether and how to audit, and draws the consequences."""
 
     def __init__(self, client: Client, rng: random.Random | None = None, attend: Callable[[], None] | None = None):
-        """attend: called every STAND_BY_S, as far as rounds allow."""
+        """attend: called every STAND_BY_S, as far as rounds allow. Raises InvalidRequest for a model without a
+        tokenizer: its prompts are text."""
+        if client.tokenizer is None:
+            raise InvalidRequest("an auditor's prompts are text, and this model comes without a tokenizer")
         self._attend = attend
         self._client, self._rng = client, rng or random.SystemRandom()
         self._canaries = Canaries(self._rng, has_chat=bool(client.tokenizer.chat_template))

@@ -14,7 +14,6 @@ from swarm.auditor.auditor import NOBODY, Auditor, Round, Tally, verdict_of
 from swarm.auditor.validator import Validator
 from swarm.cli.parsers.auditor import make_parser
 from swarm.cli.support.events import Events
-from swarm.cli.support.generations import audit_as_json
 from swarm.cli.support.terminal import print_table, run
 from swarm.cli.support.words import counted
 from swarm.client.client import AUDIT_GRACE_S, Client
@@ -26,6 +25,7 @@ from swarm.market.ledger.opening import open_ledger
 from swarm.program import command
 from swarm.verify.audit.auditing import LOCAL
 from swarm.verify.reputation.file import read_proofs
+from swarm.wire.peer_names import short_id
 from swarm.wire.secret import read_secret
 
 _LAST_WORD_S = 2.0  # to a ledger, for an auditor that was told to end
@@ -115,10 +115,10 @@ class Report:
         """What became of it."""
         for audit in one.generation.audits if one.generation else ():
             start, stop = audit.blocks
-            place = f"{audit.peer_id[-8:]}  {f'{start}:{stop}':8} {audit.position}:{audit.position + audit.count}"
+            place = f"{short_id(audit.peer_id)}  {f'{start}:{stop}':8} {audit.position}:{audit.position + audit.count}"
             reason = audit.judgement.reason if audit.judgement else "nobody could compute it again"
-            text = f"{place:32} by {audit.by[-8:]:8}  {reason}"
-            self._tell("audit", verdict_of(audit), text, **audit_as_json(audit))
+            text = f"{place:32} by {short_id(audit.by):8}  {reason}"
+            self._tell("audit", verdict_of(audit), text, **audit.to_dict())
         for fault in one.generation.faults if one.generation else ():
             fields = {"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}
             self._tell("fault", "FAULT", str(fault), **fields)

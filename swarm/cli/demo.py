@@ -6,10 +6,9 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from swarm.cli.ledger.bill import own_payments, payment_as_json, print_payments
+from swarm.cli.ledger.bill import own_payments, print_payments
 from swarm.cli.ledger.book import verdict
 from swarm.cli.parsers.demo import make_parser
-from swarm.cli.support.generations import as_json as generation_as_json
 from swarm.cli.support.generations import describe
 from swarm.cli.support.terminal import run
 from swarm.cli.support.words import counted
@@ -51,7 +50,7 @@ def _demo(args: argparse.Namespace) -> None:
         ledger.shut()
     if args.json:
         bill = [payment_as_json(payment) for payment in payments]
-        shown = [generation_as_json(generation) for generation in generations]
+        shown = [generation.to_dict() for generation in generations]
         print(json.dumps({"generations": shown, "bill": bill, "audit": verdict(report)}))
         return
     print(f"\nThe bill, in a ledger where this client had {format_amount(DEPOSIT)} credit:\n")

@@ -20,6 +20,7 @@ from swarm.market.ledger.ledger import Ledger, Posting
 from swarm.market.ledger.opening import open_ledger
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.identity import address_of
+from swarm.wire.peer_names import find_peer, short_id
 
 _HOUR_S = 3600.0
 _COLUMNS = ("server", "sessions", "tokens", "block-tokens", "earned", "pending", "unpaid", "slashed", "an hour")
@@ -115,13 +116,13 @@ def _slashes(ledger: Ledger, address: bytes) -> Iterator[Posting]:
 def _stores(server: str) -> list[Path]:
     """Raises InvalidRequest if there is none."""
     own = payments_file()
-    found = sorted(file for file in own.parent.glob("*.db") if file != own and file.stem.endswith(server))
+    found = {file.stem: file for file in sorted(own.parent.glob("*.db")) if file != own}
     if not found:
-        raise InvalidRequest(f"no payments of a server {server}".rstrip() + f" are kept in {own.parent}")
-    return found
+        raise InvalidRequest(f"no payments of a server are kept in {own.parent}")
+    return [found[find_peer(server, found, "that keeps its payments here")]] if server else list(found.values())
 
 
 def _row(one: Earnings) -> tuple[str, ...]:
     counts = (f"{count:,}" for count in (one.sessions, one.tokens, one.block_tokens))
     amounts = (one.earned, one.pending, one.unpaid, one.slashed, one.per_hour)
-    return one.peer_id[-12:], *counts, *map(format_amount, amounts)
+    return short_id(one.peer_id), *counts, *map(format_amount, amounts)

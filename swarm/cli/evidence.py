@@ -28,6 +28,7 @@ from swarm.verify.fraud.evidence import Bundle
 from swarm.verify.fraud.examination import Finding, Sentence, examine, read_bundle, sentence
 from swarm.verify.fraud.proofs import AUDIT, MAX_PROOF_BYTES, Proof
 from swarm.verify.reputation.file import read_proofs
+from swarm.wire.peer_names import find_peer, short_id
 
 
 def main(arguments: list[str]) -> int:
@@ -76,7 +77,7 @@ def _listed(one: _Claims | SwarmError) -> dict[str, object]:
 def _in_words(file: str, one: _Claims | SwarmError) -> tuple[str, ...]:
     if isinstance(one, SwarmError):
         return file, "", str(one), "", ""
-    return file, one["accused"][-8:], _about(one), repr(one["model"])[:60], _local(one["time_ms"])
+    return file, short_id(one["accused"]), _about(one), repr(one["model"])[:60], _local(one["time_ms"])
 
 
 def _look_into(path: Path) -> _Claims | SwarmError:
@@ -116,11 +117,8 @@ def _local(time_ms: int) -> str:
 
 
 def _save(args: argparse.Namespace) -> None:
-    found = {accused: proof for accused, (_, proof) in read_proofs(standing_file()).items()
-             if accused.endswith(args.peer)}  # fmt: skip
-    if len(found) != 1:
-        raise InvalidRequest(f"{len(found)} convicted peers have ids that end with {args.peer!r}; see the list")
-    (data,) = found.values()
+    proofs = {accused: proof for accused, (_, proof) in read_proofs(standing_file()).items()}
+    data = proofs[find_peer(args.peer, proofs, "that was convicted here")]
     try:
         Proof.decode(data)
     except InvalidRequest as error:  # then it is the digest of the evidence

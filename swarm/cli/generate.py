@@ -6,7 +6,8 @@ import sys
 
 from swarm.cli.parsers.generate import make_parser
 from swarm.cli.support.clients import generate_options, make_client
-from swarm.cli.support.generations import as_json, describe
+from swarm.cli.support.generations import describe
+from swarm.cli.support.streamed import Streamed
 from swarm.cli.support.terminal import read_text, run
 from swarm.errors import InvalidRequest
 
@@ -18,15 +19,17 @@ def main(arguments: list[str]) -> int:
 def _generate(args: argparse.Namespace) -> None:
     text = _prompt(args)
     prompt = [{"role": "user", "content": text}] if args.chat else text
-    options = {**generate_options(args), "ignore_eos": args.ignore_eos}
-    with make_client(args) as client:
+    options = generate_options(args)
+    options["ignore_eos"] = args.ignore_eos
+    shown = Streamed()
+    with make_client(args) as client, shown.between_lines():
         stream = client.stream(prompt, **options)
         for piece in stream:
             if not args.json:
-                print(piece, end="", flush=True)
+                shown.write(str(piece))
     # Now that the client is closed, no audit is under way any more.
     if args.json:
-        print(json.dumps(as_json(stream.generation)))
+        print(json.dumps(stream.generation.to_dict()))
     else:
         print(f"\n\n{describe(stream.generation)}", file=sys.stderr)
 

@@ -20,6 +20,7 @@ from swarm.home import receipts_file
 from swarm.verify.receipts.export import lines, load_receipts, save_receipts
 from swarm.verify.receipts.report import Opening, Report, check
 from swarm.verify.receipts.store import ReceiptStore, StoredSession
+from swarm.wire.peer_names import find_peer, short_id
 
 _SHOWN = 20  # sessions of a list
 _TOLD = 10  # things that are wrong
@@ -72,14 +73,12 @@ def _stores(server: str | None) -> list[Path]:
     """This user's file as a client, or those of the servers whose ids end with `server`. Raises InvalidRequest if there
     is none."""
     own = receipts_file()
-    if server is None:
-        found = [own] if own.exists() else []
-    else:
-        found = sorted(file for file in own.parent.glob("*.db") if file != own and file.stem.endswith(server))
+    servers = {file.stem: file for file in sorted(own.parent.glob("*.db")) if file != own}
+    found = ([own] if own.exists() else []) if server is None else list(servers.values())
     if not found:
-        whose = "this user's clients" if server is None else f"a server {server}".rstrip()
+        whose = "this user's clients" if server is None else "a server"
         raise InvalidRequest(f"no receipts of {whose} in {own.parent}")
-    return found
+    return [servers[find_peer(server, servers, "that keeps its receipts here")]] if server else found
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -109,8 +108,8 @@ class _Row(TypedDict):
 
 def _in_words(row: _Row) -> tuple[str, ...]:
     begun = datetime.fromtimestamp(row["begun_s"]).isoformat(" ", "seconds")
-    hops = "  ".join(f"{hop['blocks'][0]}:{hop['blocks'][1]} {hop['peer_id'][-8:]}" for hop in row["peers"])
-    return row["session"], begun, str(row["receipts"]), hops, row["server"][-8:]
+    hops = "  ".join(f"{hop['blocks'][0]}:{hop['blocks'][1]} {short_id(hop['peer_id'])}" for hop in row["peers"])
+    return row["session"], begun, str(row["receipts"]), hops, short_id(row["server"])
 
 
 def _sessions(path: Path, limit: int) -> Iterator[_Row]:

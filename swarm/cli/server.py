@@ -18,7 +18,7 @@ from swarm.cli.support.exits import status_of
 from swarm.cli.support.serving import Narrator
 from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.errors import InvalidRequest, SwarmError
-from swarm.home import peers_from_environment
+from swarm.home import find_ledger, peers_from_environment
 from swarm.server import life
 from swarm.server.config import Parts, ServerConfig
 from swarm.wire.formats.facts import Attester
@@ -88,18 +88,19 @@ def find_attester(plug_in: str | None) -> Attester | None:
 def make_billing(args: argparse.Namespace) -> "BillingOptions | None":
     """What the server wants for its work; None: nothing. Raises InvalidRequest."""
     prices = args.price, args.prefill_price
-    if args.ledger is None:
+    ledger = find_ledger(args.ledger)
+    if ledger is None:
         if args.pricing != MODES[0] or any(price is not None for price in prices):
-            raise InvalidRequest("a price is to be paid on a ledger; say which, with --ledger")
+            raise InvalidRequest("a price is to be paid on a ledger; say which, with --ledger or SWARM_LEDGER")
         if args.stake is not None:
-            raise InvalidRequest("a stake is put down on a ledger; say which, with --ledger")
+            raise InvalidRequest("a stake is put down on a ledger; say which, with --ledger or SWARM_LEDGER")
         return None
     from swarm.market.billing import BillingOptions
     from swarm.market.ledger.ledger import DAY_S
     from swarm.market.pricing.modes import make_pricing
 
     return BillingOptions(
-        args.ledger,
+        ledger,
         make_pricing(args.pricing, *prices),
         settle_every_s=args.settle_every,
         stake=args.stake or 0,

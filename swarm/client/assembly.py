@@ -10,31 +10,30 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from transformers import PreTrainedTokenizerBase
-
 from swarm.client.background import wait
 from swarm.client.config import ClientConfig
-from swarm.client.joining import find_members
+from swarm.client.joining import Joining
 from swarm.errors import NoRoute, RevisionMismatch
 from swarm.generate.delivery import Seams
 from swarm.generate.generator import Generator
 from swarm.generate.heads import HeadPool
 from swarm.generate.local_blocks import LocalBlocks
-from swarm.generate.text import Tokenizer
-from swarm.home import digests_folder, find_swarm
+from swarm.generate.text import NoText, Tokenizer
+from swarm.home import digests_folder
 from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
+from swarm.peers.chosen import Chosen
 from swarm.peers.policy import PeerPolicy, Signing, Terms
 from swarm.peers.table import PeerTable
 from swarm.session.router import OpenSessions, Router
 from swarm.wire.codec import DTYPES
-from swarm.wire.secret import Secret, find_secret
 from swarm.wire.tls import make_certificate
 
 if TYPE_CHECKING:
     from swarm.client.assembly_money import Money
     from swarm.client.assembly_trust import Trust
+    from swarm.model.tokenizer import AnyTokenizer
 
 
 _MONEY, _TRUST, _ATTESTED = "swarm.client.assembly_money", "swarm.client.assembly_trust", "swarm.verify.attested"
@@ -45,7 +44,7 @@ class Parts:
     """What a client is made of."""
 
     checkpoint: Checkpoint
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: "AnyTokenizer | None"  # None: a folder without one
     router: Router
     heads: HeadPool
     local: LocalBlocks | None  # the blocks that it computes itself
@@ -82,17 +81,16 @@ class Parts:
             self.money.close()
 
 
-def assemble(config: ClientConfig) -> Parts:
-    """Open the model and join the swarm; waits for its members, see ClientLimits.coverage_timeout_s. Raises ModelError,
-    PeerUnreachable, InvalidRequest, PrivateSwarm for a secret that is missing or wrong."""
-    secret = find_secret(config.secret)
-    addresses = find_swarm(config.peers, secret)
+def assemble(config: ClientConfig, joining: Joining) -> Parts:
+    """Open the model and wait for the swarm's members, see ClientLimits.coverage_timeout_s. joining: to be given up if
+    this fails. Raises ModelError, PeerUnreachable, InvalidRequest, PrivateSwarm for a secret that is missing or
+    wrong."""
     checkpoint = open_checkpoint(config.model, config.revision)
     local = _local_blocks(config, checkpoint)
     money: Money | None = import_module(_MONEY).Money(config) if config.uses_money else None
     undo = AsyncExitStack()
     try:
-        return wait(_join(config, checkpoint, local, money, addresses, secret, undo))
+        return wait(_put_together(config, checkpoint, local, money, joining, undo))
     except BaseException:
         wait(undo.aclose())
         if money:
@@ -100,26 +98,24 @@ def assemble(config: ClientConfig) -> Parts:
         raise
 
 
-async def _join(
+async def _put_together(
     config: ClientConfig,
     checkpoint: Checkpoint,
     local: LocalBlocks | None,
     money: "Money | None",
-    addresses: list[str],
-    secret: Secret | None,
+    joining: Joining,
     undo: AsyncExitStack,
 ) -> Parts:
     """undo: to be closed if this fails: what was begun would go on."""
-    tokenizer = await asyncio.to_thread(checkpoint.load_tokenizer)
+    tokenizer = await asyncio.to_thread(checkpoint.find_tokenizer)
     terms = _terms(config, money)
-    trusting = import_module(_TRUST) if config.receipts else None
-    directory = await find_members(lambda: addresses, secret, config.limits.coverage_timeout_s)
-    undo.push_async_callback(directory.leave)
+    trusting = await asyncio.to_thread(import_module, _TRUST) if config.receipts else None
+    directory = await joining.directory()
     sessions = OpenSessions()
     reputation = await asyncio.to_thread(trusting.open_reputation) if trusting else None
     receipts = await asyncio.to_thread(trusting.open_receipts) if trusting else None
     digests = DigestCache(digests_folder()) if checkpoint.local else None
-    member = make_certificate(secret) if secret else None
+    member = make_certificate(joining.secret) if joining.secret else None
     policies = _policies(config, terms, money)
     table = PeerTable(directory, checkpoint, policies, reputation, digests, member, sessions.by_peer)
     undo.push_async_callback(table.close)
@@ -132,7 +128,8 @@ async def _join(
         choose = money.auction(router, checkpoint, terms, blocks, config.limits.bidding_s)
     seams = Seams(trust.deliver, choose) if trust else Seams()
     heads = HeadPool(checkpoint, config.head)
-    decoder = cast(Tokenizer, tokenizer)  # which says that it may return several texts: for several lists it does
+    # Which says that it may return several texts: for several lists it does.
+    decoder = cast(Tokenizer, tokenizer) if tokenizer else NoText()
     generator = Generator(checkpoint, decoder, router, heads, config.limits, config.wire_dtype, local, seams)
     return Parts(checkpoint, tokenizer, router, heads, local, trust, money, generator)
 
@@ -140,13 +137,14 @@ async def _join(
 def _local_blocks(config: ClientConfig, checkpoint: Checkpoint) -> LocalBlocks | None:
     if not any(config.local_blocks):
         return None
-    kv_bytes = int(config.limits.local_kv_bytes)
+    kv_bytes = config.limits.local_kv_bytes
     return LocalBlocks(checkpoint, *config.local_blocks, quant=config.quant, dtype=config.dtype, kv_bytes=kv_bytes)
 
 
 def _policies(config: ClientConfig, terms: Terms, money: "Money | None") -> list[PeerPolicy]:
     """Which peers may be used, asked in this order."""
-    policies: list[PeerPolicy] = [Signing(), terms] if config.receipts else [terms]
+    policies: list[PeerPolicy] = [Signing()] if config.receipts else []
+    policies += [Chosen(config.trusted, config.excluded), terms]
     if config.attestation:
         policies.append(import_module(_ATTESTED).Attested(config.attestation))
     if money:
@@ -159,8 +157,6 @@ def _terms(config: ClientConfig, money: "Money | None") -> Terms:
         config.dtype,
         config.quant,
         config.numerics_id,
-        None if config.trusted is None else frozenset(config.trusted),
-        frozenset(config.excluded),
         money.wallet.ledger_id if money else None,
         config.max_price,
         config.seconds_per_credit,

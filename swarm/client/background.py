@@ -9,6 +9,7 @@ import atexit
 import os
 import threading
 from collections.abc import Coroutine
+from concurrent import futures
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -26,6 +27,9 @@ _thread: threading.Thread | None = None
 _owner_pid = 0
 
 _STOP_TIMEOUT_S = 5.0
+# Between two looks for an interrupt, while there is nothing else: one that another thread asks for, as notebooks and
+# debuggers do, or whose signal another thread got, wakes nobody who waits.
+LOOK_S = 0.2
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
@@ -84,6 +88,8 @@ def wait(coroutine: Coroutine[object, object, T]) -> T:
     """Run `coroutine` in the background and return its result; an interrupt (Ctrl-C) cancels it."""
     future = submit(coroutine)
     try:
+        while not futures.wait([future], LOOK_S).done:
+            pass
         return future.result()
     except BaseException:
         future.cancel()

@@ -1,29 +1,39 @@
 """`swarm.Client`: the public way to generate."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import os
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from swarm.client.assembly import assemble
+from swarm import shown
 from swarm.client.background import wait
 from swarm.client.batch import Batch, Progress
 from swarm.client.config import ClientConfig
+from swarm.client.config import defaults as client_defaults
+from swarm.client.joining import Joining
+from swarm.client.keywords import ClientKeywords
 from swarm.client.prompts import Prompts
-from swarm.client.stream import OnPiece, Stream, drain
+from swarm.client.signatures import keywords
+from swarm.client.stream import OnPiece, Stream, drain, without_index
 from swarm.errors import InvalidRequest, LedgerRefusal, SwarmError
 from swarm.forks import Owner, freeze_in_child
-from swarm.generate.options import GenerateOptions, Prompt, as_prompts, is_batch, parse_options
+from swarm.generate.options import GenerateKeywords, GenerateOptions, Prompt, parse_options
+from swarm.generate.options import defaults as generate_defaults
 from swarm.results import Generation
 from swarm.route.peer import PeerInfo
 
 if TYPE_CHECKING:
+    from swarm.client.assembly import Parts
     from swarm.verify.receipts.store import ReceiptStore
 
 AUDIT_GRACE_S = 5.0  # that audits under way get when a client is closed
 LEAVE_TIMEOUT_S = 10.0  # beyond that, for all that there is to say when it leaves
+_ASSEMBLY = "swarm.client.assembly"  # brings torch, which takes as long to import as it takes to join a swarm
+_DEFAULTS = "swarm.model.generation_config"
 
 
 class Client:
@@ -37,21 +47,27 @@ class Client:
             print(client.generate("The capital of France is", max_new_tokens=16).text)
     """
 
+    @keywords(ClientKeywords, defaults=client_defaults())
     def __init__(
-        self, model: str = "demo", peers: Sequence[str] | None = None, dtype: str | None = None, **options: Any
+        self,
+        model: str | os.PathLike[str] = "demo",
+        peers: str | Sequence[str] | None = None,
+        dtype: str | None = None,
+        **options: Unpack[ClientKeywords],
     ):
         self._running: set[asyncio.Task[Any]] = set()
         self._closed, self._owner = False, Owner()
         freeze_in_child(self)
         self._config = ClientConfig.of(model, peers, dtype, options)
-        self.parts = assemble(self._config)
+        with Joining(self._config) as joining:
+            self.parts: Parts = import_module(_ASSEMBLY).assemble(self._config, joining)
         self.config, self.tokenizer = self.parts.checkpoint.config, self.parts.tokenizer
         try:
             self._ends = wait(self.parts.load_ends())
         except BaseException:
             self.close()
             raise
-        self.encode = Prompts(self.tokenizer, self._ends).encode
+        self._prompts = Prompts(self.tokenizer, self._ends)
 
     __init__.__doc__ = f"""Load the client's ends of the model and join the swarm. Raises ModelError, PeerUnreachable,
 InvalidRequest, PrivateSwarm for a secret that is missing or wrong.
@@ -59,7 +75,12 @@ InvalidRequest, PrivateSwarm for a secret that is missing or wrong.
 The options are the fields of swarm.client.config.ClientConfig: {cleandoc(ClientConfig.__doc__ or "")}
 """
 
+    def __repr__(self) -> str:
+        blocks, state = self.config.num_blocks, ", closed" if self._closed else ""
+        return f"<Client of {self.parts.checkpoint.name}, {blocks} blocks, {self._swarm_in_words()}{state}>"
+
     def __enter__(self) -> "Client":
+        self._check()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
@@ -71,8 +92,10 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         nothing to leave."""
         if not self._closed and self._owner.is_here:
             self._closed = True
-            wait(self._leave(grace_s))
-            self.parts.close()
+            try:
+                wait(self._leave(grace_s))
+            finally:
+                self.parts.close()
 
     async def _leave(self, grace_s: float) -> None:
         for task in self._running:
@@ -84,11 +107,21 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
 
     # --- the public calls --------------------------------------------------------------------------------------------
 
-    def generate(self, prompt: Prompt | Sequence[Prompt], **options: Any) -> Generation | list[Generation]:
+    @overload
+    def generate(  # type: ignore[overload-overlap]  # text is a sequence of texts, too, but one prompt
+        self, prompt: Prompt, **options: Unpack[GenerateKeywords]
+    ) -> Generation: ...
+    @overload
+    def generate(self, prompt: Sequence[Prompt], **options: Unpack[GenerateKeywords]) -> list[Generation]: ...
+    @keywords(GenerateKeywords, defaults=generate_defaults())
+    def generate(
+        self, prompt: Prompt | Sequence[Prompt], **options: Unpack[GenerateKeywords]
+    ) -> Generation | list[Generation]:
         """Generate for a prompt, or for a list of prompts, which run concurrently.
 
-        prompt: text, token ids, or a conversation (a list of {"role", "content"}, put through the model's chat
-            template); or a list of any of these.
+        prompt: text, token ids (a list, an array or a tensor), what a tokenizer returns, or a conversation (a list of
+            {"role", "content"}, put through the model's chat template); or a list of any of these. See
+            swarm/client/prompts.py.
         options: max_new_tokens (128), temperature (0: greedy), top_k, top_p, repetition_penalty, seed, stop (a string
             or several, not part of the text), ignore_eos (False). verify: text is delivered only after a check of the
             work behind it: "receipts" (all hops have signed, and their receipts fit), "audit" (and those parts that are
@@ -99,32 +132,57 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
             where peers are full. batch (False): computed while peers have nothing else to do, waiting for room as long
             as it takes. A list of prompts shares these options; with a seed, each gives what it would give alone.
         Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; the error's `generations` hold what there was by
-        then.
+        then. Ctrl-C ends the work, and the client goes on. A model without a tokenizer takes token ids, and its
+        generations have `token_ids` and no `text`.
         """
         self._check()
-        parsed, generations = self._parse(options), self._generations(prompt)
+        parsed, (generations, are_several) = self._parse(options), self._generations(prompt)
         wait(self._tracked(self._run_all(generations, parsed, lambda index, piece: None)))
-        return generations if is_batch(prompt) else generations[0]
+        return generations if are_several else generations[0]
 
-    def stream(self, prompt: Prompt | Sequence[Prompt], **options: Any) -> Stream:
+    @overload
+    def stream(  # type: ignore[overload-overlap]  # likewise
+        self, prompt: Prompt, **options: Unpack[GenerateKeywords]
+    ) -> Stream[str]: ...
+    @overload
+    def stream(self, prompt: Sequence[Prompt], **options: Unpack[GenerateKeywords]) -> Stream[tuple[int, str]]: ...
+    @keywords(GenerateKeywords, defaults=generate_defaults())
+    def stream(
+        self, prompt: Prompt | Sequence[Prompt], **options: Unpack[GenerateKeywords]
+    ) -> Stream[str] | Stream[tuple[int, str]]:
         """Like `generate`, but an iterator over pieces of text as they come; for a list of prompts, over
-        (index, piece). Its `generation` (or `generations`) fills as it goes. Leaving it early ends the work."""
+        (index, piece). Its `generation` (or `generations`) fills as it goes, and keeps what there is when it is left
+        early or interrupted, which ends the work."""
         self._check()
-        parsed, generations = self._parse(options), self._generations(prompt)
+        parsed, (generations, are_several) = self._parse(options), self._generations(prompt)
         pieces = drain(lambda on_piece: self._tracked(self._run_all(generations, parsed, on_piece)))
-        return Stream(pieces, generations, with_index=is_batch(prompt))
+        return Stream(pieces, generations) if are_several else Stream(without_index(pieces), generations)
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of one prompt. Raises InvalidRequest."""
+        self._check()
+        return self._prompts.encode(prompt)
 
     def run_batch(self, batch: Batch) -> Progress:
         """Work through many prompts, on what peers have left over; see `swarm.client.batch`. Raises PaymentRequired,
         LedgerRefusal, NoRoute; what is answered by then is in the batch's file, also after an interrupt."""
         self._check()
-        wait(self._tracked(batch.run(self.encode, self.parts.generator.run)))
+        wait(self._tracked(batch.run(self._prompts.encode, self.parts.generator.run)))
         return batch.progress
 
     @property
     def receipts(self) -> "ReceiptStore | None":
         """What peers have signed for this user's clients; None for one that asks for no receipts."""
+        self._check()
         return self.parts.trust.store if self.parts.trust else None
+
+    @property
+    def generation_defaults(self) -> dict[str, float]:
+        """How the model's makers would have it sampled (temperature, top_k, top_p, repetition_penalty), as far as they
+        say, as options: `generate(prompt, **client.generation_defaults)`. Without them, `generate` is greedy. Raises
+        ModelError."""
+        options: dict[str, float] = import_module(_DEFAULTS).load_generation_defaults(self.parts.checkpoint).options()
+        return options
 
     def usable_peers(self) -> list[PeerInfo]:
         """Who serves the model, on this client's terms, without peers that failed lately or were found to cheat. Raises
@@ -147,6 +205,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     def arbitrate(self) -> None:
         """From now on, slash the stake of peers that this client finds to have cheated, also after others said so.
         Raises LedgerRefusal if this user is not the arbiter of its ledger, or there is none."""
+        self._check()
         if self.parts.money is None:
             raise LedgerRefusal("there is no stake without a ledger; say which, with --ledger or SWARM_LEDGER")
         self.parts.money.slasher.arbitrate()
@@ -157,14 +216,22 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         if self._closed:
             raise SwarmError("this client is closed; make another")
 
-    def _generations(self, prompt: Prompt | Sequence[Prompt]) -> list[Generation]:
-        return [Generation(self.encode(one)) for one in as_prompts(prompt)]
+    def _generations(self, prompt: Prompt | Sequence[Prompt]) -> tuple[list[Generation], bool]:
+        """Empty ones, and whether there is a list of them."""
+        prompts, are_several = self._prompts.encode_all(prompt)
+        return [Generation(ids) for ids in prompts], are_several
 
-    def _parse(self, options: dict[str, Any]) -> GenerateOptions:
+    def _parse(self, options: Mapping[str, Any]) -> GenerateOptions:
         parsed = parse_options(options)
         if parsed.verify and not self._config.receipts:
             raise InvalidRequest(f"verify={parsed.verify!r} needs receipts; make a client without receipts=False")
+        if parsed.stop and self.tokenizer is None:
+            raise InvalidRequest("stop is text, and this model comes without a tokenizer; leave it out")
         return parsed
+
+    def _swarm_in_words(self) -> str:
+        """Of what is known by now: nobody is asked."""
+        return shown.count(len(self.parts.router.table.listed()), "peer")
 
     # --- in the background loop --------------------------------------------------------------------------------------
 
@@ -185,7 +252,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     async def _run_all(self, generations: list[Generation], options: GenerateOptions, on_piece: OnPiece) -> None:
         """Fill all of `generations` at once, as far as max_concurrent allows. The first error ends them all, and
         carries what there is by then."""
-        slots = asyncio.Semaphore(int(self._config.limits.max_concurrent))
+        slots = asyncio.Semaphore(self._config.limits.max_concurrent)
 
         async def fill(index: int) -> None:
             async with slots:

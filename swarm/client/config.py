@@ -1,18 +1,21 @@
 """What a client is told when it is made."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, get_args
 
+from swarm import kinds
+from swarm.client.keywords import HINTS, Auditor
 from swarm.errors import InvalidRequest
-from swarm.generate.heads import HEAD_FORMATS
+from swarm.generate.formats import HEAD_FORMATS, parse_local_blocks
 from swarm.session.limits import ClientLimits
-from swarm.wire.codec import DTYPES
+from swarm.wire.dtypes import DTYPE_NAMES
+from swarm.wire.formats.amounts import check_amount, parse_amount
 from swarm.wire.formats.facts import Facts
 from swarm_kernels import QUANTS
 
-AUDITORS = ("peers", "local", "off")
+AUDITORS = get_args(Auditor)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class ClientConfig:
     """What a client is told when it is made. Raises InvalidRequest for values that mean nothing.
 
     model: Hugging Face repository id, folder of safetensors, .gguf file, or "demo".
-    peers: addresses of swarm members; by default SWARM_PEERS, or a swarm on this machine.
+    peers: addresses of swarm members, or one; by default SWARM_PEERS, or a swarm on this machine.
     secret: of a private swarm; by default SWARM_SECRET, if there is one.
     revision: of the model; by default the newest that is on this machine, or the repository's.
 
@@ -37,8 +40,9 @@ class ClientConfig:
     The client's own part of the model:
     head: "float32", "bfloat16" or "int8" for the product with the vocabulary; by default what suits the chain: float32
         for exact peers, int8 for quantised ones.
-    local_blocks: how many of the first and of the last blocks the client computes itself, in `quant` and `dtype` if
-        they are given, else as the chain does. The swarm then sees neither embeddings nor the last hidden states.
+    local_blocks: how many of the first and of the last blocks the client computes itself, as (2, 1) or "2:1", in
+        `quant` and `dtype` if they are given, else as the chain does. The swarm then sees neither embeddings nor the
+        last hidden states.
 
     Trust:
     receipts: whether peers are to sign for their work. Without, nothing can be checked, audited or paid.
@@ -52,7 +56,8 @@ class ClientConfig:
         `evm:FILE.json`; by default SWARM_LEDGER, if it is set.
     budget: that this client may spend in all: nano-credits, or credits as text ("0.5"); by default what the account
         has.
-    max_price: nano-credits for one token through the whole model, on average over prompt and new tokens.
+    max_price: nano-credits, or credits as text, for one token through the whole model, on average over prompt and new
+        tokens.
     seconds_per_credit: how many seconds more a request may take if that saves one credit (0: the fastest chain within
         max_price).
     auction: use peers that bid for orders, and no others: a session is ordered from them all, the cheapest chain wins,
@@ -67,20 +72,20 @@ class ClientConfig:
     """
 
     model: str = "demo"
-    peers: Sequence[str] | None = None
+    peers: str | Sequence[str] | None = None
     dtype: str | None = None
-    secret: str | None = None
+    secret: str | None = field(default=None, repr=False)
     revision: str | None = None
     quant: str | None = None
     head: str | None = None
     local_blocks: tuple[int, int] = (0, 0)
     wire_dtype: str | None = None
     numerics_id: str | None = None
-    trusted: Iterable[str] | None = None
+    trusted: Iterable[str] | None = None  # a tuple once it is checked, as all that may be one text or several
     excluded: Iterable[str] = ()
     attestation: Callable[[Facts, bytes], bool] | None = None
     receipts: bool = True
-    audit: str | None = None
+    audit: Auditor | None = None
     audit_rate: float | None = None
     ledger: str | None = field(default_factory=lambda: os.environ.get("SWARM_LEDGER"))
     budget: int | str | None = None
@@ -92,30 +97,25 @@ class ClientConfig:
     limits: ClientLimits = field(default_factory=ClientLimits)
 
     @classmethod
-    def of(cls, model: str, peers: Sequence[str] | None, dtype: str | None, options: dict[str, Any]) -> "ClientConfig":
+    def of(
+        cls,
+        model: str | os.PathLike[str],
+        peers: str | Sequence[str] | None,
+        dtype: str | None,
+        options: Mapping[str, Any],
+    ) -> "ClientConfig":
         """From the keyword arguments of `swarm.Client`, among which limits stand by themselves. Raises
         InvalidRequest."""
         own = {field.name for field in fields(cls)} - {"model", "peers", "dtype", "limits"}
         limits = {field.name for field in fields(ClientLimits)}
-        if unknown := sorted(options.keys() - own - limits):
-            known = ", ".join(sorted(own | limits))
-            raise InvalidRequest(f"unknown option {unknown[0]!r:.40} of a client; the options are {known}")
+        if strange := sorted(options.keys() - own - limits):
+            raise kinds.unknown(strange[0], own | limits | {"model", "peers", "dtype"}, HINTS, "swarm.Client")
         patience = ClientLimits(**{name: options[name] for name in limits & options.keys()})
         rest = {name: options[name] for name in own & options.keys() if (name, options[name]) != ("ledger", None)}
-        return cls(model, peers, dtype, limits=patience, **rest)
+        return cls(os.fspath(model) if isinstance(model, os.PathLike) else model, peers, dtype, limits=patience, **rest)
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("dtype", self.dtype, tuple(DTYPES)),
-            ("dtype", self.wire_dtype, tuple(DTYPES)),
-            ("quant", self.quant, QUANTS),
-            ("head", self.head, HEAD_FORMATS),
-            ("audit", self.audit, AUDITORS),
-        ):
-            if value is not None and value not in known:
-                raise InvalidRequest(f"unknown {name} {value!r:.40}; use one of {', '.join(known)}")
-        if self.audit_rate is not None and not 0 <= self.audit_rate <= 1:
-            raise InvalidRequest(f"audit_rate is a share from 0 to 1, not {self.audit_rate}")
+        kinds.settle(self, _KINDS)
         if self.auction and self.max_price is None:
             raise InvalidRequest("an auction needs a max_price: a peer without a competitor is paid as much")
         if not self.receipts and (self.is_audited or self.uses_money):
@@ -138,3 +138,68 @@ class ClientConfig:
     def uses_money(self) -> bool:
         """Whether any of the options has to do with a ledger."""
         return bool(self.ledger or self.auction) or self.budget is not None or self.min_stake is not None
+
+
+def _amount(name: str, value: object) -> int:
+    """Nano-credits."""
+    if not isinstance(value, str):
+        nano: int = kinds.whole(0, otherwise=" (nano-credits), or credits as text, like '0.5'")(name, value)
+        value = f"{nano}n"
+    try:
+        return check_amount(parse_amount(value))
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{name}: {error}") from error
+
+
+def _price(name: str, value: object) -> int:
+    """The same; also a float, which is what a calculation gives."""
+    return _amount(name, int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _two_counts(name: str, value: object) -> tuple[int, int]:
+    if isinstance(value, str):
+        return parse_local_blocks(value)
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise kinds.refused(name, "two counts, of the first blocks and of the last, like (2, 1)", value)
+    first, last = (kinds.whole(0)(name, one) for one in value)
+    return first, last
+
+
+def _limits(name: str, value: object) -> ClientLimits:
+    if not isinstance(value, ClientLimits):
+        raise kinds.refused(name, "ClientLimits", value)
+    return value
+
+
+_KINDS: dict[str, kinds.Kind] = {
+    "model": kinds.path,
+    "peers": kinds.optional(kinds.texts),
+    "dtype": kinds.optional(kinds.one_of(DTYPE_NAMES)),
+    "secret": kinds.optional(kinds.hidden_text),
+    "revision": kinds.optional(kinds.text),
+    "quant": kinds.optional(kinds.one_of(QUANTS)),
+    "head": kinds.optional(kinds.one_of(HEAD_FORMATS)),
+    "local_blocks": kinds.optional(_two_counts, (0, 0)),
+    "wire_dtype": kinds.optional(kinds.one_of(DTYPE_NAMES)),
+    "numerics_id": kinds.optional(kinds.text),
+    "trusted": kinds.optional(kinds.texts),
+    "excluded": kinds.optional(kinds.texts, ()),
+    "attestation": kinds.optional(kinds.function),
+    "receipts": kinds.flag,
+    "audit": kinds.optional(kinds.one_of(AUDITORS)),
+    "audit_rate": kinds.optional(kinds.number(0.0, 1.0, wanted="a share from 0 to 1")),
+    "ledger": kinds.optional(kinds.path),
+    "budget": kinds.optional(_amount),
+    "max_price": kinds.optional(_price),
+    "seconds_per_credit": kinds.number(0.0, wanted="a number of seconds, 0 or more"),
+    "auction": kinds.flag,
+    "min_stake": kinds.optional(_amount),
+    "allow_unstaked": kinds.flag,
+    "limits": _limits,
+}
+
+
+def defaults() -> dict[str, object]:
+    """Of the options of `swarm.Client`."""
+    both = [*fields(ClientConfig), *fields(ClientLimits)]
+    return {field.name: field.default for field in both if field.default is not MISSING}

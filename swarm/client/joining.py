@@ -1,12 +1,15 @@
 """Joining a swarm as a client, whose members may be about to start."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
+from swarm.client.background import wait
+from swarm.client.config import ClientConfig
 from swarm.errors import PeerUnreachable
-from swarm.home import acquaintances_file
+from swarm.home import acquaintances_file, find_swarm
 from swarm.peers.directory import Directory
 from swarm.session.coverage import WaitForCoverage, Waits
-from swarm.wire.secret import Secret
+from swarm.wire.secret import Secret, find_secret
 
 PAUSE_S = 1.0  # between two tries to find anybody
 JOIN_TIMEOUT_S = 10.0  # of one
@@ -28,3 +31,34 @@ async def find_members(find: Callable[[], Sequence[str]], secret: Secret | None,
             except PeerUnreachable as error:
                 if not await members.pause(error, PAUSE_S):
                     raise
+
+
+class Joining:
+    """A client on its way into its swarm, from when this is made: in the background, since what else a client does
+    before it can generate takes as long. In a `with` statement; one that fails leaves the swarm."""
+
+    def __init__(self, config: ClientConfig):
+        """Raises PeerUnreachable if nothing is known of a swarm, PrivateSwarm for a secret that is missing or wrong."""
+        self.secret = find_secret(config.secret)
+        self._addresses, self._wait_s = find_swarm(config.peers, self.secret), config.limits.coverage_timeout_s
+        self._task = wait(self._begin())
+
+    def __enter__(self) -> "Joining":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind:
+            wait(self._give_up())
+
+    async def directory(self) -> Directory:
+        """Once there. Raises as `find_members` does."""
+        return await self._task
+
+    async def _begin(self) -> asyncio.Task[Directory]:
+        return asyncio.create_task(find_members(lambda: self._addresses, self.secret, self._wait_s))
+
+    async def _give_up(self) -> None:
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        if not self._task.cancelled() and not self._task.exception():
+            await self._task.result().leave()

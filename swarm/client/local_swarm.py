@@ -14,18 +14,22 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from swarm import kinds, shown
 from swarm.client.background import wait
-from swarm.errors import SwarmError, from_wire
+from swarm.client.server_options import FLAGS, ServerKeywords, checked, ranges
+from swarm.client.signatures import keywords
+from swarm.errors import InvalidRequest, SwarmError, from_wire
 from swarm.forks import Lifeline, Owner, freeze_in_child
 from swarm.peers.directory import Directory
+from swarm.wire.peer_names import short_id
 from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0
 _KILLED_S = 10.0  # until one that was killed is gone, on a busy machine
 _LOG = "stderr"  # in a server's home
-_AMOUNTS = ("price", "prefill_price", "stake")  # options
+_USAGE = 2  # exit status of a command whose arguments are wrong
 
 
 _Process = subprocess.Popen[str]
@@ -43,6 +47,10 @@ class LocalServer:
         self.blocks: tuple[int, int] = tuple(ready["blocks"])
         self.port: int = ready["port"]
         self.addresses: list[str] = ready["addresses"]
+
+    def __repr__(self) -> str:
+        state = "alive" if self.alive else "ended"
+        return f"<LocalServer {short_id(self.peer_id)} {shown.span(self.blocks)}, process {self.pid}, {state}>"
 
     @property
     def alive(self) -> bool:
@@ -89,30 +97,36 @@ class LocalSwarm:
     program: Sequence[str] = ("-m", "swarm.server")  # what Python runs as a server
     start_process: Callable[..., _Process] = staticmethod(subprocess.Popen)  # a way of a subclass's own
 
+    @keywords(ServerKeywords, defaults=FLAGS)
     def __init__(
         self,
-        model: str = "demo",
-        blocks: Sequence[str] = ("0:10", "10:20", "20:30"),
+        model: str | os.PathLike[str] = "demo",
+        blocks: str | Sequence[str | tuple[int, int]] = ("0:10", "10:20", "20:30"),
         *,
         secret: str | None = None,
-        **options: object,
+        **options: Unpack[ServerKeywords],
     ):
-        """blocks: a range for each server, like "0:10", or "auto" for one that chooses for itself.
+        """blocks: a range for each server, like "0:10" or (0, 10), or "auto" for one that chooses for itself.
         secret: of a private swarm; by default SWARM_SECRET, if there is one.
         options: given to every server as on its command line: dtype="float32", threads=1, kv_memory="256M"; True for a
             flag, as no_receipts=True. With stake="0.5", each gets so many credits to stake: new ones if this user made
             the ledger, else from its own.
+        Raises InvalidRequest.
         """
-        self.model, self._blocks, self._options = model, list(blocks), options
+        self.model, self._blocks, self._options = kinds.path("model", model), ranges(blocks), checked(options)
         self.servers: list[LocalServer] = []
         self.peers: list[str] = []
-        self._secret = find_secret(secret)
+        self._secret = find_secret(kinds.optional(kinds.hidden_text)("secret", secret))
         # Not an argument: those are for every user of this machine to see.
         self._environment = {} if secret is None else {"SWARM_SECRET": secret}
         self._directory: Directory | None = None
         self._folder: Path | None = None  # of the servers' homes
         self._owner = Owner()
         freeze_in_child(self)
+
+    def __repr__(self) -> str:
+        blocks = ", ".join(shown.span(server.blocks) for server in self.servers) or "not running"
+        return f"<LocalSwarm of {self.model}: {blocks}>"
 
     def __enter__(self) -> "LocalSwarm":
         self._folder = Path(tempfile.mkdtemp(prefix="swarm-"))
@@ -131,12 +145,18 @@ class LocalSwarm:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def start(self, blocks: str, **options: object) -> LocalServer:
-        """Add a server for `blocks`."""
-        return self._adopt([self._launch(blocks, options)])[0]
+    @keywords(ServerKeywords, defaults=FLAGS)
+    def start(
+        self, blocks: str | tuple[int, int], *, model: str | None = None, **options: Unpack[ServerKeywords]
+    ) -> LocalServer:
+        """Add a server for `blocks`. model: other files than the others'."""
+        (one,) = ranges([blocks])
+        return self._adopt([self._launch(one, checked(options), model=model)])[0]
 
     def restart(self, server: LocalServer) -> LocalServer:
         """Start a server that has ended once more, with its key and all that it kept, as `servers` then has it."""
+        if server not in self.servers:
+            raise InvalidRequest(f"{server!r} is no server of this swarm")
         place = self.servers.index(server)
         again = self._adopt([self._launch(f"{server.blocks[0]}:{server.blocks[1]}", {}, server.home)])[0]
         self.servers[place] = self.servers.pop()
@@ -155,22 +175,25 @@ class LocalSwarm:
             _remove(self._folder, self._owner)
             self._folder = None
 
-    def _launch(self, blocks: str, options: dict[str, object], home: Path | None = None) -> "_Launched":
+    def _launch(
+        self, blocks: str, options: dict[str, str | bool], home: Path | None = None, model: str | None = None
+    ) -> "_Launched":
         """home: its SWARM_HOME, by default a new one."""
         self._owner.check("swarm")
         if self._folder is None:
             raise SwarmError("this swarm was not entered, or is closed; use it in a `with` statement")
         folder = home or Path(tempfile.mkdtemp(dir=self._folder))
-        command = [sys.executable, *self.program, "--model", self.model, "--json", "--exit-with-parent"]
+        command = [sys.executable, *self.program, "--model", model or self.model, "--json", "--exit-with-parent"]
         command += ["--peers", *self.peers]
         if blocks != "auto":
             command += ["--blocks", blocks]
         options = {**self._options, **options}
         if home is None and "stake" in options:
-            stake = _written("stake", options["stake"])
-            import_module("swarm.client.assembly_money").endow(folder, str(options["ledger"]), stake)
+            if "ledger" not in options:
+                raise InvalidRequest("a stake is put down on a ledger; say which, with ledger=")
+            import_module("swarm.client.assembly_money").endow(folder, str(options["ledger"]), str(options["stake"]))
         for name, value in options.items():
-            command += [f"--{name.replace('_', '-')}", *(() if value is True else (_written(name, value),))]
+            command += [f"--{name.replace('_', '-')}", *([] if isinstance(value, bool) else [value])]
         lifeline = Lifeline()
         with open(folder / _LOG, "a") as log:
             process = self.start_process(
@@ -179,7 +202,7 @@ class LocalSwarm:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **self._environment, "SWARM_HOME": str(folder), "SWARM_CONFIG": ""},
+                env={**_surroundings(), **self._environment, "SWARM_HOME": str(folder)},
                 start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops its servers
             )
         lifeline.give()
@@ -204,6 +227,13 @@ class LocalSwarm:
 _Launched = tuple[_Process, Lifeline, Path]  # the last: its SWARM_HOME
 
 
+def _surroundings() -> dict[str, str]:
+    """This process's environment, without what a user keeps in it for commands that are typed: where a server here is
+    paid, and all else, is said by an option."""
+    kept = {name: value for name, value in os.environ.items() if name != "SWARM_LEDGER"}
+    return {**kept, "SWARM_CONFIG": ""}
+
+
 def _kill(process: _Process) -> None:
     """Also one that is gone."""
     process.kill()
@@ -214,11 +244,6 @@ def _kill(process: _Process) -> None:
 def _remove(folder: Path, owner: Owner) -> None:
     if owner.is_here:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _written(name: str, value: object) -> str:
-    """An option's value as the command line takes it: what is an int here is nano-credits, and text is credits."""
-    return f"{value}n" if name in _AMOUNTS and isinstance(value, int) else str(value)
 
 
 def _wait_ready(process: _Process, log: Path, deadline: float) -> dict[str, Any]:
@@ -234,4 +259,6 @@ def _wait_ready(process: _Process, log: Path, deadline: float) -> dict[str, Any]
                 raise from_wire(event["code"], event["message"])
     finally:
         timer.cancel()
+    if process.wait() == _USAGE:  # what is wrong is in the last line, after how it is used
+        raise InvalidRequest(log.read_text().rstrip().rpartition("error: ")[2])
     raise SwarmError(f"a server ended before it was ready:\n{log.read_text()[-2000:]}")

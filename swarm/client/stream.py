@@ -2,34 +2,48 @@
 
 import queue
 from collections.abc import Callable, Coroutine, Generator
+from typing import Generic, TypeVar
 
-from swarm.client.background import submit
+from swarm import shown
+from swarm.client.background import LOOK_S, submit
+from swarm.errors import SwarmError
 from swarm.forks import Owner
 from swarm.results import Generation
 
 OnPiece = Callable[[int, str], None]  # (index of the prompt, new text)
 
 
-class Stream:
+Piece = TypeVar("Piece")
+
+
+class Stream(Generic[Piece]):
     """An iterator over generated text, and the generations behind it. Closing or dropping it ends the work."""
 
-    def __init__(self, pieces: Generator[tuple[int, str], None, None], generations: list[Generation], with_index: bool):
-        self._pieces, self.generations, self._with_index = pieces, generations, with_index
+    def __init__(self, pieces: Generator[Piece, None, None], generations: list[Generation]):
+        """pieces: text, or for several prompts (index of the prompt, text)."""
+        self._pieces, self.generations = pieces, generations
         self._owner = Owner()
+
+    def __repr__(self) -> str:
+        if len(self.generations) == 1:
+            return f"<Stream of {self.generations[0]!r}>"
+        tokens = sum(len(one.token_ids) for one in self.generations)
+        return f"<Stream of {shown.count(len(self.generations), 'generation')}, {shown.count(tokens, 'token')}>"
 
     @property
     def generation(self) -> Generation:
         """Of the first, usually only, prompt; complete once the stream has ended."""
+        if not self.generations:
+            raise SwarmError("a stream of no prompts has no generation")
         return self.generations[0]
 
-    def __iter__(self) -> "Stream":
+    def __iter__(self) -> "Stream[Piece]":
         return self
 
-    def __next__(self) -> str | tuple[int, str]:
+    def __next__(self) -> Piece:
         """Raises what generating fails with, and SwarmError in a forked child."""
         self._owner.check("stream")
-        index, piece = next(self._pieces)
-        return (index, piece) if self._with_index else piece
+        return next(self._pieces)
 
     def close(self) -> None:
         self._pieces.close()
@@ -43,9 +57,24 @@ def drain(start: Callable[[OnPiece], Coroutine[object, object, None]]) -> Genera
     future = submit(start(lambda index, piece: pieces.put((index, piece))))
     future.add_done_callback(lambda _: pieces.put(None))
     try:
-        while (piece := pieces.get()) is not None:
+        while True:
+            try:
+                piece = pieces.get(timeout=LOOK_S)
+            except queue.Empty:  # but perhaps there is an interrupt
+                continue
+            if piece is None:
+                break
             yield piece
         future.result()
     finally:
         if owner.is_here:
             future.cancel()
+
+
+def without_index(pieces: Generator[tuple[int, str], None, None]) -> Generator[str, None, None]:
+    """The text alone, where there is one prompt. Leaving the iterator leaves the other."""
+    try:
+        for _, piece in pieces:
+            yield piece
+    finally:
+        pieces.close()

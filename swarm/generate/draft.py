@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from swarm.generate.options import GenerateOptions
-from swarm.generate.sampling import Sampler
+from swarm.generate.sampler import Sampler
 from swarm.generate.text import TextStream, Tokenizer
 from swarm.results import Generation
 

@@ -10,27 +10,17 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from swarm.generate.formats import head_format
 from swarm.generate.gatherer import INLINE_S, Gatherer
-from swarm.generate.sampling import Sampler
+from swarm.generate.sampler import Sampler
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.ends import ModelEnds
 from swarm.route.means import RunningMean
 from swarm.route.peer import PeerInfo
 
-# The head that suits a chain: none is rounded more than the coarsest block before it, and none costs more than it must.
-HEAD_FORMATS = ("float32", "bfloat16", "int8")
-
 _FEW_TOKENS = 64  # whose rows are read sooner than a thread has them
 
 _Row = tuple[torch.Tensor, Sampler]  # [1, hidden_size], the last block's output
-
-
-def head_format(peers: Iterable[PeerInfo]) -> str:
-    """One of HEAD_FORMATS, for a chain of `peers`."""
-    peers = list(peers)
-    if peers and all(peer.quant != "none" for peer in peers):
-        return "int8"
-    return "bfloat16" if peers and all(peer.dtype == "bfloat16" for peer in peers) else "float32"
 
 
 class Heads:
@@ -75,7 +65,7 @@ class HeadPool:
     """The heads that chains call for, each loaded when the first one does. Lives in one event loop."""
 
     def __init__(self, checkpoint: Checkpoint, format: str | None = None):
-        """format: one of HEAD_FORMATS, for all chains; None: what suits each."""
+        """format: one of swarm.generate.formats.HEAD_FORMATS, for all chains; None: what suits each."""
         self._checkpoint, self._format = checkpoint, format
         self._loading: dict[str, asyncio.Task[Heads]] = {}
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from swarm.errors import InvalidRequest
+from swarm.generate.formats import format_of
 from swarm.generate.gatherer import INLINE_S, Gatherer
 from swarm.model.blocks import BlockRange
 from swarm.model.checkpoint import Checkpoint
@@ -24,12 +25,6 @@ from swarm.session.session import CHUNK_TOKENS, Session
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import DTYPES
 from swarm_kernels import Segment
-
-
-def format_of(peers: Sequence[PeerInfo]) -> tuple[str, str]:
-    """Quant and dtype of a chain: what all its peers have, or the exact ones where they differ."""
-    quants, dtypes = {peer.quant for peer in peers}, {peer.dtype for peer in peers}
-    return quants.pop() if len(quants) == 1 else "none", dtypes.pop() if len(dtypes) == 1 else "float32"
 
 
 class LocalBlocks:

@@ -3,54 +3,127 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, cast
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, Protocol, TypedDict, get_args
 
-from swarm.errors import InvalidRequest
+from swarm import kinds
 from swarm.generate.sampling import SamplingOptions
 from swarm.results import Hop
 from swarm.wire.formats.quotes import MAX_PRICE
 
 logger = logging.getLogger(__name__)
 
-VERIFY = ("receipts", "audit", "full")
+Verify = Literal["receipts", "audit", "full"]
+VERIFY = get_args(Verify)
 SAMPLING = frozenset(field.name for field in fields(SamplingOptions))
-KNOWN = SAMPLING | {  # keyword arguments of `generate`
-    "max_new_tokens", "stop", "ignore_eos", "verify", "sensitive", "through", "priority_fee", "batch",
-}  # fmt: skip
+
+
+class Array(Protocol):
+    """Of numpy, torch or the like: whole numbers, [n] or [1, n]."""
+
+    @property
+    def ndim(self) -> int: ...
+
+    def tolist(self) -> Any: ...
+
+
 Message = Mapping[str, str]  # {"role": "user", "content": "..."}
-Prompt = str | Sequence[int] | Sequence[Message]
+Encoding = Mapping[str, Any]  # what a tokenizer returns: {"input_ids": ...}
+Prompt = str | Sequence[int] | Array | Sequence[Message] | Encoding
+
+
+class GenerateKeywords(TypedDict, total=False):
+    """Options of `generate` and `stream`; tests hold their names and types to those of GenerateOptions."""
+
+    max_new_tokens: int  # at most
+    temperature: float  # 0: greedy
+    top_k: int | None
+    top_p: float | None
+    repetition_penalty: float
+    seed: int | None
+    stop: str | Sequence[str] | None  # the text ends before it
+    ignore_eos: bool  # go on after the model's end token
+    verify: Verify | None  # text is delivered only after this check
+    sensitive: bool  # audits show its activations to no further peer
+    through: Sequence[Hop]  # the chain to begin with
+    priority_fee: int  # nano-credits per block-token above the price
+    batch: bool  # computed while peers have nothing else to do
 
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """What to generate."""
+    """What to generate. Raises InvalidRequest for values that mean nothing."""
 
     sampling: SamplingOptions
     max_new_tokens: int = 128
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
-    verify: str | None = None  # one of VERIFY: text is delivered only after this check
+    verify: Verify | None = None  # text is delivered only after this check
     sensitive: bool = False  # audits show its activations to no further peer
     through: tuple[Hop, ...] = ()  # the chain to take; empty: the best one
     priority_fee: int = 0  # nano-credits per block-token above the price, for going first where peers are full
     background: bool = False  # computed while peers have nothing else to do; waits for room as long as it takes
 
     def __post_init__(self) -> None:
-        """Raises InvalidRequest for values that mean nothing."""
-        if not isinstance(self.max_new_tokens, int) or self.max_new_tokens < 1:
-            raise InvalidRequest(f"max_new_tokens must be a positive integer, not {self.max_new_tokens!r}")
-        if not all(isinstance(text, str) and text for text in self.stop):
-            raise InvalidRequest("stop must be a non-empty string, or several")
-        if self.verify not in (None, *VERIFY):
-            raise InvalidRequest(f"verify is one of {', '.join(VERIFY)}, or None, and not {self.verify!r:.40}")
-        if not all(isinstance(hop, Hop) for hop in self.through):
-            raise InvalidRequest("through is a list of swarm.Hop, such as the route of another generation")
-        fee = self.priority_fee
-        if not isinstance(fee, int) or not 0 <= fee <= MAX_PRICE:
-            raise InvalidRequest(
-                f"priority_fee is whole nano-credits per block-token up to {MAX_PRICE}, not {fee!r:.30}"
-            )
+        kinds.settle(self, _KINDS)
+
+
+def _chain(name: str, value: object) -> tuple[Hop, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(hop, Hop) for hop in value):
+        raise kinds.refused(name, "a list of swarm.Hop, such as the route of another generation", value)
+    return tuple(value)
+
+
+_KINDS: dict[str, kinds.Kind] = {
+    "max_new_tokens": kinds.whole(1),
+    "stop": kinds.optional(kinds.texts, ()),
+    "ignore_eos": kinds.flag,
+    "verify": kinds.optional(kinds.one_of(VERIFY)),
+    "sensitive": kinds.flag,
+    "through": kinds.optional(_chain, ()),
+    "priority_fee": kinds.whole(0, MAX_PRICE, " (nano-credits per block-token)"),
+    "background": kinds.flag,
+}
+KNOWN = SAMPLING | (_KINDS.keys() - {"background"}) | {"batch"}  # keyword arguments of `generate`
+
+_ONE_OF_CLIENT = "it is told to swarm.Client, and counts for all that this generates"
+_SEVERAL = "for several answers, give a list with the prompt several times, and a temperature"
+_HINTS = {  # what other libraries call it -> its name here, or what to do
+    **dict.fromkeys(
+        ("max_tokens", "max_length", "max_completion_tokens", "max_output_tokens", "max_gen_len", "max_new",
+         "n_predict", "num_predict", "num_tokens", "length"),
+        "max_new_tokens",
+    ),
+    **dict.fromkeys(("temp", "t"), "temperature"),
+    **dict.fromkeys(("k", "topk"), "top_k"),
+    **dict.fromkeys(("p", "topp"), "top_p"),
+    **dict.fromkeys(
+        ("stop_sequences", "stop_sequence", "stop_strings", "stop_words", "stop_token", "stopping_criteria", "until"),
+        "stop",
+    ),
+    **dict.fromkeys(("random_seed", "manual_seed", "random_state", "generator"), "seed"),
+    **dict.fromkeys(("repeat_penalty", "frequency_penalty", "presence_penalty", "penalty"), "repetition_penalty"),
+    **dict.fromkeys(("n", "num_return_sequences", "best_of", "num_beams", "n_best"), _SEVERAL),
+    **dict.fromkeys(("model", "model_name", "peers", "dtype", "quant", "audit", "ledger", "budget", "max_price",
+                     "secret", "local_blocks", "receipts", "excluded", "trusted"), _ONE_OF_CLIENT),
+    "do_sample": "a temperature above 0 samples, and 0 is greedy",
+    "stream": "client.stream(...) gives the text as it comes",
+    "streamer": "client.stream(...) gives the text as it comes",
+    "messages": "a conversation is given as the prompt: generate([{'role': 'user', 'content': '...'}])",
+    "input_ids": "token ids are given as the prompt: generate([1, 2, 3])",
+    "inputs": "it is given as the prompt, without a name",
+    "system": "a system message is part of the conversation: generate([{'role': 'system', 'content': '...'}, ...])",
+    "attention_mask": "give the tokenizer's output as the prompt, whole",
+    "timeout": "swarm.Client(step_timeout_s=...) says how long an answer may take",
+    "eos_token_id": "ignore_eos=True goes on after the model's own end tokens, and stop ends at a text",
+}  # fmt: skip
+
+
+def defaults() -> dict[str, object]:
+    """Of the keyword arguments of `generate`."""
+    both = [*fields(SamplingOptions), *fields(GenerateOptions)]
+    found = {field.name: field.default for field in both if field.default is not MISSING}
+    return {**found, "stop": None, "batch": found["background"]}
 
 
 def parse_options(options: Mapping[str, Any]) -> GenerateOptions:
@@ -59,33 +132,14 @@ def parse_options(options: Mapping[str, Any]) -> GenerateOptions:
     if "bid" in rest:
         _warn_of_bid()
         rest.setdefault("priority_fee", rest.pop("bid"))
-    if unknown := sorted(set(rest) - KNOWN):
-        raise InvalidRequest(f"unknown option {unknown[0]!r}; the options are {', '.join(sorted(KNOWN))}")
-    stop = rest.pop("stop", None)
-    return GenerateOptions(
-        sampling=SamplingOptions(**{name: rest.pop(name) for name in SAMPLING & rest.keys()}),
-        stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
-        ignore_eos=bool(rest.pop("ignore_eos", False)),
-        sensitive=bool(rest.pop("sensitive", False)),
-        through=tuple(rest.pop("through", ())),
-        background=bool(rest.pop("batch", False)),
-        **rest,
-    )
+    if strange := sorted(set(rest) - KNOWN):
+        raise kinds.unknown(strange[0], KNOWN, _HINTS, "swarm.Client.generate")
+    sampling = SamplingOptions(**{name: rest.pop(name) for name in SAMPLING & rest.keys()})
+    background = kinds.flag("batch", rest.pop("batch", False))
+    return GenerateOptions(sampling, background=background, **rest)
 
 
 def _warn_of_bid() -> None:
     what = "the option bid is called priority_fee now, and will be gone in the next release"
     logger.warning(what)
     warnings.warn(what, DeprecationWarning, stacklevel=4)  # of whoever called `generate`
-
-
-def is_batch(prompt: object) -> bool:
-    """Whether `prompt` is a list of prompts rather than one."""
-    if isinstance(prompt, str) or not isinstance(prompt, Sequence) or not prompt:
-        return False
-    return isinstance(prompt[0], str) or (isinstance(prompt[0], Sequence) and not isinstance(prompt[0], Mapping))
-
-
-def as_prompts(prompt: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
-    """One prompt as a list of one."""
-    return cast(Sequence[Prompt], prompt if is_batch(prompt) else [prompt])

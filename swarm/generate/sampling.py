@@ -1,17 +1,13 @@
-"""Choosing the next token from logits: pure functions of logits, history and a seeded generator.
-
-The order and the meaning of the options are transformers': repetition penalty (Keskar et al., 2019), temperature,
-top-k (Fan et al., 2018), top-p (Holtzman et al., 2020).
+"""How the next token is to be chosen. The order and the meaning of the options are transformers': repetition penalty
+(Keskar et al., 2019), temperature, top-k (Fan et al., 2018), top-p (Holtzman et al., 2020).
 """
 
-import copy
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
+from swarm import kinds
 
-from swarm.errors import InvalidRequest
+COLDEST = 1e-6  # temperature; what is colder is as good as greedy
+PENALTIES = 0.001, 1000.0  # for repetition: beyond them, logits leave float32
 
 
 @dataclass(frozen=True)
@@ -25,70 +21,30 @@ class SamplingOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InvalidRequest(f"temperature must be 0 (greedy) or a positive number, not {self.temperature}")
-        if self.top_k is not None and self.top_k < 1:
-            raise InvalidRequest(f"top_k must be at least 1, not {self.top_k}")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise InvalidRequest(f"top_p must be above 0 and at most 1, not {self.top_p}")
-        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
-            raise InvalidRequest(f"repetition_penalty must be positive, not {self.repetition_penalty}")
+        kinds.settle(self, _KINDS)
 
 
-class Sampler:
-    """Chooses one generation's tokens, one after the other."""
-
-    def __init__(self, options: SamplingOptions, prompt: Iterable[int]):
-        self._options = options
-        self._seen = set(prompt)
-        self._generator = torch.Generator()
-        if options.seed is None:
-            self._generator.seed()
-        else:
-            self._generator.manual_seed(options.seed)
-
-    def copy(self) -> "Sampler":
-        """One that goes on from here by itself."""
-        twin = copy.copy(self)
-        twin._seen, twin._generator = set(self._seen), torch.Generator()
-        twin._generator.set_state(self._generator.get_state())
-        return twin
-
-    def pick(self, logits: torch.Tensor) -> int:
-        """The next token. logits: [vocab] float32, not modified."""
-        options = self._options
-        if options.repetition_penalty != 1.0:
-            logits = penalise(logits, self._seen, options.repetition_penalty)
-        if options.temperature == 0:
-            token = int(logits.argmax())
-        else:
-            probabilities = torch.softmax(
-                keep_top_p(keep_top_k(logits / options.temperature, options.top_k), options.top_p), dim=-1
-            )
-            token = int(torch.multinomial(probabilities, 1, generator=self._generator))
-        self._seen.add(token)
-        return token
+def _share(name: str, value: object) -> float:
+    wanted = "a number above 0, and at most 1"
+    share: float = kinds.number(0.0, 1.0, wanted=wanted)(name, value)
+    if share == 0:
+        raise kinds.refused(name, wanted, value)
+    return share
 
 
-def penalise(logits: torch.Tensor, seen: Iterable[int], penalty: float) -> torch.Tensor:
-    """[vocab] -> [vocab]: logits of tokens in `seen` divided by `penalty` where positive, multiplied where negative."""
-    ids = torch.tensor(sorted(seen), dtype=torch.long)
-    values = logits[ids]
-    return logits.index_copy(0, ids, torch.where(values < 0, values * penalty, values / penalty))
+def _temperature(name: str, value: object) -> float:
+    """Logits are divided by it: by less than COLDEST, float32 has no place for them."""
+    wanted = f"0 (greedy), or a number from {COLDEST:g} up"
+    figure: float = kinds.number(0.0, wanted=wanted)(name, value)
+    if 0 < figure < COLDEST:
+        raise kinds.refused(name, wanted, value)
+    return figure
 
 
-def keep_top_k(logits: torch.Tensor, k: int | None) -> torch.Tensor:
-    """[vocab] -> [vocab]: all but the k largest become -inf."""
-    if k is None or k >= len(logits):
-        return logits
-    return logits.masked_fill(logits < torch.topk(logits, k).values[-1], -torch.inf)
-
-
-def keep_top_p(logits: torch.Tensor, p: float | None) -> torch.Tensor:
-    """[vocab] -> [vocab]: keep the fewest tokens whose probabilities add up to at least p, and always one."""
-    if p is None or p >= 1:
-        return logits
-    ordered, order = torch.sort(logits)  # ascending: what falls below 1 - p goes
-    drop = torch.softmax(ordered, dim=-1).cumsum(dim=-1) <= 1 - p
-    drop[-1] = False
-    return logits.masked_fill(drop.scatter(0, order, drop), -torch.inf)
+_KINDS: dict[str, kinds.Kind] = {
+    "temperature": _temperature,
+    "top_k": kinds.optional(kinds.whole(1, otherwise=", or None for all tokens")),
+    "top_p": kinds.optional(_share),
+    "repetition_penalty": kinds.number(*PENALTIES),
+    "seed": kinds.optional(kinds.whole(0, 2**64 - 1, ", or None for another each time")),
+}

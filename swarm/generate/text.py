@@ -9,6 +9,13 @@ class Tokenizer(Protocol):
     def decode(self, token_ids: list[int], skip_special_tokens: bool = False) -> str: ...
 
 
+class NoText:
+    """The tokenizer of a model that comes without one: of whatever tokens, there is no text."""
+
+    def decode(self, token_ids: list[int], skip_special_tokens: bool = False) -> str:
+        return ""
+
+
 class TextStream:
     """Turns a growing list of tokens into pieces of text, and notices stop strings."""
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from swarm.home.folder import has_home, require_home, swarm_home
 from swarm.home.identities import claimed_identity, client_identity, passing_identity
-from swarm.home.nodes import announced, find_swarm, known_addresses, peers_from_environment
+from swarm.home.nodes import announced, find_ledger, find_swarm, known_addresses, peers_from_environment
 from swarm.wire.secret import Secret
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "commitments_folder",
     "digests_folder",
     "evidence_folder",
+    "find_ledger",
     "find_swarm",
     "has_home",
     "known_addresses",

@@ -53,6 +53,13 @@ def peers_from_environment() -> list[str]:
     return os.environ.get("SWARM_PEERS", "").replace(",", " ").split()
 
 
+def find_ledger(where: str | None) -> str | None:
+    """Where a server is paid, and what peers have at stake is looked up: `where`, or SWARM_LEDGER; None: nowhere, also
+    for "none"."""
+    where = where or os.environ.get("SWARM_LEDGER")
+    return None if where in (None, "", "none") else where
+
+
 def find_swarm(peers: Sequence[str] | None, secret: Secret | None = None) -> list[str]:
     """Addresses of swarm members: `peers`, or SWARM_PEERS, or a swarm on this machine.
 

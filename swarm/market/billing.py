@@ -211,8 +211,8 @@ def post_stake(ledger: Ledger, options: BillingOptions, peer_id: str) -> None:
         short = format_amount(missing - account.available)
         raise PaymentRequired(
             f"this server is to stake {format_amount(options.stake)} credits; it has {format_amount(account.staked)} "
-            f"at stake and {format_amount(account.available)} available. Give it the rest, and start it again: "
-            + command("ledger", "transfer", peer_id, short, "--ledger", options.ledger)
+            f"at stake and {format_amount(account.available)} available. Whoever has credits there gives it the rest, "
+            "and then it is started again: " + command("ledger", "transfer", peer_id, short, "--ledger", options.ledger)
         )
     ledger.bond(missing)
 

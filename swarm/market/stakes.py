@@ -12,6 +12,7 @@ from swarm.peers.policy import PeerPolicy, nobody
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.amounts import format_amount, parse_amount
 from swarm.wire.identity import address_of
+from swarm.wire.peer_names import short_id
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class Stakes(PeerPolicy):
     """Of the peers that are listed now. Only what is bonded counts: what is on its way back may be gone before it is
     known what its owner did. Lives in one event loop."""
 
-    why = ""
+    reason = ""
 
     def __init__(self, ledger: Ledger | None = None, least: int | None = None, allow_unstaked: bool = False):
         """ledger: None: nobody needs stake. least: nano-credits that every peer needs; by default, those that want to
@@ -74,7 +75,7 @@ class Stakes(PeerPolicy):
         if not lacking:
             return ""
         named = ", ".join(
-            f"{peer.peer_id[-8:]} has {format_amount(self.of(peer.peer_id))} of {format_amount(self.needed(peer))}"
+            f"{short_id(peer.peer_id)} has {format_amount(self.of(peer.peer_id))} of {format_amount(self.needed(peer))}"
             for peer in lacking[:_NAMED]
         )
         more = f" and {len(lacking) - _NAMED} others less than they should" if len(lacking) > _NAMED else ""

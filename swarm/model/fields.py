@@ -18,7 +18,7 @@ class Fields:
 
     def __init__(self, values: Mapping[str, Any], prefix: str = "config: "):
         self._values = values
-        self._prefix = prefix
+        self.prefix = prefix
 
     def __contains__(self, name: str) -> bool:
         return self._values.get(name) is not None
@@ -31,11 +31,11 @@ class Fields:
         value = self._values.get(name)
         value = default if value is None else value
         if value is None:
-            raise ModelError(f"{self._prefix}{name} is missing")
+            raise ModelError(f"{self.prefix}{name} is missing")
         return value
 
     def _refuse(self, name: str, value: Any, wanted: str) -> ModelError:
-        return ModelError(f"{self._prefix}{name} is {value!r:.60}, not {wanted}")
+        return ModelError(f"{self.prefix}{name} is {value!r:.60}, not {wanted}")
 
     def integer(self, name: str, at_most: int, at_least: int = 1, default: int | None = None) -> int:
         value = self._get(name, default)
@@ -55,7 +55,7 @@ class Fields:
         value = self._get(name, None)
         if not isinstance(value, list | tuple) or len(value) != length:
             raise self._refuse(name, value, f"a list of {length} numbers")
-        items = Fields({str(index): item for index, item in enumerate(value)}, f"{self._prefix}{name}.")
+        items = Fields({str(index): item for index, item in enumerate(value)}, f"{self.prefix}{name}.")
         return tuple(items.number(str(index), above) for index in range(length))
 
     def flag(self, name: str, default: bool = False) -> bool:
@@ -74,7 +74,7 @@ class Fields:
         value = self._get(name, None)
         if not isinstance(value, list | tuple) or len(value) != length:
             raise self._refuse(name, value, f"a list of {length} words")
-        items = Fields({str(index): item for index, item in enumerate(value)}, f"{self._prefix}{name}.")
+        items = Fields({str(index): item for index, item in enumerate(value)}, f"{self.prefix}{name}.")
         return tuple(items.choice(str(index), choices) for index in range(length))
 
     def section(self, name: str) -> "Fields":
@@ -82,7 +82,7 @@ class Fields:
         value = self._get(name, {})
         if not isinstance(value, Mapping):
             raise self._refuse(name, value, "an object")
-        return Fields(value, f"{self._prefix}{name}.")
+        return Fields(value, f"{self.prefix}{name}.")
 
     def words(self, name: str) -> dict[str, str]:
         """The object under `name`, whose values must all be strings."""

@@ -185,7 +185,7 @@ class _Header:
         width = struct.calcsize(_SCALARS[kind]) if kind in _SCALARS else 8  # a string or an array has a length at least
         length = self._count("array elements", entry_bytes=width)
         if keep:
-            return [self._value(kind, keep, depth) for _ in range(length)]
+            return self._strings(length) if kind == GGUFValueType.STRING else self._values(kind, length, depth)
         if kind in _SCALARS:
             self._stream.seek(length * width, 1)
         elif kind == GGUFValueType.STRING:
@@ -195,9 +195,30 @@ class _Header:
                 self._array(keep, depth + 1)
         return SkippedArray(length)
 
+    def _values(self, kind: GGUFValueType, length: int, depth: int) -> list[Any]:
+        if kind not in _SCALARS:
+            return [self._value(kind, True, depth) for _ in range(length)]
+        values = struct.Struct(f"<{length}{_SCALARS[kind]}")
+        return list(values.unpack(self._bytes(values.size)))
+
+    def _strings(self, length: int) -> list[str]:
+        # Hundreds of thousands of times for a large vocabulary, so these loops do without calls of our own.
+        read, unpack, strings = self._stream.read, struct.Struct("<Q").unpack, []
+        for _ in range(length):
+            field = read(8)
+            if len(field) < 8:
+                raise self._truncated()
+            (nbytes,) = unpack(field)
+            if nbytes > self._size:
+                raise ModelError(f"{self._path}: a string claims {nbytes} bytes")
+            data = read(nbytes)
+            if len(data) < nbytes:
+                raise self._truncated()
+            strings.append(data.decode("utf-8", errors="replace"))
+        return strings
+
     def _skip_strings(self, length: int) -> None:
-        # Hundreds of thousands of times for a large vocabulary, so this loop does without calls of our own. A length
-        # that leads past the end shows at the next read, which then comes up short.
+        # A length that leads past the end shows at the next read, which then comes up short.
         read, seek, unpack = self._stream.read, self._stream.seek, struct.Struct("<Q").unpack
         for _ in range(length):
             field = read(8)

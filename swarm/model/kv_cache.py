@@ -20,6 +20,11 @@ def _untouched(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device)
     return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(shape)
 
 
+def token_nbytes(config: ModelConfig, num_blocks: int, dtype: torch.dtype) -> int:
+    """Bytes of one position's keys and values in so many blocks."""
+    return 2 * num_blocks * config.num_kv_heads * config.head_dim * dtype.itemsize
+
+
 class PagePool:
     """Pages of PAGE_TOKENS positions across all served blocks; page p is row p of every block's K and V tensor.
 
@@ -30,7 +35,7 @@ class PagePool:
     def __init__(
         self, config: ModelConfig, num_blocks: int, dtype: torch.dtype, budget_bytes: int, device: torch.device
     ):
-        page_bytes = 2 * num_blocks * PAGE_TOKENS * config.num_kv_heads * config.head_dim * dtype.itemsize
+        page_bytes = PAGE_TOKENS * token_nbytes(config, num_blocks, dtype)
         self.num_pages = budget_bytes // page_bytes
         if self.num_pages < 1:
             raise ModelError(

@@ -1,9 +1,14 @@
-"""Which tensors a model consists of, what they are called in each file format, and how those of a block are fused."""
+"""Which tensors a model consists of, what they are called in each file format, how those of a block are fused, and how
+much memory they take."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
 from swarm.model.families import ModelConfig
+from swarm_kernels import weight_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +115,19 @@ def block_parts(config: ModelConfig) -> dict[str, tuple[Part, ...]]:
 
 def fused_shape(parts: tuple[Part, ...]) -> tuple[int, ...]:
     return (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+
+
+def block_weights(config: ModelConfig) -> int:
+    """How many numbers a block consists of."""
+    return sum(math.prod(part.shape) for parts in block_parts(config).values() for part in parts)
+
+
+def packed_nbytes(weights: int, quant: str, dtype: torch.dtype) -> float:
+    """Bytes that so many weights take in memory. quant: one of swarm_kernels.QUANTS. dtype: of what is not
+    quantised."""
+    return weights * weight_bits(quant, dtype) / 8
+
+
+def blocks_within(memory_bytes: float, block_nbytes: float, num_blocks: int) -> int:
+    """How many of a model's blocks have room in so much memory."""
+    return max(min(int(memory_bytes / block_nbytes), num_blocks), 0)

@@ -1,18 +1,23 @@
-"""Text to token ids and back. Only clients import this file: it brings transformers.
+"""Text to token ids and back. Only clients import this file: it brings tokenizers, and transformers where it must.
 
 transformers builds a tokenizer from a GGUF file too, but takes six seconds for the demo model, here half a second.
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import transformers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from swarm.errors import ModelError
 from swarm.model.gguf_file import GGUFFile
+from swarm.model.light_tokenizer import LightTokenizer
+
+if TYPE_CHECKING:
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+    AnyTokenizer = PreTrainedTokenizerBase | LightTokenizer
 
 _CONTROL, _USER_DEFINED = 3, 4  # of tokenizer.ggml.token_type
 
@@ -33,25 +38,36 @@ _SPLITS = {
 }
 
 
-def load_tokenizer(source: Path | str, revision: str) -> PreTrainedTokenizerBase:
+_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")  # any of which a folder with a tokenizer has
+
+
+def has_tokenizer(source: Path | str) -> bool:
+    """Whether there is one to load. source: as in load_tokenizer; where it is no folder, one is always expected."""
+    if not isinstance(source, Path) or not source.is_dir():
+        return True
+    return any(next(source.glob(pattern), None) for pattern in _FILES)
+
+
+def load_tokenizer(source: Path | str, revision: str) -> "AnyTokenizer":
     """source: a GGUF file, a folder, or a repository id on the hub, of which `revision` is a commit."""
     if isinstance(source, Path) and source.suffix == ".gguf":
         return _from_gguf(source)
     try:
         if isinstance(source, Path):
-            return transformers.AutoTokenizer.from_pretrained(source)
-        return transformers.AutoTokenizer.from_pretrained(source, revision=revision)
+            return _auto_tokenizer().from_pretrained(source)
+        return _auto_tokenizer().from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{source} has no usable tokenizer: {error}") from error
+        why = " ".join(str(error).split())
+        raise ModelError(f"{source} has no usable tokenizer: {why:.300}") from error
 
 
-def _from_gguf(path: Path) -> PreTrainedTokenizerBase:
+def _from_gguf(path: Path) -> "AnyTokenizer":
     prefix = "tokenizer.ggml."
     file = GGUFFile(path, arrays=[prefix + "tokens", prefix + "token_type", prefix + "merges"])
     values = {key.removeprefix(prefix): value for key, value in file.metadata.items() if key.startswith(prefix)}
     if values.get("model") != "gpt2":
         # SentencePiece vocabularies (Llama 2, Mistral 7B): rarer, and transformers has the conversion.
-        return transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        return _auto_tokenizer().from_pretrained(path.parent, gguf_file=path.name)
     tokens = values.get("tokens")
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise ModelError(f"{path}: tokenizer.ggml.tokens is missing or not a list of strings")
@@ -62,15 +78,15 @@ def _from_gguf(path: Path) -> PreTrainedTokenizerBase:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, tokens.index(bos))]
         )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=special["bos"],
-        eos_token=special["eos"],
-        unk_token=special["unknown"],
-        pad_token=special["padding"],
-        chat_template=file.metadata.get("tokenizer.chat_template"),
-        clean_up_tokenization_spaces=False,
-    )
+    names = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
+    named = {names[name]: token for name, token in special.items()}
+    return LightTokenizer(tokenizer, named, file.metadata.get("tokenizer.chat_template"))
+
+
+def _auto_tokenizer() -> "type[AutoTokenizer]":
+    """Imported only for tokenizers that need it: transformers takes half a second of a processor."""
+    auto: type[AutoTokenizer] = import_module("transformers").AutoTokenizer
+    return auto
 
 
 def _special_token(path: Path, values: dict[str, Any], name: str, tokens: list[str]) -> str | None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,14 +12,14 @@ from torch import Tensor
 
 from swarm.errors import ModelError
 from swarm.model.families import ModelConfig
-from swarm.model.layout import Naming, Part, block_parts, fused_shape
+from swarm.model.layout import Naming, Part, block_parts, block_weights, fused_shape
 from swarm.model.tensor_file import TensorFile
 from swarm_kernels import Format, QuantWeight, allocate
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from swarm.model.tokenizer import AnyTokenizer
 
-Progress = Callable[[int, int], None]  # (blocks loaded, blocks in all)
+Progress = Callable[[int, int], object]  # (blocks loaded, blocks in all)
 
 
 class TensorSource(Protocol):
@@ -67,7 +66,7 @@ class Checkpoint:
 
     def block_nbytes(self, dtype: torch.dtype) -> int:
         """Bytes of one block's tensors in memory."""
-        return sum(math.prod(part.shape) for parts in self._parts.values() for part in parts) * dtype.itemsize
+        return block_weights(self.config) * dtype.itemsize
 
     def load_block(
         self, index: int, dtype: torch.dtype, format: Format | None = None, norm_dtype: torch.dtype | None = None
@@ -131,11 +130,22 @@ class Checkpoint:
         file.check_shape(name, (self.config.vocab_size, self.config.hidden_size))
         return file.read_quantised(name, format)
 
-    def load_tokenizer(self) -> "PreTrainedTokenizerBase":
-        # transformers takes seconds and tens of MB to import, and a server, which holds a checkpoint, never needs it.
+    @property
+    def origin(self) -> Path | str:
+        """Where there is more of the model than its tensors: a folder, a GGUF file or a repository id."""
+        return self._tokenizer_path
+
+    def load_tokenizer(self) -> "AnyTokenizer":
+        # Tokenizers take time and tens of MB to import, and a server, which holds a checkpoint, never needs them.
         from swarm.model.tokenizer import load_tokenizer  # noqa: PLC0415
 
         return load_tokenizer(self._tokenizer_path, self.revision)
+
+    def find_tokenizer(self) -> "AnyTokenizer | None":
+        """The same; None for a folder without one: its users speak in token ids."""
+        from swarm.model.tokenizer import has_tokenizer  # noqa: PLC0415
+
+        return self.load_tokenizer() if has_tokenizer(self._tokenizer_path) else None
 
     def _check_block(self, index: int) -> None:
         if not 0 <= index < self.config.num_blocks:

@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from swarm.commands import Invitation
 from swarm.errors import NoRoute, in_words
 from swarm.route.peer import PeerInfo
-from swarm.route.route import gaps, remedy
+from swarm.route.route import gaps
+from swarm.wire.peer_names import short_id
 
 MOST_NAMED = 3
 
@@ -25,24 +27,30 @@ class Absent:
 
     @property
     def name(self) -> str:
-        return f"peer {self.peer.peer_id[-8:]}"
+        return f"peer {short_id(self.peer.peer_id)}"
 
 
-def explained(error: NoRoute, absent: Iterable[Absent], now_s: float) -> NoRoute:
+def explained(error: NoRoute, absent: Iterable[Absent], now_s: float, invitation: Invitation) -> NoRoute:
     """`error`, with what is known of those of `absent` that serve any of the blocks it is about: the silent ones first,
-    and last what is true of most. now_s: Unix time."""
+    and last what is true of most; and with the command that would help. now_s: Unix time. invitation: to a peer that
+    would serve what is missing."""
+    if not error.uncovered:
+        return error
     about = [one for one in absent if _overlaps(one.peer.blocks, error.uncovered)]
     why = Counter(one.why for one in about)
     there = sorted((one for one in about if one.why), key=lambda one: (not one.is_silent, why[one.why]))
     if there:  # who is gone says little where others are there
-        return _of_those(there, error.uncovered, now_s)
+        return _of_those(there, error.uncovered, now_s, invitation)
+    text = f"{error}; {_remedy(error.uncovered, invitation)}"
     if about:
         because = f"nobody who can be used serves them; {_listed(about)}"
-        return NoRoute(f"{error}; {_listed(about, now_s)}", error.uncovered, because)
-    return error
+        return NoRoute(f"{text}; {_listed(about, now_s)}", error.uncovered, because)
+    return NoRoute(text, error.uncovered, error.because)
 
 
-def _of_those(there: Sequence[Absent], missing: Sequence[tuple[int, int]], now_s: float) -> NoRoute:
+def _of_those(
+    there: Sequence[Absent], missing: Sequence[tuple[int, int]], now_s: float, invitation: Invitation
+) -> NoRoute:
     """`there` serve some of the blocks that are missing, or all of them, and cannot be used."""
     nowhere = [gap for start, stop in missing for gap in gaps((one.peer.blocks for one in there), start, stop)]
     served = [part for start, stop in missing for part in gaps(nowhere, start, stop)]
@@ -50,11 +58,16 @@ def _of_those(there: Sequence[Absent], missing: Sequence[tuple[int, int]], now_s
     text = f"blocks {in_words(served)} are served by {who} be used: {_listed(there, now_s)}"
     because = _listed(there)
     if nowhere:
-        text = f"no peer serves blocks {in_words(nowhere)}; {remedy(nowhere)}; {text}"
+        text = f"no peer serves blocks {in_words(nowhere)}; {_remedy(nowhere, invitation)}; {text}"
         because = f"nobody serves {in_words(nowhere)}; {because}"
     elif not any(one.is_silent for one in there):  # who is silent may come back by itself
-        text += f"; {remedy(served)}"
+        text += f"; {_remedy(served, invitation)}"
     return NoRoute(text, missing, because)
+
+
+def _remedy(missing: Sequence[tuple[int, int]], invitation: Invitation) -> str:
+    """The command that would help where nobody serves these blocks."""
+    return f"start one with `{invitation.serve(missing[0])}`"
 
 
 def _listed(absent: Sequence[Absent], now_s: float | None = None) -> str:

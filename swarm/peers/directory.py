@@ -1,6 +1,7 @@
 """The directory: signed records of who serves what, in a Hivemind DHT.
 
-One DHT key per model holds a dictionary from peer id to signed record, another one the convictions of its peers. Every
+One DHT key per model holds a dictionary from peer id to signed record, another one the convictions of its peers; one
+key of all lists the models, each by a record of one of its peers. Every
 node that takes part in the DHT checks every entry before storing or returning it, so a forged one does not get past its
 first honest neighbour. In a private swarm nobody but members takes part: see private_p2p.py.
 """
@@ -8,23 +9,22 @@ first honest neighbour. In a private swarm nobody but members takes part: see pr
 import hashlib
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-
-from hivemind.dht.crypto import DHTRecord
-from hivemind.dht.routing import DHTID
-from hivemind.dht.validation import RecordValidatorBase
-from hivemind.utils import MSGPackSerializer
 
 from swarm import clock
 from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.peers import convictions
 from swarm.peers import record as records
-from swarm.peers.convictions import MAX_CONVICTION_BYTES, Conviction
+from swarm.peers.convictions import Conviction
 from swarm.peers.dht.acquaintances import Acquaintances
+from swarm.peers.dht.bounded_storage import MAX_MODELS, MODELS_KEY
 from swarm.peers.dht.node import Node, NodeOptions
+from swarm.peers.dht.validator import EntryValidator, Rejections, records_key
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.addresses import check_peer_address
@@ -37,15 +37,8 @@ READING_SHARE = 0.03  # of the time, at most, that goes into reading the directo
 RECORD_LIFE_S = 30.0  # a crashed peer is gone after this; a live one refreshes three times as often
 MAX_PEERS_PER_MODEL = 10_000  # more would not be read: a flood of fresh keys costs its sender, not the reader
 CONVICTION_LIFE_S = 300.0
+LISTERS = 3  # of a model, on average, in the third of a record's life in which each says its own again
 MAX_ACCUSATIONS = 1_000  # that a reader looks at; several nodes may hold different ones
-
-
-@dataclass
-class Rejections:
-    """How many directory records were ignored, and why the last one was."""
-
-    count: int = 0
-    last_reason: str = ""
 
 
 class Published(NamedTuple):
@@ -55,62 +48,14 @@ class Published(NamedTuple):
     stored: bool  # whether the directory took it, as far as is known here
 
 
-class _RecordValidator(RecordValidatorBase):  # type: ignore[misc]  # hivemind has no annotations
-    """Admits to the DHT only records that verify, under the key of their model and the subkey of their peer, and
-    convictions likewise."""
-
-    def __init__(self, rejections: Rejections):
-        self._rejections = rejections
-
-    def validate(self, record: DHTRecord) -> bool:
-        try:
-            most = max(records.MAX_RECORD_BYTES, MAX_CONVICTION_BYTES)
-            if len(record.value) > most + 16 or len(record.subkey) > 256:
-                raise InvalidRequest("an oversized directory entry")
-            self._check(record)
-        except InvalidRequest as error:
-            self._rejections.count += 1
-            self._rejections.last_reason = str(error)
-            return False
-        return True
-
-    def _check(self, record: DHTRecord) -> None:
-        subkey, value = _unpack(record.subkey), _unpack(record.value)
-        if not isinstance(value, bytes) or not isinstance(subkey, str):
-            raise InvalidRequest("a directory entry that is not a peer record")
-        entry: Conviction | PeerInfo
-        if convictions.parties(subkey):
-            entry = said = convictions.verify(value)
-            name, key = said.subkey, convictions.dht_key(said.model)
-        else:
-            entry = info = records.verify(value)
-            name, key = info.peer_id, _dht_key(info.model)
-        if subkey != name:
-            raise InvalidRequest("a directory record under another peer's name")
-        if record.key != DHTID.generate(source=key).to_bytes():
-            raise InvalidRequest("a directory record under another model's key")
-        # The DHT prefers what expires last: an old record must not be given a longer life than its signer gave it.
-        if abs(record.expiration_time - entry.expires_ms / 1000) > 1:
-            raise InvalidRequest("a directory record whose expiry was changed")
-
-
-def _unpack(data: bytes) -> object:
-    try:
-        return MSGPackSerializer.loads(data)
-    except Exception as error:  # msgpack raises its own, ValueError, TypeError, ... on hostile bytes
-        raise InvalidRequest("a directory entry that is not msgpack") from error
-
-
-def _dht_key(model: str) -> str:
-    return f"swarm/v1/{model}"
-
-
 class Directory:
     """A process's access to the directory. Everything happens in the event loop that created it."""
 
     def __init__(self, node: Node, rejections: Rejections):
         self._node, self.rejections = node, rejections
         self._last_expiry_ms = 0
+        self._peers_seen: dict[str, int] = {}  # by model, at the last look
+        self._refused_since_s: float | None = None  # time.monotonic()
 
     @classmethod
     async def join(
@@ -137,7 +82,7 @@ class Directory:
             check_peer_address(address)
         rejections = Rejections()
         options = NodeOptions(host, port, identity_path, client, secret)
-        node = Node(options, _RecordValidator(rejections), Acquaintances(memory), on_return)
+        node = Node(options, EntryValidator(rejections), Acquaintances(memory), on_return)
         await node.join(peers, timeout_s)
         return cls(node, rejections)
 
@@ -158,17 +103,48 @@ class Directory:
         """Store `record`, stamped with the present time and signed. Call again before `life_s` is over."""
         record.issued_ms, record.expires_ms = self._times_ms(life_s)
         value = records.sign(record, identity)
-        stored = await self._node.store(_dht_key(record.model), record.peer_id, value, record.expires_ms / 1000)
-        if not stored:
-            logger.warning("the directory did not accept this peer's record: %s", self.rejections.last_reason or "?")
-        return Published(hashlib.sha256(record.SerializeToString()).digest(), stored)
+        expires_s, rejected = record.expires_ms / 1000, self.rejections.count
+        why_not = await self._node.store(records_key(record.model), record.peer_id, value, expires_s)
+        if why_not and self.rejections.count > rejected:  # by this process's own node
+            why_not = self.rejections.last_reason
+        self._tell(why_not, life_s)
+        if not why_not and record.state != pb.LEAVING:
+            await self._list_model(record.model, value, expires_s)
+        return Published(hashlib.sha256(record.SerializeToString()).digest(), not why_not)
+
+    def _tell(self, why_not: str, life_s: float) -> None:
+        """Of a record that was not taken, before the one that was is forgotten: a single refusal harms nobody."""
+        now_s = time.monotonic()
+        if not why_not:
+            self._refused_since_s = None
+        elif self._refused_since_s is None:
+            self._refused_since_s = now_s
+            logger.info("the directory did not take this peer's record: %s; it is told again", why_not)
+        elif now_s - self._refused_since_s > life_s / 2:
+            logger.warning("the directory has not taken this peer's record for a while: %s", why_not)
+
+    async def _list_model(self, model: str, value: bytes, expires_s: float) -> None:
+        """Let others find the model without knowing its name: each does it as often as makes LISTERS of all."""
+        if random.random() < LISTERS / max(self._peers_seen.get(model, 1), 1):
+            await self._node.store(MODELS_KEY, model, value, expires_s)
+
+    async def models(self) -> list[str]:
+        """Names of the models that this swarm serves, or is about to; of a flood of them, MAX_MODELS. Raises
+        PeerUnreachable if the directory does not answer."""
+        found = await self._node.get(MODELS_KEY)
+        listed = set()
+        for value in list(found.values())[:MAX_MODELS]:
+            with suppress(InvalidRequest):
+                listed.add(records.verify(value).model)
+        return sorted(listed)
 
     async def peers(self, model: str, joining: bool = False) -> list[PeerInfo]:
         """Verified records of the peers that serve `model` now, those that said goodbye left out.
 
         joining: with those that are still loading. Raises PeerUnreachable if the directory does not answer.
         """
-        found = await self._node.get(_dht_key(model))
+        found = await self._node.get(records_key(model))
+        self._peers_seen[model] = len(found)
         peers, wanted = [], {pb.ONLINE, pb.MOVING} | ({pb.JOINING} if joining else set())
         for value in list(found.values())[:MAX_PEERS_PER_MODEL]:
             try:
@@ -184,7 +160,7 @@ class Directory:
         """The verified record under this process's own peer id, in whichever state; None if there is none now. It may
         be another process's, or an earlier one's: what is published from now on outlives it. Raises PeerUnreachable if
         the directory does not answer."""
-        found = (await self._node.get(_dht_key(model))).get(peer_id)
+        found = (await self._node.get(records_key(model))).get(peer_id)
         if found is None:
             return None
         try:
@@ -203,7 +179,7 @@ class Directory:
         issued_ms, expires_ms = self._times_ms(life_s)
         conviction = replace(conviction, issued_ms=issued_ms, expires_ms=expires_ms)
         value, key = convictions.sign(conviction, identity), convictions.dht_key(conviction.model)
-        return await self._node.store(key, conviction.subkey, value, expires_ms / 1000)
+        return not await self._node.store(key, conviction.subkey, value, expires_ms / 1000)
 
     async def accusations(self, model: str) -> dict[str, bytes]:
         """What is announced about peers of `model`: signed convictions by subkey, none of them checked but for their

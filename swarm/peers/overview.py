@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from swarm.route.costs import BATCHES, Link
+from swarm.peers.room import capacities, capacity, room
+from swarm.route.costs import Link
 from swarm.route.peer import PeerInfo
-from swarm.route.route import missing_blocks
+from swarm.route.route import gaps, missing_blocks
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.transport import join_address
 
@@ -71,6 +72,12 @@ class PeerView:
     tokens_served: int | None = None  # prompts and new tokens together, since it started
     tokens_per_s: float | None = None  # of these, since the look before
     records_rejected: int | None = None  # bad directory records that it saw
+    loaded: int | None = None  # of its blocks, while it loads
+    decode_price: int = 0  # nano-credits for a token through a block, as announced
+    prefill_price: int = 0  # the same for one of a prompt
+    staked: int | None = None  # nano-credits on the ledger that it names, if that is known here
+    auditors: int = 0  # usable peers that promise the same bits for all of its blocks, and so can recompute its work
+    signs: bool = True  # receipts for its work
 
 
 @dataclass(frozen=True)
@@ -83,17 +90,24 @@ class Overview:
     num_blocks: int  # 0 if nobody serves the model
     replicas: tuple[int, ...]  # per block: peers
     capacity_tokens_per_s: tuple[float, ...]  # per block: of its peers together, as far as they announce it
-    gaps: tuple[tuple[int, int], ...]  # ranges that nobody serves
+    gaps: tuple[tuple[int, int], ...]  # ranges that nobody serves, or is about to
+    loading: tuple[tuple[int, int], ...]  # ranges that nobody serves yet, and somebody is loading
     sessions: int  # open now; where ranges overlap, at most
     tokens_per_s: float | None  # since the look before, likewise; None at the first look
-    expected_tokens_per_s: float | None  # of a busy swarm, at most; None if all peers of a block announce no costs
+    expected_tokens_per_s: float | None  # of a busy swarm, see swarm.peers.room; None if nobody announces what it takes
     peers: tuple[PeerView, ...]  # by blocks
     directory_answers: bool = True  # else the peers are those that it listed before
 
     @property
+    def format(self) -> tuple[str, str]:
+        """Of weights and of activations, in which most of its peers serve; ("none", "float32") if there are none."""
+        formats = Counter((peer.quant, peer.dtype) for peer in self.peers)
+        return max(formats, key=lambda format: (formats[format], format), default=("none", "float32"))
+
+    @property
     def complete(self) -> bool:
         """Whether every block is served."""
-        return self.num_blocks > 0 and not self.gaps
+        return self.num_blocks > 0 and not self.gaps and not self.loading
 
 
 def make_overview(
@@ -102,42 +116,52 @@ def make_overview(
     answers: Mapping[str, Answer],
     before: Mapping[str, Answer],
     now_s: float,
+    staked: Mapping[str, int] | None = None,
 ) -> Overview:
     """The picture at `now_s` (Unix time) of the peers in `infos`.
 
-    answers: by peer id; who is not in it did not answer. before: the answers at the look before.
+    answers: by peer id; who is not in it did not answer. before: the answers at the look before. staked: nano-credits,
+    by peer id, as far as they are known.
     """
     revision, num_blocks = _majority(infos)
     states = {info.peer_id: _state(info, answers, (revision, num_blocks)) for info in infos}
     usable = [info for info in infos if states[info.peer_id].usable]
     peers = [
-        _view(info, states[info.peer_id], usable, answers, before, now_s)
+        replace(
+            _view(info, states[info.peer_id], usable, answers, before, now_s), staked=(staked or {}).get(info.peer_id)
+        )
         for info in sorted(infos, key=lambda info: (info.blocks, info.peer_id))
     ]
     answering = [peer for peer in peers if peer.peer_id in answers]
     rates = [(peer.blocks, peer.tokens_per_s) for peer in answering if peer.tokens_per_s is not None]
-    capacity = _per_block(num_blocks, ((info.blocks, _capacity(info) or 0.0) for info in usable))
-    expected = min(capacity, default=0.0)
-    gaps = missing_blocks(usable, num_blocks)
+    expected = room(usable, num_blocks)
+    unserved = missing_blocks(usable, num_blocks)
+    coming = [info for info in infos if states[info.peer_id] is State.LOADING and _kind(info) == (revision, num_blocks)]
+    nobodys = missing_blocks([*usable, *coming], num_blocks)
     return Overview(
         time_s=now_s,
         model=model,
         revision=revision,
         num_blocks=num_blocks,
         replicas=tuple(_per_block(num_blocks, ((info.blocks, 1) for info in usable))),
-        capacity_tokens_per_s=tuple(capacity),
-        gaps=tuple(gaps),
+        capacity_tokens_per_s=tuple(capacities(usable, num_blocks)),
+        gaps=tuple(nobodys),
+        loading=tuple(part for start, stop in unserved for part in gaps(nobodys, start, stop)),
         sessions=_narrowest(num_blocks, [(peer.blocks, peer.sessions or 0) for peer in answering]) or 0,
         tokens_per_s=_narrowest(num_blocks, rates),
-        expected_tokens_per_s=expected if expected or gaps else None,
+        expected_tokens_per_s=expected if expected or unserved else None,
         peers=tuple(peers),
     )
 
 
 def _majority(infos: Sequence[PeerInfo]) -> tuple[str, int]:
     """Revision and number of blocks of most peers; of equally many, the first in the alphabet, so that it stays."""
-    votes = Counter((info.revision, info.num_blocks) for info in infos)
+    votes = Counter(map(_kind, infos))
     return min(votes, key=lambda kind: (-votes[kind], kind), default=("", 0))
+
+
+def _kind(info: PeerInfo) -> tuple[str, int]:
+    return info.revision, info.num_blocks
 
 
 def _state(info: PeerInfo, answers: Mapping[str, Answer], majority: tuple[str, int]) -> State:
@@ -147,7 +171,7 @@ def _state(info: PeerInfo, answers: Mapping[str, Answer], majority: tuple[str, i
         return State.UNREACHABLE
     if info.state == pb.LEAVING:
         return State.LEAVING
-    if (info.revision, info.num_blocks) != majority:
+    if _kind(info) != majority:
         return State.OTHER_REVISION
     if info.paused:
         return State.PAUSED
@@ -170,16 +194,19 @@ def _narrowest(num_blocks: int, parts: Sequence[tuple[tuple[int, int], Figure]])
     return min((figure for figure, count in zip(sums, counts, strict=True) if count), default=None)
 
 
-def _capacity(info: PeerInfo) -> float | None:
-    """Tokens per second through all blocks of a peer that is never idle."""
-    rates = [batch / seconds for batch, seconds in zip(BATCHES, info.costs.decode_s, strict=False)]
-    return max(rates) / (info.stop - info.start) if rates else None
-
-
 def _next_hop(info: PeerInfo, usable: Sequence[PeerInfo]) -> str | None:
     links = info.costs.links
     able = [peer.peer_id for peer in usable if peer.start <= info.stop < peer.stop and peer.peer_id in links]
     return min(able, key=lambda peer_id: links[peer_id].round_trip_s, default=None)
+
+
+def _can_audit(peer: PeerInfo, other: PeerInfo) -> bool:
+    return (
+        peer.peer_id != other.peer_id
+        and peer.numerics_id == other.numerics_id != ""
+        and peer.start <= other.start
+        and peer.stop >= other.stop
+    )
 
 
 def _view(
@@ -201,10 +228,15 @@ def _view(
         state=state,
         uptime_s=max(now_s - costs.started_ms / 1000, 0.0) if costs.started_ms else None,
         decode_s=costs.decode_s[0] if costs.decode_s else None,
-        capacity_tokens_per_s=_capacity(info),
+        capacity_tokens_per_s=capacity(info),
         links=costs.links,
         paused=info.paused,
         next_hop=_next_hop(info, usable),
+        loaded=info.loaded if state is State.LOADING else None,
+        decode_price=info.asks.price.decode,
+        prefill_price=info.asks.price.prefill,
+        auditors=sum(_can_audit(peer, info) for peer in usable),
+        signs=not info.unsigned,
     )
     answer = answers.get(info.peer_id)
     return announced if answer is None else _with_answer(announced, answer, before.get(info.peer_id))

@@ -8,16 +8,17 @@ from swarm.errors import NoRoute, RevisionMismatch, SwarmError
 from swarm.peers.reputation import Reputation
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.quotes import FREE
+from swarm.wire.peer_names import short_id
 
 
 class PeerPolicy:
     """One of them. This one takes everybody; what others ask for, they say by what they override. Lives in one event
     loop.
 
-    why: of a peer that it does not take, a clause that goes on after its name; empty where `hint` says it.
+    reason: of a peer that it does not take, a clause that goes on after its name; empty where `hint` says it.
     """
 
-    why: ClassVar[str] = "is not used"
+    reason: ClassVar[str] = "is not used"
 
     async def look(self, peers: Sequence[PeerInfo]) -> None:
         """`peers` are listed now, and no others. A picture of the swarm waits for this."""
@@ -25,6 +26,14 @@ class PeerPolicy:
     def accept(self, peer: PeerInfo) -> bool:
         """Whether it may be used, by what is known now."""
         return True
+
+    def check(self, peers: Sequence[PeerInfo]) -> None:
+        """Raises InvalidRequest where the client has asked for what cannot be with `peers`, who are all that are
+        listed."""
+
+    def why(self, peer: PeerInfo) -> str:
+        """The clause of this one peer."""
+        return self.reason
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
         """What to raise when it accepts none of `peers`, though all that was asked before does."""
@@ -42,7 +51,7 @@ class PeerPolicy:
 class SameModel(PeerPolicy):
     """Those that mean the same model as this client does."""
 
-    why = "has another revision of the model"
+    reason = "has another revision of the model"
 
     def __init__(self, revision: str, num_blocks: int):
         self._revision, self._num_blocks = revision, num_blocks
@@ -61,7 +70,7 @@ class SameModel(PeerPolicy):
 class TakesSessions(PeerPolicy):
     """Those that take new sessions now: one whose disk fails says that it does not, and why."""
 
-    why = "takes no new sessions for now"
+    reason = "takes no new sessions for now"
 
     def accept(self, peer: PeerInfo) -> bool:
         return not peer.paused
@@ -76,13 +85,13 @@ class TakesSessions(PeerPolicy):
 
 def _paused(peers: Sequence[PeerInfo]) -> str:
     """What the first of them says; what all say would fill the screen."""
-    return f"peer {peers[0].peer_id[-8:]} says that {peers[0].paused}"
+    return f"peer {short_id(peers[0].peer_id)} says that {peers[0].paused}"
 
 
 class Signing(PeerPolicy):
     """Those that sign receipts for their work."""
 
-    why = ""
+    reason = ""
 
     def accept(self, peer: PeerInfo) -> bool:
         return not peer.unsigned
@@ -102,7 +111,7 @@ class Signing(PeerPolicy):
 class NotShunned(PeerPolicy):
     """Those that are not known to cheat."""
 
-    why = "was found to cheat"
+    reason = "was found to cheat"
 
     def __init__(self, reputation: Reputation):
         self._reputation = reputation
@@ -118,13 +127,11 @@ class NotShunned(PeerPolicy):
 class Terms(PeerPolicy):
     """Which peers a client uses, and what it pays them. None: any."""
 
-    why: ClassVar[str] = "is not what this client demands"
+    reason: ClassVar[str] = "is not what this client demands"
 
     dtype: str | None = None  # that they compute in
     quant: str | None = None  # format of their weights
     numerics_id: str | None = None  # peers with the same one compute the same bits
-    trusted: frozenset[str] | None = None  # peer ids: no others
-    excluded: frozenset[str] = frozenset()  # peer ids
     ledger: bytes | None = None  # id of the one on which peers can be paid; None: only those that work for nothing
     max_price: int | None = None  # nano-credits for one token through the whole model
     seconds_per_credit: float = 0.0  # what saving a credit is worth
@@ -132,11 +139,12 @@ class Terms(PeerPolicy):
     def accept(self, peer: PeerInfo) -> bool:
         """Price apart."""
         demands = (self.dtype, peer.dtype), (self.quant, peer.quant), (self.numerics_id, peer.numerics_id)
-        if any(wanted not in (None, given) for wanted, given in demands):
-            return False
+        return self.can_pay(peer) and all(wanted in (None, given) for wanted, given in demands)
+
+    def why(self, peer: PeerInfo) -> str:
         if not self.can_pay(peer):
-            return False
-        return peer.peer_id not in self.excluded and (self.trusted is None or peer.peer_id in self.trusted)
+            return f"wants to be paid on the ledger {peer.asks.ledger.hex()[:16]}"
+        return f"serves with quant {peer.quant} and dtype {peer.dtype}, and this client wants peers {self}"
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
         there = ", ".join(sorted({f"quant {peer.quant} with dtype {peer.dtype}" for peer in peers}))
@@ -152,8 +160,7 @@ class Terms(PeerPolicy):
 
     def __str__(self) -> str:
         text = f"with quant {self.quant or 'any'} and dtype {self.dtype or 'any'}"
-        text += f" and numerics {self.numerics_id}" if self.numerics_id else ""
-        return text + (" among the peers allowed" if self.trusted is not None or self.excluded else "")
+        return text + (f" and numerics {self.numerics_id}" if self.numerics_id else "")
 
 
 def nobody(text: str, peers: Sequence[PeerInfo]) -> NoRoute:
@@ -162,8 +169,11 @@ def nobody(text: str, peers: Sequence[PeerInfo]) -> NoRoute:
 
 
 def accepted(policies: Iterable[PeerPolicy], model: str, peers: Sequence[PeerInfo]) -> Sequence[PeerInfo]:
-    """Those of `peers` that all of `policies` take. Raises the refusal of the first that leaves none."""
+    """Those of `peers` that all of `policies` take. Raises the refusal of the first that leaves none, and what their
+    `check`s do."""
+    policies, listed = list(policies), peers
     for policy in policies:
+        policy.check(listed)
         left = [peer for peer in peers if policy.accept(peer)]
         if peers and not left:
             raise policy.refusal(model, peers)
@@ -173,7 +183,7 @@ def accepted(policies: Iterable[PeerPolicy], model: str, peers: Sequence[PeerInf
 
 def why_not(policies: Iterable[PeerPolicy], peer: PeerInfo) -> str:
     """The clause of the first of `policies` that does not take `peer`; empty if all do, or that one hints at it."""
-    return next((policy.why for policy in policies if not policy.accept(peer)), "")
+    return next((policy.why(peer) for policy in policies if not policy.accept(peer)), "")
 
 
 def hints(policies: Iterable[PeerPolicy], peers: Sequence[PeerInfo]) -> str:

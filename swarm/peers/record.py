@@ -19,6 +19,7 @@ MAX_RECORD_BYTES = 4096
 MAX_PAUSED = 200  # characters of why a peer takes no new sessions
 MAX_LIFE_S = 600  # nobody may squat in the directory for longer without refreshing
 INSTANCE_BYTES = 16
+MAX_MACHINE_BYTES = 16
 CLOCK_SKEW_S = 10  # peers' clocks are within a second of one another, but for a moment: see swarm.peers.dht.timekeeper
 _DOMAIN = b"swarm/peer-record/v1"
 
@@ -62,6 +63,10 @@ def costs_message(costs: PeerCosts) -> pb.Costs:
             pb.NeighbourLink(peer_id=peer_id, round_trip_us=link.round_trip_s * 1e6, bytes_per_s=link.bytes_per_s)
             for peer_id, link in list(costs.links.items())[:MAX_LINKS]
         ],
+        step_us=costs.step_s * 1e6,
+        threads=costs.threads,
+        cores=costs.cores,
+        machine=costs.machine,
     )
 
 
@@ -90,6 +95,8 @@ def _check_fields(record: pb.PeerRecord) -> None:
         raise InvalidRequest(f"a directory record with a digest of weights of {len(record.weights)} bytes")
     if len(record.instance) not in (0, INSTANCE_BYTES):
         raise InvalidRequest(f"a directory record with an instance of {len(record.instance)} bytes")
+    if len(record.costs.machine) > MAX_MACHINE_BYTES:
+        raise InvalidRequest(f"a directory record with {len(record.costs.machine)} bytes of a machine's name")
     if len(record.attestation) > MAX_EVIDENCE_BYTES:
         raise InvalidRequest(f"a directory record with {len(record.attestation)} bytes of attestation")
     if len(record.paused) > MAX_PAUSED:

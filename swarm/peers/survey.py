@@ -3,8 +3,9 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from swarm.clock import now_s
 from swarm.errors import PeerUnreachable
@@ -24,6 +25,14 @@ MOST_ROUNDS = 4  # of visits, however many peers there are: a look ends, whateve
 DIRECTORY_TIMEOUT_S = 5.0
 
 
+class Stakes(Protocol):
+    """See swarm.market.stakes."""
+
+    async def look(self, peers: Sequence[PeerInfo]) -> None: ...
+
+    def of(self, peer_id: str) -> int: ...
+
+
 def connect(endpoint: pb.Endpoint, member: Certificate | None = None) -> Peer:
     """A connection for small messages. member: in a private swarm, this process's certificate. Raises InvalidRequest
     for a certificate of the other side that is none."""
@@ -33,9 +42,15 @@ def connect(endpoint: pb.Endpoint, member: Certificate | None = None) -> Peer:
 class Survey:
     """Looks as often as asked, over connections that it keeps. Lives in one event loop."""
 
-    def __init__(self, directory: Directory, model: str, connect: Callable[[pb.Endpoint], Peer] = connect):
-        """model: as its records name it, see swarm.model.checkpoint.model_name."""
-        self._directory, self._model = directory, model
+    def __init__(
+        self,
+        directory: Directory,
+        model: str,
+        connect: Callable[[pb.Endpoint], Peer] = connect,
+        stakes: Stakes | None = None,
+    ):
+        """model: as its records name it, see swarm.model.names.model_name. stakes: what peers have at stake."""
+        self._directory, self._model, self._stakes = directory, model, stakes
         self._known: dict[str, PeerInfo] = {}  # at the look before
         self._answers: dict[str, Answer] = {}
         self._connections = Connections(connect)
@@ -55,7 +70,8 @@ class Survey:
             asked, lambda info: visit(self._connections.to(info.endpoint)), at_once, timeout_s=VISIT_TIMEOUT_S
         )
         known = listed | {id_: info for id_, info in departed.items() if id_ in answers}
-        picture = make_overview(self._model, list(known.values()), answers, self._answers, now_s())
+        staked = await self._staked(known.values())
+        picture = make_overview(self._model, list(known.values()), answers, self._answers, now_s(), staked)
         self._known, self._answers = known, answers
         self._connections.keep_only(known)
         return replace(picture, directory_answers=answers_now)
@@ -68,6 +84,14 @@ class Survey:
         except (TimeoutError, PeerUnreachable):
             return self._known, False
         return {info.peer_id: info for info in peers}, True
+
+    async def _staked(self, infos: Collection[PeerInfo]) -> dict[str, int]:
+        """Of those that want to be paid."""
+        if self._stakes is None:
+            return {}
+        paid = [info for info in infos if info.asks.is_paid]
+        await self._stakes.look(paid)
+        return {info.peer_id: self._stakes.of(info.peer_id) for info in paid}
 
     async def close(self) -> None:
         await self._connections.close()

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
 from swarm import clock
+from swarm.commands import Invitation
 from swarm.errors import NoRoute, PeerUnreachable
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
@@ -15,7 +16,7 @@ from swarm.peers.directory import RECORD_LIFE_S, Directory
 from swarm.peers.estimates import Estimates
 from swarm.peers.loads import Loads
 from swarm.peers.pings import Pings
-from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, TakesSessions, accepted, hints, why_not
+from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, TakesSessions, Terms, accepted, hints, why_not
 from swarm.peers.reputation import Reputation
 from swarm.peers.weighing import Weighing
 from swarm.peers.weights import KnownWeights
@@ -24,6 +25,7 @@ from swarm.route.route import Candidate
 from swarm.route.search.network import Network
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
+from swarm.wire.peer_names import short_id
 from swarm.wire.tasks import Shared, TaskSet
 from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, join_address, max_message_bytes
@@ -198,11 +200,19 @@ class PeerTable:
         will_do = accepted(self._policies, self.model, self._listing.peers)
         return [peer for peer in will_do if not (peer.peer_id in avoid or self.is_failed(peer.peer_id))]
 
-    def explained(self, error: NoRoute, avoid: Avoid = NOBODY) -> NoRoute:
-        """`error`, with what is known of peers that are there and of no use, and of those that were there; and of those
-        that would do if the user wanted."""
-        error = explained(error, self._absent(avoid), clock.now_s())
+    def explained(self, error: NoRoute, avoid: Avoid = NOBODY, terms: Terms | None = None) -> NoRoute:
+        """`error`, with what is known of peers that are there and of no use, and of those that were there; with the
+        command that would help, on these terms; and of those that would do if the user wanted."""
+        error = explained(error, self._absent(avoid), clock.now_s(), self._invitation(terms or Terms()))
         return NoRoute(f"{error}{hints(self._policies, self._listing.peers)}", error.uncovered, error.because)
+
+    def _invitation(self, terms: Terms) -> Invitation:
+        """How a peer joins that this client would use: in the format that it demands, or else in that of most."""
+        formats = Counter((peer.quant, peer.dtype) for peer in self._listing.peers)
+        quant, dtype = max(formats, key=lambda format: formats[format], default=("none", None))
+        if terms.quant or terms.dtype:
+            quant, dtype = terms.quant or "none", terms.dtype
+        return Invitation(self.model, quant, dtype)
 
     def _absent(self, avoid: Avoid) -> Iterator[Absent]:
         for peer in self._listing.peers:
@@ -210,7 +220,7 @@ class PeerTable:
                 yield Absent(peer, why)
             elif self.is_failed(peer.peer_id):
                 endpoint, said = peer.endpoint, self._failed[peer.peer_id][1] or "does not answer"
-                own = f"peer {peer.peer_id[-8:]} at {join_address(endpoint.host, endpoint.port)} "
+                own = f"peer {short_id(peer.peer_id)} at {join_address(endpoint.host, endpoint.port)} "
                 yield Absent(peer, said.removeprefix(own), is_silent=True)
             elif peer.peer_id in avoid:
                 yield Absent(peer, avoid[peer.peer_id])

@@ -15,6 +15,7 @@ from swarm.peers.policy import PeerPolicy
 from swarm.program import command
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.merkle import DIGEST_BYTES
+from swarm.wire.peer_names import short_id
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 class KnownWeights(PeerPolicy):
     """Digests of blocks (see swarm.model.identity), and the roots over ranges that follow from them."""
 
-    why = "has other weights"
+    reason = "has other weights"
 
     def __init__(self, model: str):
         """model: its name, for messages."""
@@ -45,7 +46,7 @@ class KnownWeights(PeerPolicy):
         agrees = fits and weights_root(digests) == peer.weights
         self.discredit(peer)
         if not agrees:
-            raise InvalidRequest(f"peer {peer.peer_id[-8:]} announces other weights in its record than it gives")
+            raise InvalidRequest(f"peer {short_id(peer.peer_id)} announces other weights in its record than it gives")
         self._said[peer.peer_id] = peer, digests
         for block, digest in enumerate(digests, peer.start):
             self._votes.setdefault(block, Counter())[digest] += 1

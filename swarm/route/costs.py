@@ -37,6 +37,10 @@ class PeerCosts:
     queue_s: float = 0.0  # mean wait of a step before its batch begins
     started_ms: int = 0  # when the peer began to serve, Unix time; 0: not said
     links: Mapping[str, Link] = field(default_factory=dict)  # by peer id
+    step_s: float = 0.0  # of a processor, for one step of one session, outside the blocks; 0: not said
+    threads: int = 0  # processors that compute the blocks; 0: a GPU does
+    cores: int = 0  # processors that the machine gives this peer; 0: not said
+    machine: bytes = b""  # peers with the same one share these; empty: not said
 
     def decode_block_s(self, batch: float) -> float:
         """Seconds of one block for one step of a batch of `batch` sessions, see BatchTimes."""

@@ -3,11 +3,13 @@
 import math
 from dataclasses import dataclass, field
 
+from swarm import shown
 from swarm.errors import InvalidRequest
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.facts import Facts
 from swarm.wire.formats.quotes import FREE_QUOTE, Quote
+from swarm.wire.peer_names import short_id
 
 MAX_LINKS = 16  # to neighbours, that a record may name
 
@@ -41,6 +43,7 @@ class PeerInfo:
     unsigned: bool = False  # it signs no receipts for its work
     paused: str = ""  # why it takes no new sessions for now, in its own words; empty: it takes them
     instance: bytes = b""  # of the process that says so, one a start; empty: not said
+    loaded: int = 0  # blocks read so far, of one that is joining
 
     @classmethod
     def of(cls, record: pb.PeerRecord, record_hash: bytes = b"") -> "PeerInfo":
@@ -71,7 +74,12 @@ class PeerInfo:
             unsigned=record.unsigned,
             paused="".join(one if one.isprintable() else "?" for one in record.paused),
             instance=record.instance,
+            loaded=min(record.loaded, record.stop - record.start),
         )
+
+    def __repr__(self) -> str:
+        where = f"{self.endpoint.host}:{self.endpoint.port}"
+        return f"<PeerInfo {short_id(self.peer_id)} {shown.span(self.blocks)} of {self.model}, {self.format}, {where}>"
 
     @property
     def blocks(self) -> tuple[int, int]:
@@ -85,7 +93,7 @@ class PeerInfo:
 
 def _costs(message: pb.Costs) -> PeerCosts:
     """What a record claims, checked: a figure that is no time makes the whole record invalid."""
-    times = [*message.decode_us, message.prefill_us, message.queue_us]
+    times = [*message.decode_us, message.prefill_us, message.queue_us, message.step_us]
     times += [figure for link in message.links for figure in (link.round_trip_us, link.bytes_per_s)]
     if not all(math.isfinite(figure) and figure >= 0 for figure in times):
         raise InvalidRequest("a directory record whose costs are not numbers from 0 up")
@@ -99,4 +107,8 @@ def _costs(message: pb.Costs) -> PeerCosts:
         queue_s=message.queue_us / 1e6,
         started_ms=message.started_ms,
         links={link.peer_id: Link(link.round_trip_us / 1e6, link.bytes_per_s) for link in message.links},
+        step_s=message.step_us / 1e6,
+        threads=message.threads,
+        cores=message.cores,
+        machine=message.machine,
     )

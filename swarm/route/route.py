@@ -8,8 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from swarm.errors import InvalidRequest, NoRoute
-from swarm.program import command
+from swarm.errors import InvalidRequest, NoRoute, in_words
 from swarm.route.costs import Link
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.quotes import FREE, Offer, Price
@@ -158,13 +157,6 @@ def missing_blocks(peers: Sequence[PeerInfo], num_blocks: int) -> list[tuple[int
 
 
 def uncovered(peers: Sequence[PeerInfo], num_blocks: int, start: int = 0, stop: int | None = None) -> NoRoute:
-    """The error that says why `peers` make no chain over blocks `start` to `stop`, and which command would help."""
+    """The error that says that `peers` make no chain over blocks `start` to `stop`, and for want of which blocks."""
     missing = gaps((peer.blocks for peer in peers), start, num_blocks if stop is None else stop)
-    error = NoRoute("", missing)
-    return NoRoute(f"no peer serves blocks {error.blocks} of this model's {num_blocks}; {remedy(missing)}", missing)
-
-
-def remedy(missing: Sequence[tuple[int, int]]) -> str:
-    """The command that would help where nobody serves these blocks."""
-    first, last = missing[0]
-    return f"start one with `{command('server', '--blocks', f'{first}:{last}')}`"
+    return NoRoute(f"no peer serves blocks {in_words(missing)} of this model's {num_blocks}", missing)

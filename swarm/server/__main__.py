@@ -2,7 +2,7 @@
 
 import sys
 
-from swarm.cli.main import start
+from swarm.cli.entry.main import start
 
 if __name__ == "__main__":
     start("server", sys.argv[1:])

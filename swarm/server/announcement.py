@@ -6,6 +6,7 @@ order in which it is said; nobody else writes a field.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 REFRESHES = 3  # publications in the life of one
 RETRIES = 15  # the same, while none arrives
+PROGRESS_EVERY_S = 3.0  # while it loads
 APART_S = 1.0  # two publications, whatever happens in between
 GOODBYE_PAUSE_S = 0.2  # between two tries
 
@@ -51,6 +53,7 @@ class Announcement:
         figures: Callable[[], Figures | None],
         posted: Callable[[bytes, Quote], None],
         twins: Twins,
+        clock: Callable[[], float] = time.monotonic,
     ):
         """record: what is known before any block is chosen, see `first_record`. life_s: that a publication is good for.
         figures: the newest; None as long as there are none. posted: called when the directory has a record with a
@@ -60,6 +63,7 @@ class Announcement:
         self._record = pb.PeerRecord()
         self._record.CopyFrom(record)
         self._has_left = False
+        self._clock, self._said_s = clock, float("-inf")
         self._is_news = asyncio.Event()  # there is something to be said before it is due
 
     @property
@@ -78,7 +82,14 @@ class Announcement:
     async def joining(self, start: int, stop: int, max_blocks: int) -> None:
         """Let others count on this server for blocks that it has yet to load. max_blocks: that it could serve."""
         self._record.start, self._record.stop, self._record.max_blocks = start, stop, max_blocks
+        self._record.loaded = 0
         await self._become(pb.JOINING)
+
+    def progress(self, loaded: int) -> None:
+        """So many of its blocks are here by now. Said now and then, for whoever waits for them."""
+        self._record.loaded = loaded
+        if self._clock() - self._said_s > PROGRESS_EVERY_S:
+            self.say_again()
 
     def loaded(self, digests: Sequence[bytes], quant: str, numerics_id: str) -> PeerInfo:
         """The blocks are here; returns what is said now. digests: of their weights, see swarm.model.identity."""
@@ -173,6 +184,7 @@ class Announcement:
             self._record.costs.CopyFrom(costs_message(figures.costs))
             if figures.quote:
                 self._record.quote.CopyFrom(figures.quote.message())
+        self._said_s = self._clock()
         published = await self._directory.publish(self.message(), self._identity, self._life_s)
         if figures and figures.quote:  # whatever is known of it here: others may have it
             self._posted(published.record_hash, figures.quote)
@@ -185,6 +197,7 @@ def first_record(
     revision: str,
     num_blocks: int,
     dtype: str,
+    quant: str,
     pinned: bool,
     unsigned: bool = False,
     instance: bytes = b"",
@@ -198,6 +211,7 @@ def first_record(
         revision=revision,
         num_blocks=num_blocks,
         dtype=dtype,
+        quant=quant,
         software=f"swarm-inference {__version__}",
         pinned=pinned,
         unsigned=unsigned,

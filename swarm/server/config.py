@@ -14,6 +14,7 @@ from swarm.server.scheduler.runner import Runner
 from swarm.server.session.session import Session
 from swarm.wire.formats.facts import Attester
 from swarm.wire.secret import Secret
+from swarm.wire.served_format import usual_dtype
 from swarm_kernels import QUANTS
 
 if TYPE_CHECKING:
@@ -82,4 +83,4 @@ class ServerConfig:
     @property
     def activations(self) -> str:
         """The dtype that it computes in."""
-        return self.dtype or ("float32" if self.quant == "none" else "bfloat16")
+        return self.dtype or usual_dtype(self.quant)

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from swarm.errors import PeerUnreachable
 from swarm.model.kv_cache import PAGE_TOKENS
 from swarm.route.peer import PeerInfo
-from swarm.route.route import missing_blocks
+from swarm.route.route import gaps, missing_blocks
 from swarm.server.admission.handles import raise_limit
 from swarm.server.config import ServerConfig
 from swarm.server.placing import Assignment
 from swarm.server.server import Server
+from swarm.wire import messages_pb2 as pb
+from swarm.wire.hosts import is_loopback
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,10 @@ class Ready:
     addresses: tuple[str, ...]  # through which others join the swarm, see Directory.join
     room_tokens: int  # that its cache holds, of all sessions together
     staked: int  # nano-credits that it has at stake
-    gaps: tuple[tuple[int, int], ...]  # blocks that nobody serves yet
+    gaps: tuple[tuple[int, int], ...]  # blocks that nobody serves, or is about to
+    loading: tuple[tuple[int, int], ...]  # those that others are about to serve
     is_split: bool  # others serve another revision of the model
+    is_apart: bool  # others are on other machines, and this one is announced at an address that is each machine's own
 
 
 @dataclass(frozen=True)
@@ -84,13 +88,8 @@ async def run(config: ServerConfig, stop: asyncio.Event, tell: Callable[[Event],
 
 async def _serve_once(config: ServerConfig, stop: asyncio.Event, tell: Callable[[Event], None]) -> ServerConfig:
     """Until it is to stop, or to serve other blocks; returns with which config it goes on."""
-    loop = asyncio.get_running_loop()
-
-    def progress(done: int, total: int) -> None:  # in the thread that loads
-        loop.call_soon_threadsafe(tell, Loading(done, total))
-
     tell(Starting())
-    async with Server(config, progress) as server:
+    async with Server(config, lambda done, total: tell(Loading(done, total))) as server:
         gc.freeze()  # what is loaded by now stays: no need to walk through it again in the middle of a token
         if not stop.is_set():
             tell(await _ready(server))
@@ -108,16 +107,21 @@ async def _tell_of_stop(stop: asyncio.Event, tell: Callable[[Event], None]) -> N
 async def _ready(server: Server) -> Ready:
     record = server.announcement.record
     try:
-        peers = await server.directory.peers(record.model)
+        peers = await server.directory.peers(record.model, joining=True)
     except PeerUnreachable:
         peers = [record]
+    unserved = missing_blocks([peer for peer in peers if peer.state != pb.JOINING], record.num_blocks)
+    hosts = [peer.endpoint.host for peer in peers if peer.endpoint.host]  # of those that load, it is not known
+    nobodys = missing_blocks(peers, record.num_blocks)
     return Ready(
         record=record,
         addresses=tuple(server.addresses),
         room_tokens=record.load.total_pages * PAGE_TOKENS,
         staked=server.staked,
-        gaps=tuple(missing_blocks(peers, record.num_blocks)),
+        gaps=tuple(nobodys),
+        loading=tuple(part for start, stop in unserved for part in gaps(nobodys, start, stop)),
         is_split=any(peer.revision != record.revision for peer in peers),
+        is_apart=is_loopback(record.endpoint.host) and not all(map(is_loopback, hosts)),
     )
 
 

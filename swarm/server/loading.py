@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
 import torch
 
 from swarm.errors import ModelError
@@ -14,16 +13,16 @@ from swarm.model.blocks import BlockRange, check_block_range
 from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.kv_cache import PagePool
+from swarm.model.layout import block_weights, blocks_within, packed_nbytes
 from swarm.route.costs import BATCHES, PeerCosts
 from swarm.server.config import ServerConfig
 from swarm.server.meter import measure
 from swarm.wire.codec import DTYPES
-from swarm_kernels import weight_bits
+from swarm_kernels import MEMORY_SHARE, free_nbytes
 
-MEMORY_SHARE = 0.8  # of what is free, that a server takes if it is not told how much
 PROBE_CACHE_BYTES = 2**25
 
-Progress = Callable[[int, int], None]  # (blocks loaded, blocks in all)
+Progress = Callable[[int, int], object]  # (blocks loaded, blocks in all)
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Loader:
     def affordable_blocks(self) -> int:
         """As many as there is memory for. Raises ModelError if that is none."""
         config = self._config
-        memory_bytes = config.memory_bytes or int(free_bytes(self._device) * MEMORY_SHARE)
+        memory_bytes = config.memory_bytes or int(free_nbytes(self._device) * MEMORY_SHARE)
         return affordable_blocks(self.checkpoint, config.quant, self._dtype, memory_bytes - config.kv_memory_bytes)
 
     async def speed(self) -> float:
@@ -88,19 +87,14 @@ class Loader:
         )
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that nobody uses now."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-
-
 def affordable_blocks(checkpoint: Checkpoint, quant: str, dtype: torch.dtype, memory_bytes: int) -> int:
     """How many blocks of the model fit into `memory_bytes`. Raises ModelError if not even one does."""
-    bits = weight_bits(quant, dtype)
-    block_bytes = checkpoint.block_nbytes(dtype) * bits / (8 * dtype.itemsize)
-    count = min(int(memory_bytes / block_bytes), checkpoint.config.num_blocks)
+    block_bytes = packed_nbytes(block_weights(checkpoint.config), quant, dtype)
+    count = blocks_within(memory_bytes, block_bytes, checkpoint.config.num_blocks)
     if count < 1:
+        left = f"{memory_bytes / 2**20:.0f} MiB are" if memory_bytes > 0 else "nothing is"
         raise ModelError(
-            f"a block of this model takes {block_bytes / 2**20:.0f} MiB as {quant}, and {memory_bytes / 2**20:.0f} MiB "
-            "are left beside the cache; give --memory or lower --kv-memory, or choose a smaller --quant"
+            f"a block of this model takes {block_bytes / 2**20:.0f} MiB as {quant}, and {left} "
+            "left beside the cache; give --memory or lower --kv-memory, or choose a smaller --quant"
         )
     return count

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 import torch
@@ -11,6 +12,7 @@ from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.route.costs import BATCHES, PeerCosts
 from swarm.route.means import BatchTimes, RunningMean, correction
 from swarm.server.session.steps import Slice
+from swarm.server.step_cost import StepCost
 from swarm_kernels import Segment
 
 BUDGET_S = 0.25  # for measuring at the start; on slow blocks a few steps more
@@ -77,8 +79,9 @@ def _step_s(blocks: BlockRange, pool: PagePool, counts: Sequence[int], depth: in
 class Meter:
     """Running means of what batches take. Lives in the event loop."""
 
-    def __init__(self, start: PeerCosts, clock: Callable[[], float] = time.monotonic):
-        """start: what `measure` found."""
+    def __init__(self, start: PeerCosts, clock: Callable[[], float] = time.monotonic, step: StepCost | None = None):
+        """start: what `measure` found. step: what a step takes outside the blocks."""
+        self._start, self.step = start, step or StepCost(start.threads)
         self._decode = BatchTimes(BATCHES, [start.decode_block_s(batch) for batch in BATCHES])
         self._prefill_s = start.prefill_block_s()
         self._queue = RunningMean(_QUEUE_RATE, start=0.0)
@@ -87,10 +90,14 @@ class Meter:
     def costs(self) -> PeerCosts:
         """The present means."""
         self._fade_queue()
-        return PeerCosts(tuple(self._decode.times_s), self._prefill_s, self._queue.value)
+        times_s, step_s = tuple(self._decode.times_s), self.step.value_s
+        return replace(
+            self._start, decode_s=times_s, prefill_s=self._prefill_s, queue_s=self._queue.value, step_s=step_s
+        )
 
-    def observe_batch(self, batch: Sequence[Slice], started: float, compute_s: float) -> None:
-        """The scheduler computed `batch` in `compute_s` seconds, from `started` on (time.perf_counter())."""
+    def observe_batch(self, batch: Sequence[Slice], started: float, compute_s: float, processor_s: float) -> None:
+        """The scheduler computed `batch` in `compute_s` seconds, from `started` on (time.perf_counter()). processor_s:
+        for which the computing thread had a processor."""
         decode_sessions, prefill_tokens, waits_s = 0, 0, 0.0
         ranges = set()
         for item in batch:
@@ -100,6 +107,7 @@ class Meter:
                 waits_s += started - item.work.arrived
             else:
                 prefill_tokens += item.count
+        self.step.observe(len(batch), not prefill_tokens, processor_s)
         start, stop = ranges.pop()
         blocks = 0 if ranges else stop - start
         self.observe(decode_sessions, prefill_tokens, blocks, compute_s, waits_s / max(decode_sessions, 1))

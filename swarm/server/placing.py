@@ -9,18 +9,23 @@ it pointless.
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from swarm.errors import PeerUnreachable
 from swarm.peers.directory import Directory
+from swarm.peers.poll import poll
 from swarm.route.peer import PeerInfo
-from swarm.route.placement.placed import place, placed_from_record
+from swarm.route.placement.placed import place, placed_from_record, replicas
 from swarm.route.placement.rebalance import Move, next_move, worth_moving
 from swarm.server.announcement import Announcement
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.tls import Certificate
+from swarm.wire.transport import Peer, max_message_bytes
 
+KNOCK_TIMEOUT_S = 3.0
+MOST_ASKED = 64  # of a large swarm, some
 RETRY_S = 1.0  # where the directory does not answer
 SETTLE_S = (0.5, 1.5)  # between an announcement and the second look; random, so that not all look at once
 
@@ -38,12 +43,24 @@ class Assignment:
     max_blocks: int
 
 
+async def knock(peer: PeerInfo, member: Certificate | None = None) -> None:
+    """member: in a private swarm, this server's certificate. Raises PeerUnreachable if `peer` does not answer."""
+    connection = Peer(peer.endpoint, max_message_bytes(hidden_size=0), member)
+    try:
+        await connection.status(KNOCK_TIMEOUT_S)
+    finally:
+        await connection.close()
+
+
 class Placing:
     """One server's part in the placement of all. Lives in the event loop."""
 
-    def __init__(self, directory: Directory, announcement: Announcement):
-        """announcement: this server's own: others plan with what it says."""
-        self._directory, self._announcement = directory, announcement
+    def __init__(
+        self, directory: Directory, announcement: Announcement, ask: Callable[[PeerInfo], Awaitable[object]] = knock
+    ):
+        """announcement: this server's own: others plan with what it says. ask: raises PeerUnreachable for a peer that
+        does not answer."""
+        self._directory, self._announcement, self._ask = directory, announcement, ask
         self._rng = random.Random()
         self._well_placed: _Picture | None = None  # in which there was nothing to do
 
@@ -54,7 +71,7 @@ class Placing:
         """
         while True:
             try:
-                others = await self._others()
+                others = await self._present(await self._others())
             except PeerUnreachable:  # where others are is not known; that is not to be where nobody is
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -67,6 +84,16 @@ class Placing:
             with suppress(PeerUnreachable):
                 if not self._outbid(await self._others(), others):
                     return chosen
+
+    async def _present(self, others: Sequence[PeerInfo]) -> list[PeerInfo]:
+        """Without those on whom alone some block rests, and who do not answer: what has crashed is still listed for a
+        while, and serves nobody."""
+        serving = [peer for peer in others if peer.state != pb.JOINING]
+        counts = replicas([placed_from_record(peer) for peer in serving], self._own.num_blocks)
+        alone = [peer for peer in serving if (counts[peer.start : peer.stop] == 1).any()][:MOST_ASKED]
+        answers = await poll(alone, self._ask)
+        silent = {peer.peer_id for peer in alone} - answers.keys()
+        return [peer for peer in others if peer.peer_id not in silent]
 
     def _outbid(self, now: Sequence[PeerInfo], then: Sequence[PeerInfo]) -> bool:
         """Whether somebody with a smaller peer id has announced since to join where this server wants to. Of two that

@@ -8,13 +8,14 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swarm.errors import PeerUnreachable, SwarmError
+from swarm.commands import EVERYWHERE
+from swarm.errors import InvalidRequest, PeerUnreachable, SwarmError
 from swarm.home import acquaintances_file, claimed_identity, require_home
 from swarm.home.places import Place
 from swarm.peers.twins import others_than, refuse_to_join
 from swarm.server.config import ServerConfig
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.hosts import check_announceable, is_here, listening_address
+from swarm.wire.hosts import check_announceable, host_in, is_here, is_loopback, listening_address
 from swarm.wire.identity import Identity
 from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, announced_host, join_address, max_message_bytes
@@ -56,7 +57,7 @@ async def _await_address(config: ServerConfig) -> None:
     said = False
     while not config.announce:
         try:
-            announced_host(config.host)
+            own_host(config)
             return
         except SwarmError as error:
             if not said:
@@ -65,13 +66,18 @@ async def _await_address(config: ServerConfig) -> None:
         await asyncio.sleep(LOOK_EVERY_S)
 
 
+def own_host(config: ServerConfig) -> str:
+    """Where others find this server. Raises SwarmError while the machine has no address."""
+    return config.announce or announced_host(config.host, map(host_in, config.peers))
+
+
 def address_now(config: ServerConfig, last: str) -> str:
     """Where others find a machine that may have been carried elsewhere, or got another address from its router. It
     stays known by the last one while it has none, and as long as it has that one: an address that came up beside it,
     such as a private network's, may be of no use to others."""
     if not config.announce and not is_here(last):
         with suppress(SwarmError):
-            return announced_host(config.host)
+            return own_host(config)
     return last
 
 
@@ -80,6 +86,7 @@ async def take(config: ServerConfig, members: Sequence[str], stack: AsyncExitSta
     without."""
     identity, path = stack.enter_context(claimed_identity(config.identity))
     peer_id = identity.peer_id
+    _refuse_to_be_nowhere(config, members)
     others, is_met = others_than(peer_id, members), acquaintances_file(peer_id, config.secret).exists()
     place = Place.of(peer_id)
     is_known_elsewhere = bool(others) or is_met
@@ -88,6 +95,16 @@ async def take(config: ServerConfig, members: Sequence[str], stack: AsyncExitSta
     )
     await asyncio.to_thread(refuse_to_join, peer_id, members)
     return Seat(identity, path, place, others)
+
+
+def _refuse_to_be_nowhere(config: ServerConfig, members: Sequence[str]) -> None:
+    """Raises InvalidRequest where all members are elsewhere, and would be told an address of this machine's own."""
+    hosts = [host for host in map(host_in, members) if host]
+    if hosts and not config.announce and is_loopback(config.host) and not any(map(is_loopback, hosts)):
+        raise InvalidRequest(
+            f"the swarm at {hosts[0]} would be told to find this server at {config.host}, which is each machine's own "
+            f"address; listen on {EVERYWHERE} (--host {EVERYWHERE}), or say where it is reached (--announce ADDRESS)"
+        )
 
 
 async def try_announced(endpoint: pb.Endpoint, member: Certificate | None) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 from swarm import clock
 from swarm.forks import freeze_in_child
@@ -21,14 +22,15 @@ from swarm.server.loading import Loaded, Loader
 from swarm.server.meter import Meter
 from swarm.server.neighbours import Neighbours
 from swarm.server.observers import Payee
-from swarm.server.placing import Assignment, Placing
+from swarm.server.placing import Assignment, Placing, knock
 from swarm.server.rpc import Handler, Limits
 from swarm.server.served import Served
+from swarm.server.step_cost import estimate, machine, processors
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import Quote
 from swarm.wire.tasks import TaskSet, within
 from swarm.wire.tls import Certificate, make_certificate
-from swarm.wire.transport import announced_host, max_message_bytes, serve
+from swarm.wire.transport import max_message_bytes, serve
 
 ATTEND_EVERY_S = 1.0  # how often it is looked for sessions that are not to go on
 _LOOK_S = 0.05  # how often, while it drains, whether sessions are left
@@ -66,8 +68,8 @@ class Server:
     _reload_s: float  # what loading took
 
     def __init__(self, config: ServerConfig, progress: Callable[[int, int], None] | None = None):
-        """progress: called with (blocks loaded, blocks in all), in the thread that loads them."""
-        self.config, self._progress = config, progress
+        """progress: called with (blocks loaded, blocks in all), in the event loop."""
+        self.config, self._progress = config, progress or (lambda done, total: None)
         self._stack, self._tasks = AsyncExitStack(), TaskSet("the server")
         self._core: _Core | None = None
         freeze_in_child(self)
@@ -112,7 +114,8 @@ class Server:
 
     async def _start(self) -> None:
         self.config = config = await seat.check(self.config)
-        loader = Loader(config, self._progress)
+        soon = asyncio.get_running_loop().call_soon_threadsafe
+        loader = Loader(config, lambda done, total: soon(self._progressed, done, total))
         members = list(config.peers) or await asyncio.to_thread(known_addresses, config.secret)
         certificate = make_certificate(config.secret)
         self._seat = await seat.take(config, members, self._stack)
@@ -148,19 +151,15 @@ class Server:
         self._twins = Twins(self.directory, own, certificate if config.secret else None)
         await self._twins.refuse()
         record = first_record(
-            taken.identity.peer_id,
-            checkpoint.name,
-            checkpoint.revision,
-            checkpoint.config.num_blocks,
-            config.activations,
-            pinned=config.blocks is not None,
-            unsigned=not config.receipts,
+            own.identity.peer_id, checkpoint.name, checkpoint.revision, checkpoint.config.num_blocks,
+            config.activations, config.quant, pinned=config.blocks is not None, unsigned=not config.receipts,
             instance=own.instance,
-        )
+        )  # fmt: skip
         self.announcement = Announcement(
             self.directory, self._seat.identity, record, config.record_life_s, self._figures, self._posted, self._twins
         )
-        self._placing = Placing(self.directory, self.announcement)
+        ask = partial(knock, member=certificate if config.secret else None)
+        self._placing = Placing(self.directory, self.announcement, ask)
 
     async def _choose_blocks(self, loader: Loader, alone: bool) -> tuple[int, int]:
         """Those asked for, or those that help the swarm most, as many as there is memory for."""
@@ -188,13 +187,14 @@ class Server:
         self._reload_s = loaded.seconds
         return loaded
 
+    def _progressed(self, done: int, total: int) -> None:
+        self.announcement.progress(done)
+        self._progress(done, total)
+
     async def _make_core(self, loader: Loader, loaded: Loaded, certificate: Certificate) -> _Core:
         config, model, blocks = self.config, loader.checkpoint.config, loaded.blocks
-        served = Served(
-            self.announcement.loaded(loaded.digests, blocks.quant, blocks.numerics_id),
-            model.hidden_size,
-            loaded.digests,
-        )
+        said = self.announcement.loaded(loaded.digests, blocks.quant, blocks.numerics_id)
+        served = Served(said, model.hidden_size, loaded.digests)
         member = certificate if config.secret else None  # what other servers want to see
         around = await surround(
             served, self._seat.identity, self._payee, config.receipts, config.parts.writer, self._stack
@@ -202,7 +202,7 @@ class Server:
         limits = Limits(
             config.max_sessions, config.max_context or model.max_context, config.idle_timeout_s, config.journal_bytes
         )
-        meter = Meter(loaded.costs)
+        meter = Meter(replace(loaded.costs, threads=blocks.threads, cores=processors(), machine=machine()))
         handler = make_handler(
             served, blocks, loaded.pool, limits, around, config.parts, self._describe, meter.observe_batch, member
         )
@@ -213,24 +213,19 @@ class Server:
         """Open the port, and know where others reach it."""
         config, around, handler = self.config, core.around, core.handler
         grpc_server, port = await serve(
-            config.host,
-            self._seat.place.ports.port,
-            certificate,
-            max_message_bytes(core.hidden_size),
-            session=handler.session,
-            push=handler.push,
-            status=handler.status,
-            deposit=around.deposit,
-            withdraw=around.withdraw,
-            tender=around.tender,
-        )
+            config.host, self._seat.place.ports.port, certificate, max_message_bytes(core.hidden_size),
+            session=handler.session, push=handler.push, status=handler.status,
+            deposit=around.deposit, withdraw=around.withdraw, tender=around.tender,
+        )  # fmt: skip
         self._at_end(CLOSING_S, "closing links", handler.close)
         self._at_end(CLOSING_S, "closing streams", grpc_server.stop, 0.5)
         self._seat.place.remember(port=port, dht_port=self.dht_port)
-        host = config.announce or announced_host(config.host)
+        host = seat.own_host(config)
         facts = self.announcement.listening(host, config.announce_port or port, certificate.certificate_der)
+        own, member = self.announcement.record.endpoint, certificate if config.secret else None
         if config.announce:
-            await seat.try_announced(self.announcement.message().endpoint, certificate if config.secret else None)
+            await seat.try_announced(own, member)
+        core.meter.step.start(await estimate(own, config.host, port, member))
         if config.attester:
             self.announcement.attested(await asyncio.to_thread(attest, config.attester, facts))
 

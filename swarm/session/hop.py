@@ -14,6 +14,7 @@ from swarm.route.means import RunningMean
 from swarm.route.route import Hop
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.listening import heard
+from swarm.wire.peer_names import short_id
 from swarm.wire.transport import Peer, unreachable
 
 SILENCE_S = 0.35  # a hop that says nothing for so long when asked, beyond the way there and back, is taken for hung
@@ -158,7 +159,7 @@ class HopStream:
 
     def failed(self, what: str) -> HopFailed:
         """The hop is no good any more; returns the error to raise."""
-        return self._mark(PeerUnreachable(f"peer {self.peer.peer_id[-8:]} at {self.peer.address} {what}"))
+        return self._mark(PeerUnreachable(f"peer {short_id(self.peer.peer_id)} at {self.peer.address} {what}"))
 
     async def _ask(self, message: "Question", timeout_s: float) -> "Answer":
         """Raises TimeoutError, or HopFailed if the hop fails meanwhile."""

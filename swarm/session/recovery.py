@@ -16,6 +16,7 @@ from swarm.session.chain import Chain
 from swarm.session.coverage import WaitForCoverage
 from swarm.session.hop import HopFailed, HopStream
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.peer_names import short_id
 from swarm.wire.transport import OPENING_S, Peer
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class Recovery:
                 kept.append(stream)
         if len(kept) < len(silent):
             return [stream for stream in silent if stream not in kept]
-        names = " and ".join(stream.hop.peer.peer_id[-8:] for stream in kept)
+        names = " and ".join(short_id(stream.hop.peer.peer_id) for stream in kept)
         waits = self._coverage.goes_on(f"waiting for an answer of {names}; nobody else serves the same blocks")
         return [] if waits else kept
 
@@ -130,7 +131,7 @@ class Recovery:
         answer = await before.reroute(pb.Reroute(next=streams[0].hop.peer.endpoint, answered=answered))
         if not answer.complete:
             peer_id = before.hop.peer.peer_id
-            raise HopFailed(PeerUnreachable(f"peer {peer_id[-8:]} has lost its journal of this session"), [])
+            raise HopFailed(PeerUnreachable(f"peer {short_id(peer_id)} has lost its journal of this session"), [])
 
     async def _open_spares(self, first: int, last: int) -> list[HopStream]:
         """Streams to peers that cover what hops `first` to `last` do; waits while nobody can take over."""

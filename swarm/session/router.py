@@ -159,7 +159,7 @@ class Router:
         try:
             return best_chains(network, self.table.num_blocks, request, CHOICES)
         except NoRoute as error:
-            raise self.table.explained(error, avoid) from error
+            raise self.table.explained(error, avoid, self._terms) from error
 
     async def _freshest(self, chains: Sequence[Chain], request: Request) -> Chain:
         """The best of `chains` by the load that their peers report now; those with a peer that says nothing last."""
@@ -189,7 +189,7 @@ class Router:
         try:
             return list(best_chain(self.table.network(usable), self.table.num_blocks, request).hops)
         except NoRoute as error:
-            raise self.table.explained(error, avoid) from error
+            raise self.table.explained(error, avoid, self._terms) from error
 
     def observe_steps(self, hops: Sequence[Hop], step_s: float) -> None:
         """See swarm.session.recovery.Spares."""

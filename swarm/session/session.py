@@ -41,7 +41,7 @@ class _Call:
 
     def __post_init__(self) -> None:
         tokens = len(self.hidden)
-        self.stop, self.prompt = self.position + tokens, tokens > 1
+        self.stop, self.prompt = self.position + tokens, tokens > 1 or self.position == 0
         self.sent = self.answered = self.position
 
 

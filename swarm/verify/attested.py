@@ -9,6 +9,7 @@ from swarm.peers.policy import PeerPolicy, nobody
 from swarm.route.peer import PeerInfo
 from swarm.verify.attestation import Verifier
 from swarm.wire.formats.facts import Facts
+from swarm.wire.peer_names import short_id
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ _Claim = tuple[Facts | None, bytes]
 class Attested(PeerPolicy):
     """By what the verifier said of the peers that are listed now. Lives in one event loop."""
 
-    why = "gives no evidence that this client's verifier accepts"
+    reason = "gives no evidence that this client's verifier accepts"
 
     def __init__(self, verifier: Verifier):
         self._verifier = verifier
@@ -47,7 +48,7 @@ class Attested(PeerPolicy):
         try:
             return facts is not None and self._verifier(facts, evidence) is True
         except Exception as error:  # somebody else's code, on a stranger's bytes: no reason to trust the stranger
-            logger.warning("the attestation verifier failed on peer %s: %r", facts and facts.peer_id[-8:], error)
+            logger.warning("the attestation verifier failed on peer %s: %r", facts and short_id(facts.peer_id), error)
             return False
 
 

@@ -11,6 +11,7 @@ from swarm.verify.audit.auditing import Auditing
 from swarm.verify.audit.judgement import SEGMENT, Verdict
 from swarm.verify.receipts.observer import ReceiptObserver, SignedSession
 from swarm.wire.formats.receipts import SignedReceipt
+from swarm.wire.peer_names import short_id
 
 RECEIPTS, AUDIT, FULL = VERIFY
 
@@ -42,8 +43,8 @@ class CheckedDelivery(Delivery):
         for hop in session.hops:
             if not self._auditing.can_audit(hop.peer, self._sensitive):
                 raise InvalidRequest(
-                    f"nobody can recompute what peer {hop.peer.peer_id[-8:]} does, as verify='full' needs: the model's "
-                    "files are not on this machine, and other peers may not or could not do it bit by bit"
+                    f"nobody can recompute what peer {short_id(hop.peer.peer_id)} does, as verify='full' needs: the "
+                    "model's files are not on this machine, and other peers may not or could not do it bit by bit"
                 )
 
     async def admit(self, session: Session, piece: str) -> str:

@@ -7,6 +7,7 @@ import grpc
 
 from swarm.errors import InvalidRequest, from_wire
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.peer_names import short_id
 from swarm.wire.transport import Peer, unreachable
 
 PIECE_BYTES = 2**17
@@ -36,7 +37,7 @@ async def withdraw(peer: Peer, digest: bytes, nbytes: int) -> bytes:
             if piece.HasField("failure"):
                 raise from_wire(piece.failure.code, piece.failure.message)
             if len(data) + len(piece.data) > nbytes:
-                raise InvalidRequest(f"peer {peer.peer_id[-8:]} sends more than the {nbytes} bytes that were announced")
+                raise InvalidRequest(f"peer {short_id(peer.peer_id)} sends more than the {nbytes} bytes announced")
             data += piece.data
             hasher.update(piece.data)
     except grpc.aio.AioRpcError as error:
@@ -44,7 +45,7 @@ async def withdraw(peer: Peer, digest: bytes, nbytes: int) -> bytes:
     finally:
         call.cancel()
     if len(data) != nbytes or hasher.digest() != digest:
-        raise InvalidRequest(f"peer {peer.peer_id[-8:]} sends other evidence than was asked for")
+        raise InvalidRequest(f"peer {short_id(peer.peer_id)} sends other evidence than was asked for")
     return bytes(data)
 
 

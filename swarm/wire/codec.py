@@ -16,8 +16,9 @@ import torch
 
 from swarm.errors import InvalidRequest
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.dtypes import DTYPE_NAMES
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 _TO_WIRE = {torch.float32: pb.FLOAT32, torch.bfloat16: pb.BFLOAT16, torch.float16: pb.FLOAT16}
 _FROM_WIRE: dict[int, torch.dtype] = {wire: dtype for dtype, wire in _TO_WIRE.items()}
 _ITEM_BYTES = {wire: dtype.itemsize for wire, dtype in _FROM_WIRE.items()}

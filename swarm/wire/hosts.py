@@ -27,6 +27,24 @@ def check_announceable(host: str) -> None:
             )
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only processes of the same machine reach it."""
+    ip = _as_ip(host)
+    return ip.is_loopback if ip else host == "localhost" or host.endswith(".localhost")
+
+
+def is_elsewhere(host: str) -> bool:
+    """Whether it is an IP address that other machines may have, too."""
+    ip = _as_ip(host)
+    return ip is not None and not (ip.is_loopback or ip.is_unspecified)
+
+
+def host_in(address: str) -> str:
+    """Of a multiaddress, /KIND/HOST/...; empty for what is none."""
+    parts = address.split("/")
+    return parts[2] if len(parts) > 2 else ""
+
+
 def is_here(host: str) -> bool:
     """Whether this machine has that address now, as far as can be told."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -36,6 +54,13 @@ def is_here(host: str) -> bool:
     except OSError as error:
         return error.errno != errno.EADDRNOTAVAIL  # else there may be no handle left to ask with
     return True
+
+
+def moved_to(address: str, host: str) -> str:
+    """The multiaddress `address`, /KIND/HOST/..., at another host."""
+    ip = _as_ip(host)
+    kind = "dns" if ip is None else f"ip{ip.version}"
+    return "/".join(["", kind, host, *address.split("/")[3:]])
 
 
 def _as_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

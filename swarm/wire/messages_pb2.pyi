@@ -415,7 +415,7 @@ class Status(_message.Message):
     def __init__(self, record: _Optional[_Union[PeerRecord, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., tokens_served: _Optional[int] = ..., bytes_pushed: _Optional[int] = ..., bytes_to_clients: _Optional[int] = ..., records_rejected: _Optional[int] = ..., block_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class PeerRecord(_message.Message):
-    __slots__ = ("version", "peer_id", "model", "revision", "start", "stop", "num_blocks", "dtype", "endpoint", "state", "issued_ms", "expires_ms", "load", "software", "quant", "numerics_id", "costs", "pinned", "max_blocks", "weights", "attestation", "quote", "unsigned", "paused", "instance")
+    __slots__ = ("version", "peer_id", "model", "revision", "start", "stop", "num_blocks", "dtype", "endpoint", "state", "issued_ms", "expires_ms", "load", "software", "quant", "numerics_id", "costs", "pinned", "max_blocks", "weights", "attestation", "quote", "unsigned", "paused", "instance", "loaded")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -441,6 +441,7 @@ class PeerRecord(_message.Message):
     UNSIGNED_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    LOADED_FIELD_NUMBER: _ClassVar[int]
     version: int
     peer_id: str
     model: str
@@ -466,7 +467,8 @@ class PeerRecord(_message.Message):
     unsigned: bool
     paused: str
     instance: bytes
-    def __init__(self, version: _Optional[int] = ..., peer_id: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., start: _Optional[int] = ..., stop: _Optional[int] = ..., num_blocks: _Optional[int] = ..., dtype: _Optional[str] = ..., endpoint: _Optional[_Union[Endpoint, _Mapping]] = ..., state: _Optional[_Union[PeerState, str]] = ..., issued_ms: _Optional[int] = ..., expires_ms: _Optional[int] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., software: _Optional[str] = ..., quant: _Optional[str] = ..., numerics_id: _Optional[str] = ..., costs: _Optional[_Union[Costs, _Mapping]] = ..., pinned: _Optional[bool] = ..., max_blocks: _Optional[int] = ..., weights: _Optional[bytes] = ..., attestation: _Optional[bytes] = ..., quote: _Optional[_Union[Quote, _Mapping]] = ..., unsigned: _Optional[bool] = ..., paused: _Optional[str] = ..., instance: _Optional[bytes] = ...) -> None: ...
+    loaded: int
+    def __init__(self, version: _Optional[int] = ..., peer_id: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., start: _Optional[int] = ..., stop: _Optional[int] = ..., num_blocks: _Optional[int] = ..., dtype: _Optional[str] = ..., endpoint: _Optional[_Union[Endpoint, _Mapping]] = ..., state: _Optional[_Union[PeerState, str]] = ..., issued_ms: _Optional[int] = ..., expires_ms: _Optional[int] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., software: _Optional[str] = ..., quant: _Optional[str] = ..., numerics_id: _Optional[str] = ..., costs: _Optional[_Union[Costs, _Mapping]] = ..., pinned: _Optional[bool] = ..., max_blocks: _Optional[int] = ..., weights: _Optional[bytes] = ..., attestation: _Optional[bytes] = ..., quote: _Optional[_Union[Quote, _Mapping]] = ..., unsigned: _Optional[bool] = ..., paused: _Optional[str] = ..., instance: _Optional[bytes] = ..., loaded: _Optional[int] = ...) -> None: ...
 
 class Quote(_message.Message):
     __slots__ = ("ledger", "mode", "prefill", "decode", "idle_prefill", "idle_decode", "credit_tokens")
@@ -487,18 +489,26 @@ class Quote(_message.Message):
     def __init__(self, ledger: _Optional[bytes] = ..., mode: _Optional[str] = ..., prefill: _Optional[int] = ..., decode: _Optional[int] = ..., idle_prefill: _Optional[int] = ..., idle_decode: _Optional[int] = ..., credit_tokens: _Optional[int] = ...) -> None: ...
 
 class Costs(_message.Message):
-    __slots__ = ("decode_us", "prefill_us", "queue_us", "started_ms", "links")
+    __slots__ = ("decode_us", "prefill_us", "queue_us", "started_ms", "links", "step_us", "threads", "cores", "machine")
     DECODE_US_FIELD_NUMBER: _ClassVar[int]
     PREFILL_US_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
     STARTED_MS_FIELD_NUMBER: _ClassVar[int]
     LINKS_FIELD_NUMBER: _ClassVar[int]
+    STEP_US_FIELD_NUMBER: _ClassVar[int]
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    CORES_FIELD_NUMBER: _ClassVar[int]
+    MACHINE_FIELD_NUMBER: _ClassVar[int]
     decode_us: _containers.RepeatedScalarFieldContainer[float]
     prefill_us: float
     queue_us: float
     started_ms: int
     links: _containers.RepeatedCompositeFieldContainer[NeighbourLink]
-    def __init__(self, decode_us: _Optional[_Iterable[float]] = ..., prefill_us: _Optional[float] = ..., queue_us: _Optional[float] = ..., started_ms: _Optional[int] = ..., links: _Optional[_Iterable[_Union[NeighbourLink, _Mapping]]] = ...) -> None: ...
+    step_us: float
+    threads: int
+    cores: int
+    machine: bytes
+    def __init__(self, decode_us: _Optional[_Iterable[float]] = ..., prefill_us: _Optional[float] = ..., queue_us: _Optional[float] = ..., started_ms: _Optional[int] = ..., links: _Optional[_Iterable[_Union[NeighbourLink, _Mapping]]] = ..., step_us: _Optional[float] = ..., threads: _Optional[int] = ..., cores: _Optional[int] = ..., machine: _Optional[bytes] = ...) -> None: ...
 
 class NeighbourLink(_message.Message):
     __slots__ = ("peer_id", "round_trip_us", "bytes_per_s")

@@ -14,7 +14,7 @@ In a private swarm nobody but members gets as far as a method: see tls.py.
 import errno
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -23,6 +23,8 @@ from google.protobuf.message import Message
 from swarm.errors import AddressInUse, InvalidRequest, PeerUnreachable, SwarmError, from_wire
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.grpc_forks import use_grpc
+from swarm.wire.hosts import is_elsewhere
+from swarm.wire.peer_names import short_id
 from swarm.wire.tls import SERVER_NAME, Certificate, pem_from_der
 
 MAX_STEP_TOKENS = 512  # in one message; longer prompts travel in several
@@ -124,17 +126,25 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def announced_host(host: str) -> str:
-    """The address under which other machines reach a server that listens on `host`."""
+def announced_host(host: str, others: Iterable[str] = ()) -> str:
+    """The address under which other machines reach a server that listens on `host`. others: where these are, as far as
+    it is known: IP addresses; what else is among them is ignored. Raises SwarmError if this machine has no address."""
     if host not in ("0.0.0.0", "::"):
         return host
-    family, anywhere = (socket.AF_INET6, "2001:db8::1") if host == "::" else (socket.AF_INET, "192.0.2.1")
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((anywhere, 9))  # sends nothing: only asks the kernel which interface it would use
-            return str(probe.getsockname()[0])
-    except OSError as error:
-        raise SwarmError(f"cannot tell this machine's address ({error}); give it with --announce") from error
+    anywhere = "2001:db8::1" if host == "::" else "192.0.2.1"
+    for there in [*(other for other in others if is_elsewhere(other)), anywhere]:
+        try:
+            return _towards(there, socket.AF_INET6 if host == "::" else socket.AF_INET)
+        except OSError as error:
+            why = error
+    raise SwarmError(f"cannot tell this machine's address ({why}); give it with --announce") from why
+
+
+def _towards(there: str, family: socket.AddressFamily) -> str:
+    """This machine's own address on the way there. Raises OSError if there is no way."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((there, 9))  # sends nothing: only asks the kernel which interface it would use
+        return str(probe.getsockname()[0])
 
 
 def check_port_free(host: str, port: int) -> None:
@@ -241,7 +251,7 @@ class Peer:
 def unreachable(peer: Peer, error: grpc.RpcError) -> PeerUnreachable:
     """`error` on a call to `peer` as one line that a person can act on."""
     detail = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
-    return PeerUnreachable(f"peer {peer.peer_id[-8:]} at {peer.address} does not answer: {in_plain_words(detail)}")
+    return PeerUnreachable(f"peer {short_id(peer.peer_id)} at {peer.address} does not answer: {in_plain_words(detail)}")
 
 
 def in_plain_words(detail: str | None) -> str:

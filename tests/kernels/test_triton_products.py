@@ -6,7 +6,7 @@ import torch
 from swarm_kernels import (
     ACTIVATIONS,
 )
-from swarm_kernels.quant import FORMATS
+from swarm_kernels.formats import FORMATS
 from swarm_kernels.triton import launch, pack, unpack
 from swarm_kernels.triton.tiles import Tile
 from swarm_kernels.triton.weights import split_rows

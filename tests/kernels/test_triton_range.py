@@ -16,7 +16,8 @@ from swarm_kernels import (
     decoder_block,
     rotary_table,
 )
-from swarm_kernels.quant import FORMATS, QuantWeight
+from swarm_kernels.formats import FORMATS
+from swarm_kernels.quant import QuantWeight
 from swarm_kernels.triton import Pools, TritonRange, TritonWeights
 from swarm_kernels.triton.backend import TritonBackend
 from swarm_kernels.triton.tiles import CANDIDATES, TileCache

@@ -9,6 +9,7 @@ import pytest
 
 from ledgers import KEYS, RULES, remote
 from swarm.cli.ledger import verbs as command
+from swarm.cli.support.exits import FAILED, REFUTED, WRONG
 from swarm.home import client_identity, ledger_folder
 from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.opening import open_ledger
@@ -47,6 +48,11 @@ def test_credits_are_made_given_and_counted(run):
     assert (hers["address"], hers["available"]) == (format_address(ALICE), 250)
 
 
+def test_a_name_that_is_no_peers_here_is_refused_in_one_line(run):
+    assert "no peer that is a server of this machine" in run("transfer", "LLNv55aa", "1", status=1)
+    assert "names no peer" in run("balance", "x", status=1)
+
+
 def test_what_nothing_backs_is_not_redeemed(run):
     run("mint", "me", "1")
     assert "only those of a ledger on a chain" in run("redeem", "1", status=1)
@@ -70,7 +76,7 @@ def test_a_ledger_on_another_machine_is_used_like_ones_own(run, home):
         run("transfer", format_address(KEYS["bob"].address), "0.25", *options)
         assert world.bob.account().available == CREDIT // 4
         assert "It holds" in run("audit", *options)
-        assert "only the ledger of a folder" in run("backup", home / "copy.db", *options, status=1)
+        assert "only the ledger of a folder" in run("backup", home / "copy.db", *options, status=WRONG)
 
 
 def test_stake_is_bonded_and_comes_back_later(run):
@@ -95,7 +101,7 @@ def test_a_payer_asks_for_a_channel_to_be_closed_and_a_payee_closes_it(run, home
     shown = [json.loads(line) for line in run("channels", "--all", "--json").splitlines()]
     assert [(one["id"], one["is_closed"]) for one in shown] == [(first.id.hex(), False), (second.id.hex(), True)]
     assert second.id.hex() not in run("channels")
-    assert "0 open channels" in run("close", "ff" * 32, status=1)
+    assert "0 open channels" in run("close", "ff" * 32, status=WRONG)
 
 
 def test_history_has_a_line_for_every_line_of_an_entry(run):
@@ -123,7 +129,7 @@ def test_an_audit_says_what_everybody_owns_or_what_is_wrong(run):
     assert [(row["address"], row["total"]) for row in rows] == [(format_address(ALICE), str(10 * CREDIT))]
     with closing(sqlite3.connect(ledger_folder() / "ledger.db")) as database, database:
         database.execute("UPDATE account SET available = available + 1")
-    assert command.main(["audit"]) == 1
+    assert command.main(["audit"]) == REFUTED
 
 
 def test_an_audit_makes_no_ledger(run, home):
@@ -152,6 +158,6 @@ def test_a_backup_is_a_ledger(run, home):
     ["balance", "--ledger", "evm:/nowhere.json"],
 ])  # fmt: skip
 def test_what_is_wrong_is_said_in_one_line(run, arguments):
-    error = run(*arguments, status=1)
+    error = run(*arguments, status=FAILED if arguments[0] == "transfer" else WRONG)
     assert error.startswith("error: ")
     assert error.count("\n") == 1

@@ -10,7 +10,8 @@ from importlib import import_module
 import pytest
 import torch
 
-from swarm_kernels.quant import FORMATS, QuantWeight, quantize
+from swarm_kernels.formats import FORMATS
+from swarm_kernels.quant import QuantWeight, quantize
 
 triton = pytest.importorskip("triton", reason="triton is not installed (extra `cuda`)")
 

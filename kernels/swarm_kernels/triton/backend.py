@@ -17,6 +17,8 @@ Cache = Sequence[tuple[Tensor, ...]]
 class TritonBlocks:
     """A TritonRange that learns the size of pages from its first batch."""
 
+    threads = 0
+
     def __init__(self, specs: Sequence[BlockSpec], weights: Sequence[TritonWeights], rope: Rope, max_context: int):
         self._specs, self._weights, self._rope, self._max_context = specs, weights, rope, max_context
         self._range: TritonRange | None = None

@@ -3,17 +3,20 @@
 import argparse
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from swarm.cli.support.parser import Parser, Verbs
-from swarm.home import client_identity, ledger_folder
+from swarm.home import client_identity, ledger_folder, receipts_file
 from swarm.market.ledger.ids import parse_address
 from swarm.market.ledger.ledger import Account, Ledger
 from swarm.market.ledger.opening import open_ledger
+from swarm.verify.receipts.store import ReceiptStore
 from swarm.wire.formats.amounts import format_amount
-from swarm.wire.identity import Identity
+from swarm.wire.identity import Identity, address_of
+from swarm.wire.peer_names import find_peer, is_whole
 
 Argument = tuple[str, dict[str, Any]]
 ADDRESS: Argument = ("address", {"nargs": "?", "metavar": "ADDRESS", "help": "(default: one's own)"})
@@ -62,8 +65,23 @@ def opened(args: argparse.Namespace) -> Ledger:
 
 
 def address_in(text: str | None, ledger: Ledger) -> bytes:
-    """Of an account that is named on the command line; one's own by default, and as "me". Raises InvalidRequest."""
-    return ledger.address if text in (None, "me") else parse_address(text)
+    """Of an account that is named on the command line; one's own by default, and as "me"; a peer's by its id, or by the
+    end of the id of one that is known here. Raises InvalidRequest."""
+    if text is None or text == "me":
+        return ledger.address
+    if text.startswith("0x") or is_whole(text):
+        return parse_address(text)
+    where = "that is a server of this machine, or that this user's clients hold receipts of,"
+    return address_of(find_peer(text, _known_peers(), where))
+
+
+def _known_peers() -> set[str]:
+    own = receipts_file()
+    servers = {file.stem for file in own.parent.glob("*.db") if file != own}
+    if not own.exists():
+        return servers
+    with closing(ReceiptStore(own)) as store:
+        return servers | store.peers()
 
 
 def as_json(account: Account) -> Mapping[str, int]:

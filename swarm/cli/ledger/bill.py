@@ -20,6 +20,7 @@ from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.ledger import Ledger
 from swarm.verify.receipts.store import ReceiptStore
 from swarm.wire.formats.amounts import format_amount
+from swarm.wire.peer_names import short_id
 
 SHOWN = 10  # sessions
 _COLUMNS = ("session", "time", "paid to", "blocks", "prompt", "new", "price", "credits", "settled in")
@@ -87,6 +88,7 @@ def payment_as_json(payment: Payment) -> dict[str, object]:
     bill = payment.bill
     return {
         "session": bill.session.hex(), "time_ms": bill.time_ms, "payee": format_address(bill.payee),
+        "peer_id": payment.receipts[0].peer_id if payment.receipts else None,
         "channel": bill.channel.hex(), "blocks": [bill.start, bill.stop], "prefill_tokens": bill.prefill_tokens,
         "decode_tokens": bill.decode_tokens, "prefill_price": bill.prefill_price, "decode_price": bill.decode_price,
         "amount": bill.amount, "receipts": [one.receipt.hash.hex() for one in payment.receipts],
@@ -94,11 +96,16 @@ def payment_as_json(payment: Payment) -> dict[str, object]:
     }  # fmt: skip
 
 
+def _payee(payment: Payment) -> str:
+    """As status and earnings name it, if its receipts tell."""
+    return short_id(payment.receipts[0].peer_id) if payment.receipts else format_address(payment.bill.payee)
+
+
 def _row(payment: Payment) -> tuple[str, ...]:
     bill = payment.bill
     settled = "yes" if payment.settled_in is None else f"entry {payment.settled_in}"
     return (
-        bill.session.hex()[:12], moment(bill.time_ms / 1000), format_address(bill.payee),
+        bill.session.hex()[:12], moment(bill.time_ms / 1000), _payee(payment),
         f"{bill.start}:{bill.stop}", str(bill.prefill_tokens), str(bill.decode_tokens),
         f"{bill.prefill_price}/{bill.decode_price}", format_amount(bill.amount),
         settled if payment.is_settled else "not yet",

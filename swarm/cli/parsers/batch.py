@@ -20,7 +20,7 @@ def make_parser() -> Parser:
     add = parser.add_argument
     add("prompts", type=Path, help='one a line: {"prompt": "...", "id": ..., "max_new_tokens": ...}, or just "..."')
     add("--output", "-o", type=Path, required=True, metavar="FILE", help="answers, one JSON object a line")
-    deadline = "2h, 1h30m or 2030-01-31T08:00; what is left when it comes near runs on demand"
+    deadline = "2h, 1h30m or 2030-01-31T08:00; then on demand"
     add("--deadline", metavar="WHEN", help=deadline)
     add("--concurrency", type=parsing.count, default=16, metavar="N", help="prompts at once (default: 16)")
     add("--chat", action="store_true", help="put the prompts through the model's chat template")

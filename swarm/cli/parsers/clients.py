@@ -8,7 +8,10 @@ from swarm.cli.support.arguments import LEDGER, Renamed, add_members, add_model
 from swarm.session.limits import ClientLimits
 
 
-def add_client_arguments(parser: argparse.ArgumentParser) -> None:
+def add_client_arguments(
+    parser: argparse.ArgumentParser, max_new_tokens: int = 128, samples_as_model: bool = False
+) -> None:
+    """max_new_tokens: by default. samples_as_model: what is not said about sampling is for the model to say."""
     peers = parser.add_argument_group("peers")
     add_model(peers)
     add_members(peers)
@@ -26,12 +29,15 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-receipts", dest="receipts", action="store_false", help="peers sign nothing: no audits, no payment")
     add("--sensitive", action="store_true", help="audits show activations to no further peer")
     _add_payment_arguments(parser)
-    add = parser.add_argument_group("sampling").add_argument
-    add("--max-new-tokens", type=parsing.count, default=128, metavar="N", help="(default: 128)")
-    add("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)")
-    add("--top-k", type=int, metavar="K")
-    add("--top-p", type=float, metavar="P")
-    add("--repetition-penalty", type=float, default=1.0, metavar="X", help="(default: 1.0, none)")
+    temperature, penalty = (None, None) if samples_as_model else (0.0, 1.0)
+    whose = " (default: what the model's makers recommend)" if samples_as_model else ""
+    add = parser.add_argument_group(f"sampling{whose}").add_argument
+    add("--max-new-tokens", type=parsing.count, default=max_new_tokens, metavar="N", help="(default: %(default)s)")
+    greedy = "0 is greedy" if samples_as_model else "0 is greedy (default)"
+    add("--temperature", type=float, default=temperature, metavar="T", help=greedy)
+    add("--top-k", type=int, metavar="K", help="from the K likeliest only")
+    add("--top-p", type=float, metavar="P", help="from the likeliest that make up P")
+    add("--repetition-penalty", type=float, default=penalty, metavar="X", help="1.0 is none")
     add("--seed", type=int, help="makes sampling repeatable")
     add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
 

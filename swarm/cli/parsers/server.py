@@ -71,7 +71,7 @@ def _add_place(group: argparse._ArgumentGroup) -> None:
         "--port",
         type=parsing.port,
         metavar="PORT",
-        help="port for activations; 0: any (default: that of the last time)",
+        help="for activations; 0: any (default: that of last time)",
     )
     add("--dht-port", type=parsing.port, metavar="PORT", help="for the directory; likewise")
     add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")

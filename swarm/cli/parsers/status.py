@@ -1,7 +1,7 @@
 """What `python -m swarm status` takes. Imports nothing heavy."""
 
 from swarm.cli.support import parsing
-from swarm.cli.support.arguments import add_json, add_members, add_model_name
+from swarm.cli.support.arguments import LEDGER, add_json, add_members, add_model_name
 from swarm.cli.support.parser import Parser
 
 INTERVAL_S = 2.0
@@ -13,7 +13,7 @@ def make_parser() -> Parser:
         description="Show who serves which blocks of a model, how busy and how fast. In a terminal the view is live "
         "until Ctrl-C, SIGTERM or SIGHUP; elsewhere it is printed once. The model's files are not needed.",
     )
-    add_model_name(parser)
+    add_model_name(parser, "(default: the demo model, or what the swarm serves instead) ", default=None)
     add_members(parser)
     add = parser.add_argument
     add("--once", action="store_true", help="print once and end")
@@ -24,6 +24,7 @@ def make_parser() -> Parser:
         metavar="S",
         help="until all blocks are served, S seconds at most: else the exit status is 3",
     )
+    add("--ledger", metavar="WHERE", help=f"to show what peers have at stake there: {LEDGER} (default: SWARM_LEDGER)")
     add(
         "--interval",
         type=parsing.some_seconds,

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from swarm.cli import verbs
+from swarm.cli.entry import verbs
 from swarm.cli.settings.example import EXAMPLE
 from swarm.cli.settings.files import SettingsFile, default_file, find_file
 from swarm.cli.settings.reading import ENVIRONMENT, apply, check, find_settings, names_of
 from swarm.cli.support.arguments import add_json
-from swarm.cli.support.parser import CONFIG, Parser
+from swarm.cli.support.parser import CONFIG, DEFAULT, Parser
 from swarm.cli.support.terminal import print_table, run
 from swarm.cli.support.words import hint
 from swarm.errors import InvalidRequest
@@ -42,7 +42,7 @@ def make_parser() -> Parser:
         description="Show what counts for each option of a verb, or of all, and who says so: the environment, a file "
         "(line by line), or nobody. Options can be kept in swarm.toml under SWARM_HOME, or in another file, which "
         "SWARM_CONFIG or --config names: those of a verb in a section of its name, those that generate, chat and "
-        "batch share in [client].",
+        "batch share in [client], model, peers and ledger of all in [all].",
     )
     add = parser.add_argument
     add("words", nargs="*", metavar="VERB", help="such as generate, or ledger serve (default: all)")
@@ -108,15 +108,15 @@ def _of(verb: str, parser: Parser) -> Iterator[Setting]:
             yield Setting(verb, option, "(not shown)" if variable == _SECRET else said, variable)
         else:
             source, value = parser.origin(action)
-            yield Setting(verb, option, _plain(value, action), source)
+            if source == DEFAULT and action.nargs == 0:
+                value = value == action.const  # whether the flag is set
+            yield Setting(verb, option, _plain(value), source)
     for name, below in parser.verbs().items():
         yield from _of(f"{verb} {name}", below)
 
 
-def _plain(value: object, action: argparse.Action) -> object:
-    """For JSON, and as people write it. Of a flag like --no-receipts: whether it is set."""
-    if action.nargs == 0 and value is action.default and not isinstance(value, str):
-        return value == action.const
+def _plain(value: object) -> object:
+    """For JSON, and as people write it."""
     if isinstance(value, list | tuple):
         return [":".join(map(str, one)) if isinstance(one, tuple) else str(one) for one in value if one is not None]
     return value if value is None or isinstance(value, bool | int | float) else str(value)

@@ -5,7 +5,7 @@ EXAMPLE = """\
 # What is typed counts before the environment (SWARM_PEERS, SWARM_LEDGER, SWARM_SECRET), that before this file.
 # `swarm config` shows what counts, and who says so.
 
-# Of all verbs that have them:
+[all]  # verbs that have them
 # model = "demo"
 # peers = ["/ip4/203.0.113.7/tcp/4001/p2p/PEER_ID"]
 # secret-file = "~/swarm.secret"

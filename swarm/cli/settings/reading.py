@@ -1,7 +1,7 @@
 """What a settings file says, as what counts where an option is not typed: each value is checked as if it were.
 
 What is typed counts before the environment, that before the file, and the file before the default. In the file a verb's
-own section counts before [client], which generate, chat and batch share, and that before what is above all sections.
+own section counts before [client], which generate, chat and batch share, and that before [all].
 """
 
 import argparse
@@ -9,13 +9,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from swarm.cli import verbs
+from swarm.cli.entry import verbs
 from swarm.cli.settings.files import SettingsFile, find_file, read_file
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.words import hint
 from swarm.errors import InvalidRequest
 
-COMMON = ("model", "revision", "peers", "secret-file", "ledger")  # above all sections: of whatever verb has it
+ALL = "all"  # verbs that have it
+COMMON = ("model", "revision", "peers", "secret-file", "ledger")  # which may be there
 CLIENT = "client"
 ENVIRONMENT = {"peers": "SWARM_PEERS", "secret-file": "SWARM_SECRET", "ledger": "SWARM_LEDGER"}
 _HELP = ("-h", "--help")
@@ -50,7 +51,7 @@ def check(file: SettingsFile) -> None:
 
 
 class _Layer(NamedTuple):
-    """A section, or what is above all. name: "ledger.serve"."""
+    """A section. name: "ledger.serve"; empty: the whole file."""
 
     file: SettingsFile
     name: str
@@ -71,7 +72,7 @@ class _Layer(NamedTuple):
 def _layers(parser: Parser, file: SettingsFile) -> Iterator[_Layer]:
     """Those of one verb, what counts most at the end. Raises InvalidRequest."""
     top = _Layer(file, "", file.table)
-    yield _Layer(file, "", dict(top.values()))
+    yield top.nested(ALL)
     verb = parser.words[0]
     if verb in verbs.CLIENTS and CLIENT in file.table:
         layer = top.nested(CLIENT)
@@ -83,15 +84,19 @@ def _layers(parser: Parser, file: SettingsFile) -> Iterator[_Layer]:
 
 
 def _check_sections(file: SettingsFile) -> None:
-    sections = [CLIENT, *verbs.VERBS]
+    sections = [ALL, CLIENT, *verbs.VERBS]
     for key, value in file.table.items():
-        if isinstance(value, dict) and key not in sections:
-            raise InvalidRequest(f"{file.where(key)}: no verb {key!r:.40}{hint(key, sections)}")
-        if not isinstance(value, dict) and _plain(key) not in COMMON:
-            advice = (
-                hint(key, COMMON) or f"; above all sections are {', '.join(COMMON)}, the rest is in a verb's section"
+        if not isinstance(value, dict):
+            raise InvalidRequest(
+                f"{file.where('', key)}: {key} is in no section; {', '.join(COMMON)} are in [{ALL}], other options in "
+                "their verb's, such as [server]"
             )
-            raise InvalidRequest(f"{file.where('', key)}: no setting {key!r:.40} there{advice}")
+        if key not in sections:
+            raise InvalidRequest(f"{file.where(key)}: no verb {key!r:.40}{hint(key, sections)}")
+    for key in file.table.get(ALL, {}):
+        if _plain(key) not in COMMON:
+            advice = hint(_plain(key), COMMON) or f"; it can have {', '.join(COMMON)}"
+            raise InvalidRequest(f"{file.where(ALL, key)}: {key} is no setting of [{ALL}]{advice}")
 
 
 def _check_keys(layer: _Layer, parsers: Sequence[Parser]) -> None:
@@ -133,7 +138,7 @@ def _converted(parser: Parser, action: argparse.Action, value: Any) -> object:
     if action.nargs == 0:
         if not isinstance(value, bool):
             raise InvalidRequest("is true or false")
-        return action.const if value else action.default
+        return action.const if value else not action.const
     if action.nargs in ("+", "*"):
         return [parser.convert(action, _text(one)) for one in (value if isinstance(value, list) else [value])]
     return parser.convert(action, _text(value))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from swarm.cli.support import parsing
-from swarm.errors import InvalidRequest
 
 _WARNED: set[str] = set()
 LEDGER = "a folder, HOST:PORT/FINGERPRINT or evm:FILE.json"
@@ -38,10 +37,10 @@ def add_model(parser: argparse._ActionsContainer, of: str = "") -> None:
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a Hugging Face repository")
 
 
-def add_model_name(parser: argparse._ActionsContainer, of: str = "") -> None:
-    """--model alone, where its files are not needed."""
+def add_model_name(parser: argparse._ActionsContainer, of: str = "", default: str | None = "demo") -> None:
+    """--model alone, where its files are not needed. default: None: `of` says what."""
     known = "Hugging Face repository, folder of safetensors, .gguf file, or 'demo'"
-    parser.add_argument("--model", default="demo", help=f"{of}{known}")
+    parser.add_argument("--model", default=default, help=f"{of}{known}")
 
 
 def add_members(parser: argparse._ActionsContainer, default: str = "SWARM_PEERS, or a swarm on this machine") -> None:
@@ -53,17 +52,3 @@ def add_members(parser: argparse._ActionsContainer, default: str = "SWARM_PEERS,
 
 def add_json(parser: argparse._ActionsContainer, what: str = "print one JSON object") -> None:
     parser.add_argument("--json", action="store_true", help=what)
-
-
-def check_positive(**values: float | None) -> None:
-    """Of arguments by their names; None: not given. Raises InvalidRequest."""
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise InvalidRequest(f"--{name.replace('_', '-')} must be positive, not {value}")
-
-
-def check_wait(wait_s: float) -> float:
-    """What --wait says. Raises InvalidRequest."""
-    if not wait_s >= 0:
-        raise InvalidRequest(f"--wait is a number of seconds, 0 or more, not {wait_s}")
-    return wait_s

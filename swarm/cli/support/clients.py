@@ -1,8 +1,10 @@
 """What the verbs that generate have in common: a client by their arguments, see swarm.cli.parsers.clients."""
 
 import argparse
+from typing import cast
 
 from swarm.client.client import Client
+from swarm.generate.options import GenerateKeywords
 from swarm.wire.secret import read_secret
 
 
@@ -31,8 +33,8 @@ def make_client(args: argparse.Namespace, **limits: float) -> Client:
     )
 
 
-def generate_options(args: argparse.Namespace) -> dict[str, object]:
+def generate_options(args: argparse.Namespace) -> GenerateKeywords:
     """By those arguments, for `generate` and `stream`."""
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop", "verify",
              "sensitive", "priority_fee")  # fmt: skip
-    return {name: getattr(args, name) for name in names}
+    return cast(GenerateKeywords, {name: getattr(args, name) for name in names})

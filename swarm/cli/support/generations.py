@@ -1,18 +1,17 @@
 """What to say of a generation."""
 
-import math
 from collections import Counter
-from dataclasses import asdict
 
 from swarm.cli.support.words import counted
-from swarm.results import Audit, Generation
-from swarm.verify.audit.judgement import Verdict
+from swarm.results import Generation
+from swarm.verify.audit.verdict import Verdict
 from swarm.wire.formats.amounts import format_amount
+from swarm.wire.peer_names import short_id
 
 
 def describe(generation: Generation) -> str:
     """Route, speed and time to first token, what was signed for and audited, and what it cost, a line each."""
-    hops = [f"{hop.blocks[0]}:{hop.blocks[1]} {hop.peer_id[-6:]} ({hop.address})" for hop in generation.route]
+    hops = [f"{hop.blocks[0]}:{hop.blocks[1]} {short_id(hop.peer_id)} ({hop.address})" for hop in generation.route]
     return (
         f"route  {'  ->  '.join(hops)}\n"
         f"speed  {counted(len(generation.token_ids), 'token')}, {generation.tokens_per_second:.1f} tokens/s, "
@@ -42,40 +41,3 @@ def _describe_payments(generation: Generation) -> str:
     peers = len({payment.peer_id for payment in generation.payments})
     work = f"{counted(block_tokens, 'block-token')} of {counted(peers, 'peer')}"
     return f"{format_amount(generation.cost)} credits for {work}"
-
-
-def audit_as_json(audit: Audit) -> dict[str, object]:
-    """verdict: a Verdict's name, None if nobody could compute it again."""
-    judgement = audit.judgement
-    return {
-        "peer_id": audit.peer_id,
-        "blocks": audit.blocks,
-        "positions": [audit.position, audit.position + audit.count],
-        "by": audit.by,
-        "verdict": judgement.verdict.name if judgement else None,
-        "method": judgement.method if judgement else None,
-        "statistic": judgement.statistic if judgement and math.isfinite(judgement.statistic) else None,
-        "reason": judgement.reason if judgement else None,
-    }
-
-
-def as_json(generation: Generation) -> dict[str, object]:
-    """All but what only Python has a use for."""
-    return {
-        "text": generation.text,
-        "token_ids": generation.token_ids,
-        "finish_reason": generation.finish_reason,
-        "route": [{"peer_id": hop.peer_id, "blocks": hop.blocks, "address": hop.address} for hop in generation.route],
-        "tokens_per_second": round(generation.tokens_per_second, 2),
-        "time_to_first_token_s": round(generation.time_to_first_token_s, 4),
-        "reroutes": generation.reroutes,
-        "receipts": len(generation.receipts),
-        "faults": [
-            {"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}
-            for fault in generation.faults
-        ],
-        "audits": [audit_as_json(audit) for audit in generation.audits],
-        "verified": generation.verified,
-        "cost": generation.cost,
-        "payments": [asdict(payment) for payment in generation.payments],
-    }

@@ -21,6 +21,10 @@ class Seldom(logging.Filter):
         self._clock = clock
         self._said: dict[object, tuple[float, int]] = {}  # when it passed, and how often it was held back since
 
+    def forget(self) -> None:
+        """What was said may be said again: to somebody who has asked anew."""
+        self._said.clear()
+
     def filter(self, record: logging.LogRecord) -> bool:
         key = record.name, record.levelno, record.msg if record.exc_info else record.getMessage()
         now_s = self._clock()

@@ -14,8 +14,9 @@ from swarm.errors import InvalidRequest
 Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 _VERB = "VERB"
 _NEGATIVE = re.compile(r"-[\d.][\w.:]*")  # -1G is a value, which its option refuses, and no option itself
+DEFAULT = "default"  # where nobody says what counts
 CONFIG = "--config"  # read before all others: see swarm.cli.settings
-_CONFIG_HELP = "options that count where none are typed (default: SWARM_CONFIG, or swarm.toml under SWARM_HOME)"
+_CONFIG_HELP = "takes what is not typed from there; see swarm config"
 
 
 class WrongUsage(InvalidRequest):
@@ -75,7 +76,7 @@ class Parser(argparse.ArgumentParser):
 
     def origin(self, action: argparse.Action) -> tuple[str, object]:
         """Who says what counts where the option is not typed, and what that is."""
-        return self._origins.get(action.dest, ("default", action.default))
+        return self._origins.get(action.dest, (DEFAULT, action.default))
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Raises WrongUsage."""

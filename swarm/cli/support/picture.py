@@ -5,11 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, OverflowMethod, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from swarm.errors import in_words
 from swarm.peers.overview import Overview, PeerView, State
+from swarm.wire.formats.amounts import format_amount
+from swarm.wire.peer_names import short_id
 
 _SHADES = "·░▒▓█"  # by number of replicas; the last for as many and more
 _ASCII_SHADES = ".123+"
@@ -25,8 +28,9 @@ _STATE_STYLES = {
 }
 _GROUP = 10  # blocks between two gaps of the strip
 _COLUMN_GAP = 2
-_SHORT_ID = 6  # last characters of a peer id, as in the routes that the other commands print
+
 _UNKNOWN = "–"
+_MODELS_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,13 @@ class Picture:
 
     overview: Overview
     serve_command: Callable[[tuple[int, int] | None], str]  # with which a peer joins, serving these blocks
+    other_models: Sequence[str] = ()  # that the same swarm serves
     live: bool = False  # no higher than the console either, and no line wider
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         view, width = self.overview, options.max_width
         above = [*_headline(view, width), Text(), *_strip(view, options), Text()] if view.peers else []
-        below = _missing(view, self.serve_command, fold=self.live)
+        below = [*_missing(view, self.serve_command, fold=self.live), *_others(self.other_models)]
         rows = len(view.peers)
         if self.live:
             taken = sum(len(line.wrap(console, width)) for line in [*above, *below])
@@ -175,7 +180,7 @@ def _pages(peer: PeerView) -> str:
 def _next_hop(peer: PeerView) -> str:
     if peer.next_hop is None:
         return ""
-    return f"{_short(peer.next_hop)} {_milliseconds(peer.links[peer.next_hop].round_trip_s)}"
+    return f"{short_id(peer.next_hop)} {_milliseconds(peer.links[peer.next_hop].round_trip_s)}"
 
 
 def _state(peer: PeerView) -> str:
@@ -183,16 +188,30 @@ def _state(peer: PeerView) -> str:
         return f"revision {_printable(peer.revision, limit=8)}"
     if peer.state is State.PAUSED:
         return f"{peer.state}: {_printable(peer.paused, limit=80)}"
-    return "" if peer.state is State.ONLINE else str(peer.state)
+    if peer.state is State.LOADING:
+        return f"{peer.state}, {peer.loaded} of {peer.blocks[1] - peer.blocks[0]}"
+    return ("" if peer.signs else "signs nothing") if peer.state is State.ONLINE else str(peer.state)
+
+
+def _price(peer: PeerView) -> str:
+    """Of a token through a block, in nano-credits: of a new one, and of one of a prompt."""
+    return f"{peer.decode_price}/{peer.prefill_price}n" if peer.decode_price or peer.prefill_price else ""
+
+
+def _auditors(peer: PeerView) -> str:
+    return str(peer.auditors) if peer.state.usable else ""
 
 
 _COLUMNS = (
-    _Column("peer", lambda peer: _short(peer.peer_id), 0, left=True),
+    _Column("peer", lambda peer: short_id(peer.peer_id), 0, left=True),
     _Column("blocks", _blocks, 0, left=True),
     _Column("weights", _weights, 4, left=True),
     _Column("ping", lambda peer: _milliseconds(peer.round_trip_s), 3),
     _Column("decoding", _sessions, 2),
     _Column("queued", lambda peer: _count(peer.queued_tokens), 5),
+    _Column("price", _price, 4),
+    _Column("stake", lambda peer: "" if peer.staked is None else format_amount(peer.staked), 4),
+    _Column("auditors", _auditors, 11),
     _Column("free pages", _pages, 6),
     _Column("tokens/s", lambda peer: _figure(peer.tokens_per_s), 1),
     _Column("ms/block", lambda peer: _milliseconds(peer.decode_s).removesuffix(" ms"), 7),
@@ -208,22 +227,32 @@ _COLUMNS = (
 
 def _missing(view: Overview, serve_command: Callable[[tuple[int, int] | None], str], fold: bool) -> list[Text]:
     """fold: long commands; else each is one line, however long, so that it can be copied."""
-    gaps: Sequence[tuple[int, int] | None]
     if not view.directory_answers:
         said = "what it said before is shown" if view.peers else "try again, or through another peer"
         return [Text(), Text(f"The directory does not answer: {said}.", style="bold red")]
+    gaps: Sequence[tuple[int, int] | None] = view.gaps
+    lines = []
     if not view.peers:
         headline, gaps = f"Nobody in this swarm serves {_printable(view.model)}. Be the first:", [None]
-    elif view.gaps:
-        who = "No peer" if all(peer.state.usable for peer in view.peers) else "No usable peer"
-        ranges = ", ".join(f"{start}:{stop}" for start, stop in view.gaps)
-        headline, gaps = f"{who} serves blocks {ranges} of {view.num_blocks}. To fill in:", view.gaps
     else:
+        who = "No peer" if all(peer.state.usable for peer in view.peers) else "No usable peer"
+        headline = f"{who} serves blocks {in_words(view.gaps)} of {view.num_blocks}. To fill in:"
+    if gaps:
+        lines = [Text(), Text(headline, style="bold red")]
+        overflow: OverflowMethod = "fold" if fold else "ignore"
+        lines += [Text(f"  {serve_command(gap)}", no_wrap=not fold, overflow=overflow) for gap in gaps]
+    if view.loading:
+        lines += [Text(), Text(f"Blocks {in_words(view.loading)} are being loaded.", style="cyan")]
+    return lines
+
+
+def _others(models: Sequence[str]) -> list[Text]:
+    """Other models of the same swarm."""
+    if not models:
         return []
-    commands = [
-        Text(f"  {serve_command(gap)}", no_wrap=not fold, overflow="fold" if fold else "ignore") for gap in gaps
-    ]
-    return [Text(), Text(headline, style="bold red"), *commands]
+    named = ", ".join(map(_printable, models[:_MODELS_NAMED]))
+    more = f" and {len(models) - _MODELS_NAMED} more" if len(models) > _MODELS_NAMED else ""
+    return [Text(), Text(f"Also served here: {named}{more}. To see one: --model NAME", style="dim")]
 
 
 # --- words and figures -----------------------------------------------------------------------------------------------
@@ -232,10 +261,6 @@ def _missing(view: Overview, serve_command: Callable[[tuple[int, int] | None], s
 def _printable(text: str, limit: int = 40) -> str:
     """Without control characters, escape sequences and marks that reverse the writing."""
     return "".join(character if character.isprintable() else "?" for character in text[:limit])
-
-
-def _short(peer_id: str) -> str:
-    return peer_id[-_SHORT_ID:]
 
 
 def _plural(count: int, word: str) -> str:

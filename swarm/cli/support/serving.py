@@ -1,17 +1,20 @@
 """What a contributor reads of a server's life."""
 
 import os
+from collections.abc import Sequence
 from typing import NoReturn
 
 from tqdm import tqdm
 
-from swarm.cli.support.commands import generate_command, serve_command
 from swarm.cli.support.events import Events
-from swarm.route.peer import PeerInfo
+from swarm.commands import EVERYWHERE, Invitation, is_shared_ledger, pasted_model
+from swarm.errors import in_words
 from swarm.server import life
 from swarm.server.config import ServerConfig
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.formats.quotes import Quote
+from swarm.wire.hosts import is_loopback, moved_to
+from swarm.wire.served_format import format_in_words
 from swarm.wire.transport import join_address
 
 
@@ -53,15 +56,16 @@ class Narrator:
         self._bar = bar if done < total else None
 
     def _tell_ready(self, ready: life.Ready) -> None:
-        record, config = ready.record, self._config
+        record, config, invitation = ready.record, self._config, self._invitation(ready)
         lines = [
-            f"Serving blocks {record.start}:{record.stop} of {record.num_blocks} of {config.model} ({_format(record)}) "
+            f"Serving blocks {record.start}:{record.stop} of {record.num_blocks} of {config.model} "
+            f"({format_in_words(record.quant, record.dtype)}) "
             f"at {join_address(record.endpoint.host, record.endpoint.port)}, room for {ready.room_tokens:,} tokens.",
             f"Peer {record.peer_id}",
             *([_asked(record.asks)] if config.billing else []),
             "",
-            *self._invitation(ready),
-            "On this machine --peers may be left out. Ctrl-C leaves the swarm.",
+            *_invited(invitation, ready, is_local_model=pasted_model(config.model) != config.model),
+            "Ctrl-C leaves the swarm.",
             *_warnings(ready),
         ]
         self._events.tell(
@@ -76,22 +80,50 @@ class Narrator:
             host=record.endpoint.host,
             port=record.endpoint.port,
             addresses=ready.addresses,
+            join=[invitation.serve(gap) for gap in ready.gaps or [None]],
         )
 
-    def _invitation(self, ready: life.Ready) -> list[str]:
-        """How others join, and use it."""
+    def _invitation(self, ready: life.Ready) -> Invitation:
+        """How others join, through this server."""
         config, record = self._config, ready.record
-        host = f"/{record.endpoint.host}/"
-        address = next((address for address in ready.addresses if host in address), ready.addresses[0])
-        how = "FILE" if config.secret else None, config.billing.ledger if config.billing else None
-        lines = ["Another peer that has the secret joins with:" if config.secret else "Another peer joins with:"]
-        for blocks in ready.gaps or [(0, record.num_blocks)]:
-            lines.append(f"  {serve_command(config.model, [address], blocks, *how)}")
-        if ready.gaps:
-            ranges = ", ".join(f"{start}:{stop}" for start, stop in ready.gaps)
-            return [*lines, f"Blocks {ranges} are not served by anyone yet."]
-        command = generate_command("The capital of France is", config.model, [address], *how)
-        return [*lines, "", "All blocks are served. Try:", f"  {command}"]
+        from_afar = not is_loopback(record.endpoint.host)
+        return Invitation(
+            pasted_model(config.model) if from_afar else config.model,
+            record.quant,
+            record.dtype,
+            config.revision,
+            [_reached_at(ready.addresses, record.endpoint.host)],
+            is_private=config.secret is not None,
+            ledger=config.billing.ledger if config.billing else None,
+            from_afar=from_afar,
+        )
+
+
+def _invited(invitation: Invitation, ready: life.Ready, is_local_model: bool) -> list[str]:
+    """How others join, and use it."""
+    has = ["the secret (FILE)"] if invitation.is_private else []
+    has += [f"the model's files ({invitation.model})"] if is_local_model and invitation.from_afar else []
+    who = f"Another peer that has {' and '.join(has)}" if has else "Another peer"
+    where = "" if invitation.from_afar else " on this machine"
+    lines = [f"{who} joins{where} with:", *(f"  {invitation.serve(gap)}" for gap in ready.gaps or [None])]
+    if ready.gaps:
+        lines.append(f"Blocks {in_words(ready.gaps)} are not served by anyone yet.")
+    else:
+        served = f"Blocks {in_words(ready.loading)} are being loaded" if ready.loading else "All blocks are served"
+        lines += ["", f"{served}. Try:", f"  {invitation.generate('The capital of France is')}"]
+    if invitation.from_afar:
+        lines.append("On this machine --peers may be left out.")
+    else:
+        lines.append(f"Only this machine reaches it; for others, start it with --host {EVERYWHERE}.")
+    if invitation.from_afar and invitation.ledger and not is_shared_ledger(invitation.ledger):
+        lines.append("Its ledger is on this machine alone: for peers elsewhere to be paid, see `ledger serve`.")
+    return lines
+
+
+def _reached_at(addresses: Sequence[str], host: str) -> str:
+    """The one of a node's addresses that others reach who reach the server at `host`."""
+    own = f"/{host}/"
+    return next((address for address in addresses if own in address), None) or moved_to(addresses[0], host)
 
 
 def _warnings(ready: life.Ready) -> list[str]:
@@ -99,6 +131,11 @@ def _warnings(ready: life.Ready) -> list[str]:
     record, lines = ready.record, []
     if ready.is_split:
         lines.append("Warning: other peers serve another revision of this model; chains cannot mix revisions.")
+    if ready.is_apart:
+        lines.append(
+            f"Warning: other peers are on other machines, and cannot reach this one at {record.endpoint.host}; "
+            f"start it with --host {EVERYWHERE}."
+        )
     return lines + _stake_warnings(ready) if record.asks.is_paid else lines
 
 
@@ -120,7 +157,3 @@ def _asked(quote: Quote) -> str:
         f"Asks {format_amount(price.decode)} credits for a token through a block, {format_amount(price.prefill)} for "
         f"one of a prompt ({quote.mode}), on ledger {quote.ledger.hex()[:16]}."
     )
-
-
-def _format(record: PeerInfo) -> str:
-    return record.dtype if record.quant == "none" else f"{record.quant}, {record.dtype} activations"

@@ -45,6 +45,7 @@ class Shutdown:
         self._limit_s, self._deadline_s = LEAVE_S, float("inf")  # the latter as time.monotonic()
         self._told_by, self._told_s = 0, 0.0
         self._interrupted_by = 0
+        self._heed: Callable[[], object] | None = None  # what SIGINT does, where it does not end the program
         self._status: int | None = None  # once everything is done
         self._terminals: list[int] = []  # that are written to
 
@@ -98,6 +99,20 @@ class Shutdown:
             self._interrupts = True
             yield
 
+    @contextmanager
+    def keeps_interrupts(self, heed: Callable[[], object]) -> Iterator[None]:
+        """Within, SIGINT (Ctrl-C) does not end the program: `heed` is called, in the main thread, and may raise."""
+        self._heed = heed
+        try:
+            yield
+        finally:
+            self._heed = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is to end."""
+        return bool(self._told_by or self._interrupted_by)
+
     @property
     def status(self) -> int:
         """The exit status of a program that was cut short."""
@@ -133,9 +148,16 @@ class Shutdown:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, where Python calls it; the other one hears of it in any case."""
+        if self._keeps(number):
+            assert self._heed
+            self._heed()
+            return
         if self._interrupts:
             self._interrupts, self._interrupted_by = False, number
             raise KeyboardInterrupt
+
+    def _keeps(self, number: int) -> bool:
+        return number == signal.SIGINT and self._heed is not None and not self.is_told
 
     def _say(self, number: int) -> None:
         os.write(self._mouth, bytes([number]))
@@ -164,7 +186,7 @@ class Shutdown:
 
     def _hear(self, number: int) -> None:
         now_s = time.monotonic()
-        if number == _LOOK:
+        if number == _LOOK or self._keeps(number):
             return
         if self._told_by:
             if number in SIGNALS and not self._is_echo(number, now_s - self._told_s):

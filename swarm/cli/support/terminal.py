@@ -64,6 +64,8 @@ def _attended(work: Callable[[], int], tell: Callable[[SwarmError], None]) -> in
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:  # nothing that the user could do something about
             raise
+        if error.errno == errno.ENOSPC:
+            discard(sys.stdout.fileno())  # else the end of the process fails on it again
         say_error(f"{error.filename or 'what this writes to'} cannot be used: {error.strerror}")
         return exits.FAILED
     except KeyboardInterrupt:

@@ -26,6 +26,7 @@ from swarm.session.wanted import Wanted
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import MAX_PRICE, PREFILL_SHARE, Offer, Price
 from swarm.wire.identity import address_of
+from swarm.wire.peer_names import short_id
 from swarm.wire.transport import Peer
 
 START_MS = 10_000  # from when all bids are revealed to the latest start of a session
@@ -62,10 +63,10 @@ class Tenders:
     def _account(self, bids: Sequence[SignedBid]) -> str:
         """Who bid what, and who did not."""
         lines = [
-            f"peer {self.asked[one.bid.peer].peer_id[-8:]} bids {tuple(one.bid.price)} for blocks "
+            f"peer {short_id(self.asked[one.bid.peer].peer_id)} bids {tuple(one.bid.price)} for blocks "
             f"{one.bid.start}:{one.bid.stop}"
             for one in bids
-        ] + [f"none of peer {self.asked[peer].peer_id[-8:]}: {why}" for peer, why in self.refusals.items()]
+        ] + [f"none of peer {short_id(self.asked[peer].peer_id)}: {why}" for peer, why in self.refusals.items()]
         return f"{len(bids)} bids, in nano-credits for a block-token of prompt and answer: " + "; ".join(lines[:NAMED])
 
 

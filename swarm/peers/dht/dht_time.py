@@ -22,5 +22,5 @@ def set_dht_time(now_s: Callable[[], float]) -> None:
 def holders() -> Iterator[ModuleType]:
     """The modules of hivemind that are loaded and have the function."""
     for name, module in sys.modules.copy().items():  # other threads may be importing
-        if name.partition(".")[0] == "hivemind" and hasattr(module, _NAME):
+        if name.partition(".")[0] == "hivemind" and _NAME in vars(module):
             yield module

@@ -138,15 +138,18 @@ class Node:
 
     # --- what it is for ----------------------------------------------------------------------------------------------
 
-    async def store(self, key: str, subkey: str, value: bytes, expires_s: float) -> bool:
-        """Whether the DHT took `value`, until that Unix time."""
+    async def store(self, key: str, subkey: str, value: bytes, expires_s: float) -> str:
+        """Why the DHT did not take `value`, until that Unix time; empty: it did."""
         if (running := await self._present()) is None:
-            return False
+            return "this process's libp2p daemon is being started again"
         try:
             async with asyncio.timeout(STORE_TIMEOUT_S):
-                return bool(await running.dht.store(key, value, expires_s, subkey=subkey))
-        except SOME_ERRORS:
-            return False
+                is_stored = await running.dht.store(key, value, expires_s, subkey=subkey)
+        except TimeoutError:
+            return f"its nodes did not answer within {STORE_TIMEOUT_S:.0f} s"
+        except SOME_ERRORS as error:
+            return str(error) or repr(error)
+        return "" if is_stored else "none of its nodes took it, as if they had a newer one or do not answer"
 
     async def get(self, key: str) -> dict[str, bytes]:
         """What is stored under `key`, by subkey. Raises PeerUnreachable if that cannot be said now: it is not to be

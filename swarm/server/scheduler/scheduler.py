@@ -27,12 +27,12 @@ INLINE_S = 0.1  # how long the event loop may be busy with one batch
 ROUNDS = 4  # of the event loop, after a batch: to send its answers and to accept what arrived meanwhile
 _RATE = 0.2  # of the difference, that one batch moves a mean
 
-OnBatch = Callable[[Sequence[Slice], float, float], None]
+OnBatch = Callable[[Sequence[Slice], float, float, float], None]
 
 logger = logging.getLogger(__name__)
 
 
-def _ignore(batch: Sequence[Slice], started: float, compute_s: float) -> None:
+def _ignore(batch: Sequence[Slice], started: float, compute_s: float, processor_s: float) -> None:
     pass
 
 
@@ -50,8 +50,8 @@ class Scheduler:
         on_batch: OnBatch = _ignore,
     ):
         """release: called when nothing is computed any more in the pages of a session that was removed. on_batch:
-        called with every batch once its outputs are on their way, when it began (time.perf_counter()), and the seconds
-        its blocks took."""
+        called with every batch once its outputs are on their way, when it began (time.perf_counter()), the seconds its
+        blocks took, and those for which the computing thread had a processor."""
         self._runner, self._release, self._limits, self._on_batch = runner, release, limits, on_batch
         self._sessions: dict[SessionKey, Session] = {}
         self._running: set[Session] = set()
@@ -159,7 +159,7 @@ class Scheduler:
             tokens += item.count
             arrived = min(arrived, item.work.arrived)
         try:
-            outputs, compute_s = await self._run(batch, tokens)
+            outputs, compute_s, processor_s = await self._run(batch, tokens)
         except RuntimeError as error:  # out of memory, or a kernel that refuses its input: these sessions end, not us
             logger.exception("a batch of %d slices failed", len(batch))
             self._fail(batch, error)
@@ -174,24 +174,30 @@ class Scheduler:
         for item, output in zip(batch, outputs, strict=True):
             queue_us, compute_us = int((started - item.work.arrived) * 1e6), int(compute_s * 1e6)
             self._send_on(item, output, pb.Visit(queue_us=queue_us, compute_us=compute_us, batch_tokens=tokens))
-        self._on_batch(batch, started, compute_s)
+        self._on_batch(batch, started, compute_s, processor_s)
         if tokens == len(batch):
             self._learn(tokens, compute_s, time.perf_counter() - arrived)
 
-    async def _run(self, batch: Sequence[Slice], tokens: int) -> tuple[list[torch.Tensor], float]:
-        """The outputs of `batch`, and the seconds its blocks took. tokens: in it.
+    async def _run(self, batch: Sequence[Slice], tokens: int) -> tuple[list[torch.Tensor], float, float]:
+        """The outputs of `batch`, and the seconds its blocks took, by the clock and of this thread's processor. tokens:
+        in it.
 
         What is expected to take longer than INLINE_S goes to the compute thread, so that the network is served
         meanwhile. Anything else is computed right here, and the event loop waits for it: handing it over and back costs
         0.3 ms, which one session's token would feel. gRPC's own threads go on with what they have got already.
         """
         if tokens * self._token_s.value <= INLINE_S:
-            outputs = self._runner.run(batch)
+            found = self._run_here(batch)
         else:
             loop = asyncio.get_running_loop()
-            outputs = await loop.run_in_executor(self._thread, self._runner.run, batch)
-        self._token_s.observe(outputs[1] / tokens)
-        return outputs
+            found = await loop.run_in_executor(self._thread, self._run_here, batch)
+        self._token_s.observe(found[1] / tokens)
+        return found
+
+    def _run_here(self, batch: Sequence[Slice]) -> tuple[list[torch.Tensor], float, float]:
+        before_s = time.thread_time()
+        outputs, compute_s = self._runner.run(batch)
+        return outputs, compute_s, time.thread_time() - before_s
 
     def _send_on(self, item: Slice, output: torch.Tensor, visit: pb.Visit) -> None:
         """Let the session, if it is still here, have its output, and put it last in line."""

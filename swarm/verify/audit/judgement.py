@@ -15,7 +15,6 @@ too, and where that was unlucky an honest peer is off by eight times, in every t
 directions the auditor's own rounding takes over them (`independent`).
 """
 
-import enum
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from swarm.verify.audit.accumulated import Accumulated
 from swarm.verify.audit.thresholds import Thresholds
+from swarm.verify.audit.verdict import Verdict
 from swarm.verify.receipts.sketch import Sketch, project, sketch_seed
 
 WINDOW = 32  # tokens that get a verdict of their own
@@ -36,14 +36,6 @@ FLOAT32_ERROR = 1e-4 / 3
 
 _ENOUGH = 16  # tokens whose median says something
 _DIFFERENT = 8.0  # as many of them independent; measured in text: at least 16 of a window, 26 of a segment
-
-
-class Verdict(enum.IntEnum):
-    """The worse the higher."""
-
-    PASS = 0
-    SUSPECT = 1
-    FAIL = 2
 
 
 class Recomputes(Protocol):

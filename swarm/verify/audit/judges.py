@@ -24,6 +24,7 @@ from swarm.verify.audit.thresholds import Thresholds
 from swarm.verify.receipts.observer import ReceiptObserver
 from swarm.wire import codec
 from swarm.wire.formats.receipts import SignedReceipt, Terms
+from swarm.wire.peer_names import short_id
 
 Observe = Callable[[ReceiptObserver, int], HopObserver]  # (receipts, prompt tokens) -> a session's observer
 _T = TypeVar("_T")
@@ -111,7 +112,7 @@ class PeerJudges:
             session.close()
         own = signed.receipts.all()
         if len(own) != len(case.receipts):
-            raise HopFailed(InvalidRequest(f"peer {peer.peer_id[-8:]} did not sign for what it recomputed"), [])
+            raise HopFailed(InvalidRequest(f"peer {short_id(peer.peer_id)} did not sign for what it recomputed"), [])
         return own
 
     def _options(self, case: Case, wire: torch.dtype) -> SessionOptions:

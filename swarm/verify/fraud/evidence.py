@@ -18,6 +18,7 @@ from swarm.wire import codec
 from swarm.wire.codec import Rows
 from swarm.wire.formats.receipts import MAX_RECEIPT_BYTES, SignedReceipt
 from swarm.wire.identity import Identity, signer_of
+from swarm.wire.peer_names import short_id
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def write_evidence(folder: Path, bundle: Bundle, data: bytes) -> Path | None:
     """Write `data`, the encoded `bundle`, into `folder`, for `python -m swarm evidence`. Returns its file; None if the
     disk does not take it."""
     peer_id = bundle.case.peer_id
-    file = folder / f"{peer_id[-8:]}-{bundle.digest.hex()[:12]}.evidence"
+    file = folder / f"{short_id(peer_id)}-{bundle.digest.hex()[:12]}.evidence"
     try:
         write_whole(file, data, 0o644)
     except OSError as error:

@@ -20,6 +20,7 @@ from swarm.wire.formats.receipts import (
     is_contradiction,
     is_equivocation,
 )
+from swarm.wire.peer_names import short_id
 
 MAX_EARLY = 64  # receipts of one hop that came before their predecessors
 MAX_FAULTS = 16  # of one peer in one session that are held against it: one who signs rubbish can sign a lot of it
@@ -46,7 +47,10 @@ class Fault:
     evidence: tuple[SignedReceipt, ...] = ()
 
     def __str__(self) -> str:
-        return f"peer {self.peer_id[-8:]} {self.kind.value}" + (f": {self.detail}" if self.detail else "")
+        return f"peer {short_id(self.peer_id)} {self.kind.value}" + (f": {self.detail}" if self.detail else "")
+
+    def __repr__(self) -> str:
+        return f"<Fault {self.kind.name}: {self}>"
 
 
 class HopReceipts:

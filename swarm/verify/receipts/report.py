@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from swarm.verify.receipts.checking import Fault, FaultKind, HopReceipts, Misfit
 from swarm.wire.formats.receipts import NOTHING, SignedReceipt, is_contradiction, is_equivocation
+from swarm.wire.peer_names import short_id
 
 _Slot = tuple[bytes | int, ...]  # of a receipt but for its index: peer, session, first block, attempt
 _Place = tuple[bytes, int, int, int]  # session, block, position, count
@@ -175,7 +176,7 @@ def _holes(openings: Iterable[Sequence[SignedReceipt]]) -> Iterator[str]:
         numbers = {signed.receipt.index for signed in given}
         if len(numbers) <= max(numbers):
             first = next(index for index in range(len(numbers) + 1) if index not in numbers)
-            yield f"{_session(given)}: number {first} of the receipts of peer {given[0].peer_id[-8:]} is not here"
+            yield f"{_session(given)}: number {first} of the receipts of peer {short_id(given[0].peer_id)} is not here"
 
 
 def _gaps(openings: Iterable[Sequence[SignedReceipt]]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from swarm.wire.transport import OPENING_S
 
 MAX_RECEIPTS = 200_000  # about 120 MB; the oldest give way
 PRUNE_EVERY = 1_000
+OPENINGS_LOOKED_AT = 2_000  # for the peers that this user knows
 
 _LAYOUT = Layout(
     "receipts",
@@ -32,6 +33,7 @@ _LAYOUT = Layout(
 )
 _ADD = "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)"
 _REMEMBER = "INSERT OR IGNORE INTO openings VALUES (?, ?, ?)"
+_NEWEST_OPENINGS = "SELECT data FROM receipts WHERE number = 0 ORDER BY session DESC LIMIT ?"
 _SESSIONS = "SELECT session, COUNT(*) FROM receipts GROUP BY session ORDER BY session DESC"
 
 
@@ -51,6 +53,9 @@ class ReceiptStore:
         self.path, self._max_receipts = path, max_receipts
         self._writer = Writer(path, _LAYOUT)
         self._since_prune = 0
+
+    def __repr__(self) -> str:
+        return f"<ReceiptStore {self.path or 'in memory'}>"
 
     def trouble(self) -> str:
         """Why nothing new should be signed now: the disk does not take it; empty: it does."""
@@ -87,6 +92,13 @@ class ReceiptStore:
         yield from self._read(
             "SELECT data FROM receipts WHERE session = ? AND number = 0 ORDER BY start, attempt", session
         )
+
+    def peers(self) -> set[str]:
+        """Ids of the peers that signed for the newest openings kept here. Raises InvalidRequest if the file was
+        tampered with."""
+        with self._reading() as database:
+            rows = database.execute(_NEWEST_OPENINGS, (OPENINGS_LOOKED_AT,)).fetchall()
+        return {SignedReceipt.decode(data).peer_id for (data,) in rows}
 
     def find(self, prefix: str) -> bytes:
         """The session whose id begins with these hex digits. Raises InvalidRequest if there is not exactly one."""

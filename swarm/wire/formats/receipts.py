@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from swarm import shown
 from swarm.errors import InvalidRequest
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.signed import Address, Bytes16, Bytes32, Format, Text, UInt32, UInt64
 from swarm.wire.identity import Identity
+from swarm.wire.peer_names import short_id
 
 VERSION = 1
 NOTHING = bytes(32)  # where a hash is none
@@ -33,6 +35,10 @@ class Terms:
     numerics_id: Text
     wire_dtype: UInt32  # pb.DType of inputs and outputs
     quote: Bytes32  # SHA-256 of the directory record by which the client chose this peer; NOTHING if it named none
+
+    def __repr__(self) -> str:
+        session, blocks = self.session.hex()[:8], shown.span((self.start, self.stop))
+        return f"<Terms of 0x{self.peer.hex()[:8]}, session {session}, blocks {blocks}, {self.format}>"
 
     @classmethod
     def of(cls, request: pb.Open, peer: bytes, weights: bytes, format: str, numerics_id: str) -> "Terms":
@@ -84,6 +90,15 @@ class Receipt:
     previous: Bytes32  # hash of this hop's previous receipt
     time_ms: UInt64  # when it was signed, by the hop's clock
 
+    def __repr__(self) -> str:
+        return f"<Receipt {self.in_words} by 0x{self.terms.peer.hex()[:8]}>"
+
+    @property
+    def in_words(self) -> str:
+        """What it is for: "for blocks 0:10, positions 0:64"."""
+        blocks, positions = (self.terms.start, self.terms.stop), (self.position, self.stop_position)
+        return f"for blocks {shown.span(blocks)}, positions {shown.span(positions)}"
+
     @cached_property
     def hash(self) -> bytes:
         """The 32 bytes that are signed."""
@@ -131,6 +146,9 @@ class SignedReceipt:
     receipt: Receipt
     signature: bytes
     peer_id: str  # of the signer
+
+    def __repr__(self) -> str:
+        return f"<SignedReceipt {self.receipt.in_words} by {short_id(self.peer_id)}>"
 
     @property
     def blocks(self) -> tuple[int, int]:

@@ -170,6 +170,6 @@ def test_ballots_are_waited_for_and_it_says_until_when(run):
     (("--emission", "1", "--mints", "101"), "not a percentage"), (("--emission", "1", "--reveal", "-1"), "reveal"),
 ])  # fmt: skip
 def test_a_bad_plan_gets_one_line(run, arguments, message):
-    error = run("close", *arguments, status=1)
+    error = run("close", *arguments, status=2)
     assert message in error
     assert error.count("\n") == 1

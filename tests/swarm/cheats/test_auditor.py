@@ -181,13 +181,13 @@ def test_a_swarm_with_a_gap_is_reported_and_waited_for(home, capsys, local):
     ("arguments", "message"),
     [
         (["--every", "nan"], "--every must be a number of seconds, not nan"),
-        (["--rounds", "0"], "--rounds must be at least 1, not 0"),
-        (["--budget", "1"], "--budget must be at least 2, not 1"),
+        (["--rounds", "0"], "--rounds must be positive, not 0"),
+        (["--budget", "1"], "--budget must be 2 or more, not 1"),
         (["--audit-rate", "2"], "audit_rate is a share from 0 to 1"),
     ],
 )
 def test_a_bad_argument_gets_one_line(home, capsys, arguments, message):
-    assert cli.main(arguments) == 1
+    assert cli.main(arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ")
     assert message in err

@@ -12,6 +12,7 @@ import pytest
 import swarm
 from helpers import wait_until
 from swarm.cli.ledger import verbs as command
+from swarm.cli.support.exits import FAILED, REFUTED, WRONG
 from swarm.client.local_swarm import LocalServer
 from swarm.errors import NoRoute
 from swarm.home import client_identity
@@ -80,7 +81,7 @@ def run(market, capsys) -> Callable[..., str]:
     def run(*arguments: object, status: int = 0) -> str:
         assert command.main([*map(str, arguments), "--ledger", str(market.folder)]) == status
         output = capsys.readouterr()
-        return output.err if status == 1 else output.out
+        return output.err if status in (FAILED, WRONG) else output.out
 
     return run
 
@@ -230,7 +231,7 @@ def test_evidence_of_honest_work_slashes_neither_the_accused_nor_anybody_else(ma
         client.wait_for_audits()
     for server in market.servers:
         (file,) = tmp_path.glob(f"evidence/{server.peer_id[-8:]}-*")
-        assert "NOT CONVICTED" in run("slash", file, status=3)
+        assert "NOT CONVICTED" in run("slash", file, status=REFUTED)
     assert all(market.stake_of(server).staked == STAKE for server in market.servers)
 
 

@@ -128,7 +128,7 @@ def test_sampling_with_a_seed_is_the_same_with_and_without_verification(client):
 
 
 def test_an_unknown_verification_is_refused(client):
-    with pytest.raises(swarm.InvalidRequest, match="verify is one of"):
+    with pytest.raises(swarm.InvalidRequest, match="unknown verify 'everything'"):
         client.generate(PROMPT, verify="everything")
 
 

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import swarm
@@ -161,7 +162,7 @@ def test_servers_that_still_load_end_with_their_parent(model):
     assert wait_until(lambda: not any(map(is_alive, pids)), 15)
 
 
-@pytest.mark.parametrize("module", ["swarm.server", "swarm.auditor", "swarm generate x"])
+@pytest.mark.parametrize("module", ["swarm.server", "swarm.auditor", "swarm calibrate"])
 def test_ctrl_c_during_the_imports_is_no_traceback(module, tmp_path):
     environment = {**os.environ, "SWARM_HOME": str(tmp_path)}
     process = subprocess.Popen(
@@ -171,3 +172,16 @@ def test_ctrl_c_during_the_imports_is_no_traceback(module, tmp_path):
     assert wait_until(lambda: "numpy" in maps.read_text() or "torch" in maps.read_text(), 60)
     process.send_signal(signal.SIGINT)
     assert (*process.communicate(timeout=60), process.returncode) == (b"", b"", 130)
+
+
+def test_ctrl_c_while_a_client_joins_and_imports_is_no_traceback_and_leaves_no_daemon(tmp_path):
+    environment = {**os.environ, "SWARM_HOME": str(tmp_path)}
+    with swarm.LocalSwarm("demo", []) as nobody:  # but a node of the directory
+        command = [sys.executable, "-m", "swarm", "generate", "x", "--peers", *nobody.peers]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+        maps = Path(f"/proc/{process.pid}/maps")
+        assert wait_until(lambda: "libtorch" in maps.read_text(), 60)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        assert (*process.communicate(timeout=60), process.returncode) == (b"", b"\n", 130)
+        assert wait_until(lambda: not any(child.is_running() for child in children), 15)

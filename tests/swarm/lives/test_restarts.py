@@ -105,7 +105,7 @@ REFUSED = {
 @pytest.mark.parametrize("arguments", REFUSED)
 def test_addresses_that_are_nobodys_and_bytes_that_are_no_text_are_refused_in_one_line(tmp_path, arguments):
     refused = serve(tmp_path, *arguments.split())
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
     assert REFUSED[arguments] in line
 

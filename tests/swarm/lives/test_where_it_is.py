@@ -29,9 +29,9 @@ def config(tmp_path, monkeypatch) -> ServerConfig:
 
 
 def test_a_machine_that_has_no_network_yet_is_waited_for_and_it_is_said_once(config, monkeypatch, caplog):
-    answers = [SwarmError("cannot tell this machine's address"), SwarmError("likewise"), "127.0.0.1"]
+    answers = [SwarmError("cannot tell this machine's address"), SwarmError("likewise"), "127.0.0.1", "127.0.0.1"]
 
-    def announced_host(host: str) -> str:
+    def announced_host(host: str, others: object) -> str:
         answer = answers.pop(0)
         if isinstance(answer, str):
             return answer
@@ -51,7 +51,7 @@ def test_a_machine_that_has_no_network_yet_is_waited_for_and_it_is_said_once(con
 def test_others_are_told_another_address_only_when_the_last_one_is_gone(config, monkeypatch):
     async def moves() -> None:
         async with Server(config) as server:
-            monkeypatch.setattr(seat, "announced_host", lambda host: ELSEWHERE)  # a private network came up
+            monkeypatch.setattr(seat, "announced_host", lambda host, others: ELSEWHERE)  # a private network came up
             server._look_where_it_is()
             assert server.announcement.record.endpoint.host == "127.0.0.1"
             monkeypatch.setattr(seat, "is_here", lambda host: False)

@@ -73,6 +73,28 @@ def test_a_bill_names_every_token_and_its_settlement(paid, book):
     assert len(lines) == 1 + 3 * (prompt + 19)
 
 
+def test_the_only_token_of_a_prompt_costs_a_prompts_price(paid, book):
+    with swarm.Client("demo", paid.peers, ledger=str(book[0])) as client:
+        generation = client.generate([5], max_new_tokens=3, ignore_eos=True)
+    assert [(one.prefill_tokens, one.decode_tokens) for one in generation.payments] == [(1, 2)] * 3
+    assert generation.cost == 30 * (PREFILL + 2 * PRICE)
+    assert [one.receipt.prefill for one in generation.receipts if one.receipt.position == 0] == [1] * 3
+
+
+def test_a_peer_has_one_name_in_the_bill_in_earnings_and_for_the_ledger(paid, book):
+    folder, _ = book
+    with swarm.Client("demo", paid.peers, ledger=str(folder)) as client:
+        route = client.generate(PROMPT, max_new_tokens=4, ignore_eos=True).route
+    bill = _run("ledger", "bill", "--ledger", str(folder)).stdout
+    for server in paid.servers:
+        name = server.peer_id[-8:]
+        assert name in bill
+        assert name in _run("earnings", "--server", name, "--ledger", str(folder), home=server.home).stdout
+        shown = json.loads(_run("ledger", "balance", name, "--json", "--ledger", str(folder)).stdout)
+        assert bytes.fromhex(shown["address"][2:]) == address_of(server.peer_id)
+    assert {hop.peer_id for hop in route} == {server.peer_id for server in paid.servers}
+
+
 def test_a_contributor_sees_what_a_server_earned(paid, book):
     folder, ledger = book
     with swarm.Client("demo", paid.peers, ledger=str(folder)) as client:

@@ -280,7 +280,7 @@ def test_an_auditor_votes_on_a_paid_swarm_and_honest_servers_are_minted_by_their
 def test_a_validator_without_what_it_needs_gets_one_line(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.setenv("SWARM_HOME", str(tmp_path))
     monkeypatch.delenv("SWARM_LEDGER", raising=False)
-    assert cli.main(["--validator", *arguments]) == 1
+    assert cli.main(["--validator", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

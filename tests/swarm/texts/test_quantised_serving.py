@@ -10,7 +10,7 @@ import torch
 import swarm
 import warm
 from helpers import statuses
-from swarm.generate.heads import head_format
+from swarm.generate.formats import head_format
 from swarm.model import BlockRange, Checkpoint, ModelEnds
 from swarm_kernels import FORMATS, Segment, cpu
 

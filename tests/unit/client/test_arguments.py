@@ -10,10 +10,10 @@ import pytest
 from swarm.cli import auditor, batch, generate, identity, server
 from swarm.cli.support import parsing
 from swarm.cli.support.clients import add_client_arguments
-from swarm.cli.support.commands import generate_command, serve_command
 from swarm.cli.support.terminal import read_text
 from swarm.cli.support.terminal import run as run_verb
 from swarm.client.prompts import Prompts
+from swarm.commands import Invitation, pasted_model
 from swarm.errors import InvalidRequest, PaymentRequired
 from swarm.market.billing import BillingOptions, post_stake
 from swarm.market.ledger.sqlite import SqliteLedger
@@ -60,11 +60,33 @@ def test_a_bid_is_a_priority_fee_and_says_so(capsys):
 
 
 def test_commands_for_others_leave_out_what_goes_without_saying():
-    assert serve_command("demo", None, None) == "python -m swarm.server"
-    assert serve_command("a b", ["x"], (3, 4), "FILE", "w") == (
-        "python -m swarm.server --model 'a b' --blocks 3:4 --peers x --secret-file FILE --ledger w"
+    assert Invitation().serve() == "python -m swarm.server"
+    assert Invitation(quant="int4", dtype="bfloat16").serve() == "python -m swarm.server --quant int4"
+    assert Invitation().generate("Hello, you") == 'python -m swarm generate "Hello, you"'
+    assert Invitation(peers=["x"]).generate("Hello, you") == 'python -m swarm generate "Hello, you" --peers x'
+
+
+def test_commands_for_others_say_all_that_a_peer_needs_to_fit_in():
+    invitation = Invitation(
+        "a b", "int8", "float32", "v2", ["x"], is_private=True, ledger="10.0.0.1:7/ab", from_afar=True
+    )  # fmt: skip
+    assert invitation.serve((3, 4)) == (
+        "python -m swarm.server --model 'a b' --revision v2 --blocks 3:4 --quant int8 --dtype float32 --host 0.0.0.0 "
+        "--peers x --secret-file FILE --ledger 10.0.0.1:7/ab"
     )
-    assert generate_command("Hello, you", "demo", ["x"]) == 'python -m swarm generate "Hello, you" --peers x'
+
+
+@pytest.mark.parametrize("ledger", ["/home/me/ledger", "ledger", "evm:chain.json", "127.0.0.1:7/ab", "[::1]:7/ab",
+                                    "localhost:7/ab", "a/b:1/c"])  # fmt: skip
+def test_a_ledger_that_only_this_machine_reaches_is_not_named_to_others(ledger):
+    assert Invitation(ledger=ledger).serve() == "python -m swarm.server"
+
+
+def test_a_model_is_named_to_others_without_the_folders_of_this_machine(tmp_path):
+    (tmp_path / "m.gguf").touch()
+    assert pasted_model(str(tmp_path / "m.gguf")) == "m.gguf"
+    assert pasted_model(str(tmp_path)) == tmp_path.name
+    assert [pasted_model(name) for name in ("demo", "org/model")] == ["demo", "org/model"]
 
 
 @pytest.mark.parametrize("run", [generate.main, server.main, batch.main, identity.main, auditor.main])
@@ -99,11 +121,8 @@ def test_a_prompt_of_half_characters_is_refused_whichever_way_it_comes(demo_toke
 
 
 def test_commands_for_others_quote_what_a_shell_would_take_apart():
-    command = serve_command("/my models/a'b", ["/ip4/1"], (0, 2), "my secret", "my ledger")
-    assert shlex.split(command)[3:] == [
-        "--model", "/my models/a'b", "--blocks", "0:2", "--peers", "/ip4/1", "--secret-file", "my secret",
-        "--ledger", "my ledger",
-    ]  # fmt: skip
+    command = Invitation("/my models/a'b", peers=["/ip4/1"]).serve((0, 2))
+    assert shlex.split(command)[3:] == ["--model", "/my models/a'b", "--blocks", "0:2", "--peers", "/ip4/1"]
     ledger = SqliteLedger(None, Identity())
     with pytest.raises(PaymentRequired) as error:
         post_stake(ledger, BillingOptions("my ledger", Fixed(Price(1, 1)), stake=5), "peer")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from memory_hops import chain_of
-from swarm.generate.local_blocks import format_of
+from swarm.generate.formats import format_of
 
 PEER = chain_of((0, 10))[0].hop.peer
 

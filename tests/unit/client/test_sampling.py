@@ -11,7 +11,8 @@ from transformers.generation.logits_process import (
 )
 
 from swarm.errors import InvalidRequest
-from swarm.generate.sampling import Sampler, SamplingOptions, keep_top_k, keep_top_p, penalise
+from swarm.generate.sampler import Sampler, keep_top_k, keep_top_p, penalise
+from swarm.generate.sampling import SamplingOptions
 from swarm.generate.text import TextStream
 
 seeds = st.integers(0, 2**31)

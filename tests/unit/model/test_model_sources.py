@@ -14,7 +14,14 @@ from safetensors.torch import load_file, save_file
 
 from model_files import load_everything
 from swarm.errors import ModelError
-from swarm.model import BlockRange, ModelEnds, check_block_range, checkpoint, open_checkpoint, parse_block_range
+from swarm.model import (
+    BlockRange,
+    ModelEnds,
+    check_block_range,
+    checkpoint,
+    open_checkpoint,
+    parse_block_range,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -91,7 +98,7 @@ def hub(tmp_path, shards, monkeypatch):
     snapshot, fetched = tmp_path / "snapshots" / COMMIT, []
     shutil.copytree(shards, snapshot)
 
-    def download(repository, filename, revision=None):
+    def download(repository, filename, revision=None, local_files_only=False):
         if repository != "owner/sharded":
             raise LocalEntryNotFoundError("no connection")
         if not (snapshot / filename).exists():
@@ -99,7 +106,7 @@ def hub(tmp_path, shards, monkeypatch):
         fetched.append((filename, revision))
         return str(snapshot / filename)
 
-    monkeypatch.setattr(checkpoint, "hf_hub_download", download)
+    monkeypatch.setattr("swarm.model.hub.hf_hub_download", download)
     return fetched
 
 
@@ -166,3 +173,14 @@ def test_a_server_holds_its_blocks_and_no_transformers():
     before, peak, tensors, has_transformers = run.stdout.split()
     assert has_transformers == "False"
     assert int(peak) - int(before) <= 1.2 * int(tensors), f"{before} -> {peak} kB for {tensors} kB of tensors"
+
+
+def test_without_a_network_nothing_is_tried_again_and_again(monkeypatch, caplog):
+    def nowhere(*_):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(hub.socket, "getaddrinfo", nowhere)
+    monkeypatch.setattr(checkpoint, "getproxies", dict)
+    with pytest.raises(ModelError, match=r"'owner/elsewhere': the hub is not reachable") as caught:
+        open_checkpoint("owner/elsewhere")
+    assert "\n" not in str(caught.value) and not caplog.records

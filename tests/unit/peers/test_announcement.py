@@ -43,7 +43,7 @@ class World:
         self.directory, self.posted = Memory(), []
         self.figures: Figures | None = None
         identity = Identity()
-        record = first_record("me", "m", "r", 30, "float32", pinned=False)
+        record = first_record("me", "m", "r", 30, "float32", "none", pinned=False)
         self.own = Announcement(
             self.directory,
             identity,

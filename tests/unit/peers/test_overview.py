@@ -1,11 +1,13 @@
 """What `swarm status` makes of records and answers."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from overviews import NUM_BLOCKS, answer, look, peer, ranges, states
-from swarm.model.checkpoint import model_name
+from swarm.model.names import model_name
 from swarm.peers.overview import State
 from swarm.route.costs import BATCHES, Link
 from swarm.wire import messages_pb2 as pb
@@ -64,7 +66,19 @@ def test_a_leaving_peer_is_shown_but_serves_no_new_sessions():
 def test_a_loading_peer_serves_nothing_yet_and_a_moving_one_still_does():
     view = look(peer("a", 0, 6, state=pb.JOINING), peer("b", 6, 12, state=pb.MOVING), silent="a")
     assert states(view) == {"a": State.LOADING, "b": State.MOVING}
-    assert view.gaps == ((0, 6),)
+    assert (view.gaps, view.loading, view.complete) == ((), ((0, 6),), False)
+
+
+def test_what_nobody_serves_or_loads_is_a_gap():
+    view = look(peer("a", 0, 6, state=pb.JOINING), peer("b", 8, 12), silent="a")
+    assert (view.gaps, view.loading) == (((6, 8),), ((0, 6),))
+
+
+def test_who_promises_the_same_bits_for_all_of_a_peers_blocks_can_audit_it():
+    same = replace(peer("a", 0, 6), numerics_id="n"), replace(peer("b", 0, 12), numerics_id="n")
+    others = replace(peer("c", 0, 6), numerics_id="m"), peer("d", 0, 12), peer("e", 0, 12)
+    view = look(*same, *others)
+    assert {one.peer_id: one.auditors for one in view.peers} == {"a": 1, "b": 0, "c": 0, "d": 0, "e": 0}
 
 
 def test_a_peer_of_another_revision_than_most_is_flagged_and_covers_nothing():

@@ -221,7 +221,22 @@ def test_of_whom_is_to_be_avoided_it_is_said_that_it_is_there_and_why_it_is_not_
         await table.close()
         return error.because
 
-    assert asyncio.run(scenario()) == "peer a lied; peer b is not what this client demands"
+    assert asyncio.run(scenario()) == (
+        "peer a lied; peer b serves with quant int4 and dtype float32, and this client wants peers with quant none and "
+        "dtype any"
+    )
+
+
+def test_what_would_help_is_a_peer_in_the_format_that_the_client_demands_or_in_that_of_most():
+    async def scenario(terms: Terms) -> str:
+        table = table_of(Directory(peer("a", quant="int4", dtype="bfloat16")), terms)
+        await table.refresh()
+        error = table.explained(NoRoute("no peer", [(0, 2)]), terms=terms)
+        await table.close()
+        return str(error)
+
+    assert "--blocks 0:2 --quant int4`" in asyncio.run(scenario(Terms()))
+    assert "--blocks 0:2 --quant int8 --dtype float32`" in asyncio.run(scenario(Terms("float32", "int8")))
 
 
 def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():

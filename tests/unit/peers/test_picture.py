@@ -1,7 +1,6 @@
 """How `swarm status` draws a swarm, and how it asks peers."""
 
 import asyncio
-from functools import partial
 
 import pytest
 from hypothesis import given
@@ -9,8 +8,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from overviews import answer, look, peer, ranges, states
-from swarm.cli.support.commands import serve_command
 from swarm.cli.support.picture import Picture
+from swarm.commands import Invitation
 from swarm.errors import PeerUnreachable
 from swarm.peers.overview import Overview, State
 from swarm.peers.survey import Survey, visit
@@ -23,7 +22,7 @@ from swarm.wire import messages_pb2 as pb
 def draw(view: Overview, width: int = 80, **options: object) -> list[str]:
     console = Console(width=width, height=24, color_system=None)
     with console.capture() as capture:
-        console.print(Picture(view, partial(serve_command, "m", ["ADDRESS"]), **options), crop=False)
+        console.print(Picture(view, Invitation("m", peers=["ADDRESS"]).serve, **options), crop=False)
     return [line.rstrip() for line in capture.get().splitlines()]
 
 

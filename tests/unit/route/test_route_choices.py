@@ -99,8 +99,8 @@ def test_a_link_that_nobody_measured_is_taken_from_those_to_the_client():
 # --- no route --------------------------------------------------------------------------------------------------------
 
 
-def test_missing_blocks_are_named_with_the_command_that_serves_them():
-    with pytest.raises(NoRoute, match=r"blocks 4:6 .*--blocks 4:6"):
+def test_missing_blocks_are_named():
+    with pytest.raises(NoRoute, match=r"blocks 4:6 of"):
         best_chain([candidate("a", 0, 4), candidate("b", 6, 12)], 12, request())
     with pytest.raises(NoRoute, match=r"blocks 0:12 "):
         best_chain([], 12, request())

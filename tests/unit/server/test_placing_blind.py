@@ -65,3 +65,21 @@ def test_a_server_that_starts_asks_until_it_knows():
 def test_what_a_peer_says_is_fit_for_a_terminal():
     error = from_wire("PeerBusy", "full\x1b[2J\n" + "x" * 10**6)
     assert isinstance(error, SwarmError) and str(error).startswith("full [2J x") and len(str(error)) <= 1_000
+
+
+def test_blocks_of_a_peer_that_is_listed_and_gone_are_not_taken_for_served():
+    """Its record outlives it for a while."""
+    gone, there = (PeerInfo.of(make_record(Identity(), start=start, stop=start + 4, num_blocks=8)) for start in (0, 4))
+
+    class Listing(Silent):
+        async def peers(self, model: str, joining: bool = False) -> list[PeerInfo]:
+            return [gone, there]
+
+    async def ask(peer: PeerInfo) -> None:
+        if peer is gone:
+            raise PeerUnreachable("no answer")
+
+    chosen = asyncio.run(Placing(Listing(0), Told(), ask).choose(4, 1.0))
+    assert (chosen.start, chosen.stop) == (0, 4)
+    everybody = asyncio.run(Placing(Listing(0), Told(), lambda peer: asyncio.sleep(0)).choose(8, 1.0))
+    assert (everybody.start, everybody.stop) == (0, 8)

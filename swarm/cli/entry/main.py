@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import NoReturn
 
 from swarm import program
+from swarm.cli.entry.verbs import VERBS
 from swarm.cli.support import exits, streams
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.words import hint
-from swarm.cli.verbs import VERBS
 from swarm.version import __version__
 
 _HELP = ("-h", "--help", "help")

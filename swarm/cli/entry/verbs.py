@@ -30,16 +30,18 @@ def _light(purpose: str, module: str) -> Verb:
     return Verb(purpose, f"swarm.cli.{module}", f"swarm.cli.{module}")
 
 
-def _heavy(purpose: str, name: str) -> Verb:
-    return Verb(purpose, f"swarm.cli.{name}", f"swarm.cli.parsers.{name}")
+def _heavy(purpose: str, name: str, module: str = "") -> Verb:
+    """module: of what it does, where that is not called as the verb is."""
+    return Verb(purpose, f"swarm.cli.{module or name}", f"swarm.cli.parsers.{name}")
 
 
 VERBS = {
     "server": _heavy("serve blocks to a swarm (also: python -m swarm.server)", "server"),
     "generate": _heavy("generate from a prompt", "generate"),
     "batch": _heavy("answer a file of prompts on what the swarm has left over", "batch"),
-    "chat": _heavy("talk with an instruction-tuned model", "chat"),
+    "chat": _heavy("talk with an instruction-tuned model", "chat", "chat.verb"),
     "status": _heavy("a live picture of the swarm: coverage, peers, load, speed", "status"),
+    "models": _heavy("how much of a model fits into how much memory, and what it would earn", "models", "models.verb"),
     "identity": _heavy(
         "digests of a model's weights, to compare with others; keys, export, import: of this machine", "identity"
     ),
@@ -53,7 +55,7 @@ VERBS = {
     "benchmark": _heavy("measure tokens per second across the peers of a swarm", "benchmark"),
     "demo": _heavy("three servers on this machine, two prompts, and what it took", "demo"),
     "config": _light("what counts for each option, and who says so; an example of swarm.toml", "settings.config"),
-    "completion": _light("print a script with which bash, zsh or fish complete what is typed", "completion"),
+    "completion": _light("print a script with which bash, zsh or fish complete what is typed", "entry.completion"),
 }
 CLIENTS = ("generate", "chat", "batch", "benchmark")  # which have the options of clients in common
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import shtab
 
-from swarm.cli import verbs
+from swarm.cli.entry import verbs
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import run
 from swarm.program import SCRIPT

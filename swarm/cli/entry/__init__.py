@@ -1,0 +1,1 @@
+"""Where the program begins: which verb, and what a shell completes."""

@@ -1,0 +1,30 @@
+"""Things in few words, for a `repr` and for messages: nothing is ever longer than a line."""
+
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 40
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxfrozenset = _SHORT.maxdict = 4
+
+TEXT = 60  # characters of a text that are shown
+
+
+def value(it: object) -> str:
+    """A value that somebody gave, and what it is: "'0.9' (str)"."""
+    words = " ".join(_SHORT.repr(it).split())
+    return words if it is None or isinstance(it, bool) else f"{words} ({type(it).__name__})"
+
+
+def text(it: str, most: int = TEXT) -> str:
+    """In quotes, cut after `most` characters."""
+    return repr(it) if len(it) <= most else f"{it[:most]!r}…"
+
+
+def span(it: tuple[int, int]) -> str:
+    """Of blocks or positions: "0:10"."""
+    return f"{it[0]}:{it[1]}"
+
+
+def count(number: int, what: str) -> str:
+    """ "1 token", "2 tokens"."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

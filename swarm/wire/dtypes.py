@@ -1,0 +1,3 @@
+"""Names of the types in which activations travel, without torch, for command lines and configs."""
+
+DTYPE_NAMES = ("float32", "bfloat16", "float16")

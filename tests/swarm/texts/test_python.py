@@ -1,0 +1,182 @@
+"""A client in a notebook or a program: interrupts, ends, models without a tokenizer."""
+
+import _thread
+import json
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import swarm
+from harness.tiny import tiny_model
+from helpers import in_background, pages_in_use, wait_until
+from swarm.cli import generate
+from swarm.client.batch import Batch, Plan
+from swarm.client.batch_files import AnswerFile, Job
+
+LONG = {"max_new_tokens": 1900, "ignore_eos": True}
+WAYS = [lambda: signal.raise_signal(signal.SIGINT), _thread.interrupt_main]
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[str]:
+    with tiny_model() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def local(model) -> Iterator[swarm.LocalSwarm]:
+    with swarm.LocalSwarm(model, "0:3", threads=1) as local:
+        yield local
+
+
+@pytest.fixture(scope="module")
+def client(model, local) -> Iterator[swarm.Client]:
+    with swarm.Client(Path(model), local.peers[0]) as client:
+        yield client
+
+
+def interrupted(
+    client: swarm.Client,
+    work: Callable[[], object],
+    way: Callable[[], object],
+    has_begun: Callable[[], bool] = lambda: True,
+) -> None:
+    """`work`, interrupted when a session is open, leaves none behind, and a client that goes on."""
+    before = client.generate("Before", max_new_tokens=4).token_ids
+
+    def interrupt() -> None:
+        assert wait_until(lambda: has_begun() and pages_in_use(client) > 0, 30)
+        way()
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    thread.join(30)
+    assert wait_until(lambda: pages_in_use(client) == 0, 10)
+    assert client.generate("Before", max_new_tokens=4).token_ids == before
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["signal", "interrupt_main"])
+def test_ctrl_c_ends_a_generation_and_not_the_client(client, way):
+    interrupted(client, lambda: client.generate("Once", **LONG), way)
+    interrupted(client, lambda: client.generate(["Once", "Twice"], **LONG), way)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["signal", "interrupt_main"])
+def test_a_stream_that_is_interrupted_keeps_what_it_had(client, way):
+    stream = client.stream("Once", **LONG)
+    shown = []
+    interrupted(client, lambda: shown.extend(stream), way, lambda: bool(stream.generation.token_ids))
+    out = stream.generation
+    assert 0 < len(out.token_ids) < 1900
+    assert out.finish_reason == ""
+    assert out.text.startswith("".join(shown))
+    assert list(stream) == []
+
+
+def test_ctrl_c_ends_a_batch_and_not_the_client(client, tmp_path):
+    with AnswerFile(tmp_path / "answers.jsonl") as answers:
+        batch = Batch([Job("one", "Once"), Job("two", "Twice")], answers, Plan(LONG))
+        interrupted(client, lambda: client.run_batch(batch), WAYS[0])
+    assert batch.progress.done < 2
+
+
+def test_an_interrupt_is_not_for_other_threads_work(client):
+    expected = client.generate("Other", max_new_tokens=300, ignore_eos=True).token_ids
+    other = in_background(lambda: client.generate("Other", max_new_tokens=300, ignore_eos=True))
+    stream = client.stream("Once", **LONG)
+    threading.Timer(0.3, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(stream)
+    assert other.result(60).token_ids == expected
+
+
+def test_no_prompts_give_no_generations(client):
+    assert client.generate([]) == []
+    assert list(client.stream([])) == []
+
+
+def test_a_client_and_its_servers_print_as_what_they_are(client, local, model):
+    assert repr(client) == f"<Client of {Path(model).name}, 3 blocks, 1 peer>"
+    assert repr(local) == f"<LocalSwarm of {model}: 0:3>"
+    (server,) = local.servers
+    assert repr(server) == f"<LocalServer {server.peer_id[-8:]} 0:3, process {server.pid}, alive>"
+
+
+def test_a_closed_client_says_so_in_every_public_method(model, local, tmp_path):
+    with swarm.Client(model, local.peers) as client:
+        stream = client.stream("Once", **LONG)
+        next(stream)
+    client.close()  # once more is no harm
+    calls = [
+        lambda: client.generate("x"), lambda: client.generate([]), lambda: client.stream("x"),
+        lambda: client.encode("x"), lambda: client.receipts, client.usable_peers, client.wait_for_audits,
+        client.announce_convictions, client.arbitrate, lambda: client.run_batch(None), client.__enter__,
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(swarm.SwarmError, match="this client is closed; make another"):
+            call()
+    with pytest.raises(swarm.SwarmError, match="the client was closed while it was generating"):
+        list(stream)
+    assert repr(client).endswith(", closed>")
+
+
+def test_a_local_swarm_says_what_is_wrong_with_an_argument_that_only_a_server_knows(model):
+    with pytest.raises(swarm.InvalidRequest, match=r"^'lots' is not a size") as error:
+        swarm.LocalSwarm(model, kv_memory="lots").__enter__()
+    assert "\n" not in str(error.value)
+    with pytest.raises(swarm.InvalidRequest, match="invalid choice: 'lowest'") as error:
+        swarm.LocalSwarm(model, pricing="lowest").__enter__()
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def bare(model, tmp_path) -> str:
+    """The same model without tokenizer files, by the same name."""
+    folder = tmp_path / Path(model).name
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("tokenizer*", "chat_template*"))
+    return str(folder)
+
+
+def test_a_folder_without_a_tokenizer_serves_token_ids(bare, local, client):
+    expected = client.generate([1, 2, 3], max_new_tokens=5, ignore_eos=True)
+    with swarm.Client(bare, local.peers) as wordless:
+        out = wordless.generate([1, 2, 3], max_new_tokens=5, ignore_eos=True)
+        assert (out.token_ids, out.text, out.finish_reason) == (expected.token_ids, "", "length")
+        stream = wordless.stream([1, 2, 3], max_new_tokens=5, ignore_eos=True)
+        assert (list(stream), stream.generation.token_ids) == ([], expected.token_ids)
+        for prompt, options, complaint in (
+            ("x", {}, "without a tokenizer, and text needs one; give token ids"),
+            ([{"role": "user", "content": "x"}], {}, "without a tokenizer, and a conversation needs one"),
+            ([1], {"stop": "x"}, "stop is text, and this model comes without a tokenizer"),
+        ):
+            with pytest.raises(swarm.InvalidRequest, match=complaint):
+                wordless.generate(prompt, **options)
+
+
+def test_the_command_line_says_in_one_line_that_there_is_no_tokenizer(bare, local, capfd):
+    for chat in ([], ["--chat"]):
+        assert generate.main(["x", *chat, "--model", bare, "--peers", *local.peers]) == 1
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert err.startswith("error: this model comes without a tokenizer")
+        assert err.count("\n") == 1
+
+
+def test_json_of_the_command_line_is_that_of_python(model, local, client, capfd):
+    generate.main(["Once", "--json", "--max-new-tokens", "4", "--model", model, "--peers", *local.peers])
+    printed = json.loads(capfd.readouterr().out)
+    expected = client.generate("Once", max_new_tokens=4).to_dict()
+    assert printed.keys() == expected.keys()
+    assert (printed["text"], printed["token_ids"]) == (expected["text"], expected["token_ids"])
+
+
+def test_streamed_text_comes_without_lines_of_anybody_else(model, local, capfd):
+    with swarm.Client(model, local.peers) as client:
+        list(client.stream("word " * 1500, max_new_tokens=8, ignore_eos=True))
+    assert capfd.readouterr() == ("", "")
