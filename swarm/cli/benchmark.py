@@ -63,6 +63,7 @@ def _check_report(path: Path) -> None:
 def _measure(engine: SwarmEngine, args: argparse.Namespace) -> tuple[Measured, list[Row]]:
     """Figures, and the peers behind them."""
     client = engine.client
+    _say("asking the swarm for a first token")
     first = client.generate([prompt_tokens(1, 0, client.config.vocab_size)], max_new_tokens=1)
     here = peers.any_here(first[0].route if isinstance(first, list) else first.route)
     if here:

@@ -57,7 +57,7 @@ VERBS = {
     "config": _light("what counts for each option, and who says so; an example of swarm.toml", "settings.config"),
     "completion": _light("print a script with which bash, zsh or fish complete what is typed", "entry.completion"),
 }
-CLIENTS = ("generate", "chat", "batch", "benchmark")  # which have the options of clients in common
+CLIENTS = ("generate", "chat", "batch")  # which have the options of clients in common
 
 
 def make_parser(name: str) -> Parser:
