@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from swarm.cli.ledger.bill import own_payments, print_payments
+from swarm.cli.ledger.bill import own_payments, payment_as_json, print_payments
 from swarm.cli.ledger.book import verdict
 from swarm.cli.parsers.demo import make_parser
 from swarm.cli.support.generations import describe

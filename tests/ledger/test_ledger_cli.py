@@ -49,8 +49,8 @@ def test_credits_are_made_given_and_counted(run):
 
 
 def test_a_name_that_is_no_peers_here_is_refused_in_one_line(run):
-    assert "no peer that is a server of this machine" in run("transfer", "LLNv55aa", "1", status=1)
-    assert "names no peer" in run("balance", "x", status=1)
+    assert "no peer that is a server of this machine" in run("transfer", "LLNv55aa", "1", status=WRONG)
+    assert "names no peer" in run("balance", "x", status=WRONG)
 
 
 def test_what_nothing_backs_is_not_redeemed(run):

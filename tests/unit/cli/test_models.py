@@ -13,6 +13,7 @@ from model_files import small_model
 from swarm.cli.models import verb
 from swarm.cli.models.fit import Cache, Format, fit, formats
 from swarm.cli.models.shape import Shape, read_shape
+from swarm.cli.support import exits
 from swarm.errors import ModelError
 from swarm.model.kv_cache import PagePool
 from swarm.model.layout import blocks_within
@@ -124,15 +125,18 @@ def test_formats_whose_groups_do_not_divide_the_rows_are_left_out(tmp_path, caps
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "status"),
     [
-        ["/no/such/folder"], ["README.md"], ["demo", "--memory", "lots"], ["demo", "--memory", "0"],
-        ["demo", "--sessions", "3"], ["demo", "--context", "0"],
-        ["demo", "--context", "9", "--sessions", "3", "--kv-memory", "1G"], ["demo", "--peers", "nonsense"],
+        (["/no/such/folder"], exits.FAILED), (["README.md"], exits.FAILED),
+        *((words, exits.WRONG) for words in (
+            ["demo", "--memory", "lots"], ["demo", "--memory", "0"], ["demo", "--sessions", "3"],
+            ["demo", "--context", "0"], ["demo", "--context", "9", "--sessions", "3", "--kv-memory", "1G"],
+            ["demo", "--peers", "nonsense"],
+        )),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_one_line(arguments, capsys):
-    assert verb.main(arguments) == 1
+def test_what_makes_no_sense_is_one_line(arguments, status, capsys):
+    assert verb.main(arguments) == status
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1
 

@@ -104,6 +104,7 @@ def test_options_are_not_abbreviated_and_each_says_what_it_is_for(name):
 def required(name: str) -> list[str]:
     """What a verb cannot do without."""
     return {"batch": ["prompts", "-o", "answers"], "receipts": ["list"], "evidence": ["list"], "completion": ["bash"],
+            "models": ["demo"],
             "ledger": ["balance"]}.get(name, [])  # fmt: skip
 
 

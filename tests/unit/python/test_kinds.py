@@ -19,7 +19,7 @@ from swarm.generate.sampling import SamplingOptions
 from swarm.results import Generation
 from swarm.session.limits import ClientLimits
 
-OF_LOCAL_SWARM = {"model", "blocks", "peers", "json", "exit_with_parent", "secret_file", "help"}
+OF_LOCAL_SWARM = {"config", "model", "blocks", "peers", "json", "exit_with_parent", "secret_file", "help"}
 
 
 @pytest.fixture(autouse=True)

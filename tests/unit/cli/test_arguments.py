@@ -8,8 +8,9 @@ import shlex
 import pytest
 
 from swarm.cli import auditor, batch, generate, identity, server
-from swarm.cli.support import parsing
-from swarm.cli.support.clients import add_client_arguments
+from swarm.cli.parsers.clients import add_client_arguments
+from swarm.cli.support import exits, parsing
+from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import read_text
 from swarm.cli.support.terminal import run as run_verb
 from swarm.client.prompts import Prompts
@@ -43,7 +44,7 @@ def test_what_is_no_amount_is_no_price_either(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "nbytes"), [("512M", 2**29), ("2GiB", 2**31), ("1.5k", 1536), ("7", 7), ("1T", 2**40)]
+    ("text", "nbytes"), [("512M", 2**29), ("2GiB", 2**31), ("1.5k", 1536), ("2097152", 2**21), ("1T", 2**40)]
 )
 def test_sizes(text, nbytes):
     assert parsing.size(text) == nbytes
@@ -91,13 +92,13 @@ def test_a_model_is_named_to_others_without_the_folders_of_this_machine(tmp_path
 
 @pytest.mark.parametrize("run", [generate.main, server.main, batch.main, identity.main, auditor.main])
 def test_bytes_that_are_no_text_are_refused_in_one_line(run, capsys):
-    assert run(["--model", "caf\udce9"]) == 1
+    assert run(["--model", "caf\udce9"]) == exits.WRONG
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: 'caf\\udce9' is not UTF-8")
 
 
 def test_a_file_that_cannot_be_used_is_said_in_one_line(tmp_path, capsys):
-    assert run_verb(argparse.ArgumentParser(), [], lambda args: open(tmp_path).close()) == 1
+    assert run_verb(Parser("test"), [], lambda args: open(tmp_path).close()) == 1
     assert capsys.readouterr().err == f"error: {tmp_path} cannot be used: Is a directory\n"
 
 
