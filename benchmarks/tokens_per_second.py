@@ -32,7 +32,6 @@ from speed.room import fitting, room_for
 from swarm.errors import SwarmError
 from swarm.measure import peers
 from swarm.measure.figures import Case
-from swarm.measure.load import busy_before
 from swarm.measure.measuring import VOCABULARY, Measured, SwarmEngine, Wanted, measure_all
 from swarm.measure.plan import cases
 from swarm.measure.tables import as_cells, as_row, remarks
@@ -91,8 +90,6 @@ def measure_one(competitor: Competitor, wanted: Wanted) -> tuple[Measured, list[
     memory_bytes = psutil.virtual_memory().total
     kept, reasons = fitting(wanted.cases, wanted.tokens, competitor.element, memory_bytes)
     wanted = replace(wanted, cases=kept)
-    if not competitor.is_ours:
-        wanted = replace(wanted, tells_load=False, busy_before=busy_before())
     with competitor.open(room_for(kept, wanted.tokens)) as engine:
         measured = measure_all(competitor.name, engine, wanted, say)
         there = isinstance(engine, SwarmEngine) and not competitor.is_ours

@@ -4,12 +4,11 @@ and only neighbours in time can be compared."""
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from speed.engines import BASE, Competitor, say
 from speed.room import room_for
 from swarm.measure.figures import Case, Run, ratio
-from swarm.measure.load import busy_before
 from swarm.measure.measuring import Engine, SwarmEngine, measure
 from swarm.measure.peers import describe
 from swarm.measure.plan import duration
@@ -29,17 +28,13 @@ def take_turns(competitors: Sequence[Competitor], setting: Setting) -> tuple[lis
     """All engines are there at once, and measured when their turn comes. Also the peers of a swarm that was there."""
     with ExitStack() as stack:
         engines: dict[Competitor, Engine] = {}
-        busy = "" if all(competitor.is_ours for competitor in competitors) else busy_before()
         room = room_for([(1, setting.context)], setting.tokens)
         for competitor in competitors:
             say(f"loading {competitor.name}")
             engines[competitor] = stack.enter_context(competitor.open(room))
         expected_s = {competitor: _warm_up(competitor, engine, setting) for competitor, engine in engines.items()}
         runs = _turns(engines, setting, expected_s)
-        cases = [
-            Case(competitor.name, 1, setting.context, found, "" if competitor.is_ours else busy)
-            for competitor, found in runs.items()
-        ]
+        cases = [Case(competitor.name, 1, setting.context, found) for competitor, found in runs.items()]
         there = [engine for competitor, engine in engines.items() if not competitor.is_ours]
         return cases, [row for engine in there if isinstance(engine, SwarmEngine) for row in describe(engine)]
 
@@ -48,7 +43,7 @@ def _warm_up(competitor: Competitor, engine: Engine, setting: Setting) -> float:
     """Seconds of a turn."""
     say(f"warming up {competitor.name}")
     started = time.monotonic()
-    _run(competitor, engine, setting)
+    _run(engine, setting)
     return time.monotonic() - started
 
 
@@ -62,14 +57,13 @@ def _turns(
     for turn in range(1, setting.rounds + 1):
         for competitor, engine in engines.items():
             progress.step(f"turn {turn} of {setting.rounds}: {competitor.name}", expected_s[competitor])
-            runs[competitor].append(_run(competitor, engine, setting))
+            runs[competitor].append(_run(engine, setting))
     progress.over()
     return runs
 
 
-def _run(competitor: Competitor, engine: Engine, setting: Setting) -> Run:
-    run = measure(engine, 1, setting.context, setting.tokens, setting.vocabulary)
-    return run if competitor.is_ours else replace(run, load=None)
+def _run(engine: Engine, setting: Setting) -> Run:
+    return measure(engine, 1, setting.context, setting.tokens, setting.vocabulary)
 
 
 def rows(cases: Sequence[Case]) -> list[dict[str, object]]:

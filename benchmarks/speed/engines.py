@@ -29,7 +29,8 @@ NO_LLAMA = (
 @dataclass(frozen=True)
 class Competitor:
     """name: as the tables have it. open: loads it. element: bytes of each key and value that it keeps in this machine's
-    memory. is_ours: its processes are this one's children, or itself."""
+    memory. is_ours: it is
+    started here."""
 
     name: str
     open: Callable[[Room], AbstractContextManager[Engine]]

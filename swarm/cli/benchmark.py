@@ -15,7 +15,6 @@ from swarm.cli.support.terminal import print_table, run
 from swarm.errors import InvalidRequest
 from swarm.measure import peers
 from swarm.measure.figures import Case
-from swarm.measure.load import busy_before
 from swarm.measure.machine import described, machine
 from swarm.measure.measuring import VOCABULARY, Measured, SwarmEngine, Wanted, measure_all, prompt_tokens
 from swarm.measure.page import bullets, code, facts, page, table
@@ -25,7 +24,6 @@ from swarm.version import __version__
 
 Row = dict[str, object]
 _NAME = "the swarm"
-_HERE = "peers run on this machine: what else keeps it busy cannot be told"
 
 
 def main(arguments: list[str]) -> int:
@@ -64,18 +62,15 @@ def _measure(engine: SwarmEngine, args: argparse.Namespace) -> tuple[Measured, l
     """Figures, and the peers behind them."""
     client = engine.client
     _say("asking the swarm for a first token")
-    first = client.generate([prompt_tokens(1, 0, client.config.vocab_size)], max_new_tokens=1)
-    here = peers.any_here(first[0].route if isinstance(first, list) else first.route)
-    if here:
-        _say(f"note: {_HERE}")
+    engine([prompt_tokens(1, 0)], 1)
+    if engine.processes() is None:
+        _say("note: peers run on this machine as other users: what else keeps it busy cannot be told")
     wanted = Wanted(
         cases(args.sessions, args.contexts),
         args.max_new_tokens,
         args.repeats,
         args.limit,
         min(VOCABULARY, client.config.vocab_size),
-        tells_load=not here,
-        busy_before=busy_before() if here else "",
     )
     return measure_all(_NAME, engine, wanted, _say), peers.describe(engine)
 

@@ -101,7 +101,6 @@ class Case:
     sessions: int
     context: int  # tokens of each prompt
     runs: Sequence[Run] = field(repr=False)
-    busy_before: str = ""  # if this machine was, where it cannot be told during a run
 
     @property
     def decode(self) -> Spread | None:
@@ -133,8 +132,6 @@ class Case:
         found, load, spread = [], self.load, self.decode or self.total
         if load and load.crowded:
             found.append(f"others took {load.others:.1f} of {load.cores} cores")
-        if self.busy_before:
-            found.append(self.busy_before)
         if len(self.runs) < FEWEST:
             found.append(f"measured {len(self.runs)} time{'s' * (len(self.runs) > 1)}, so the spread is not known")
         elif spread.width > WIDEST:

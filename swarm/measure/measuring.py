@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from swarm.measure.figures import Case, Run
+from swarm.measure.here import serving_here
 from swarm.measure.load import LoadMeter
 from swarm.measure.plan import LEAST_TOKENS, duration, expected_s, too_long
 from swarm.measure.progress import Progress
@@ -42,6 +43,14 @@ class SwarmEngine:
         self.hops.update(hop for generation in self.generations for hop in generation.route)
         return [times_of(generation) for generation in self.generations]
 
+    def processes(self) -> set[int] | None:
+        """Of this machine, those of peers that sessions went through; None if they cannot be told."""
+        return serving_here({hop.address for hop in self.hops})
+
+    def repairs(self) -> int:
+        """How often hops were replaced, in what it generated last."""
+        return sum(max(one.reroutes, len(one.repairs)) for one in self.generations)
+
 
 def times_of(generation: "Generation") -> list[float]:
     """When each of its tokens came, in seconds after it began."""
@@ -51,10 +60,11 @@ def times_of(generation: "Generation") -> list[float]:
 def measure(engine: Engine, sessions: int, context: int, count: int, vocabulary: int = VOCABULARY) -> Run:
     """One run of so many sessions at once."""
     prompts = [prompt_tokens(context, number, vocabulary) for number in range(sessions)]
-    meter = LoadMeter()
+    own = engine.processes() if isinstance(engine, SwarmEngine) else set()
+    meter = LoadMeter(own or ())
     times = engine(prompts, count)
-    load = meter.read()
-    repairs = sum(max(one.reroutes, len(one.repairs)) for one in getattr(engine, "generations", ()))
+    load = None if own is None else meter.read()
+    repairs = engine.repairs() if isinstance(engine, SwarmEngine) else 0
     return Run(context, times, load, repairs)
 
 
@@ -67,8 +77,6 @@ class Wanted:
     repeats: int
     limit_s: float  # cases of which one run would take longer are left out
     vocabulary: int = VOCABULARY
-    tells_load: bool = True  # False: what is measured runs here, and not in children of this process
-    busy_before: str = ""  # see Case; for when the load cannot be told
 
 
 @dataclass
@@ -98,7 +106,7 @@ def measure_all(name: str, engine: Engine, wanted: Wanted, say: Callable[[str], 
         for number in range(1, wanted.repeats + 1):
             progress.step(f"{name}, {_case(sessions, context)}, run {number} of {wanted.repeats}", seconds)
             runs.append(_run(engine, sessions, context, wanted))
-        found.cases.append(Case(name, sessions, context, runs, wanted.busy_before))
+        found.cases.append(Case(name, sessions, context, runs))
     progress.over()
     return found
 
@@ -108,8 +116,7 @@ def _case(sessions: int, context: int) -> str:
 
 
 def _run(engine: Engine, sessions: int, context: int, wanted: Wanted) -> Run:
-    run = measure(engine, sessions, context, wanted.tokens, wanted.vocabulary)
-    return run if wanted.tells_load else replace(run, load=None)
+    return measure(engine, sessions, context, wanted.tokens, wanted.vocabulary)
 
 
 def _warm_up(engine: Engine, wanted: Wanted) -> tuple[float, float]:

@@ -1,10 +1,7 @@
 """The peers that runs went through: who, what they serve, how far away they are, where the time of a token goes."""
 
 import time
-from collections.abc import Collection
 from typing import Any
-
-import psutil
 
 from swarm.client.background import wait
 from swarm.client.client import Client
@@ -65,16 +62,6 @@ def _round_trip_s(client: Client, info: PeerInfo) -> float | None:
         return wait(ask())
     except (PeerUnreachable, InvalidRequest):  # the latter for a certificate that is none
         return None
-
-
-def any_here(hops: Collection[Hop]) -> bool:
-    """Whether one of them runs on this machine: then who keeps it busy cannot be told apart."""
-    own = {address.address.partition("%")[0] for some in psutil.net_if_addrs().values() for address in some}
-    return any(_host(hop.address) in own or _host(hop.address).startswith("127.") for hop in hops)
-
-
-def _host(address: str) -> str:
-    return address.rpartition(":")[0].strip("[]")
 
 
 def as_cells(row: dict[str, Any]) -> dict[str, str]:

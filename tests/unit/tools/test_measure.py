@@ -2,11 +2,17 @@
 
 import io
 import json
+import os
+import socket
+import subprocess
+import sys
 
 import pytest
 
 from swarm.errors import InvalidRequest
 from swarm.measure.figures import WIDEST, Case, Load, Run, Spread, ratio
+from swarm.measure.here import serving_here
+from swarm.measure.load import LoadMeter
 from swarm.measure.measuring import Wanted, measure_all, prompt_tokens
 from swarm.measure.page import facts, page, table
 from swarm.measure.plan import cases, check_contexts, duration, too_long
@@ -84,9 +90,25 @@ def test_a_wide_spread_few_runs_and_repairs_are_doubted():
     assert mended.doubts == ["hops were replaced 3 times"]
 
 
-def test_a_machine_that_was_busy_before_is_doubted_where_the_load_cannot_be_told():
-    runs = [steady(0.1, load=None)] * 3
-    assert Case("mine", 1, 10, runs, "others took 2 cores before").doubts == ["others took 2 cores before"]
+def test_without_a_word_on_the_load_only_the_figures_are_doubted():
+    assert case(0.1, 0.1, 0.1, load=None).doubts == []
+    assert as_row(case(0.1, load=None))["others' cores"] is None
+
+
+def test_a_peer_on_this_machine_is_found_by_the_port_that_it_listens_on():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert serving_here([f"127.0.0.1:{port}", "203.0.113.7:4000"]) == {os.getpid()}
+    assert serving_here(["203.0.113.7:4000"]) == set()
+    assert serving_here([f"127.0.0.1:{port}"]) is None
+
+
+def test_what_children_compute_is_this_processs_own():
+    meter = LoadMeter()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    load = meter.read()
+    assert load.cores >= 1
+    assert load.own >= 0 <= load.others
 
 
 def test_a_ratio_is_of_neighbours_in_time():
