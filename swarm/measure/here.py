@@ -15,8 +15,10 @@ def serving_here(addresses: Collection[str]) -> set[int] | None:
         connections = psutil.net_connections("tcp")
     except (psutil.Error, OSError):
         return None
-    listening = [one for one in connections if one.status == psutil.CONN_LISTEN and one.laddr and one.pid]
-    found = {one.laddr[1]: one.pid for one in listening}
+    found: dict[int, int] = {}
+    for one in connections:
+        if one.status == psutil.CONN_LISTEN and one.pid:
+            found[getattr(one.laddr, "port", 0)] = one.pid
     return {found[port] for port in ports} if ports <= found.keys() else None
 
 
