@@ -95,9 +95,13 @@ survival: $(VENV)/.ready-dev  ## servers that die, hang and leave: a thousand tr
 	$(RUN) benchmarks/soak.py
 	$(RUN) benchmarks/endings
 
-# Compiles llama.cpp for this machine, which takes ten minutes or more.
-llama-cpp: $(VENV)/.ready-dev  ## llama.cpp, to compare with in `make bench`
-	$(INSTALL) -c constraints.txt llama-cpp-python==0.3.36
+# What is left of a build that is stopped goes with it: pip's own would stay in /tmp.
+llama-cpp: $(VENV)/.ready-dev  ## llama.cpp, to compare with in `make bench`: compiles for ten minutes or more
+	@echo "llama.cpp is compiled for this machine: ten minutes or more of all cores. What follows is the compiler's"
+	@mkdir -p build/llama-cpp; \
+	trap 'rm -rf build/llama-cpp' EXIT; trap 'exit 130' INT TERM HUP; \
+	TMPDIR=$(CURDIR)/build/llama-cpp $(RUN) -m pip install --verbose --disable-pip-version-check \
+		-c constraints.txt llama-cpp-python==0.3.36
 
 proto: $(VENV)/.ready-dev  ## regenerate the message classes
 	$(RUN) -m grpc_tools.protoc -I . --python_out=. --pyi_out=. swarm/wire/messages.proto swarm/market/service/ledger.proto

@@ -10,6 +10,8 @@ that the server has signed after that.
 The exit status is 1 if a token differed, a generation failed, a hop was replaced or a server was not seen again.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import random
 import statistics
 import sys

@@ -9,6 +9,8 @@ earns at the default stake and audit rate, over the detection rates in benchmark
 idle price.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import json
 import math
 import random

@@ -5,6 +5,8 @@ Honest samples of each kind are mutated, read as the library reads them, and wha
     python benchmarks/fuzz_trust.py [--rounds 100000] [--seed 0]
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import asyncio
 import gc
 import random

@@ -5,6 +5,8 @@
 Gas does not depend on the machine. Accounts are as they mostly are: used before, so that their storage is not new.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -12,6 +12,8 @@ For comparison, the same bytes through a bare gRPC echo over the same TLS, which
 messages and does nothing else: what no hop built on gRPC for Python can stay below.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import argparse
 import base64
 import statistics

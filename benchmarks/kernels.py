@@ -7,6 +7,8 @@ measured in one process with one thread, bandwidth and all kernels in turn, beca
 from one second to the next. The head is the client's part of a token, in int8 for quantised blocks.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import ctypes
 import statistics
 import time

@@ -4,6 +4,8 @@ its process dies at every write of some of them.
     python benchmarks/ledger.py [--operations 100000] [--backend sqlite|evm] [--json]
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import json
 import sys
 import time

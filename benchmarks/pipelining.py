@@ -10,6 +10,8 @@ The bound is the best of any number m of micro-batches of equal size: sessions /
 batch's compute at each stop, m batches at one hop).
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import asyncio
 import statistics
 import threading

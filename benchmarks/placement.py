@@ -8,6 +8,8 @@ Small swarms from many placements, and joining one by one; against the best of a
 Times are of this process's processor time.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import dataclasses
 import random
 import statistics

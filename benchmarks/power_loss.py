@@ -12,6 +12,8 @@ the channels that it had, for the text that it had before.
 The exit status is 1 if a swarm was not whole, a text differed, or an account or a channel was not as before.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import asyncio
 import json
 import os

@@ -6,6 +6,8 @@ The text is Python's own reference documentation, which every Python carries (py
 tokens. Every format computes blocks and head as a server and a client of that format would.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import math
 import pydoc_data.topics
 from itertools import pairwise

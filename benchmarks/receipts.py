@@ -8,6 +8,8 @@ The third compares two swarms of real processes, side by side, one generation of
 whose servers sign nothing and whose client asks for nothing.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import gc
 import statistics
 import sys

@@ -8,6 +8,8 @@ token, and again once there was work; in between, sessions generate side by side
 the median time between two tokens of a session, in the second half of its tokens.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import argparse
 import json
 import os

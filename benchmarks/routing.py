@@ -10,6 +10,8 @@ default, 1,000 peers and 10,000 requests in each scenario, takes minutes for eac
 --jobs runs several simulations at once.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import argparse
 import random
 import statistics

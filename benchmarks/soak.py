@@ -19,6 +19,8 @@ At the end, when all is quiet:
 The exit status is 1 if a check failed.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import random
 import sys
 import threading

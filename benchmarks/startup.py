@@ -7,6 +7,8 @@ which no program that computes can do without, and with another checkout, as of 
 depends on what else the machine does; processor time, of the process and all that it waited for, hardly does.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import json
 import os
 import statistics

@@ -12,6 +12,8 @@ Writes JSON and a plot after each scenario; figures of scenarios that are not ru
 any generation failed or any token differed.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import random
 import statistics
 import sys

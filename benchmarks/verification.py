@@ -8,6 +8,8 @@ save themselves work; those with cheaper weights compute with them in float32, s
 Every result is judged bit by bit, within the tolerance, and from sketches of 4, 8 and 16 numbers a token.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import math
 import statistics
 from collections.abc import Iterator

@@ -22,6 +22,8 @@ them one after another, plus the round trip in which the session opens.
 --cut instead pulls the cable between two hops in mid-generation and says what became of it.
 """
 
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import argparse
 import statistics
 import tempfile

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 from harness.report import Report, commit, make_parser, print_table
 
 ROOT = Path(__file__).parents[2]

@@ -19,6 +19,8 @@ from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 from clocks.trials import SECONDS, WHO, trials
 from harness.report import Report, make_parser, print_table
 

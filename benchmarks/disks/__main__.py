@@ -18,6 +18,8 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 from disks.faults import FAULTS, Disk
 from disks.scenes import SCENES
 from harness.report import Report, make_parser, print_table
@@ -41,9 +43,8 @@ def trial(scene: str, fault: str, tree: Path) -> list[dict[str, object]]:
     return [{"scene": scene, **row} for row in rows]
 
 
-def earlier(file: Path, args: argparse.Namespace) -> list[dict[str, object]]:
-    """What is not measured again."""
-    rows = json.loads(file.read_text())["rows"] if file.exists() else []
+def earlier(rows: list[dict[str, object]], args: argparse.Namespace) -> list[dict[str, object]]:
+    """Of rows of an earlier run, what is not measured again."""
     return [row for row in rows if row["scene"] not in args.scenes or row["fault"] not in args.faults]
 
 
@@ -56,7 +57,8 @@ def main() -> int:
     parser.add_argument("--more", action="store_true", help="keep what an earlier run with the same name has found")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each row")
     args = parser.parse_args()
-    rows = earlier(args.output / f"{args.name}.json", args) if args.more else []
+    report = Report(args)
+    rows = earlier(report.earlier(args.name).get("rows", []), args) if args.more else []
     for scene in args.scenes:
         for fault in args.faults:
             if (scene, fault) == ("digests", "locked"):
@@ -67,7 +69,7 @@ def main() -> int:
     if not args.json:
         shown = ["fault", "of", "client sees", "session under way", "there", "lost", "back after s", "log lines"]
         print_table([{name: row[name] for name in shown} for row in rows])
-    Report(args).save(args.name, {"rows": rows})
+    report.save(args.name, {"rows": rows})
     is_back = [isinstance(row["back after s"], int | float) and row["back after s"] <= BACK_S for row in rows]
     return int(not all(is_back) or any(row["lost"] for row in rows))
 

@@ -18,6 +18,8 @@ from itertools import count
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 import swarm
 from endings.others import OTHERS, Other, Outcome, end
 from endings.processes import Terminals

@@ -14,6 +14,7 @@ import numpy as np
 
 _FILE_TYPES = {"Q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0, "Q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0}
 _PREFILL_TOKENS = 512  # in one batch, llama.cpp's default
+_SPARE_POSITIONS = 8
 
 
 def requantised(source: Path, kind: str) -> Path:
@@ -38,23 +39,37 @@ llama_cpp.llama_log_set(_silent, ctypes.c_void_p())
 
 
 class LlamaCpp:
-    """One context for `sessions` sequences of up to `positions` tokens."""
+    """A model, and a context that has room for what was last asked for."""
 
-    def __init__(self, path: Path, sessions: int, positions: int, threads: int = 1):
+    def __init__(self, path: Path, threads: int = 1):
         model_options = llama_cpp.llama_model_default_params()
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_options)
+        self._threads = threads
+        self._vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
+        self._shape = (0, 0)  # of the context: sequences, tokens of each
+
+    def close(self) -> None:
+        self._free()
+        llama_cpp.llama_model_free(self._model)
+
+    def _make_room(self, sessions: int, positions: int) -> None:
+        """llama.cpp shares a context out among its sequences in equal parts, so each shape has one of its own."""
+        if self._shape == (sessions, positions):
+            return
+        self._free()
         options = llama_cpp.llama_context_default_params()
         options.n_ctx, options.n_seq_max = sessions * positions, sessions
         options.n_batch = options.n_ubatch = _PREFILL_TOKENS
-        options.n_threads = options.n_threads_batch = threads
+        options.n_threads = options.n_threads_batch = self._threads
         self._context = llama_cpp.llama_init_from_model(self._model, options)
-        self._vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
         self._batch = llama_cpp.llama_batch_init(max(_PREFILL_TOKENS, sessions), 0, 1)
+        self._shape = (sessions, positions)
 
-    def close(self) -> None:
-        llama_cpp.llama_batch_free(self._batch)
-        llama_cpp.llama_free(self._context)
-        llama_cpp.llama_model_free(self._model)
+    def _free(self) -> None:
+        if self._shape != (0, 0):
+            llama_cpp.llama_batch_free(self._batch)
+            llama_cpp.llama_free(self._context)
+            self._shape = (0, 0)
 
     def _prefill(self, sequence: int, tokens: list[int]) -> int:
         """The token that follows."""
@@ -64,21 +79,23 @@ class LlamaCpp:
             self._decode(rows, last_only=True)
         return self._best(len(part) - 1)
 
-    def generate(self, prompts: list[list[int]], count: int) -> tuple[float, list[float]]:
-        """Seconds to the first prompt's first token, and of each of `count` steps of one token for every prompt."""
-        started = time.perf_counter()
-        current = [self._prefill(0, prompts[0])]
-        first_token_s = time.perf_counter() - started
-        current += [self._prefill(sequence, prompt) for sequence, prompt in enumerate(prompts[1:], 1)]
-        seconds = []
-        for step in range(count):
-            started = time.perf_counter()
+    def generate(self, prompts: list[list[int]], count: int) -> list[list[float]]:
+        """`count` tokens for every prompt; when each came, in seconds after the beginning: prompts one after the other,
+        then steps of one token for each."""
+        self._make_room(len(prompts), max(map(len, prompts)) + count + _SPARE_POSITIONS)
+        started, current = time.perf_counter(), []
+        times: list[list[float]] = []
+        for sequence, prompt in enumerate(prompts):
+            current.append(self._prefill(sequence, prompt))
+            times.append([time.perf_counter() - started])
+        for step in range(count - 1):
             rows = [(token, len(prompts[s]) + step, s) for s, token in enumerate(current)]
             self._decode(rows, last_only=False)
             current = [self._best(row) for row in range(len(rows))]
-            seconds.append(time.perf_counter() - started)
+            for own in times:
+                own.append(time.perf_counter() - started)
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
-        return first_token_s, seconds
+        return times
 
     def _decode(self, rows: list[tuple[int, int, int]], last_only: bool) -> None:
         batch = self._batch

@@ -3,20 +3,24 @@
 import argparse
 import json
 import os
-import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import transformers
-from matplotlib.figure import Figure
+from harness.options import folder
+from harness.shelf import Shelf, command_line
+from swarm.measure.machine import machine
+from swarm.measure.measuring import prompt_tokens as prompt_tokens
+from swarm.measure.tables import number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HERE = Path(__file__).parents[1]
 OUTPUT = HERE / "out"  # not in the repository
 COMMITTED = HERE / "results"  # of earlier runs, in the repository: written to only when told
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "f16c", "fma")  # that kernels ask for
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
@@ -24,72 +28,68 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--output",
-        type=Path,
+        type=folder,
         default=OUTPUT,
         metavar="FOLDER",
-        help=f"for JSON and plots (default: {OUTPUT.relative_to(HERE.parent)}, which git ignores)",
+        help=f"for results, beside those of earlier runs (default: {OUTPUT.relative_to(HERE.parent)}, which git "
+        f"ignores; in {COMMITTED.relative_to(HERE.parent)}, they take the place of the earlier ones)",
     )
     return parser
 
 
 class Report:
-    """The results of one run of a benchmark, in a folder. What is there from an earlier run is written over."""
+    """The results of one run of a benchmark, in a folder. What is there from an earlier run stays, but in the
+    repository's own results."""
 
     def __init__(self, args: argparse.Namespace):
         """args: of a parser from `make_parser`."""
-        self.folder: Path = args.output
-        self._machine = machine()
+        self.machine = machine()
         options = {name: value for name, value in vars(args).items() if name != "output"}
-        load, today = os.getloadavg()[0], date.today().isoformat()
-        self._run = {"commit": commit(), "options": options, "load": load, "date": today}
+        self.run: dict[str, object] = {
+            "commit": commit(),
+            "command": command_line(),
+            "options": options,
+            "load": round(os.getloadavg()[0], 2),
+            "date": datetime.now().astimezone().isoformat(timespec="minutes"),
+        }
+        self._shelf = Shelf(args.output, self.run, replaces=args.output.resolve() == COMMITTED)
 
     @property
     def where(self) -> str:
         """For the title of a plot."""
-        return f"{self._machine['cores']} cores: {self._machine['processor']}"
+        return f"{self.machine['cores']} cores: {self.machine['processor']}"
+
+    @property
+    def when(self) -> str:
+        """Likewise."""
+        return f"{self.run['date']}, commit {self.run['commit']}, load {self.run['load']} before"
 
     def save(self, name: str, result: Mapping[str, object]) -> None:
         """As JSON, with what a reader needs to know to compare figures."""
-        text = json.dumps({"machine": self._machine, "run": self._run, **result}, indent=1, default=str)
-        self._path(f"{name}.json").write_text(text + "\n")
-        print(f"saved {self.folder / name}.json")
+        text = json.dumps({"machine": self.machine, "run": self.run, **result}, indent=1, default=str)
+        self._write(name, ".json", text + "\n")
 
-    def draw(self, figure: Figure, name: str) -> None:
-        figure.savefig(self._path(f"{name}.png"), dpi=150)
-        print(f"saved {self.folder / name}.png")
+    def write(self, name: str, page: str) -> None:
+        """As Markdown."""
+        self._write(name, ".md", page)
+
+    def draw(self, figure: "Figure", name: str) -> str:
+        """Returns the file's name."""
+        path = self._shelf.path(name, ".png")
+        figure.savefig(path, dpi=150)
+        print(f"saved {path}")
+        return path.name
 
     def earlier(self, name: str) -> dict[str, object]:
         """What an earlier run left in the folder; nothing, if there was none."""
-        path = self.folder / f"{name}.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
+        path = self._shelf.latest(name)
+        found = json.loads(path.read_text()) if path else {}
         return {key: value for key, value in found.items() if key not in ("machine", "run")}
 
-    def _path(self, name: str) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder / name
-
-
-def machine() -> dict[str, object]:
-    """What computed the figures."""
-    about = _cpuinfo()
-    known = about.get("flags", "").split()
-    return {
-        "processor": about.get("model name", platform.processor() or "unknown"),
-        "flags": [flag for flag in FLAGS if flag in known],
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
-def _cpuinfo() -> dict[str, str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in lines)
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    def _write(self, name: str, suffix: str, text: str) -> None:
+        path = self._shelf.path(name, suffix)
+        path.write_text(text)
+        print(f"saved {path}")
 
 
 def commit(tree: Path = HERE) -> str:
@@ -99,11 +99,6 @@ def commit(tree: Path = HERE) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def prompt_tokens(length: int, number: int) -> list[int]:
-    """Token ids of a prompt that is the same in every run, and another for each `number`."""
-    return [1000 + (37 * index + 101 * number) % 20_000 for index in range(length)]
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
@@ -118,6 +113,4 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def _format(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return number(value) if isinstance(value, float) else str(value)

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 from harness.report import Report, make_parser, print_table
 from installing.network import CountingProxy, index_with
 

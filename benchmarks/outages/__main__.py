@@ -24,6 +24,8 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 from harness.report import Report, make_parser, print_table
 from outages.two_sites import TwoSites, two_sites
 

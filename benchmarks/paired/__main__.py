@@ -22,6 +22,8 @@ from io import BytesIO
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import harness.needs  # noqa: F401 - first: it says what is missing
+
 from harness.report import Report, commit, make_parser, print_table
 from harness.tiny import tiny_model
 

@@ -53,6 +53,7 @@ VERBS = {
     "earnings": _light("what this machine's servers have earned", "earnings"),
     "secret": _light("print a new secret for a private swarm", "secret"),
     "calibrate": _heavy("measure where honest ends and cheating begins, for audits", "calibrate"),
+    "benchmark": _heavy("measure tokens per second across the peers of a swarm", "benchmark"),
     "demo": _heavy("three servers on this machine, two prompts, and what it took", "demo"),
     "config": _light("what counts for each option, and who says so; an example of swarm.toml", "settings.config"),
     "completion": _light("print a script with which bash, zsh or fish complete what is typed", "entry.completion"),

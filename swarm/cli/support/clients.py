@@ -5,11 +5,12 @@ from typing import cast
 
 from swarm.client.client import Client
 from swarm.generate.options import GenerateKeywords
+from swarm.session.limits import ClientLimits
 from swarm.wire.secret import read_secret
 
 
-def make_client(args: argparse.Namespace) -> Client:
-    """By those arguments. Raises SwarmError."""
+def make_client(args: argparse.Namespace, max_concurrent: int = ClientLimits.max_concurrent) -> Client:
+    """By those arguments. max_concurrent: prompts of one call that run at once. Raises SwarmError."""
     return Client(
         args.model,
         args.peers,
@@ -29,6 +30,7 @@ def make_client(args: argparse.Namespace) -> Client:
         min_stake=args.min_stake,
         allow_unstaked=args.allow_unstaked,
         coverage_timeout_s=args.wait,
+        max_concurrent=max_concurrent,
     )
 
 

@@ -79,6 +79,7 @@ def test_two_servers_find_each_other_and_a_client_generates(home, capsys):
             assert (result["verified"], result["faults"], result["receipts"]) == (4, [], 4)
             assert {(audit["by"], audit["verdict"]) for audit in result["audits"]} == {("local", "PASS")}
             check_receipts(home, capsys)
+            check_figures(home)
             status, farewell = second.interrupt()
             assert status == 0
             assert "left the swarm" in farewell
@@ -87,6 +88,21 @@ def test_two_servers_find_each_other_and_a_client_generates(home, capsys):
         assert refused.returncode == exits.LATER
         assert "no peer serves blocks 20:30" in refused.stderr
     assert not list((home / "nodes").glob("*.json"))
+
+
+def check_figures(home):
+    """Of how fast they are, with a report that is never written over."""
+    few = ("--sessions", "2", "--contexts", "16", "--repeats", "1", "--max-new-tokens", "8")
+    report = home / "speed.md"
+    measured = run("swarm", "benchmark", *few, "--json", "--report", str(report))
+    figures = json.loads(measured.stdout)
+    assert [peer["blocks"] for peer in figures["peers"]] == [[0, 20], [20, 30]]
+    assert figures["rows"][0]["in all tokens/s"] > 0
+    assert "measured 1 time, so the spread is not known" in figures["rows"][0]["doubts"]
+    assert "python -m swarm benchmark --sessions 2" in report.read_text()
+    again = run("swarm", "benchmark", *few, "--report", str(report))
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "is there already" in again.stderr
 
 
 def check_receipts(home, capsys):
@@ -218,7 +234,8 @@ def test_a_client_without_a_swarm_is_told_how_to_start_one(home):
 def test_every_verb_has_help(home):
     with ThreadPoolExecutor(3) as pool:
         names = ["server", "generate", "chat", "status", "secret", "demo", "identity", "calibrate"]
-        names += ["receipts", "evidence", "auditor", "batch", "ledger", "earnings", "config", "completion", "stop"]
+        names += ["auditor", "batch", "benchmark", "completion", "config", "earnings", "evidence"]
+        names += ["ledger", "models", "receipts", "stop"]
         verbs = [[], *([name] for name in names)]
         for result in pool.map(lambda verb: run("swarm", *verb, "--help"), verbs):
             assert result.returncode == 0

@@ -57,7 +57,7 @@ def test_an_unknown_verb_is_named_with_the_nearest(shell, words, message):
 def test_a_server_tells_what_is_wrong_as_an_event_too(shell, program_name):
     result = shell(f"{sys.executable} -m {program_name} --json --quant int5")
     assert result.returncode == exits.WRONG
-    assert result.stdout.startswith('{"event": "error", "code": "WrongUsage"')
+    assert result.stdout.startswith('{"event": "error", "code": "InvalidRequest"')
     assert result.stderr.count("\n") == 1
 
 

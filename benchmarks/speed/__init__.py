@@ -1,0 +1,1 @@
+"""The parts of tokens_per_second.py."""

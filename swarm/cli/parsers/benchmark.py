@@ -1,0 +1,32 @@
+"""What `python -m swarm benchmark` takes. Imports nothing heavy."""
+
+from pathlib import Path
+
+from swarm.cli.parsers.clients import add_client_arguments
+from swarm.cli.support import parsing
+from swarm.cli.support.arguments import add_json
+from swarm.cli.support.parser import Parser
+
+TOKENS = 48
+LIMIT_S = 120.0
+
+
+def make_parser() -> Parser:
+    parser = Parser(
+        "benchmark",
+        usage="{prog} [options]",
+        description="Measure how many tokens per second a swarm gives: for so many sessions at once, with so long "
+        "prompts. The peers are asked for real work, at their price if they have one.",
+    )
+    add = parser.add_argument
+    add("--sessions", type=parsing.count, nargs="+", metavar="N", default=[1, 8], help="at once (default: 1 8)")
+    add("--contexts", type=parsing.count, nargs="+", metavar="N", default=[128], help="tokens of each prompt (default: "
+        "128)")  # fmt: skip
+    add("--repeats", type=parsing.count, metavar="N", default=5, help="runs of each case (default: 5)")
+    add("--limit", type=parsing.some_seconds, metavar="S", default=LIMIT_S,
+        help="leave out cases of which one run would take longer (default: %(default).0f)")  # fmt: skip
+    add("--report", type=Path, metavar="FILE.md", help="also write the figures there, with all that belongs to them")
+    add_json(parser, "print one JSON object at the end")
+    add_client_arguments(parser)
+    parser.set_defaults(max_new_tokens=TOKENS)
+    return parser

@@ -1,0 +1,1 @@
+"""Measuring how fast a model answers: what `swarm benchmark` and the benchmarks have in common."""

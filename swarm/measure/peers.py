@@ -1,0 +1,82 @@
+"""The peers that runs went through: who, what they serve, how far away they are, where the time of a token goes."""
+
+import time
+from typing import Any
+
+from swarm.client.background import wait
+from swarm.client.client import Client
+from swarm.errors import InvalidRequest, PeerUnreachable
+from swarm.measure.measuring import LEAST_TOKENS, SwarmEngine
+from swarm.peers.pings import TIMEOUT_S, measure_round_trip
+from swarm.results import Hop, HopTiming
+from swarm.route.peer import PeerInfo
+
+
+def describe(engine: SwarmEngine) -> list[dict[str, object]]:
+    """A row for each peer that sessions went through, by blocks; of one that has left, what is known from then. What a
+    token takes at the peer is measured anew, of one session alone."""
+    served = dict(engine.hops)
+    known = {info.peer_id: info for info in engine.client.usable_peers()}
+    engine([[1]], 4 * LEAST_TOKENS)
+    alone = engine.generations[0]
+    timings = dict(zip(alone.route, alone.timings, strict=False))
+    hops = sorted(served | dict.fromkeys(timings, 0), key=lambda hop: (hop.blocks, hop.peer_id))
+    return [
+        {
+            **_row(hop, timings.get(hop)),
+            **_format(engine.client, known.get(hop.peer_id)),
+            "sessions": served.get(hop, 0),
+        }
+        for hop in hops
+    ]
+
+
+def _row(hop: Hop, timing: HopTiming | None) -> dict[str, object]:
+    steps = timing.steps if timing else 0
+    return {
+        "peer_id": hop.peer_id,
+        "blocks": list(hop.blocks),
+        "address": hop.address,
+        "compute_ms": round(1000 * timing.compute_s / steps, 3) if timing and steps else None,
+        "queue_ms": round(1000 * timing.queue_s / steps, 3) if timing and steps else None,
+    }
+
+
+def _format(client: Client, info: PeerInfo | None) -> dict[str, object]:
+    round_trip_s = _round_trip_s(client, info) if info else None
+    return {
+        "quant": info and info.quant,
+        "dtype": info and info.dtype,
+        "round_trip_ms": None if round_trip_s is None else round(1000 * round_trip_s, 2),
+    }
+
+
+def _round_trip_s(client: Client, info: PeerInfo) -> float | None:
+    """From here; None if it does not answer."""
+
+    async def ask() -> float:
+        peer = client.parts.router.connection_to(info)
+        return (await measure_round_trip(peer, TIMEOUT_S, time.perf_counter))[1]
+
+    try:
+        return wait(ask())
+    except (PeerUnreachable, InvalidRequest):  # the latter for a certificate that is none
+        return None
+
+
+def as_cells(row: dict[str, Any]) -> dict[str, str]:
+    """For a table that people read."""
+    return {
+        "peer": row["peer_id"][-8:],
+        "blocks": f"{row['blocks'][0]}:{row['blocks'][1]}",
+        "address": row["address"],
+        "format": f"{row['quant'] or '?'}, {row['dtype'] or '?'}",
+        "sessions": str(row["sessions"]),
+        "round trip ms": _number(row["round_trip_ms"]),
+        "compute ms": _number(row["compute_ms"]),
+        "queue ms": _number(row["queue_ms"]),
+    }
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3g}"
