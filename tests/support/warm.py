@@ -112,6 +112,7 @@ class Nursery:
         stdout: int | IO | None = None,
         stderr: int | IO | None = None,
         env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
         text: bool = True,
         start_new_session: bool = False,
     ) -> WarmProcess:
@@ -127,7 +128,8 @@ class Nursery:
             borrowed += [end] * is_new
         status, writes_status = os.pipe()
         borrowed.append(writes_status)
-        request = {"arguments": command[1:], "env": dict(os.environ if env is None else env), "cwd": os.getcwd()}
+        env = os.environ if env is None else env
+        request = {"arguments": command[1:], "env": dict(env), "cwd": cwd or os.getcwd()}
         with self._lock:
             socket.send_fds(self._line, [json.dumps(request).encode()], [*theirs, writes_status])
             answer = self._line.recv(16)
