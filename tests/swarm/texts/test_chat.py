@@ -221,7 +221,7 @@ def test_a_script_talks_through_pipes(local, tmp_path):
 @pytest.mark.parametrize("lines", [b"caf\xe9\n", b"/nothing\n", b"word " * 9000])
 def test_what_a_script_says_wrong_is_one_line_and_a_status(local, lines):
     done = talk(local.peers, lines, "--max-new-tokens", "4")
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
@@ -242,5 +242,5 @@ def test_a_model_without_a_chat_template_says_so_at_once(tmp_path):
     file.write_bytes(demo_file().read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_nonsense"))
     with swarm.LocalSwarm(str(file), ["0:30"], quant="int4", threads=1) as local:
         done = talk(local.peers, b"Hello\n", "--model", str(file))
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "has no chat template" in done.stderr and done.stderr.count("\n") == 1
