@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from swarm import shown
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, UnknownOption
 
 Kind = Callable[[str, Any], Any]  # an option's name and value -> the value as it is used; raises InvalidRequest
 
@@ -30,14 +30,14 @@ def refused(name: str, wanted: str, value: object) -> InvalidRequest:
     return InvalidRequest(f"{name} is {wanted}, not {shown.value(value)}")
 
 
-def unknown(name: str, known: Iterable[str], hints: Mapping[str, str], of: str) -> InvalidRequest:
+def unknown(name: str, known: Iterable[str], hints: Mapping[str, str], of: str) -> UnknownOption:
     """The error for an option that there is not. hints: for names that other libraries use, what it is called here, or
     what to do instead. of: what to call help() on for those there are."""
     known, hint = list(known), hints.get(name.lower(), "")
     if not hint:
         hint = next(iter(get_close_matches(name, known, 1)), "")
     said = f"did you mean {hint}?" if hint in known else hint or f"help({of}) lists the options"
-    return InvalidRequest(f"unknown option {name!r:.40}; {said}")
+    return UnknownOption(f"unknown option {name!r:.40}; {said}")
 
 
 def whole(least: int | None = None, most: int | None = None, otherwise: str = "") -> Kind:

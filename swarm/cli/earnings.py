@@ -13,7 +13,7 @@ from swarm.cli.support import parsing
 from swarm.cli.support.arguments import LEDGER, add_json
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import print_table, run
-from swarm.errors import InvalidRequest
+from swarm.errors import UnusableFile
 from swarm.home import client_identity, payments_file
 from swarm.market.channel.payment_store import PaymentStore
 from swarm.market.ledger.ledger import Ledger, Posting
@@ -114,11 +114,11 @@ def _slashes(ledger: Ledger, address: bytes) -> Iterator[Posting]:
 
 
 def _stores(server: str) -> list[Path]:
-    """Raises InvalidRequest if there is none."""
+    """Raises UnusableFile if there is none."""
     own = payments_file()
     found = {file.stem: file for file in sorted(own.parent.glob("*.db")) if file != own}
     if not found:
-        raise InvalidRequest(f"no payments of a server are kept in {own.parent}")
+        raise UnusableFile(f"no payments of a server are kept in {own.parent}")
     return [found[find_peer(server, found, "that keeps its payments here")]] if server else list(found.values())
 
 

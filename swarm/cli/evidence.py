@@ -16,7 +16,7 @@ from swarm.cli.parsers.evidence import make_parser
 from swarm.cli.support.exits import DONE, REFUTED
 from swarm.cli.support.terminal import print_table, run
 from swarm.cli.support.words import counted
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import InvalidRequest, SwarmError, UnusableFile
 from swarm.home import digests_folder, evidence_folder, standing_file, thresholds_folder
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
@@ -248,9 +248,9 @@ def _read_proof(path: Path) -> Proof:
         with open(path, "rb") as file:
             return Proof.decode(file.read(MAX_PROOF_BYTES + 1))
     except OSError as error:
-        raise SwarmError(f"{path} cannot be read: {error.strerror}") from error
+        raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error
     except InvalidRequest as error:
-        raise InvalidRequest(f"{path}: {error}") from error
+        raise UnusableFile(f"{path}: {error}") from error
 
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {

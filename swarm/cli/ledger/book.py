@@ -22,7 +22,7 @@ from swarm.cli.ledger.bill import last_sessions, own_payments, print_payments
 from swarm.cli.support import exits, parsing
 from swarm.cli.support.parser import Verbs
 from swarm.cli.support.terminal import print_table
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, UnusableFile
 from swarm.home import payments_file
 from swarm.market.ledger.audit import AuditReport, audit
 from swarm.market.ledger.backups import copy_ledger
@@ -175,7 +175,7 @@ def _export(args: argparse.Namespace) -> None:
         with open(args.file, "w") as file:
             count = sum(1 for line in lines if file.write(line + "\n"))
     except OSError as error:
-        raise InvalidRequest(f"cannot write {args.file}: {error.strerror}") from error
+        raise UnusableFile(f"cannot write {args.file}: {error.strerror}") from error
     _done(args, f"{count} {'entry' if count == 1 else 'entries'} written to {args.file}", entries=count)
 
 
