@@ -11,6 +11,7 @@ from pathlib import Path
 from swarm.cli.ledger.accounts import where
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import LEDGER, add_json
+from swarm.cli.support.kept import find_kept
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import print_table, run
 from swarm.errors import UnusableFile
@@ -20,7 +21,7 @@ from swarm.market.ledger.ledger import Ledger, Posting
 from swarm.market.ledger.opening import open_ledger
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.identity import address_of
-from swarm.wire.peer_names import find_peer, short_id
+from swarm.wire.peer_names import short_id
 
 _HOUR_S = 3600.0
 _COLUMNS = ("server", "sessions", "tokens", "block-tokens", "earned", "pending", "unpaid", "slashed", "an hour")
@@ -119,7 +120,7 @@ def _stores(server: str) -> list[Path]:
     found = {file.stem: file for file in sorted(own.parent.glob("*.db")) if file != own}
     if not found:
         raise UnusableFile(f"no payments of a server are kept in {own.parent}")
-    return [found[find_peer(server, found, "that keeps its payments here")]] if server else list(found.values())
+    return [found[find_kept(server, found, "that keeps its payments here")]] if server else list(found.values())
 
 
 def _row(one: Earnings) -> tuple[str, ...]:

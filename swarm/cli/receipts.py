@@ -12,6 +12,7 @@ from typing import TypedDict
 
 from swarm.cli.support import exits, parsing
 from swarm.cli.support.arguments import add_json
+from swarm.cli.support.kept import find_kept
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import print_table, run
 from swarm.cli.support.words import counted
@@ -20,7 +21,7 @@ from swarm.home import receipts_file
 from swarm.verify.receipts.export import lines, load_receipts, save_receipts
 from swarm.verify.receipts.report import Opening, Report, check
 from swarm.verify.receipts.store import ReceiptStore, StoredSession
-from swarm.wire.peer_names import find_peer, short_id
+from swarm.wire.peer_names import short_id
 
 _SHOWN = 20  # sessions of a list
 _TOLD = 10  # things that are wrong
@@ -78,7 +79,7 @@ def _stores(server: str | None) -> list[Path]:
     if not found:
         whose = "this user's clients" if server is None else "a server"
         raise UnusableFile(f"no receipts of {whose} in {own.parent}")
-    return [servers[find_peer(server, servers, "that keeps its receipts here")]] if server else found
+    return [servers[find_kept(server, servers, "that keeps its receipts here")]] if server else found
 
 
 def _list(args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from swarm.errors import InvalidRequest
+from swarm.errors import UnusableFile
 from swarm.storage.files import parse_json, write_whole
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
