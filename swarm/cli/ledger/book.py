@@ -11,11 +11,11 @@ from swarm.cli.ledger.accounts import (
     ADDRESS,
     COLUMNS,
     add_verb,
-    address_in,
     as_json,
     cells,
     moment,
     opened,
+    opened_with,
     where,
 )
 from swarm.cli.ledger.bill import last_sessions, own_payments, print_payments
@@ -63,9 +63,8 @@ def add_book_verbs(verbs: Verbs) -> None:
 def _history(args: argparse.Namespace) -> None:
     if args.all and args.address:
         raise InvalidRequest("--all, or the entries of one address, but not both")
-    ledger = opened(args)
-    address = None if args.all else address_in(args.address, ledger)
-    entries = ledger.history(address, args.first)
+    ledger, address = opened_with(args, args.address)
+    entries = ledger.history(None if args.all else address, args.first)
     if args.json:
         for entry in entries:
             print(json.dumps(_entry_as_json(entry)))
