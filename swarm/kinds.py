@@ -13,6 +13,7 @@ from typing import Any
 
 from swarm import shown
 from swarm.errors import InvalidRequest, UnknownOption
+from swarm.wire.formats.amounts import parse_amount
 
 Kind = Callable[[str, Any], Any]  # an option's name and value -> the value as it is used; raises InvalidRequest
 
@@ -126,6 +127,17 @@ def texts(name: str, value: object) -> tuple[str, ...]:
         if not isinstance(one, str) or not one or not is_text(one):
             raise InvalidRequest(f"{name} is text, or a list of texts, and no text is {shown.value(one)}")
     return given
+
+
+def amount(name: str, value: object) -> int:
+    """Nano-credits, or credits as text."""
+    if not isinstance(value, str):
+        nano: int = whole(0, otherwise=" (nano-credits), or credits as text, like '0.5'")(name, value)
+        value = f"{nano}n"
+    try:
+        return parse_amount(value)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{name}: {error}") from error
 
 
 def optional(kind: Kind, instead: object = None) -> Kind:

@@ -87,6 +87,7 @@ def assemble(config: ClientConfig, joining: Joining) -> Parts:
     wrong."""
     checkpoint = open_checkpoint(config.model, config.revision)
     local = _local_blocks(config, checkpoint)
+    joining.check()
     money: Money | None = import_module(_MONEY).Money(config) if config.uses_money else None
     undo = AsyncExitStack()
     try:

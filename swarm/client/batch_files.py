@@ -93,7 +93,9 @@ class AnswerFile:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             sync_names(path.absolute().parent)
         except BlockingIOError as error:
-            raise UnusableFile(f"another run is writing {path}; wait for it, or choose another --output") from error
+            raise UnusableFile(
+                f"another run is writing {path}; wait for it, or choose another file for the answers"
+            ) from error
         except OSError as error:
             raise UnusableFile(f"cannot write {path}: {error.strerror}") from error
         self._done = self._read()
@@ -116,7 +118,7 @@ class AnswerFile:
             if self._done.get(job.id, job.digest) != job.digest:
                 raise UnusableFile(
                     f"{self.path} has an answer to another prompt with the id {job.id!r:.40}: the input has changed "
-                    "since; choose another --output"
+                    "since; choose another file for the answers"
                 )
         return [job for job in jobs if job.id not in self._done]
 
@@ -148,7 +150,7 @@ class AnswerFile:
                 done[entry["id"]] = entry["prompt_sha256"]
             except (ValueError, TypeError, KeyError) as error:
                 raise UnusableFile(
-                    f"{self.path}, line {number} is no answer of a batch; choose another --output"
+                    f"{self.path}, line {number} is no answer of a batch; choose another file for the answers"
                 ) from error
         if whole < len(data):
             self._file.truncate(whole)

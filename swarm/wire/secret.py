@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from swarm.errors import InvalidRequest, PrivateSwarm, UnusableFile
-from swarm.program import command
+from swarm.program import command, option
 
 LEAST_CHARACTERS = 22  # of base64, as many as 128 random bits take
 
@@ -80,4 +80,4 @@ def refused(secret: Secret | None) -> PrivateSwarm:
     """The error for a process that has this secret, or none, at a private swarm of another one."""
     if secret:
         return PrivateSwarm("this swarm is private, and its secret is another than the one given")
-    return PrivateSwarm("this swarm is private; give its secret (--secret-file, SWARM_SECRET, or secret=... in Python)")
+    return PrivateSwarm(f"this swarm is private; give its secret ({option('secret', '--secret-file')} or SWARM_SECRET)")
