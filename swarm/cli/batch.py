@@ -45,6 +45,8 @@ def parse_deadline(text: str, now: float) -> float:
 
 
 def _batch(args: argparse.Namespace) -> int:
+    if args.output.exists() and args.prompts.exists() and args.output.samefile(args.prompts):
+        raise InvalidRequest(f"the answers cannot go to {args.output}, which has the prompts; name another --output")
     jobs = read_jobs(args.prompts)
     if args.chat:
         jobs = [_as_chat(job) for job in jobs]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from swarm.cli.support.terminal import print_table
 from swarm.cli.support.words import counted
+from swarm.home.folder import check_home
 from swarm.home.identities import client_key_file, key_slots, moved_file
 from swarm.home.moving import Moved, export, take_in
 from swarm.program import command
@@ -14,6 +15,7 @@ from swarm.wire.identity import Identity
 
 
 def _keys(args: argparse.Namespace) -> None:
+    check_home()
     kept = [
         (name, Identity.load_or_create(file).peer_id, moved_file(file).exists(), str(file))
         for name, file in [("client", client_key_file()), *((str(slot), file) for slot, file in enumerate(key_slots()))]

@@ -8,13 +8,14 @@ from contextlib import ExitStack
 
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_json
+from swarm.cli.support.kept import find_kept
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import run
 from swarm.cli.support.words import counted
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import swarm_home
 from swarm.home.servers import RunningServer, running_servers
-from swarm.wire.peer_names import find_peer, short_id
+from swarm.wire.peer_names import short_id
 
 WAIT_S = 60.0  # longer than a server drains unless it is told otherwise
 
@@ -76,7 +77,7 @@ def choose(servers: Sequence[RunningServer], peers: Sequence[str], all_of_them: 
 
 def _named(servers: Sequence[RunningServer], peer: str) -> RunningServer:
     by_id = {server.peer_id: server for server in servers}
-    return by_id[find_peer(peer, by_id, "that is a server here")]
+    return by_id[find_kept(peer, by_id, "that is a server here")]
 
 
 def _list(servers: Sequence[RunningServer]) -> str:

@@ -38,9 +38,10 @@ class Joining:
     before it can generate takes as long. In a `with` statement; one that fails leaves the swarm."""
 
     def __init__(self, config: ClientConfig):
-        """Raises PeerUnreachable if nothing is known of a swarm, PrivateSwarm for a secret that is missing or wrong."""
+        """Raises InvalidRequest for a secret that is none. What is wrong with the swarm is said by `directory`: first a
+        client says what is wrong with its model."""
         self.secret = find_secret(config.secret)
-        self._addresses, self._wait_s = find_swarm(config.peers, self.secret), config.limits.coverage_timeout_s
+        self._peers, self._wait_s = config.peers, config.limits.coverage_timeout_s
         self._task = wait(self._begin())
 
     def __enter__(self) -> "Joining":
@@ -50,12 +51,22 @@ class Joining:
         if kind:
             wait(self._give_up())
 
+    def check(self) -> None:
+        """Raises as `directory` does, if that is known by now."""
+        if self._task.done():
+            self._task.result()
+
     async def directory(self) -> Directory:
-        """Once there. Raises as `find_members` does."""
+        """Once there. Raises as `find_members` does, PeerUnreachable also if nothing is known of a swarm, PrivateSwarm
+        for a secret that is missing or wrong."""
         return await self._task
 
     async def _begin(self) -> asyncio.Task[Directory]:
-        return asyncio.create_task(find_members(lambda: self._addresses, self.secret, self._wait_s))
+        return asyncio.create_task(self._join())
+
+    async def _join(self) -> Directory:
+        addresses = await asyncio.to_thread(find_swarm, self._peers, self.secret)
+        return await find_members(lambda: addresses, self.secret, self._wait_s)
 
     async def _give_up(self) -> None:
         self._task.cancel()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -246,6 +247,13 @@ def _remove(folder: Path, owner: Owner) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _in_python(message: str) -> str:
+    """What a server says, with its options as they are called here; but for what is to be typed."""
+    parts = re.sub(r"; see [^;]* --help$", "", message).split("`")
+    parts[::2] = (re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda one: one[1].replace("-", "_"), text) for text in parts[::2])
+    return "`".join(parts)
+
+
 def _wait_ready(process: _Process, log: Path, deadline: float) -> dict[str, Any]:
     """The server's "ready" event. Raises the error that it reports instead."""
     timer = threading.Timer(max(deadline - time.monotonic(), 0), process.kill)
@@ -256,9 +264,9 @@ def _wait_ready(process: _Process, log: Path, deadline: float) -> dict[str, Any]
             if event["event"] == "ready":
                 return event
             if event["event"] == "error":
-                raise from_wire(event["code"], event["message"])
+                raise from_wire(event["code"], _in_python(event["message"]))
     finally:
         timer.cancel()
     if process.wait() == _USAGE:  # what is wrong is in the last line, after how it is used
-        raise InvalidRequest(log.read_text().rstrip().rpartition("error: ")[2])
+        raise InvalidRequest(_in_python(log.read_text().rstrip().rpartition("error: ")[2]))
     raise SwarmError(f"a server ended before it was ready:\n{log.read_text()[-2000:]}")

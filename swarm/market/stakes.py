@@ -9,6 +9,7 @@ from swarm.errors import InvalidRequest, SwarmError
 from swarm.market.ledger.ledger import Ledger
 from swarm.market.stake import quoted_stake
 from swarm.peers.policy import PeerPolicy, nobody
+from swarm.program import option
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.amounts import format_amount, parse_amount
 from swarm.wire.identity import address_of
@@ -81,7 +82,7 @@ class Stakes(PeerPolicy):
         more = f" and {len(lacking) - _NAMED} others less than they should" if len(lacking) > _NAMED else ""
         return (
             f"; {len(lacking)} peers are not used because they have too little at stake (credits: {named}{more}). "
-            "--allow-unstaked (allow_unstaked=True) uses them all the same, --min-stake (min_stake) asks for less"
+            f"{option('allow_unstaked')} uses them all the same, {option('min_stake')} asks for less"
         )
 
     def _is_due(self, peer: PeerInfo) -> bool:
@@ -101,5 +102,5 @@ class Stakes(PeerPolicy):
 def make_stakes(ledger: Ledger | None, least: int | str | None, allow_unstaked: bool) -> Stakes:
     """least: nano-credits, or credits as text. Raises InvalidRequest."""
     if least is not None and ledger is None:
-        raise InvalidRequest("a stake is shown on a ledger; say which, with --ledger or SWARM_LEDGER")
+        raise InvalidRequest(f"a stake is shown on a ledger; say which, with {option('ledger')} or SWARM_LEDGER")
     return Stakes(ledger, parse_amount(least) if isinstance(least, str) else least, allow_unstaked)

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from swarm.errors import NoRoute, RevisionMismatch, SwarmError
 from swarm.peers.reputation import Reputation
+from swarm.program import option
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.quotes import FREE
 from swarm.wire.peer_names import short_id
@@ -99,13 +100,13 @@ class Signing(PeerPolicy):
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
         return nobody(
             f"none of {len(peers)} peers of {model!r} signs for its work; do without receipts "
-            "(--no-receipts, or receipts=False), or start one that does",
+            f"({option('receipts=False', '--no-receipts')}), or start one that does",
             peers,
         )
 
     def hint(self, peers: Sequence[PeerInfo]) -> str:
         unsigned = sum(peer.unsigned for peer in peers)
-        return f"; {unsigned} more sign no receipts, and are used with --no-receipts only" if unsigned else ""
+        return f"; {unsigned} more sign no receipts, and are used without receipts only" if unsigned else ""
 
 
 class NotShunned(PeerPolicy):
@@ -151,7 +152,7 @@ class Terms(PeerPolicy):
         ledgers = sorted({peer.asks.ledger.hex()[:16] for peer in peers if not self.can_pay(peer)})
         text = f"no peer serves {model!r} {self}, as this client demands; there is {there}"
         if ledgers:
-            text += f"; some want to be paid on the ledger {', '.join(ledgers)}: give an account there with --ledger"
+            text += f"; some want to be paid on the ledger {', '.join(ledgers)}: pay there, with {option('ledger')}"
         return nobody(text, peers)
 
     def can_pay(self, peer: PeerInfo) -> bool:

@@ -107,7 +107,7 @@ def test_a_client_that_is_not_the_arbiter_leaves_all_else_to_it(ledger):
             slash_proof(seen_by(ledger, FINDER), proof, FINDER.address)
     with pytest.raises(LedgerRefusal, match="only this ledger's arbiter"):
         Slasher(seen_by(ledger, FINDER)).arbitrate()
-    with pytest.raises(LedgerRefusal, match="--ledger"):
+    with pytest.raises(LedgerRefusal, match="there is no stake without a ledger"):
         Slasher(None).arbitrate()
 
 

@@ -11,18 +11,18 @@ from swarm.cli.ledger.accounts import (
     ADDRESS,
     COLUMNS,
     add_verb,
-    address_in,
     as_json,
     cells,
     moment,
     opened,
+    opened_with,
     where,
 )
 from swarm.cli.ledger.bill import last_sessions, own_payments, print_payments
 from swarm.cli.support import exits, parsing
 from swarm.cli.support.parser import Verbs
 from swarm.cli.support.terminal import print_table
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, UnusableFile
 from swarm.home import payments_file
 from swarm.market.ledger.audit import AuditReport, audit
 from swarm.market.ledger.backups import copy_ledger
@@ -63,9 +63,8 @@ def add_book_verbs(verbs: Verbs) -> None:
 def _history(args: argparse.Namespace) -> None:
     if args.all and args.address:
         raise InvalidRequest("--all, or the entries of one address, but not both")
-    ledger = opened(args)
-    address = None if args.all else address_in(args.address, ledger)
-    entries = ledger.history(address, args.first)
+    ledger, address = opened_with(args, args.address)
+    entries = ledger.history(None if args.all else address, args.first)
     if args.json:
         for entry in entries:
             print(json.dumps(_entry_as_json(entry)))
@@ -175,7 +174,7 @@ def _export(args: argparse.Namespace) -> None:
         with open(args.file, "w") as file:
             count = sum(1 for line in lines if file.write(line + "\n"))
     except OSError as error:
-        raise InvalidRequest(f"cannot write {args.file}: {error.strerror}") from error
+        raise UnusableFile(f"cannot write {args.file}: {error.strerror}") from error
     _done(args, f"{count} {'entry' if count == 1 else 'entries'} written to {args.file}", entries=count)
 
 

@@ -59,8 +59,9 @@ def add_serve_verb(verbs: Verbs) -> None:
         metavar="FOLDER",
         help="where the ledger is, or will be (default: this machine's own, under SWARM_HOME)",
     )
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
-    add("--announce", metavar="HOST", help="address that others are told, if another one")
+    listening = "address to listen on; 0.0.0.0 to be reachable from other machines"
+    add("--host", type=parsing.host, default="127.0.0.1", help=listening)
+    add("--announce", type=parsing.host, metavar="HOST", help="address that others are told, if another one")
     add("--port", type=parsing.port, metavar="PORT", help="0: any free one (default: that of the last time)")
     add(
         "--identity",

@@ -29,6 +29,7 @@ def add_slash_verb(verbs: Verbs) -> None:
     add("--amount", type=parsing.amount, metavar="AMOUNT", help="take no more (default: all that is at stake)")
     add(
         "--reporter",
+        type=parse_address,
         metavar="ADDRESS",
         help="who brought a proof, and gets the reporter's share (default: nobody but "
         "oneself; evidence names its accuser)",
@@ -42,7 +43,7 @@ def _slash(args: argparse.Namespace) -> int:
     if proof := _read_proof(args.file):
         if proof.kind == EQUIVOCATION and (args.amount is not None or args.reporter):
             raise InvalidRequest("an equivocation takes all stake, for who brings it; no --amount, no --reporter")
-        reporter = parse_address(args.reporter) if args.reporter else ledger.address
+        reporter = args.reporter or ledger.address
         _report(args, proof.accused, slash_proof(ledger, proof, reporter, at_most))
         return 0
     if args.reporter:

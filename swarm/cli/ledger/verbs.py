@@ -3,7 +3,18 @@
 import argparse
 import json
 
-from swarm.cli.ledger.accounts import ADDRESS, COLUMNS, Argument, add_verb, address_in, as_json, cells, moment, opened
+from swarm.cli.ledger.accounts import (
+    ADDRESS,
+    COLUMNS,
+    Argument,
+    account,
+    add_verb,
+    as_json,
+    cells,
+    moment,
+    opened,
+    opened_with,
+)
 from swarm.cli.ledger.bill import add_bill_verb
 from swarm.cli.ledger.book import add_book_verbs
 from swarm.cli.ledger.epochs import add_epoch_verbs
@@ -18,7 +29,7 @@ from swarm.market.ledger.ledger import Channel, Ledger
 from swarm.market.ledger.ordered import OrderedLedger
 from swarm.wire.formats.amounts import format_amount
 
-_TO: Argument = ("to", {"metavar": "ADDRESS", "help": "me is one's own"})
+_TO: Argument = ("to", {"type": account, "metavar": "ADDRESS", "help": "me is one's own"})
 _AMOUNT: Argument = ("amount", {"type": parsing.amount, "metavar": "AMOUNT"})
 
 
@@ -64,20 +75,18 @@ def make_parser() -> Parser:
 
 
 def _balance(args: argparse.Namespace) -> None:
-    ledger = opened(args)
-    _print_account(args, ledger, address_in(args.address, ledger))
+    _print_account(args, *opened_with(args, args.address))
 
 
 def _mint(args: argparse.Namespace) -> None:
-    ledger = opened(args)
-    to = address_in(args.to, ledger)
+    ledger, to = opened_with(args, args.to)
     ledger.mint(to, args.amount)
     _print_account(args, ledger, to)
 
 
 def _transfer(args: argparse.Namespace) -> None:
-    ledger = opened(args)
-    ledger.transfer(address_in(args.to, ledger), args.amount)
+    ledger, to = opened_with(args, args.to)
+    ledger.transfer(to, args.amount)
     _print_account(args, ledger, ledger.address)
 
 
@@ -117,8 +126,7 @@ def _withdraw(args: argparse.Namespace) -> None:
 
 
 def _show_stake(args: argparse.Namespace) -> None:
-    ledger = opened(args)
-    _print_stake(args, ledger, address_in(args.address, ledger))
+    _print_stake(args, *opened_with(args, args.address))
 
 
 def _print_stake(args: argparse.Namespace, ledger: Ledger, address: bytes) -> None:
@@ -139,8 +147,7 @@ def _print_stake(args: argparse.Namespace, ledger: Ledger, address: bytes) -> No
 
 
 def _channels(args: argparse.Namespace) -> None:
-    ledger = opened(args)
-    address = address_in(args.address, ledger)
+    ledger, address = opened_with(args, args.address)
     found = [channel for channel in _channels_of(ledger, address) if args.all or not channel.is_closed]
     if args.json:
         print(*(json.dumps(_channel_as_json(channel)) for channel in found), sep="\n", end="\n" if found else "")

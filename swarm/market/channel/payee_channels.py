@@ -75,7 +75,7 @@ class PayeeChannels:
             if (quote.idle_price if request.payment.batch else quote.price) != FREE:
                 raise PaymentRequired(
                     f"this peer wants {quote.price.decode} nano-credits a block-token, on the ledger "
-                    f"{quote.ledger.hex()[:16]}; give the client an account there (--ledger)"
+                    f"{quote.ledger.hex()[:16]}; give the client an account there"
                 )
             return None
         price, blocks = agreed_price(request.payment, quote), request.stop - request.start

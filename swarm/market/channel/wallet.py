@@ -22,6 +22,7 @@ from swarm.market.channel.payments import agreed_price, authorise
 from swarm.market.channel.vouchers import SignedVoucher, Voucher
 from swarm.market.ledger.ledger import Channel, Ledger
 from swarm.market.ledger.opening import open_ledger
+from swarm.program import option
 from swarm.route.route import Hop
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import format_amount, parse_amount
@@ -228,7 +229,7 @@ def open_wallet(ledger: str | None, budget: int | str | None) -> Wallet | None:
     ledger = ledger or os.environ.get("SWARM_LEDGER")
     if not ledger:
         if budget is not None:
-            raise InvalidRequest("a budget is to be spent on a ledger; say which, with --ledger or SWARM_LEDGER")
+            raise InvalidRequest(f"a budget is spent on a ledger; say which, with {option('ledger')} or SWARM_LEDGER")
         return None
     identity, amount = client_identity(), parse_amount(budget) if isinstance(budget, str) else budget
     return Wallet(open_ledger(ledger, identity), identity, PaymentStore(payments_file()), channels_folder(), amount)

@@ -243,7 +243,7 @@ def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():
     signing, unsigned = peer("signing"), peer("unsigned", unsigned=True)
     assert names(accepted([Signing()], "m", [signing, unsigned])) == ["signing"]
     assert "1 more sign no receipts" in hints([Signing()], [signing, unsigned])
-    with pytest.raises(NoRoute, match="--no-receipts"):
+    with pytest.raises(NoRoute, match="do without receipts"):
         accepted([Signing()], "m", [unsigned])
 
 
