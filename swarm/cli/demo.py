@@ -20,7 +20,7 @@ from swarm.market.ledger.audit import audit
 from swarm.market.ledger.ledger import Ledger
 from swarm.market.ledger.opening import open_ledger
 from swarm.results import Generation
-from swarm.wire.formats.amounts import CREDIT, format_amount
+from swarm.wire.formats.amounts import CREDIT, format_credits
 
 PROMPTS = ("The capital of France is", "Once upon a time, in a forest,")
 DEPOSIT = CREDIT  # in the client's account
@@ -53,7 +53,7 @@ def _demo(args: argparse.Namespace) -> None:
         shown = [generation.to_dict() for generation in generations]
         print(json.dumps({"generations": shown, "bill": bill, "audit": verdict(report)}))
         return
-    print(f"\nThe bill, in a ledger where this client had {format_amount(DEPOSIT)} credit:\n")
+    print(f"\nThe bill, in a ledger where this client had {format_credits(DEPOSIT)}:\n")
     print_payments(payments)
     print(f"Audit of the book: {verdict(report)}")
 

@@ -20,6 +20,7 @@ from swarm.wire.peer_names import find_peer, is_whole
 
 Argument = tuple[str, dict[str, Any]]
 ADDRESS: Argument = ("address", {"nargs": "?", "metavar": "ADDRESS", "help": "(default: one's own)"})
+UNIT = "Amounts are in credits."  # below a table of them
 COLUMNS = ("available", "escrowed", "staked", "unbonding", "total")
 
 

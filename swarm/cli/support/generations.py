@@ -5,7 +5,7 @@ from collections import Counter
 from swarm.cli.support.words import counted
 from swarm.results import Generation
 from swarm.verify.audit.judging.verdict import Verdict
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_credits
 from swarm.wire.peer_names import short_id
 
 
@@ -40,4 +40,4 @@ def _describe_payments(generation: Generation) -> str:
     block_tokens = sum(payment.block_tokens for payment in generation.payments)
     peers = len({payment.peer_id for payment in generation.payments})
     work = f"{counted(block_tokens, 'block-token')} of {counted(peers, 'peer')}"
-    return f"{format_amount(generation.cost)} credits for {work}"
+    return f"{format_credits(generation.cost)} for {work}"

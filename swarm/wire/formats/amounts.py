@@ -43,6 +43,11 @@ def format_credits(amount: int) -> str:
     return f"{format_amount(amount)} credit{'' if amount == CREDIT else 's'}"
 
 
+def format_prices(decode: int, prefill: int) -> str:
+    """Nano-credits for a token through a block: of a new one, and of one of a prompt: "1000/50n"."""
+    return f"{decode}/{prefill}n"
+
+
 def check_amount(amount: object) -> int:
     """`amount`, if it is one: a whole number of nano-credits from 0 to MAX_AMOUNT. Raises InvalidRequest."""
     if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= MAX_AMOUNT:
