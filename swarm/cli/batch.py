@@ -10,13 +10,12 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from swarm import clock
+from swarm import clock, shown
 from swarm.cli.parsers.batch import make_parser
 from swarm.cli.support import exits
 from swarm.cli.support.clients import generate_options, make_client
 from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.terminal import run
-from swarm.cli.support.words import counted
 from swarm.client.batch import Batch, Plan, Progress
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
 from swarm.errors import InvalidRequest, SwarmError
@@ -104,8 +103,8 @@ def _report(
             "tokens_per_second": round(progress.tokens / seconds, 2), "cost": progress.cost, "ended": ended,
         }))  # fmt: skip
     else:
-        answered = f"{before + progress.done} of {counted(len(jobs), 'prompt')} are answered"
-        speed = f"{counted(progress.tokens, 'token')}, {progress.tokens / seconds:.1f} tokens/s"
+        answered = f"{before + progress.done} of {shown.count(len(jobs), 'prompt')} are answered"
+        speed = f"{shown.count(progress.tokens, 'token')}, {progress.tokens / seconds:.1f} tokens/s"
         print(f"{answered} in {args.output}, {progress.done} of them now: {speed}, "
               f"{format_credits(progress.cost)}", file=sys.stderr)  # fmt: skip
         for line in _troubles(progress, ended):

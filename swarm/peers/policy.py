@@ -7,6 +7,7 @@ from typing import ClassVar
 from swarm.errors import NoRoute, RevisionMismatch, SwarmError
 from swarm.peers.reputation import Reputation
 from swarm.route.peer import PeerInfo
+from swarm.shown import count
 from swarm.wire.formats.quotes import FREE
 from swarm.wire.peer_names import short_id
 
@@ -39,7 +40,7 @@ class PeerPolicy:
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
         """What to raise when it accepts none of `peers`, though all that was asked before does."""
-        return nobody(f"none of {len(peers)} peers of {model!r} can be used", peers)
+        return nobody(f"none of {count(len(peers), 'peer')} of {model!r} can be used", peers)
 
     def hint(self, peers: Sequence[PeerInfo]) -> str:
         """What would make more of `peers` usable, if that is in the user's hands: a clause; else nothing."""
@@ -99,7 +100,7 @@ class Signing(PeerPolicy):
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
         return nobody(
-            f"none of {len(peers)} peers of {model!r} signs for its work; do without receipts "
+            f"none of {count(len(peers), 'peer')} of {model!r} signs for its work; do without receipts "
             "(--no-receipts, or receipts=False), or start one that does",
             peers,
         )
@@ -121,7 +122,7 @@ class NotShunned(PeerPolicy):
         return not self._reputation.is_shunned(peer.peer_id)
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
-        return nobody(f"all {len(peers)} peers of {model!r} were found to cheat, and are not used", peers)
+        return nobody(f"no peer of {model!r} is used: {count(len(peers), 'peer')} found to cheat", peers)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
+from swarm import shown
 from swarm.cli.ledger.accounts import add_verb, moment, opened
 from swarm.cli.support import exits
 from swarm.cli.support.parser import Verbs
 from swarm.cli.support.terminal import print_table
-from swarm.cli.support.words import counted
 from swarm.errors import InvalidRequest
 from swarm.home import payments_file, receipts_file
 from swarm.market.channel.payment_store import PaymentStore
@@ -78,7 +78,7 @@ def print_payments(payments: Sequence[Payment]) -> None:
     paid = sum(payment.bill.amount for payment in payments)
     block_tokens = sum(payment.bill.block_tokens for payment in payments)
     settled = sum(payment.bill.amount for payment in payments if payment.is_settled)
-    work = counted(block_tokens, "block-token")
+    work = shown.count(block_tokens, "block-token")
     print(f"{format_credits(paid)} for {work}; {format_amount(settled)} are settled.")
     problems = [f"session {one.bill.session.hex()[:12]}: {text}" for one in payments for text in one.problems]
     print(*problems or ["Every amount follows from the price and from what the peer signed for."], sep="\n")
