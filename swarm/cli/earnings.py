@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from swarm.cli.ledger.accounts import where
+from swarm.cli.ledger.accounts import UNIT, where
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import LEDGER, add_json
 from swarm.cli.support.kept import find_kept
@@ -19,7 +19,7 @@ from swarm.home import client_identity, payments_file
 from swarm.market.channel.payment_store import PaymentStore
 from swarm.market.ledger.ledger import Ledger, Posting
 from swarm.market.ledger.opening import open_ledger
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_amount, format_credits
 from swarm.wire.identity import address_of
 from swarm.wire.peer_names import short_id
 
@@ -73,7 +73,7 @@ def _earnings(args: argparse.Namespace) -> None:
         return
     print_table(_COLUMNS, map(_row, found))
     total = sum(one.earned + one.pending for one in found)
-    print(f"{format_amount(total)} credits in all, {format_amount(sum(one.pending for one in found))} of them pending.")
+    print(f"{format_credits(total)} in all, {format_amount(sum(one.pending for one in found))} of them pending. {UNIT}")
 
 
 def earnings_of(path: Path, ledger: Ledger, since_s: float = 0.0) -> Earnings:

@@ -12,11 +12,11 @@ from typing import TypedDict
 
 import torch
 
+from swarm import shown
 from swarm.cli.parsers.evidence import make_parser
 from swarm.cli.support.exits import DONE, REFUTED
 from swarm.cli.support.kept import find_kept
 from swarm.cli.support.terminal import print_table, run
-from swarm.cli.support.words import counted
 from swarm.errors import InvalidRequest, SwarmError, UnusableFile
 from swarm.home import digests_folder, evidence_folder, standing_file, thresholds_folder
 from swarm.home.folder import check_home
@@ -208,7 +208,7 @@ def _as_json(path: Path, finding: Finding) -> dict[str, object]:
 def conclusion(one: Sentence) -> str:
     """In one line."""
     count = len(one.findings)
-    what = f"{counted(count, 'piece')} of evidence"
+    what = f"{shown.count(count, 'piece')} of evidence"
     if not one.convicts:
         return f"NOT CONVICTED: peer {one.accused}. {what}: {one.accumulated}."
     if failed := sum(finding.judgement.verdict == Verdict.FAIL for finding in one.findings):

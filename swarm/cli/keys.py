@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from swarm import shown
 from swarm.cli.support.terminal import print_table
-from swarm.cli.support.words import counted
 from swarm.home.folder import check_home
 from swarm.home.identities import client_key_file, key_slots, moved_file
 from swarm.home.moving import Moved, export, take_in
@@ -58,7 +58,7 @@ def _as_json(moved: Moved) -> dict[str, object]:
 
 
 def _described(moved: Moved) -> str:
-    return f"{moved.peer_id} and {counted(moved.files, 'file')} that belong{'s' if moved.files == 1 else ''} to it"
+    return f"{moved.peer_id} and {shown.count(moved.files, 'file')} that belong{'s' if moved.files == 1 else ''} to it"
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {"keys": _keys, "export": _export, "import": _import}

@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypedDict
 
+from swarm import shown
 from swarm.cli.support import exits, parsing
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.kept import find_kept
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import print_table, run
-from swarm.cli.support.words import counted
 from swarm.errors import InvalidRequest, UnusableFile
 from swarm.home import receipts_file
 from swarm.verify.receipts.export import lines, load_receipts, save_receipts
@@ -140,7 +140,7 @@ def _export(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps({"session": session.hex(), "receipts": len(receipts), "file": args.out}))
         return
-    print(f"{counted(len(receipts), 'receipt')} of session {session.hex()} written to {args.out}", file=sys.stderr)
+    print(f"{shown.count(len(receipts), 'receipt')} of session {session.hex()} written to {args.out}", file=sys.stderr)
 
 
 def _last(sessions: Sequence[StoredSession], path: Path) -> bytes:
@@ -182,11 +182,11 @@ def _problems(report: Report) -> list[str]:
 def verdict(report: Report) -> str:
     """In one line."""
     peers = len({one.peer_id for one in report.openings})
-    what = f"{counted(report.receipts, 'receipt')} of {counted(peers, 'peer')}"
+    what = f"{shown.count(report.receipts, 'receipt')} of {shown.count(peers, 'peer')}"
     if not report.holds:
-        return f"It does not hold: {what}, and {counted(len(_problems(report)), 'thing')} wrong."
+        return f"It does not hold: {what}, and {shown.count(len(_problems(report)), 'thing')} wrong."
     unseen = f" {_unseen(report.unseen)}" if report.unseen else ""
-    return f"All of it holds: {what}, {counted(report.links, 'link')} between hops.{unseen}"
+    return f"All of it holds: {what}, {shown.count(report.links, 'link')} between hops.{unseen}"
 
 
 def _unseen(number: int) -> str:

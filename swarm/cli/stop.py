@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from swarm import shown
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.kept import find_kept
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import run
-from swarm.cli.support.words import counted
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import swarm_home
 from swarm.home.servers import RunningServer, running_servers
@@ -57,7 +57,7 @@ def _stop(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps({"stopped": [{"peer_id": server.peer_id, "pid": server.pid} for server in chosen]}))
     else:
-        print(f"{counted(len(chosen), 'server')} left the swarm")
+        print(f"{shown.count(len(chosen), 'server')} left the swarm")
 
 
 def choose(servers: Sequence[RunningServer], peers: Sequence[str], all_of_them: bool) -> list[RunningServer]:

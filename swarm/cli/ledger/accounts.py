@@ -21,6 +21,7 @@ from swarm.wire.peer_names import check_peer_name, find_peer, is_whole
 
 Argument = tuple[str, dict[str, Any]]
 _FORMS = "0x and 40 hex digits, a peer's id or the end of it, or me for one's own"
+UNIT = "Amounts are in credits."  # below a table of them
 COLUMNS = ("available", "escrowed", "staked", "unbonding", "total")
 
 

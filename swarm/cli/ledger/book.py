@@ -10,6 +10,7 @@ from pathlib import Path
 from swarm.cli.ledger.accounts import (
     ADDRESS,
     COLUMNS,
+    UNIT,
     add_verb,
     as_json,
     cells,
@@ -30,7 +31,7 @@ from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.ledger import Entry
 from swarm.market.ledger.opening import is_path, ledger_file
 from swarm.market.ledger.ordered import OrderedLedger
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_amount, format_credits
 
 _HISTORY_COLUMNS = ("number", "time", "kind", "by", "address", "bucket", "amount")
 
@@ -73,7 +74,9 @@ def _history(args: argparse.Namespace) -> None:
         writer.writerow(_HISTORY_COLUMNS)
         writer.writerows(row for entry in entries for row in _lines(entry))
     else:
-        print_table(_HISTORY_COLUMNS, (row for entry in entries for row in _in_words(entry)))
+        print_table(
+            (*_HISTORY_COLUMNS[:-1], "amount (credits)"), (row for entry in entries for row in _in_words(entry))
+        )
 
 
 def _entry_as_json(entry: Entry) -> dict[str, object]:
@@ -116,6 +119,7 @@ def _audit(args: argparse.Namespace) -> int:
     else:
         rows = [(format_address(address), *cells(one)) for address, one in report.accounts.items()]
         print_table(("address", *COLUMNS), rows)
+        print(UNIT)
         _print_own_payments(args)
     if not args.json:
         print(*report.problems, verdict(report), sep="\n", file=sys.stderr if args.csv else sys.stdout)
@@ -152,9 +156,9 @@ def _report_as_json(report: AuditReport) -> dict[str, object]:
 
 def verdict(report: AuditReport) -> str:
     """In one line."""
-    minted, burned = format_amount(report.supply.minted), format_amount(report.supply.burned)
+    minted, burned = format_credits(report.supply.minted), format_amount(report.supply.burned)
     entries = "entry" if report.entries == 1 else "entries"
-    what = f"{report.entries} {entries}, the last {report.head.hex()}; {minted} credits minted, {burned} burned"
+    what = f"{report.entries} {entries}, the last {report.head.hex()}; {minted} minted, {burned} burned"
     return f"It holds: {what}." if report.holds else f"It does not hold, beyond: {what}."
 
 

@@ -16,7 +16,7 @@ from swarm.market.charges import Charge, carry_out, require_arbiter, slash_proof
 from swarm.market.ledger.ids import parse_address
 from swarm.market.ledger.ledger import Ledger
 from swarm.verify.fraud.proofs import EQUIVOCATION, MAX_PROOF_BYTES, Proof
-from swarm.wire.formats.amounts import MAX_AMOUNT, format_amount
+from swarm.wire.formats.amounts import MAX_AMOUNT, format_credits
 
 
 def add_slash_verb(verbs: Verbs) -> None:
@@ -68,7 +68,7 @@ def _report(args: argparse.Namespace, accused: str, amount: int) -> None:
     if args.json:
         print(json.dumps({"accused": accused, "slashed": amount}))
     else:
-        print(f"CONVICTED: peer {accused}. {format_amount(amount)} credits are slashed.")
+        print(f"CONVICTED: peer {accused}. {format_credits(amount)} are slashed.")
 
 
 def _read_proof(path: Path) -> Proof | None:

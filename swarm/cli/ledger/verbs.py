@@ -6,6 +6,7 @@ import json
 from swarm.cli.ledger.accounts import (
     ADDRESS,
     COLUMNS,
+    UNIT,
     Argument,
     account,
     add_verb,
@@ -27,7 +28,7 @@ from swarm.errors import InvalidRequest, LedgerRefusal
 from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.ledger import Channel, Ledger
 from swarm.market.ledger.ordered import OrderedLedger
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_amount, format_credits
 
 _TO: Argument = ("to", {"type": account, "metavar": "ADDRESS", "help": "me is one's own"})
 _AMOUNT: Argument = ("amount", {"type": parsing.amount, "metavar": "AMOUNT"})
@@ -102,6 +103,7 @@ def _print_account(args: argparse.Namespace, ledger: Ledger, address: bytes) -> 
         print(json.dumps({"address": format_address(address), "ledger": ledger.id.hex(), **as_json(account)}))
     else:
         print_table(("address", *COLUMNS), [(format_address(address), *cells(account))])
+        print(UNIT)
 
 
 # --- stake -----------------------------------------------------------------------------------------------------------
@@ -122,7 +124,7 @@ def _unbond(args: argparse.Namespace) -> None:
 def _withdraw(args: argparse.Namespace) -> None:
     ledger = opened(args)
     amount = ledger.withdraw()
-    print(json.dumps({"withdrawn": amount}) if args.json else f"{format_amount(amount)} credits are back")
+    print(json.dumps({"withdrawn": amount}) if args.json else f"{format_credits(amount)} are back")
 
 
 def _show_stake(args: argparse.Namespace) -> None:
@@ -153,6 +155,7 @@ def _channels(args: argparse.Namespace) -> None:
         print(*(json.dumps(_channel_as_json(channel)) for channel in found), sep="\n", end="\n" if found else "")
         return
     print_table(("channel", "payer", "payee", "deposit", "paid", "rest", "state"), map(_channel_cells, found))
+    print(UNIT)
 
 
 def _close(args: argparse.Namespace) -> None:
