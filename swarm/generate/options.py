@@ -78,9 +78,7 @@ def _chain(name: str, value: object) -> tuple[Hop, ...]:
 def _fee(name: str, value: object) -> int:
     nano = kinds.amount(name, value)
     if nano > MAX_PRICE:
-        raise InvalidRequest(
-            f"{name} is {nano:,} nano-credits per block-token; {MAX_PRICE:,} is the most that is taken"
-        )
+        raise InvalidRequest(f"{name} is {nano:,}n a block-token; {MAX_PRICE:,}n is the most that is taken")
     return nano
 
 

@@ -156,7 +156,7 @@ WRONG_OPTIONS = [
     ("ignore_eos", [0, "yes"], "is True or False, not "),
     ("batch", [1, "yes"], "is True or False, not "),
     ("priority_fee", [-1, True, 1.5], "is a whole number from 0 up (nano-credits), or credits as text"),
-    ("priority_fee", [2**60], "is 1,152,921,504,606,846,976 nano-credits per block-token; 1,099"),
+    ("priority_fee", [2**60], "is 1,152,921,504,606,846,976n a block-token; 1,099"),
 ]  # fmt: skip
 
 

@@ -151,7 +151,7 @@ def test_calibration_separates_honest_peers_from_cheats(tmp_path, monkeypatch, c
 def test_calibration_refuses_more_text_than_there_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SWARM_HOME", str(tmp_path))
     assert calibrate.main(["--tokens", "0"]) == 2
-    assert "segments" in capsys.readouterr().err
+    assert "--tokens must be 256 or more" in capsys.readouterr().err
 
 
 def test_ratios_do_not_depend_on_what_noise_has_in_common():
