@@ -61,6 +61,7 @@ class Client:
         self._config = ClientConfig.of(model, peers, dtype, options)
         with Joining(self._config) as joining:
             self.parts: Parts = import_module(_ASSEMBLY).assemble(self._config, joining)
+            self._where = joining.where
         self.config, self.tokenizer = self.parts.checkpoint.config, self.parts.tokenizer
         try:
             self._ends = wait(self.parts.load_ends())
@@ -231,7 +232,8 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
 
     def _swarm_in_words(self) -> str:
         """Of what is known by now: nobody is asked."""
-        return shown.count(len(self.parts.router.table.listed()), "peer")
+        peers = shown.count(len(self.parts.router.table.listed()), "peer")
+        return f"{peers} of {self._where}" if self._where else peers
 
     # --- in the background loop --------------------------------------------------------------------------------------
 

@@ -1,15 +1,19 @@
 """Joining a swarm as a client, whose members may be about to start."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from swarm.client.background import wait
 from swarm.client.config import ClientConfig
+from swarm.client.local.running import latest
 from swarm.errors import PeerUnreachable
 from swarm.home import acquaintances_file, find_swarm
 from swarm.peers.directory import Directory
 from swarm.session.coverage import WaitForCoverage, Waits
 from swarm.wire.secret import Secret, find_secret
+
+logger = logging.getLogger(__name__)
 
 PAUSE_S = 1.0  # between two tries to find anybody
 JOIN_TIMEOUT_S = 10.0  # of one
@@ -38,9 +42,16 @@ class Joining:
     before it can generate takes as long. In a `with` statement; one that fails leaves the swarm."""
 
     def __init__(self, config: ClientConfig):
-        """Raises PeerUnreachable if nothing is known of a swarm, PrivateSwarm for a secret that is missing or wrong."""
-        self.secret = find_secret(config.secret)
-        self._addresses, self._wait_s = find_swarm(config.peers, self.secret), config.limits.coverage_timeout_s
+        """Where no peers are given, a LocalSwarm of this process that has the model comes first, the one that was
+        started last. Raises PeerUnreachable if nothing is known of a swarm, PrivateSwarm for a secret that is missing
+        or wrong."""
+        local = None if config.peers else latest(config.model)
+        self.is_local, self.secret = local is not None, find_secret(config.secret)
+        if local:
+            self.secret = self.secret or local.secret
+            logger.info("joining %s", self.where)
+        self._addresses = local.peers if local else find_swarm(config.peers, self.secret)
+        self._wait_s = config.limits.coverage_timeout_s
         self._task = wait(self._begin())
 
     def __enter__(self) -> "Joining":
@@ -49,6 +60,11 @@ class Joining:
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind:
             wait(self._give_up())
+
+    @property
+    def where(self) -> str:
+        """What the swarm is, as far as that is known: for a `repr`."""
+        return "the LocalSwarm of this process" if self.is_local else ""
 
     async def directory(self) -> Directory:
         """Once there. Raises as `find_members` does."""

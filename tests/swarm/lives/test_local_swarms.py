@@ -92,6 +92,25 @@ def test_what_no_variable_refers_to_is_stopped(model):
     assert local.servers == []
 
 
+def test_a_client_finds_the_local_swarm_of_its_model_that_was_started_last(model, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+    monkeypatch.setenv("SWARM_PEERS", "/ip4/127.0.0.1/tcp/9/p2p/16Uiu2HAmNobody")
+    caplog.set_level("INFO", logger="swarm.client.joining")
+    (tmp_path / "other").symlink_to(model)
+    with swarm.LocalSwarm(model, "0:3", **OPTIONS) as first, made(model, secret="a secret of twenty-two and more") as last:
+        with swarm.Client(str(tmp_path / "other")) as client:  # the same folder by another name
+            assert repr(client) .endswith(", 3 blocks, 2 peers of the LocalSwarm of this process>")
+            assert {peer.peer_id for peer in client.usable_peers()} == {server.peer_id for server in last.servers}
+        assert "joining the LocalSwarm of this process" in caplog.text
+        last.stop()
+        with swarm.Client(model) as client:
+            assert [peer.peer_id for peer in client.usable_peers()] == [first.servers[0].peer_id]
+        with swarm.Client(model, first.peers) as client:
+            assert "LocalSwarm" not in repr(client)
+    with pytest.raises(swarm.SwarmError):
+        swarm.Client(model, coverage_timeout_s=0)
+
+
 def kernel(model: str, then: str) -> tuple[subprocess.Popen, list[psutil.Process], Path]:
     """A process of its own with a LocalSwarm, the processes of its servers and its directory node, and its folder."""
     process = subprocess.Popen([sys.executable, "-c", KERNEL, model, then], stdout=subprocess.PIPE, text=True)
