@@ -45,7 +45,7 @@ def interrupted(
     work: Callable[[], object],
     way: Callable[[], object],
     has_begun: Callable[[], bool] = lambda: True,
-) -> None:
+) -> KeyboardInterrupt:
     """`work`, interrupted when a session is open, leaves none behind, and a client that goes on."""
     before = client.generate("Before", max_new_tokens=4).token_ids
 
@@ -55,11 +55,12 @@ def interrupted(
 
     thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as interrupt:
         work()
     thread.join(30)
     assert wait_until(lambda: pages_in_use(client) == 0, 10)
     assert client.generate("Before", max_new_tokens=4).token_ids == before
+    return interrupt.value
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["signal", "interrupt_main"])
@@ -78,6 +79,30 @@ def test_a_stream_that_is_interrupted_keeps_what_it_had(client, way):
     assert out.finish_reason == ""
     assert out.text.startswith("".join(shown))
     assert list(stream) == []
+
+
+def test_an_interrupt_carries_what_was_generated_by_then(client):
+    expected = client.generate(["Once"], max_new_tokens=4, ignore_eos=True)[0].token_ids
+    end = client.generate("Twice", max_new_tokens=1).text
+    error = interrupted(client, lambda: client.generate(["Once", "Twice"], stop=[end], **LONG), WAYS[0])
+    once, twice = error.generations
+    assert (twice.finish_reason, once.finish_reason) == ("stop", "")
+    assert once.token_ids[:4] == expected[: len(once.token_ids)]
+
+
+def test_an_error_says_which_prompt_of_a_list_it_is_about(client):
+    too_long = "word " * 5000
+    with pytest.raises(swarm.InvalidRequest, match=r"^prompt 1: ") as error:
+        client.generate(["Once", too_long], max_new_tokens=4, ignore_eos=True)
+    assert error.value.prompt_index == 1
+    assert len(error.value.generations) == 2
+    with pytest.raises(swarm.InvalidRequest, match=r"^prompt 1: the prompt is empty") as error:
+        client.generate(["Once", ""])
+    assert error.value.prompt_index == 1
+    with pytest.raises(swarm.InvalidRequest) as error:
+        client.generate(too_long)
+    assert (error.value.prompt_index, len(error.value.generations)) == (None, 1)
+    assert "prompt 0" not in str(error.value)
 
 
 def test_ctrl_c_ends_a_batch_and_not_the_client(client, tmp_path):
