@@ -21,9 +21,10 @@ from harness.more_variants import more_cheats, more_honest
 from harness.report import Report, make_parser, print_table
 from harness.verification_plots import UNSEEN, Outcome, plot
 from swarm.model import open_checkpoint
-from swarm.verify.audit.accumulated import Accumulated
-from swarm.verify.audit.calibration import WIRES, Segment, hop_segments, text_segments
-from swarm.verify.audit.judgement import (
+from swarm.verify.audit.calibrating.calibration import WIRES, Segment, hop_segments, text_segments
+from swarm.verify.audit.calibrating.variants import Announced, Variant, cheats, honest
+from swarm.verify.audit.judging.accumulated import Accumulated
+from swarm.verify.audit.judging.judgement import (
     SEGMENT,
     WINDOW,
     Judgement,
@@ -34,9 +35,8 @@ from swarm.verify.audit.judgement import (
     score,
     sketch_ratios,
 )
+from swarm.verify.audit.judging.thresholds import BUILT_IN
 from swarm.verify.audit.reexecution import Reexecutor, prefill
-from swarm.verify.audit.thresholds import BUILT_IN
-from swarm.verify.audit.variants import Announced, Variant, cheats, honest
 from swarm.verify.receipts.sketch import Sketch, project, sketch_seed
 
 SEEN = 100  # segments of the text on which the built-in thresholds were chosen; figures are of what follows

@@ -10,8 +10,8 @@ from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.peer_names import short_id
 
 if TYPE_CHECKING:  # a client that asks for no receipts never loads them
-    from swarm.verify.audit.judgement import Judgement
-    from swarm.verify.audit.verdict import Verdict
+    from swarm.verify.audit.judging.judgement import Judgement
+    from swarm.verify.audit.judging.verdict import Verdict
     from swarm.verify.receipts.checking import Fault
 
 

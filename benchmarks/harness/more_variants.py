@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from swarm.model import BlockRange
+from swarm.verify.audit.calibrating.variants import Announced, PlainProduct, Products, Variant, cheaper, fp8
 from swarm.verify.audit.reexecution import prefill
-from swarm.verify.audit.variants import Announced, PlainProduct, Products, Variant, cheaper, fp8
 from swarm_kernels import Segment as Rows
 from swarm_kernels import cpu, reference
 from swarm_kernels.cpu.library import library

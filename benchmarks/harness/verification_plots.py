@@ -4,8 +4,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from swarm.verify.audit.judgement import Judgement
-from swarm.verify.audit.thresholds import BUILT_IN
+from swarm.verify.audit.judging.judgement import Judgement
+from swarm.verify.audit.judging.thresholds import BUILT_IN
 from swarm.verify.receipts.sketch import K
 
 UNSEEN = ("int8 cache", "fp8 in one block of ten")  # no bar: reported as they are

@@ -8,7 +8,7 @@ from speed.room import BLOCKS
 from swarm.errors import SwarmError
 from swarm.measure.plan import LEAST_TOKENS, check_contexts
 from swarm.model import open_checkpoint
-from swarm.model.families import ModelConfig
+from swarm.model.config.families import ModelConfig
 from swarm.wire.hosts import check_peer_address
 from swarm_kernels import QUANTS
 

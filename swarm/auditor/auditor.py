@@ -12,7 +12,7 @@ from swarm.client.client import Client
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.peers.directory import CONVICTION_LIFE_S
 from swarm.results import Audit, Generation
-from swarm.verify.audit.judgement import Verdict
+from swarm.verify.audit.judging.judgement import Verdict
 
 REPEAT_S = CONVICTION_LIFE_S / 3  # between two announcements of the same conviction
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from swarm.results import Audit
 from swarm.verify.audit.auditing import LOCAL
-from swarm.verify.audit.judgement import Verdict
+from swarm.verify.audit.judging.judgement import Verdict
 from swarm.wire.identity import address_of
 
 

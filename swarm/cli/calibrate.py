@@ -14,9 +14,17 @@ from swarm.cli.parsers.calibrate import make_parser
 from swarm.cli.support.terminal import Screen, run
 from swarm.home import require_home, thresholds_folder
 from swarm.model import Checkpoint, open_checkpoint
-from swarm.verify.audit.calibration import HOPS, Measured, choose, measure, provenance, save_thresholds, summarise
-from swarm.verify.audit.judgement import SEGMENT
-from swarm.verify.audit.thresholds import Thresholds
+from swarm.verify.audit.calibrating.calibration import (
+    HOPS,
+    Measured,
+    choose,
+    measure,
+    provenance,
+    save_thresholds,
+    summarise,
+)
+from swarm.verify.audit.judging.judgement import SEGMENT
+from swarm.verify.audit.judging.thresholds import Thresholds
 
 _VARIANTS = 25  # at a hop, about
 _TITLE = "error in parts of the auditor's own noise: medians of windows and of segments"

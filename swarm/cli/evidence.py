@@ -21,9 +21,9 @@ from swarm.home import digests_folder, evidence_folder, standing_file, threshold
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.program import command
-from swarm.verify.audit.accumulated import ALARM
 from swarm.verify.audit.expert import Expert
-from swarm.verify.audit.judgement import Verdict
+from swarm.verify.audit.judging.accumulated import ALARM
+from swarm.verify.audit.judging.judgement import Verdict
 from swarm.verify.fraud.evidence import Bundle
 from swarm.verify.fraud.examination import Finding, Sentence, examine, read_bundle, sentence
 from swarm.verify.fraud.proofs import AUDIT, MAX_PROOF_BYTES, Proof

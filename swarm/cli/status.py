@@ -25,8 +25,8 @@ from swarm.errors import NoRoute, PeerUnreachable
 from swarm.home import find_ledger, find_swarm
 from swarm.model.names import model_name
 from swarm.peers.directory import Directory
-from swarm.peers.overview import Overview, State
-from swarm.peers.survey import Stakes, Survey, connect
+from swarm.peers.status.overview import Overview, State
+from swarm.peers.status.survey import Stakes, Survey, connect
 from swarm.session.coverage import WaitForCoverage, Waits
 from swarm.wire.hosts import host_in, is_loopback
 from swarm.wire.peer_names import short_id

@@ -14,7 +14,7 @@ ledger/               this machine's own ledger, see swarm.market.ledger.opening
 standing.sqlite       what clients know of peers, see swarm.verify.reputation.store
 evidence/             evidence that clients hold against peers, see swarm.verify.fraud.evidence
 shelf/                evidence that servers keep for others: nameless files, gone with them
-thresholds/           calibrations of audits, see swarm.verify.audit.calibration
+thresholds/           calibrations of audits, see swarm.verify.audit.calibrating.calibration
 digests/              digests of weights, see swarm.model.digest_cache
 triton_tiles.json     tile sizes that suit this machine's GPU, see swarm_kernels.triton.tiles
 

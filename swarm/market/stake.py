@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import ceil
 
 from swarm.errors import InvalidRequest
-from swarm.verify.audit.judgement import SEGMENT
+from swarm.verify.audit.judging.judgement import SEGMENT
 from swarm.verify.reputation.standing import AUDIT_RATE
 from swarm.wire.formats.quotes import Price, Quote
 

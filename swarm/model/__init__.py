@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from swarm.model.blocks import BlockRange, check_block_range, parse_block_range
     from swarm.model.checkpoint import open_checkpoint
+    from swarm.model.config.families import ModelConfig, parse_config
     from swarm.model.ends import ModelEnds
-    from swarm.model.families import ModelConfig, parse_config
     from swarm.model.weights import Checkpoint, load_blocks
 
 __all__ = [
@@ -26,13 +26,13 @@ __all__ = [
 _LAZY = {
     "BlockRange": "blocks",
     "Checkpoint": "weights",
-    "ModelConfig": "families",
+    "ModelConfig": "config.families",
     "ModelEnds": "ends",
     "check_block_range": "blocks",
     "load_blocks": "weights",
     "open_checkpoint": "checkpoint",
     "parse_block_range": "blocks",
-    "parse_config": "families",
+    "parse_config": "config.families",
 }
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from swarm.errors import ModelError
-from swarm.model.families import ModelConfig
-from swarm.model.rope import Rope
+from swarm.model.config.families import ModelConfig
+from swarm.model.config.rope import Rope
 from swarm.model.weights import Checkpoint, Progress, load_blocks
 from swarm_kernels import FORMATS, Backend, Blocks, BlockSpec, Segment, choose_backend
 

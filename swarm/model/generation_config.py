@@ -9,8 +9,8 @@ from typing import Any
 
 from swarm.errors import ModelError
 from swarm.model.checkpoint import GENERATION_CONFIG, HUB, Checkpoint, read_object
-from swarm.model.fields import Fields
-from swarm.model.gguf_file import GGUFFile
+from swarm.model.config.fields import Fields
+from swarm.model.files.gguf import GGUFFile
 
 _MAX_TOP_K = 1 << 30
 _GGUF = {  # llama.cpp's names

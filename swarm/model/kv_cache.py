@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from swarm.errors import ModelError, PeerBusy
-from swarm.model.families import ModelConfig
+from swarm.model.config.families import ModelConfig
 
 PAGE_TOKENS = 32
 

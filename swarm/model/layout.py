@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from swarm.model.families import ModelConfig
+from swarm.model.config.families import ModelConfig
 from swarm_kernels import weight_bits
 
 

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_
 from tokenizers.models import BPE
 
 from swarm.errors import ModelError
-from swarm.model.gguf_file import GGUFFile
+from swarm.model.files.gguf import GGUFFile
 from swarm.model.light_tokenizer import LightTokenizer
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from swarm.errors import ModelError
-from swarm.model.families import ModelConfig
+from swarm.model.config.families import ModelConfig
+from swarm.model.files.tensors import TensorFile
 from swarm.model.layout import Naming, Part, block_parts, block_weights, fused_shape
-from swarm.model.tensor_file import TensorFile
 from swarm_kernels import Format, QuantWeight, allocate
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What it costs to send a token through a peer and over a link: the data that routes and placements are computed from.
 
-Pure. A server measures itself (swarm.server.meter) and its neighbours (swarm.peers.pings) and announces the result in
+Pure. A server measures itself (swarm.server.costs) and its neighbours (swarm.peers.pings) and announces the result in
 its directory record as `PeerCosts`; a client joins that with what it has seen itself (swarm.peers.estimates), which
 outweighs what a peer claims, to one swarm.route.route.Candidate per peer.
 """

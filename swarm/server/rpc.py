@@ -16,6 +16,7 @@ from swarm.errors import InvalidRequest, PeerBusy, SwarmError
 from swarm.model.kv_cache import PagePool
 from swarm.server.admission.checks import check_opening
 from swarm.server.admission.door import Door
+from swarm.server.costs.usage import Usage
 from swarm.server.links import Link, Links
 from swarm.server.observers import WorkObserver
 from swarm.server.scheduler.batching import BatchLimits
@@ -26,7 +27,6 @@ from swarm.server.session.next_hop import NextHop
 from swarm.server.session.outbox import FAREWELL_TIMEOUT_S, Outbox
 from swarm.server.session.reservation import Reservation, SessionKey
 from swarm.server.session.session import Session
-from swarm.server.usage import Usage
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.failures import failure
 from swarm.wire.journal import Journals

@@ -18,14 +18,14 @@ from swarm.server.admission.handles import Handles
 from swarm.server.announcement import Announcement, Figures, first_record
 from swarm.server.assembly import Surroundings, attest, make_handler, open_payee, surround
 from swarm.server.config import CLOSING_S, DIRECTORY_S, GOODBYE_S, ServerConfig
+from swarm.server.costs.meter import Meter
+from swarm.server.costs.step_cost import estimate, machine, processors
 from swarm.server.loading import Loaded, Loader
-from swarm.server.meter import Meter
 from swarm.server.neighbours import Neighbours
 from swarm.server.observers import Payee
 from swarm.server.placing import Assignment, Placing, knock
 from swarm.server.rpc import Handler, Limits
 from swarm.server.served import Served
-from swarm.server.step_cost import estimate, machine, processors
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import Quote
 from swarm.wire.tasks import TaskSet, within

@@ -8,7 +8,7 @@ from swarm.generate.draft import Draft
 from swarm.generate.options import VERIFY, GenerateOptions
 from swarm.session.session import Session
 from swarm.verify.audit.auditing import Auditing
-from swarm.verify.audit.judgement import SEGMENT, Verdict
+from swarm.verify.audit.judging.judgement import SEGMENT, Verdict
 from swarm.verify.receipts.observer import ReceiptObserver, SignedSession
 from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.peer_names import short_id

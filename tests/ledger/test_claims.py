@@ -17,7 +17,7 @@ from swarm.market.billing import _check_clock, _claims
 from swarm.market.channel.acknowledgements import MAX_BLOCK_TOKENS, Acknowledgement, SignedAcknowledgement
 from swarm.market.channel.payee_channels import PayeeChannels
 from swarm.market.channel.payment_store import PaymentStore
-from swarm.market.ledger.orders import MAX_ORDER_BYTES
+from swarm.market.ledger.bookkeeping.orders import MAX_ORDER_BYTES
 from swarm.market.pricing.contribution import MOST_PPM, Contribution
 from swarm.market.rewards.claims import MAX_CLAIMS, claimed, pack_claims, unpack_claims
 from swarm.market.rewards.closing import Closer, Plan

@@ -11,9 +11,9 @@ from ledgers import KEYS, RULES, remote
 from swarm.cli.ledger import verbs as command
 from swarm.cli.support.exits import FAILED, REFUTED, WRONG
 from swarm.home import client_identity, ledger_folder
+from swarm.market.ledger.bookkeeping.records import Record
 from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.opening import open_ledger
-from swarm.market.ledger.records import Record
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.identity import Identity
 

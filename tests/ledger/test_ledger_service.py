@@ -13,9 +13,9 @@ from swarm.clock import now_s
 from swarm.errors import InvalidRequest, LedgerRefusal, PeerBusy, PeerUnreachable
 from swarm.market.ledger.audit import audit
 from swarm.market.ledger.backups import copy_ledger
+from swarm.market.ledger.bookkeeping.orders import MAX_ORDER_BYTES, Order, SignedOrder, new_order
 from swarm.market.ledger.ledger import Account
 from swarm.market.ledger.opening import open_ledger
-from swarm.market.ledger.orders import MAX_ORDER_BYTES, Order, SignedOrder, new_order
 from swarm.market.ledger.remote import RemoteLedger
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.service.service import LedgerService, Limits, serve

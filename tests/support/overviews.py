@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from swarm.peers.overview import Answer, Overview, State, make_overview
+from swarm.peers.status.overview import Answer, Overview, State, make_overview
 from swarm.route.costs import PeerCosts
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb

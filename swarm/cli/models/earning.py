@@ -10,7 +10,7 @@ import uvloop
 
 from swarm.client.joining import find_members
 from swarm.peers.directory import Directory
-from swarm.peers.survey import Survey
+from swarm.peers.status.survey import Survey
 from swarm.wire.secret import Secret
 
 LEAVE_TIMEOUT_S = 5.0

@@ -12,13 +12,13 @@ import torch
 
 from swarm.errors import ModelError
 from swarm.model.checkpoint import CONFIG, INDEX, config_file, read_config, read_object
-from swarm.model.families import ModelConfig
-from swarm.model.fields import Fields
-from swarm.model.gguf_file import GGUFFile
+from swarm.model.config.families import ModelConfig
+from swarm.model.config.fields import Fields
+from swarm.model.files.gguf import GGUFFile
+from swarm.model.files.safetensors import SafetensorsFile
+from swarm.model.files.tensors import TensorEntry
 from swarm.model.kv_cache import token_nbytes
 from swarm.model.layout import block_parts, block_weights
-from swarm.model.safetensors_file import SafetensorsFile
-from swarm.model.tensor_file import TensorEntry
 
 _BLOCK = re.compile(r"(.*\.)?(?:layers?|blocks?|h|blk)\.(\d{1,5})\.")
 _INTEGERS = re.compile(r"[IU]\d+|BOOL")  # safetensors' types: quantised and packed, so that the shape does not tell

@@ -11,4 +11,4 @@ from swarm_kernels import BNB_FORMATS, QUANTS
 __all__ = ["AUDITORS", "BNB_FORMATS", "DTYPE_NAMES", "LOCAL", "PEERS", "QUANTS", "SEGMENT", "SERVED_DTYPES", "VERIFY"]
 
 PEERS, LOCAL, _ = AUDITORS = get_args(Auditor)
-SEGMENT = 256  # tokens: swarm.verify.audit.judgement
+SEGMENT = 256  # tokens: swarm.verify.audit.judging.judgement

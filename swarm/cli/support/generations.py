@@ -4,7 +4,7 @@ from collections import Counter
 
 from swarm.cli.support.words import counted
 from swarm.results import Generation
-from swarm.verify.audit.verdict import Verdict
+from swarm.verify.audit.judging.verdict import Verdict
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.peer_names import short_id
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.errors import in_words
-from swarm.peers.overview import Overview, PeerView, State
+from swarm.peers.status.overview import Overview, PeerView, State
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.peer_names import short_id
 

@@ -15,8 +15,8 @@ from swarm.market.evm.chain import GWEI, Chain, Terms, answers
 from swarm.market.evm.deploying import contract_at, types
 from swarm.market.evm.entries import Parties, entries, first_block, postings
 from swarm.market.evm.logs import SPAN, Event, Logs, Seen, Topics, word
+from swarm.market.ledger.bookkeeping.orders import KINDS
 from swarm.market.ledger.ledger import Account, Channel, Entry, Ledger, Posting, Rules, Supply
-from swarm.market.ledger.orders import KINDS
 from swarm.wire.formats.amounts import check_amount
 from swarm.wire.formats.eip712 import Value
 from swarm.wire.formats.receipts import SignedReceipt

@@ -8,14 +8,14 @@ from itertools import zip_longest
 from pathlib import Path
 
 from swarm.errors import InvalidRequest, SwarmError
-from swarm.market.ledger.book import LAYOUT, Book
+from swarm.market.ledger.bookkeeping.book import LAYOUT, Book
+from swarm.market.ledger.bookkeeping.records import Record
+from swarm.market.ledger.bookkeeping.rules import Terms
+from swarm.market.ledger.bookkeeping.tables import Tables
 from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.ledger import Account, Ledger, Supply
 from swarm.market.ledger.ordered import OrderedLedger
-from swarm.market.ledger.records import Record
-from swarm.market.ledger.rules import Terms
 from swarm.market.ledger.sqlite import SqliteLedger, connect_to_read
-from swarm.market.ledger.tables import Tables
 from swarm.storage.database import open_database
 
 MAX_PROBLEMS = 20  # told

@@ -236,7 +236,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def _order(self, kind: str, *values: Value) -> Sequence[Posting]:
-        """Have it done; returns what it moved. values: the arguments, as swarm.market.ledger.orders has them."""
+        """Have it done; returns what it moved. values: the arguments, as bookkeeping.orders has them."""
 
     @abstractmethod
     def _settle(self, vouchers: Sequence[SignedVoucher]) -> Sequence[Posting]: ...

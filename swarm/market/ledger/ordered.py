@@ -4,10 +4,10 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 from swarm.market.channel.vouchers import SignedVoucher
+from swarm.market.ledger.bookkeeping.orders import SignedOrder, new_order, pack_payments, pack_vouchers
+from swarm.market.ledger.bookkeeping.records import Record
+from swarm.market.ledger.bookkeeping.rules import Terms
 from swarm.market.ledger.ledger import Entry, Ledger, Posting
-from swarm.market.ledger.orders import SignedOrder, new_order, pack_payments, pack_vouchers
-from swarm.market.ledger.records import Record
-from swarm.market.ledger.rules import Terms
 from swarm.wire.formats.eip712 import Value
 from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.identity import Identity

@@ -14,11 +14,11 @@ import grpc
 from swarm import clock
 from swarm.clock import difference
 from swarm.errors import InvalidRequest, PeerBusy, PeerUnreachable, from_wire
+from swarm.market.ledger.bookkeeping.orders import SignedOrder
+from swarm.market.ledger.bookkeeping.records import Record
+from swarm.market.ledger.bookkeeping.rules import Terms
 from swarm.market.ledger.ledger import Account, Channel, Supply
 from swarm.market.ledger.ordered import OrderedLedger
-from swarm.market.ledger.orders import SignedOrder
-from swarm.market.ledger.records import Record
-from swarm.market.ledger.rules import Terms
 from swarm.market.service import ledger_pb2 as pb
 from swarm.market.service.transport import (
     ACCOUNT,

@@ -14,13 +14,13 @@ from threading import RLock
 
 from swarm.clock import now_s
 from swarm.errors import DiskTrouble, PeerUnreachable, SwarmError
-from swarm.market.ledger.book import LAYOUT, Book
+from swarm.market.ledger.bookkeeping.book import LAYOUT, Book
+from swarm.market.ledger.bookkeeping.orders import SignedOrder, new_order
+from swarm.market.ledger.bookkeeping.records import Record
+from swarm.market.ledger.bookkeeping.rules import Terms
 from swarm.market.ledger.ids import format_address, ledger_id
 from swarm.market.ledger.ledger import Account, Channel, Rules, Supply
 from swarm.market.ledger.ordered import OrderedLedger
-from swarm.market.ledger.orders import SignedOrder, new_order
-from swarm.market.ledger.records import Record
-from swarm.market.ledger.rules import Terms
 from swarm.storage.condition import Condition
 from swarm.storage.connection import FileConnection
 from swarm.storage.database import read_database

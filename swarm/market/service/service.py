@@ -15,8 +15,8 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from swarm.errors import InvalidRequest, PeerBusy, SwarmError
+from swarm.market.ledger.bookkeeping.orders import SignedOrder
 from swarm.market.ledger.ids import format_address
-from swarm.market.ledger.orders import SignedOrder
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.service import ledger_pb2 as pb
 from swarm.market.service.transport import MAX_REQUEST_BYTES, METHODS, SERVICE

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from swarm.errors import InvalidRequest
-from swarm.verify.audit.judgement import Judgement, Recomputes, Verdict, judge, judge_sketches
-from swarm.verify.audit.thresholds import Thresholds
+from swarm.verify.audit.judging.judgement import Judgement, Recomputes, Verdict, judge, judge_sketches
+from swarm.verify.audit.judging.thresholds import Thresholds
 from swarm.verify.receipts.sketch import Sketch, parse_sketch
 from swarm.wire import codec
 from swarm.wire.codec import Rows

@@ -9,13 +9,13 @@ from swarm.errors import SwarmError
 from swarm.results import Audit
 from swarm.route.peer import PeerInfo
 from swarm.session.hop import HopFailed, HopStream
-from swarm.verify.audit.accumulated import Accumulated
 from swarm.verify.audit.case import Case
 from swarm.verify.audit.gathering import fetch_rows, gather_case
-from swarm.verify.audit.judgement import Judgement, Verdict, accumulate
 from swarm.verify.audit.judges import LocalJudge, PeerJudges
+from swarm.verify.audit.judging.accumulated import Accumulated
+from swarm.verify.audit.judging.judgement import Judgement, Verdict, accumulate
+from swarm.verify.audit.judging.thresholds import Thresholds
 from swarm.verify.audit.panel import draw_panel
-from swarm.verify.audit.thresholds import Thresholds
 from swarm.verify.fraud import proofs
 from swarm.verify.fraud.penalties import Penalties
 from swarm.verify.receipts.observer import SignedSession

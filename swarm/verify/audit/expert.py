@@ -5,11 +5,11 @@ from pathlib import Path
 from swarm.errors import InvalidRequest
 from swarm.model.blocks import check_block_range
 from swarm.model.checkpoint import Checkpoint
-from swarm.verify.audit.calibration import load_thresholds
+from swarm.verify.audit.calibrating.calibration import load_thresholds
 from swarm.verify.audit.case import Case, judge_case, parse_format
-from swarm.verify.audit.judgement import Judgement
+from swarm.verify.audit.judging.judgement import Judgement
+from swarm.verify.audit.judging.thresholds import Thresholds
 from swarm.verify.audit.reexecution import Reexecutor
-from swarm.verify.audit.thresholds import Thresholds
 from swarm.wire.formats.receipts import Terms
 
 

@@ -19,8 +19,8 @@ from swarm.session.observers import HopObserver
 from swarm.session.session import Session
 from swarm.verify.audit.case import Case
 from swarm.verify.audit.expert import Expert
-from swarm.verify.audit.judgement import Judgement
-from swarm.verify.audit.thresholds import Thresholds
+from swarm.verify.audit.judging.judgement import Judgement
+from swarm.verify.audit.judging.thresholds import Thresholds
 from swarm.verify.receipts.observer import ReceiptObserver
 from swarm.wire import codec
 from swarm.wire.formats.receipts import SignedReceipt, Terms

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from swarm.verify.audit.judgement import SEGMENT
+from swarm.verify.audit.judging.judgement import SEGMENT
 from swarm.wire.formats.receipts import SignedReceipt
 
 

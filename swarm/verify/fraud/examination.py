@@ -7,10 +7,10 @@ from pathlib import Path
 from swarm.errors import RevisionMismatch, SwarmError
 from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import weights_root
-from swarm.verify.audit.accumulated import Accumulated
 from swarm.verify.audit.expert import Expert
-from swarm.verify.audit.judgement import Judgement, Verdict, accumulate
-from swarm.verify.audit.thresholds import Thresholds
+from swarm.verify.audit.judging.accumulated import Accumulated
+from swarm.verify.audit.judging.judgement import Judgement, Verdict, accumulate
+from swarm.verify.audit.judging.thresholds import Thresholds
 from swarm.verify.fraud.evidence import MAX_BUNDLE_BYTES, Bundle
 
 

@@ -10,8 +10,8 @@ from swarm.peers.convictions import Conviction
 from swarm.peers.table import PeerTable
 from swarm.results import Audit
 from swarm.verify.audit.case import Case
-from swarm.verify.audit.judgement import Judgement, Verdict
-from swarm.verify.audit.thresholds import Thresholds
+from swarm.verify.audit.judging.judgement import Judgement, Verdict
+from swarm.verify.audit.judging.thresholds import Thresholds
 from swarm.verify.fraud.announcer import FraudAnnouncer
 from swarm.verify.fraud.evidence import Bundle, write_evidence
 from swarm.verify.fraud.inbox import FraudInbox

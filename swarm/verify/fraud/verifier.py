@@ -16,8 +16,8 @@ from swarm.peers.convictions import Conviction
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
 from swarm.verify.audit.expert import Expert
-from swarm.verify.audit.judgement import Verdict
 from swarm.verify.audit.judges import LocalJudge
+from swarm.verify.audit.judging.judgement import Verdict
 from swarm.verify.fraud.evidence import Bundle, write_evidence
 from swarm.verify.fraud.examination import Finding, examine
 from swarm.verify.fraud.slashing import Slashing

@@ -12,9 +12,9 @@ from ledgers import KEYS, RULES, World
 from swarm.errors import SwarmError
 from swarm.market.ledger.audit import audit
 from swarm.market.ledger.backups import copy_ledger
-from swarm.market.ledger.book import Book
+from swarm.market.ledger.bookkeeping.book import Book
+from swarm.market.ledger.bookkeeping.orders import new_order
 from swarm.market.ledger.ledger import Supply
-from swarm.market.ledger.orders import new_order
 from swarm.market.ledger.sqlite import SqliteLedger, keeper_file
 from swarm.wire.identity import Identity
 

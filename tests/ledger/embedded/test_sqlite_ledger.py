@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from ledgers import KEYS, RULES, MovableClock
 from swarm.errors import InvalidRequest, LedgerRefusal, SwarmError
-from swarm.market.ledger import rules
 from swarm.market.ledger.audit import audit
+from swarm.market.ledger.bookkeeping import rules
+from swarm.market.ledger.bookkeeping.orders import KINDS, SignedOrder, new_order, pack_payments, unpack_payments
+from swarm.market.ledger.bookkeeping.records import Record
 from swarm.market.ledger.ids import ledger_id
 from swarm.market.ledger.ledger import Account, Rules
 from swarm.market.ledger.opening import open_ledger
-from swarm.market.ledger.orders import KINDS, SignedOrder, new_order, pack_payments, unpack_payments
-from swarm.market.ledger.records import Record
 from swarm.market.ledger.sqlite import SqliteLedger, keeper_file
 from swarm.wire.identity import Identity
 

@@ -11,9 +11,9 @@ from swarm.results import Audit
 from swarm.route.route import Hop
 from swarm.verify.audit.case import Case, judge_case
 from swarm.verify.audit.gathering import gather_case
-from swarm.verify.audit.judgement import Verdict
+from swarm.verify.audit.judging.judgement import Verdict
+from swarm.verify.audit.judging.thresholds import BUILT_IN
 from swarm.verify.audit.reexecution import Reexecutor
-from swarm.verify.audit.thresholds import BUILT_IN
 
 
 def audited(swarm_: Swarm, cheat: str, hops: Sequence[Hop], index: int = 1, prefers_local: bool = True) -> Audit:

@@ -17,8 +17,8 @@ from swarm.results import Audit
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.hop import HopFailed
-from swarm.verify.audit.judgement import Verdict
 from swarm.verify.audit.judges import PeerJudges
+from swarm.verify.audit.judging.judgement import Verdict
 from swarm.verify.audit.panel import draw_panel
 from swarm.verify.fraud.proofs import AUDIT, Proof
 from swarm.verify.reputation.standing import Event

@@ -17,7 +17,7 @@ from helpers import wait_until
 from swarm.home import digests_folder, evidence_folder, standing_file, thresholds_folder
 from swarm.model.digest_cache import DigestCache
 from swarm.verify.audit.expert import Expert
-from swarm.verify.audit.judgement import Verdict
+from swarm.verify.audit.judging.judgement import Verdict
 from swarm.verify.fraud.evidence import Bundle
 from swarm.verify.fraud.examination import examine
 from swarm.verify.reputation.standing import NEWCOMER_AUDIT_RATE, Event

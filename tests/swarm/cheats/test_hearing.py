@@ -13,7 +13,7 @@ from helpers import wait_until
 from swarm.client.background import wait
 from swarm.client.local_swarm import LocalServer
 from swarm.peers.convictions import Bundle, Conviction
-from swarm.verify.audit.judgement import Judgement, Verdict
+from swarm.verify.audit.judging.judgement import Judgement, Verdict
 from swarm.verify.audit.reexecution import Reexecutor
 from swarm.verify.fraud.inbox import FraudInbox
 from swarm.verify.reputation.store import ReputationStore

@@ -19,7 +19,7 @@ from swarm.home import client_identity
 from swarm.market.ledger.audit import audit
 from swarm.market.ledger.ledger import Account, Ledger
 from swarm.market.ledger.opening import open_ledger
-from swarm.verify.audit.judgement import Judgement, Verdict
+from swarm.verify.audit.judging.judgement import Judgement, Verdict
 from swarm.verify.fraud.evidence import Bundle
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.identity import Identity, address_of

@@ -10,7 +10,7 @@ import pytest
 
 import swarm
 from swarm.home import evidence_folder
-from swarm.verify.audit.judgement import Verdict
+from swarm.verify.audit.judging.judgement import Verdict
 from swarm.wire.formats.receipts import SignedReceipt
 
 PROMPT = "The capital of France is"

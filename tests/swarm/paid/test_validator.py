@@ -23,7 +23,7 @@ from swarm.market.stake import required_stake
 from swarm.results import Audit, Generation
 from swarm.route.peer import PeerInfo
 from swarm.verify.audit.auditing import LOCAL
-from swarm.verify.audit.judgement import Judgement, Verdict
+from swarm.verify.audit.judging.judgement import Judgement, Verdict
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import CREDIT
 from swarm.wire.formats.quotes import FREE, Price, Quote

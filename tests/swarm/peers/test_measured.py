@@ -12,11 +12,11 @@ import swarm
 from clock import Clock
 from helpers import listed, wait_until
 from swarm.model.blocks import BlockRange
-from swarm.model.families import ModelConfig
+from swarm.model.config.families import ModelConfig
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.route.peer import MAX_LINKS, PeerInfo
-from swarm.server.meter import LEAST_PREFILL_TOKENS, QUEUE_HALF_LIFE_S, Meter, measure, plausible
+from swarm.server.costs.meter import LEAST_PREFILL_TOKENS, QUEUE_HALF_LIFE_S, Meter, measure, plausible
 from swarm.server.neighbours import choose, may_meet
 from swarm.server.scheduler.batching import BatchLimits
 from swarm.server.scheduler.scheduler import Scheduler

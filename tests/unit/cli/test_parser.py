@@ -22,7 +22,7 @@ from swarm.errors import (
     RevisionMismatch,
 )
 from swarm.verify.audit.auditing import LOCAL, PEERS
-from swarm.verify.audit.judgement import SEGMENT
+from swarm.verify.audit.judging.judgement import SEGMENT
 from swarm.wire.codec import DTYPES
 
 WRONG = {

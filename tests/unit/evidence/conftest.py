@@ -7,8 +7,8 @@ from evidence_cases import BLOCKS, CHEAT, TOKENS, sign
 from swarm.cli import evidence as cli
 from swarm.model.ends import ModelEnds
 from swarm.model.identity import block_digest, weights_root
-from swarm.verify.audit.calibration import text_segments
-from swarm.verify.audit.variants import Announced, cheaper, per_channel
+from swarm.verify.audit.calibrating.calibration import text_segments
+from swarm.verify.audit.calibrating.variants import Announced, cheaper, per_channel
 from swarm.verify.fraud.evidence import Bundle
 
 

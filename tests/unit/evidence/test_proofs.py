@@ -16,7 +16,7 @@ from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import block_digest, weights_root
 from swarm.verify.audit.case import Case
 from swarm.verify.audit.expert import Expert
-from swarm.verify.audit.judgement import Verdict
+from swarm.verify.audit.judging.judgement import Verdict
 from swarm.verify.audit.reexecution import Reexecutor
 from swarm.verify.fraud.evidence import Bundle
 from swarm.verify.fraud.examination import examine

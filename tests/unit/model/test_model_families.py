@@ -9,7 +9,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from swarm.errors import ModelError
 from swarm.model import parse_config
-from swarm.model.rope import Rope
+from swarm.model.config.rope import Rope
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],

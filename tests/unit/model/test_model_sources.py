@@ -119,7 +119,7 @@ def hub(tmp_path, shards, monkeypatch):
         fetched.append((filename, revision))
         return str(snapshot / filename)
 
-    monkeypatch.setattr("swarm.model.hub.hf_hub_download", download)
+    monkeypatch.setattr("swarm.model.files.hub.hf_hub_download", download)
     return fetched
 
 
@@ -192,8 +192,8 @@ def test_without_a_network_nothing_is_tried_again_and_again(monkeypatch, caplog)
     def nowhere(*_):
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("swarm.model.hub.socket.getaddrinfo", nowhere)
-    monkeypatch.setattr("swarm.model.hub.getproxies", dict)
+    monkeypatch.setattr("swarm.model.files.hub.socket.getaddrinfo", nowhere)
+    monkeypatch.setattr("swarm.model.files.hub.getproxies", dict)
     with pytest.raises(ModelError, match=r"'owner/elsewhere': the hub is not reachable") as caught:
         open_checkpoint("owner/elsewhere")
     assert "\n" not in str(caught.value) and not caplog.records

@@ -26,7 +26,7 @@ def test_a_node_of_the_dht_comes_without_torch_and_training_code():
 
 
 def test_so_does_the_whole_directory():
-    assert heavy_after("import swarm.peers.directory, swarm.peers.survey") == []
+    assert heavy_after("import swarm.peers.directory, swarm.peers.status.survey") == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from overviews import NUM_BLOCKS, answer, look, peer, ranges, states
 from swarm.model.names import model_name
-from swarm.peers.overview import State
+from swarm.peers.status.overview import State
 from swarm.route.costs import BATCHES, Link
 from swarm.wire import messages_pb2 as pb
 

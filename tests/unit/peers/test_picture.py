@@ -11,8 +11,8 @@ from overviews import answer, look, peer, ranges, states
 from swarm.cli.support.picture import Picture
 from swarm.commands import Invitation
 from swarm.errors import PeerUnreachable
-from swarm.peers.overview import Overview, State
-from swarm.peers.survey import Survey, visit
+from swarm.peers.status.overview import Overview, State
+from swarm.peers.status.survey import Survey, visit
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 

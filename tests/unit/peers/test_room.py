@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overviews import NUM_BLOCKS, peer, ranges
-from swarm.peers.room import capacities, capacity, room
+from swarm.peers.status.room import capacities, capacity, room
 
 COSTS = {"decode_s": (0.001, 0.0015)}
 

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from swarm.cli.support.picture import Picture
 from swarm.errors import PeerUnreachable
-from swarm.peers import survey
-from swarm.peers.overview import State
+from swarm.peers.status import survey
+from swarm.peers.status.overview import State
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 

@@ -11,7 +11,7 @@ from swarm.errors import SwarmError
 from swarm.model.checkpoint import open_checkpoint
 from swarm.results import Audit, Generation, Hop, HopTiming, Payment, Repair
 from swarm.route.peer import PeerInfo
-from swarm.verify.audit.judgement import Judgement, Verdict
+from swarm.verify.audit.judging.judgement import Judgement, Verdict
 from swarm.verify.receipts.checking import Fault, FaultKind
 from swarm.verify.receipts.store import ReceiptStore
 from swarm.wire import messages_pb2 as pb

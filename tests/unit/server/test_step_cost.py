@@ -1,6 +1,6 @@
 """What a step takes of the processors outside the blocks: learned from what the process takes in all."""
 
-from swarm.server.step_cost import PAUSE_S, WINDOW_STEPS, StepCost
+from swarm.server.costs.step_cost import PAUSE_S, WINDOW_STEPS, StepCost
 
 
 class Process:

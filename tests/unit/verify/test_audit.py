@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from audited import Recorded, signed_case
 from swarm.errors import InvalidRequest
-from swarm.verify.audit.accumulated import ALARM, Accumulated
 from swarm.verify.audit.case import judge_case
-from swarm.verify.audit.judgement import (
+from swarm.verify.audit.judging.accumulated import ALARM, Accumulated
+from swarm.verify.audit.judging.judgement import (
     SEGMENT,
     WINDOW,
     Judgement,
@@ -22,7 +22,7 @@ from swarm.verify.audit.judgement import (
     judge_sketches,
     score,
 )
-from swarm.verify.audit.thresholds import BUILT_IN
+from swarm.verify.audit.judging.thresholds import BUILT_IN
 from swarm.verify.receipts.sketch import K, Sketch, parse_sketch, projections, sketch, sketch_bytes
 
 ROOTS = (b"i" * 32, b"o" * 32)

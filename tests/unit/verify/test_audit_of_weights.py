@@ -11,18 +11,27 @@ from audited import BF16, BLOCKS, TOKENS, Recorded, signed_case
 from swarm.cli import calibrate
 from swarm.errors import InvalidRequest
 from swarm.model import Checkpoint, ModelEnds
-from swarm.verify.audit.calibration import load_thresholds, save_thresholds, text_segments
+from swarm.verify.audit.calibrating.calibration import load_thresholds, save_thresholds, text_segments
+from swarm.verify.audit.calibrating.variants import (
+    CHEAPER,
+    Announced,
+    Products,
+    SplitProduct,
+    Variant,
+    cheaper,
+    cheats,
+    honest,
+)
 from swarm.verify.audit.case import judge_case
-from swarm.verify.audit.judgement import (
+from swarm.verify.audit.judging.judgement import (
     WINDOW,
     Verdict,
     judge,
     judge_sketches,
     ratios,
 )
+from swarm.verify.audit.judging.thresholds import BUILT_IN
 from swarm.verify.audit.reexecution import Reexecutor, prefill
-from swarm.verify.audit.thresholds import BUILT_IN
-from swarm.verify.audit.variants import CHEAPER, Announced, Products, SplitProduct, Variant, cheaper, cheats, honest
 from swarm.verify.receipts.sketch import Sketch, sketch
 from swarm_kernels import cpu
 

@@ -17,9 +17,9 @@ from swarm.market.auction.tender import Order as Tender
 from swarm.market.channel.acknowledgements import Acknowledgement, SignedAcknowledgement
 from swarm.market.channel.payments import authorise
 from swarm.market.channel.vouchers import SignedVoucher, Voucher
+from swarm.market.ledger.bookkeeping.orders import KINDS, Order, SignedOrder, pack_payments, pack_vouchers
+from swarm.market.ledger.bookkeeping.records import Record
 from swarm.market.ledger.ledger import Posting
-from swarm.market.ledger.orders import KINDS, Order, SignedOrder, pack_payments, pack_vouchers
-from swarm.market.ledger.records import Record
 from swarm.market.rewards.ballots import Ballot
 from swarm.market.rewards.claims import pack_claims
 from swarm.wire import messages_pb2 as pb

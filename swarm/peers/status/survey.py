@@ -10,9 +10,9 @@ from typing import Protocol
 from swarm.clock import now_s
 from swarm.errors import PeerUnreachable
 from swarm.peers.directory import Directory
-from swarm.peers.overview import Answer, Overview, make_overview
 from swarm.peers.pings import measure_round_trip
 from swarm.peers.poll import MEASURED_AT_ONCE, poll
+from swarm.peers.status.overview import Answer, Overview, make_overview
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections

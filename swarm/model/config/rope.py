@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from swarm.errors import ModelError
-from swarm.model.fields import Fields
+from swarm.model.config.fields import Fields
 
 ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope")
 

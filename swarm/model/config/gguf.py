@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from swarm.errors import ModelError
-from swarm.model.families import ModelConfig, parse_config
-from swarm.model.fields import Fields
-from swarm.model.gguf_file import GGUFFile
-from swarm.model.rope import RopeConfig
+from swarm.model.config.families import ModelConfig, parse_config
+from swarm.model.config.fields import Fields
+from swarm.model.config.rope import RopeConfig
+from swarm.model.files.gguf import GGUFFile
 
 # "llama" also stands for Mistral, SmolLM and others whose blocks are the same; llama.cpp knows no window for them.
 _ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}

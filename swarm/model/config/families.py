@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from swarm.errors import ModelError
-from swarm.model.fields import Fields
-from swarm.model.rope import RopeConfig, parse_rope
+from swarm.model.config.fields import Fields
+from swarm.model.config.rope import RopeConfig, parse_rope
 from swarm_kernels import ACTIVATIONS
 
 # No model comes near these; they keep an absurd config from turning into an absurd allocation.

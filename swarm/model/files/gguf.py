@@ -17,7 +17,7 @@ from gguf.quants import dequantize
 from torch import Tensor
 
 from swarm.errors import ModelError
-from swarm.model.tensor_file import CHUNK_ELEMENTS, TensorEntry, TensorFile
+from swarm.model.files.tensors import CHUNK_ELEMENTS, TensorEntry, TensorFile
 from swarm_kernels import Format, QuantWeight
 
 _SCALARS = {

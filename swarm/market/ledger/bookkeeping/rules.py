@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from swarm.errors import LedgerRefusal
 from swarm.market.channel.vouchers import SignedVoucher
+from swarm.market.ledger.bookkeeping.orders import SignedOrder, unpack_payments, unpack_vouchers
+from swarm.market.ledger.bookkeeping.tables import Tables
 from swarm.market.ledger.ids import channel_id, format_address, ledger_id
 from swarm.market.ledger.ledger import PER_MILLION, Channel, Posting, Rules
-from swarm.market.ledger.orders import SignedOrder, unpack_payments, unpack_vouchers
-from swarm.market.ledger.tables import Tables
 from swarm.wire.formats.amounts import MAX_AMOUNT, format_amount
 from swarm.wire.formats.receipts import SignedReceipt, is_equivocation
 from swarm.wire.identity import ADDRESS_BYTES, keccak256

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from swarm.errors import LedgerRefusal, SwarmError
-from swarm.market.ledger.orders import SignedOrder
-from swarm.market.ledger.records import Record
-from swarm.market.ledger.rules import Step, Terms, apply
-from swarm.market.ledger.tables import SCHEMA, TABLES, Tables
+from swarm.market.ledger.bookkeeping.orders import SignedOrder
+from swarm.market.ledger.bookkeeping.records import Record
+from swarm.market.ledger.bookkeeping.rules import Step, Terms, apply
+from swarm.market.ledger.bookkeeping.tables import SCHEMA, TABLES, Tables
 from swarm.storage.database import Layout
 
 NOTHING = bytes(32)

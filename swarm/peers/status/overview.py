@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from swarm.peers.room import capacities, capacity, room
+from swarm.peers.status.room import capacities, capacity, room
 from swarm.route.costs import Link
 from swarm.route.peer import PeerInfo
 from swarm.route.route import gaps, missing_blocks
@@ -94,7 +94,7 @@ class Overview:
     loading: tuple[tuple[int, int], ...]  # ranges that nobody serves yet, and somebody is loading
     sessions: int  # open now; where ranges overlap, at most
     tokens_per_s: float | None  # since the look before, likewise; None at the first look
-    expected_tokens_per_s: float | None  # of a busy swarm, see swarm.peers.room; None if nobody announces what it takes
+    expected_tokens_per_s: float | None  # of a busy swarm, see room.py; None if nobody announces what it takes
     peers: tuple[PeerView, ...]  # by blocks
     directory_answers: bool = True  # else the peers are those that it listed before
 

@@ -11,8 +11,8 @@ from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.route.costs import BATCHES, PeerCosts
 from swarm.route.means import BatchTimes, RunningMean, correction
+from swarm.server.costs.step_cost import StepCost
 from swarm.server.session.steps import Slice
-from swarm.server.step_cost import StepCost
 from swarm_kernels import Segment
 
 BUDGET_S = 0.25  # for measuring at the start; on slow blocks a few steps more

@@ -10,9 +10,9 @@ from functools import cached_property
 
 from swarm.errors import InvalidRequest
 from swarm.market.channel.vouchers import VOUCHER_BYTES
+from swarm.market.ledger.bookkeeping.orders import MAX_ORDER_BYTES, Order, SignedOrder
 from swarm.market.ledger.ids import channel_id
 from swarm.market.ledger.ledger import Account, Entry, Posting
-from swarm.market.ledger.orders import MAX_ORDER_BYTES, Order, SignedOrder
 from swarm.wire.formats.eip712 import Struct
 from swarm.wire.identity import SIGNATURE_BYTES, address_of, signer_of_hash
 

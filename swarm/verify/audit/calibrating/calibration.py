@@ -24,10 +24,10 @@ from torch import Tensor
 from swarm.errors import InvalidRequest
 from swarm.model import Checkpoint, ModelEnds
 from swarm.storage.files import write_whole
-from swarm.verify.audit.judgement import SEGMENT, WINDOW, Judgement, Verdict, ratios, score
+from swarm.verify.audit.calibrating.variants import Announced, Variant, cheats, honest
+from swarm.verify.audit.judging.judgement import SEGMENT, WINDOW, Judgement, Verdict, ratios, score
+from swarm.verify.audit.judging.thresholds import BUILT_IN, Provenance, Thresholds
 from swarm.verify.audit.reexecution import Reexecutor
-from swarm.verify.audit.thresholds import BUILT_IN, Provenance, Thresholds
-from swarm.verify.audit.variants import Announced, Variant, cheats, honest
 
 HOPS = 3  # into which the model is cut
 WIRES = (torch.float32, torch.bfloat16, torch.float16)

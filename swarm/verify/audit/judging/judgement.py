@@ -23,9 +23,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from swarm.verify.audit.accumulated import Accumulated
-from swarm.verify.audit.thresholds import Thresholds
-from swarm.verify.audit.verdict import Verdict
+from swarm.verify.audit.judging.accumulated import Accumulated
+from swarm.verify.audit.judging.thresholds import Thresholds
+from swarm.verify.audit.judging.verdict import Verdict
 from swarm.verify.receipts.sketch import Sketch, project, sketch_seed
 
 WINDOW = 32  # tokens that get a verdict of their own

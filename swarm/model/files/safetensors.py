@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from swarm.errors import ModelError
-from swarm.model.tensor_file import CHUNK_ELEMENTS, TensorEntry, TensorFile
+from swarm.model.files.tensors import CHUNK_ELEMENTS, TensorEntry, TensorFile
 
 _DTYPES = {
     "F64": torch.float64,

@@ -22,14 +22,14 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Limits on ratios (see swarm/verify/audit/judgement.py).
+    """Limits on ratios (see swarm/verify/audit/judging/judgement.py).
 
     suspect:  a window of 32 tokens whose median exceeds it is suspect
     fail:     a window whose median exceeds it fails
     outlier:  a token whose ratio exceeds it is an outlier
     outliers, segment_outliers: so many tokens of a window, of a segment may be; with more it fails
     segment:  a segment of 256 tokens whose median exceeds it is suspect
-    mean, deviation: bounds on the log medians of an honest peer's segments (see swarm/verify/audit/accumulated.py)
+    mean, deviation: bounds on the log medians of an honest peer's segments (see accumulated.py)
     """
 
     suspect: float

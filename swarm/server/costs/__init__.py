@@ -1,0 +1,1 @@
+"""What a server's work takes: measured at the start, learned while it serves, announced to others."""
