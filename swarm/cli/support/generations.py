@@ -22,12 +22,17 @@ def describe(generation: Generation) -> str:
 
 
 def _describe_trust(generation: Generation) -> str:
-    """Such as "12 receipts of 3 peers, 1 audit passed"."""
+    """Such as "12 receipts of 3 peers, 1 audit passed" or "12 receipts of 3 peers, no audit (none drawn)"."""
     peers = {signed.peer_id for signed in generation.receipts}
     parts = [f"{counted(len(generation.receipts), 'receipt')} of {counted(len(peers), 'peer')}"]
     verdicts = Counter(audit.verdict for audit in generation.audits)
     words = {Verdict.PASS: "passed", Verdict.SUSPECT: "suspect", Verdict.FAIL: "failed", None: "without a result"}
     parts += [f"{counted(verdicts[verdict], 'audit')} {word}" for verdict, word in words.items() if verdicts[verdict]]
+    void = dict.fromkeys(audit.reason for audit in generation.audits if audit.judgement is None)
+    if void:
+        parts[-1] += f" ({'; '.join(void)})"
+    if generation.unaudited and not generation.audits:
+        parts.append(f"no audit ({generation.unaudited})")
     if generation.faults:
         parts.append(f"{counted(len(generation.faults), 'fault')} ({'; '.join(map(str, generation.faults))})")
     if generation.verified:

@@ -97,9 +97,12 @@ def test_a_client_finds_the_local_swarm_of_its_model_that_was_started_last(model
     monkeypatch.setenv("SWARM_PEERS", "/ip4/127.0.0.1/tcp/9/p2p/16Uiu2HAmNobody")
     caplog.set_level("INFO", logger="swarm.client.joining")
     (tmp_path / "other").symlink_to(model)
-    with swarm.LocalSwarm(model, "0:3", **OPTIONS) as first, made(model, secret="a secret of twenty-two and more") as last:
+    with (
+        swarm.LocalSwarm(model, "0:3", **OPTIONS) as first,
+        made(model, secret="a secret of twenty-two and more") as last,
+    ):
         with swarm.Client(str(tmp_path / "other")) as client:  # the same folder by another name
-            assert repr(client) .endswith(", 3 blocks, 2 peers of the LocalSwarm of this process>")
+            assert repr(client).endswith(", 3 blocks, 2 peers of the LocalSwarm of this process>")
             assert {peer.peer_id for peer in client.usable_peers()} == {server.peer_id for server in last.servers}
         assert "joining the LocalSwarm of this process" in caplog.text
         last.stop()
