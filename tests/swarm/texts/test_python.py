@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -200,6 +201,24 @@ def test_json_of_the_command_line_is_that_of_python(model, local, client, capfd)
     expected = client.generate("Once", max_new_tokens=4).to_dict()
     assert printed.keys() == expected.keys()
     assert (printed["text"], printed["token_ids"]) == (expected["text"], expected["token_ids"])
+
+
+def test_top_p_without_a_temperature_is_said_to_be_without_effect_once(client, monkeypatch):
+    monkeypatch.setattr("swarm.generate.options._said", set())
+    with pytest.warns(UserWarning, match="^top_k and top_p without a temperature: greedy, .* set temperature") as told:
+        client.generate("Once", max_new_tokens=2, top_p=0.9, top_k=40)
+        client.generate(["Once", "Twice"], max_new_tokens=2, top_p=0.8, top_k=40)
+        list(client.stream("Once", max_new_tokens=2, temperature=0.7, top_p=0.9))
+    assert [Path(one.filename).name for one in told] == ["test_python.py"]
+
+
+def test_the_command_line_says_so_in_a_line(model, local, capfd):
+    with warnings.catch_warnings():
+        assert generate.main(["Once", "--top-p", "0.9", "--max-new-tokens", "2", "--model", model, "--peers",
+                              *local.peers]) == 0  # fmt: skip
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "warning: top_p without a temperature: greedy, and so without effect; set temperature, as to 0.7"
+    assert sum("without effect" in line for line in lines) == 1
 
 
 def test_streamed_text_comes_without_lines_of_anybody_else(model, local, capfd):
