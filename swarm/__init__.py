@@ -7,6 +7,7 @@ with swarm.Client("demo") as client:
 """
 
 import os
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # What goes wrong is told by this package: gRPC's own lines are caused by any stranger who connects, without end.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# Libraries used here import tqdm's bar for notebooks, which complains where ipywidgets are missing; none is shown.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __all__ = [
     "AddressInUse",
@@ -64,3 +67,7 @@ def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f"module 'swarm' has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__", "__doc__"])
