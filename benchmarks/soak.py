@@ -39,6 +39,7 @@ from harness.soak_client import CASES, ClientProcess, client_processes, wait_for
 from harness.soak_plot import plot, series
 from harness.troubles import LONGEST_S, OTHER_HOST, Troubles
 from swarm.client.local_swarm import LocalServer
+from swarm.wire.peer_names import short_id
 
 CLIENTS = 4
 CHURN_S = 10.0
@@ -171,7 +172,7 @@ def describe_servers(soak: Soak, pages: dict[str, int | None]) -> list[dict[str,
         times, prints = series(soak.samples, lambda sample, server=server: sample["servers"].get(server.peer_id))
         if prints:
             rows.append({
-                "server": server.peer_id[-8:],
+                "server": short_id(server.peer_id),
                 "blocks": soak.replicas.blocks_of(server),
                 "minutes": (times[-1] - times[0]) / 60,
                 "pages in use": pages.get(server.peer_id),

@@ -8,6 +8,7 @@ with swarm.Client("demo") as client:
 
 import os
 import warnings
+from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from swarm.errors import (
     RevisionMismatch,
     SwarmError,
 )
+from swarm.packages import INSTEAD, no_function
 from swarm.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -64,8 +66,11 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> object:
+    if name in INSTEAD:
+        raise no_function(name)
     if name not in _LAZY:
-        raise AttributeError(f"module 'swarm' has no attribute {name!r}")
+        near = get_close_matches(name, __all__, 1)
+        raise AttributeError(f"module 'swarm' has no attribute {name!r}{f'; did you mean {near[0]}?' if near else ''}")
     return getattr(import_module(_LAZY[name]), name)
 
 

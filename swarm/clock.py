@@ -86,7 +86,8 @@ def difference(seconds: float) -> str:
     seconds = abs(seconds)
     for unit, name, digits in ((86_400.0, "days", 1), (3_600.0, "h", 1), (60.0, "min", 0)):
         if seconds >= 2 * unit or (name == "days" and seconds >= 0.95 * unit):
-            return f"{seconds / unit:.{digits}f} {name}"
+            said = f"{seconds / unit:.{digits}f}"
+            return f"{said} {name}" if said != "1.0" else "1 day"
     return f"{seconds:.0f} s"
 
 

@@ -41,6 +41,14 @@ class InvalidRequest(SwarmError):
     """
 
 
+class UnknownOption(InvalidRequest, TypeError):
+    """A keyword argument that there is not: in Python, a TypeError."""
+
+
+class UnusableFile(InvalidRequest):
+    """A file that was named and cannot be read or written, or is not what it should be; standard input is one."""
+
+
 class RevisionMismatch(InvalidRequest):
     """The two sides hold different revisions of the same model."""
 
@@ -97,8 +105,8 @@ class AddressInUse(SwarmError):
 
 
 _BY_NAME = {cls.__name__: cls for cls in (
-    SwarmError, ModelError, InvalidRequest, RevisionMismatch, PrivateSwarm, PeerBusy, PeerUnreachable, NoRoute,
-    PaymentRequired, LedgerRefusal, AddressInUse,
+    SwarmError, ModelError, InvalidRequest, UnusableFile, RevisionMismatch, PrivateSwarm, PeerBusy, PeerUnreachable,
+    NoRoute, PaymentRequired, LedgerRefusal, AddressInUse,
 )}  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from numbers import Integral, Real
 from typing import Any
 
 from swarm import shown
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, UnknownOption
+from swarm.wire.formats.amounts import parse_amount
 
 Kind = Callable[[str, Any], Any]  # an option's name and value -> the value as it is used; raises InvalidRequest
 
@@ -30,14 +31,14 @@ def refused(name: str, wanted: str, value: object) -> InvalidRequest:
     return InvalidRequest(f"{name} is {wanted}, not {shown.value(value)}")
 
 
-def unknown(name: str, known: Iterable[str], hints: Mapping[str, str], of: str) -> InvalidRequest:
+def unknown(name: str, known: Iterable[str], hints: Mapping[str, str], of: str) -> UnknownOption:
     """The error for an option that there is not. hints: for names that other libraries use, what it is called here, or
     what to do instead. of: what to call help() on for those there are."""
     known, hint = list(known), hints.get(name.lower(), "")
     if not hint:
         hint = next(iter(get_close_matches(name, known, 1)), "")
     said = f"did you mean {hint}?" if hint in known else hint or f"help({of}) lists the options"
-    return InvalidRequest(f"unknown option {name!r:.40}; {said}")
+    return UnknownOption(f"unknown option {name!r:.40}; {said}")
 
 
 def whole(least: int | None = None, most: int | None = None, otherwise: str = "") -> Kind:
@@ -126,6 +127,17 @@ def texts(name: str, value: object) -> tuple[str, ...]:
         if not isinstance(one, str) or not one or not is_text(one):
             raise InvalidRequest(f"{name} is text, or a list of texts, and no text is {shown.value(one)}")
     return given
+
+
+def amount(name: str, value: object) -> int:
+    """Nano-credits, or credits as text."""
+    if not isinstance(value, str):
+        nano: int = whole(0, otherwise=" (nano-credits), or credits as text, like '0.5'")(name, value)
+        value = f"{nano}n"
+    try:
+        return parse_amount(value)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{name}: {error}") from error
 
 
 def optional(kind: Kind, instead: object = None) -> Kind:

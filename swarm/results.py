@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from swarm import kinds, shown
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_credits
 from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.peer_names import short_id
 
@@ -123,7 +123,7 @@ class Payment:
 
     def __repr__(self) -> str:
         work = f"{shown.span(self.blocks)}, {self.prefill_tokens} + {self.decode_tokens} tokens"
-        return f"<Payment to {short_id(self.peer_id)} for {work}: {format_amount(self.amount)} credits>"
+        return f"<Payment to {short_id(self.peer_id)} for {work}: {format_credits(self.amount)}>"
 
 
 @dataclass
@@ -190,7 +190,7 @@ class Generation:
         if self.unaudited and not self.audits:
             parts.append(f"no audit: {self.unaudited}")
         if self.payments:
-            parts.append(f"{format_amount(self.cost)} credits")
+            parts.append(f"{format_credits(self.cost)}")
         return f"<Generation {', '.join(parts)}>"
 
     def to_dict(self) -> dict[str, Any]:

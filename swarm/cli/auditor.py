@@ -10,12 +10,12 @@ from threading import Thread
 
 from rich.text import Text
 
+from swarm import shown
 from swarm.auditor.auditor import NOBODY, Auditor, Round, Tally, verdict_of
 from swarm.auditor.validator import Validator
 from swarm.cli.parsers.auditor import make_parser
 from swarm.cli.support.events import Events
 from swarm.cli.support.terminal import print_table, run
-from swarm.cli.support.words import counted
 from swarm.client.client import AUDIT_GRACE_S, Client
 from swarm.errors import InvalidRequest
 from swarm.home import client_identity, commitments_folder, standing_file
@@ -133,9 +133,9 @@ class Report:
         if tally.verdicts and not self._events.as_json:
             _print_tally(tally, convicted)
         verdicts = ", ".join(f"{tally.total(name)} {name.lower()}" for name in _STYLES)
-        work = f"{counted(len(tally.verdicts), 'peer')} visited, {counted(tally.tokens, 'token')}"
+        work = f"{shown.count(len(tally.verdicts), 'peer')} visited, {shown.count(tally.tokens, 'token')}"
         text = (
-            f"{counted(tally.rounds, 'round')}, {tally.errors} of them failed; {work}; {verdicts}; "
+            f"{shown.count(tally.rounds, 'round')}, {tally.errors} of them failed; {work}; {verdicts}; "
             f"{len(convicted)} convicted."
         )
         self._events.tell(

@@ -10,17 +10,16 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from swarm import clock
+from swarm import clock, shown
 from swarm.cli.parsers.batch import make_parser
 from swarm.cli.support import exits
 from swarm.cli.support.clients import generate_options, make_client, warn_of_greedy
 from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.terminal import run
-from swarm.cli.support.words import counted
 from swarm.client.batch import Batch, Plan, Progress
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
 from swarm.errors import InvalidRequest, SwarmError
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_credits
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SECONDS = (86400, 3600, 60, 1)
@@ -45,6 +44,8 @@ def parse_deadline(text: str, now: float) -> float:
 
 
 def _batch(args: argparse.Namespace) -> int:
+    if args.output.exists() and args.prompts.exists() and args.output.samefile(args.prompts):
+        raise InvalidRequest(f"the answers cannot go to {args.output}, which has the prompts; name another --output")
     jobs = read_jobs(args.prompts)
     if args.chat:
         jobs = [_as_chat(job) for job in jobs]
@@ -89,7 +90,7 @@ def _as_chat(job: Job) -> Job:
 
 def _show(bar: "tqdm[NoReturn]", progress: Progress, before: int) -> None:
     speed, how = progress.tokens_per_s(clock.steady_s()), "on demand" if progress.hurried else "batch"
-    bar.set_postfix_str(f"{speed:.1f} tokens/s, {format_amount(progress.cost)} credits, {how}", refresh=False)
+    bar.set_postfix_str(f"{speed:.1f} tokens/s, {format_credits(progress.cost)}, {how}", refresh=False)
     bar.update(before + progress.done - bar.n)
     bar.refresh()
 
@@ -106,10 +107,10 @@ def _report(
             "tokens_per_second": round(progress.tokens / seconds, 2), "cost": progress.cost, "ended": ended,
         }))  # fmt: skip
     else:
-        answered = f"{before + progress.done} of {counted(len(jobs), 'prompt')} are answered"
-        speed = f"{counted(progress.tokens, 'token')}, {progress.tokens / seconds:.1f} tokens/s"
+        answered = f"{before + progress.done} of {shown.count(len(jobs), 'prompt')} are answered"
+        speed = f"{shown.count(progress.tokens, 'token')}, {progress.tokens / seconds:.1f} tokens/s"
         print(f"{answered} in {args.output}, {progress.done} of them now: {speed}, "
-              f"{format_amount(progress.cost)} credits", file=sys.stderr)  # fmt: skip
+              f"{format_credits(progress.cost)}", file=sys.stderr)  # fmt: skip
         for line in _troubles(progress, ended):
             print(line, file=sys.stderr)
 

@@ -12,7 +12,7 @@ from swarm import program
 from swarm.cli.parsers.benchmark import make_parser
 from swarm.cli.support.clients import generate_options, make_client, warn_of_greedy
 from swarm.cli.support.terminal import print_table, run
-from swarm.errors import InvalidRequest
+from swarm.errors import UnusableFile
 from swarm.measure import peers
 from swarm.measure.figures import Case
 from swarm.measure.machine import described, machine
@@ -53,11 +53,11 @@ def _benchmark(args: argparse.Namespace, arguments: list[str]) -> None:
 
 
 def _check_report(path: Path) -> None:
-    """Before minutes are spent. Raises InvalidRequest."""
+    """Before minutes are spent. Raises UnusableFile."""
     if path.exists():
-        raise InvalidRequest(f"{path} is there already; choose another name, or move it away")
+        raise UnusableFile(f"{path} is there already; choose another name, or move it away")
     if not path.parent.is_dir():
-        raise InvalidRequest(f"{path.parent} is no folder; make it, or put the report elsewhere")
+        raise UnusableFile(f"{path.parent} is no folder; make it, or put the report elsewhere")
 
 
 def _measure(engine: SwarmEngine, args: argparse.Namespace) -> tuple[Measured, list[Row]]:

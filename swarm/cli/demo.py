@@ -6,12 +6,12 @@ import tempfile
 import time
 from collections.abc import Callable
 
+from swarm import shown
 from swarm.cli.ledger.bill import own_payments, payment_as_json, print_payments
 from swarm.cli.ledger.book import verdict
 from swarm.cli.parsers.demo import make_parser
 from swarm.cli.support.generations import describe
 from swarm.cli.support.terminal import run
-from swarm.cli.support.words import counted
 from swarm.client.client import Client
 from swarm.client.local_swarm import LocalSwarm
 from swarm.home import client_identity
@@ -20,7 +20,7 @@ from swarm.market.ledger.audit import audit
 from swarm.market.ledger.ledger import Ledger
 from swarm.market.ledger.opening import open_ledger
 from swarm.results import Generation
-from swarm.wire.formats.amounts import CREDIT, format_amount
+from swarm.wire.formats.amounts import CREDIT, format_credits
 
 PROMPTS = ("The capital of France is", "Once upon a time, in a forest,")
 DEPOSIT = CREDIT  # in the client's account
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
 def _demo(args: argparse.Namespace) -> None:
     say = _nothing if args.json else _say
-    say(f"Starting {counted(len(args.blocks), 'server')} on this machine ...\n")
+    say(f"Starting {shown.count(len(args.blocks), 'server')} on this machine ...\n")
     with tempfile.TemporaryDirectory(prefix="swarm-demo-") as folder:
         ledger = open_ledger(folder, client_identity())
         ledger.mint(ledger.address, DEPOSIT)
@@ -50,10 +50,10 @@ def _demo(args: argparse.Namespace) -> None:
         ledger.shut()
     if args.json:
         bill = [payment_as_json(payment) for payment in payments]
-        shown = [generation.to_dict() for generation in generations]
-        print(json.dumps({"generations": shown, "bill": bill, "audit": verdict(report)}))
+        answers = [generation.to_dict() for generation in generations]
+        print(json.dumps({"generations": answers, "bill": bill, "audit": verdict(report)}))
         return
-    print(f"\nThe bill, in a ledger where this client had {format_amount(DEPOSIT)} credit:\n")
+    print(f"\nThe bill, in a ledger where this client had {format_credits(DEPOSIT)}:\n")
     print_payments(payments)
     print(f"Audit of the book: {verdict(report)}")
 

@@ -8,19 +8,20 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from swarm.cli.ledger.accounts import where
+from swarm.cli.ledger.accounts import UNIT, where
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import LEDGER, add_json
+from swarm.cli.support.kept import find_kept
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import print_table, run
-from swarm.errors import InvalidRequest
+from swarm.errors import UnusableFile
 from swarm.home import client_identity, payments_file
 from swarm.market.channel.payment_store import PaymentStore
 from swarm.market.ledger.ledger import Ledger, Posting
 from swarm.market.ledger.opening import open_ledger
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_amount, format_credits
 from swarm.wire.identity import address_of
-from swarm.wire.peer_names import find_peer, short_id
+from swarm.wire.peer_names import short_id
 
 _HOUR_S = 3600.0
 _COLUMNS = ("server", "sessions", "tokens", "block-tokens", "earned", "pending", "unpaid", "slashed", "an hour")
@@ -72,7 +73,7 @@ def _earnings(args: argparse.Namespace) -> None:
         return
     print_table(_COLUMNS, map(_row, found))
     total = sum(one.earned + one.pending for one in found)
-    print(f"{format_amount(total)} credits in all, {format_amount(sum(one.pending for one in found))} of them pending.")
+    print(f"{format_credits(total)} in all, {format_amount(sum(one.pending for one in found))} of them pending. {UNIT}")
 
 
 def earnings_of(path: Path, ledger: Ledger, since_s: float = 0.0) -> Earnings:
@@ -114,12 +115,12 @@ def _slashes(ledger: Ledger, address: bytes) -> Iterator[Posting]:
 
 
 def _stores(server: str) -> list[Path]:
-    """Raises InvalidRequest if there is none."""
+    """Raises UnusableFile if there is none."""
     own = payments_file()
     found = {file.stem: file for file in sorted(own.parent.glob("*.db")) if file != own}
     if not found:
-        raise InvalidRequest(f"no payments of a server are kept in {own.parent}")
-    return [found[find_peer(server, found, "that keeps its payments here")]] if server else list(found.values())
+        raise UnusableFile(f"no payments of a server are kept in {own.parent}")
+    return [found[find_kept(server, found, "that keeps its payments here")]] if server else list(found.values())
 
 
 def _row(one: Earnings) -> tuple[str, ...]:

@@ -12,12 +12,14 @@ from typing import TypedDict
 
 import torch
 
+from swarm import shown
 from swarm.cli.parsers.evidence import make_parser
 from swarm.cli.support.exits import DONE, REFUTED
+from swarm.cli.support.kept import find_kept
 from swarm.cli.support.terminal import print_table, run
-from swarm.cli.support.words import counted
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import InvalidRequest, SwarmError, UnusableFile
 from swarm.home import digests_folder, evidence_folder, standing_file, thresholds_folder
+from swarm.home.folder import check_home
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.program import command
@@ -28,7 +30,7 @@ from swarm.verify.fraud.evidence import Bundle
 from swarm.verify.fraud.examination import Finding, Sentence, examine, read_bundle, sentence
 from swarm.verify.fraud.proofs import AUDIT, MAX_PROOF_BYTES, Proof
 from swarm.verify.reputation.file import read_proofs
-from swarm.wire.peer_names import find_peer, short_id
+from swarm.wire.peer_names import short_id
 
 
 def main(arguments: list[str]) -> int:
@@ -55,6 +57,7 @@ class _Claims(TypedDict):
 
 
 def _list(args: argparse.Namespace) -> None:
+    check_home()
     files = {str(path): _look_into(path) for path in sorted(evidence_folder().glob("*.evidence"))}
     proofs = [{"accused": accused, "kind": kind} for accused, (kind, _) in read_proofs(standing_file()).items()]
     if args.json:
@@ -118,7 +121,7 @@ def _local(time_ms: int) -> str:
 
 def _save(args: argparse.Namespace) -> None:
     proofs = {accused: proof for accused, (_, proof) in read_proofs(standing_file()).items()}
-    data = proofs[find_peer(args.peer, proofs, "that was convicted here")]
+    data = proofs[find_kept(args.peer, proofs, "that was convicted here")]
     try:
         Proof.decode(data)
     except InvalidRequest as error:  # then it is the digest of the evidence
@@ -205,7 +208,7 @@ def _as_json(path: Path, finding: Finding) -> dict[str, object]:
 def conclusion(one: Sentence) -> str:
     """In one line."""
     count = len(one.findings)
-    what = f"{counted(count, 'piece')} of evidence"
+    what = f"{shown.count(count, 'piece')} of evidence"
     if not one.convicts:
         return f"NOT CONVICTED: peer {one.accused}. {what}: {one.accumulated}."
     if failed := sum(finding.judgement.verdict == Verdict.FAIL for finding in one.findings):
@@ -248,9 +251,9 @@ def _read_proof(path: Path) -> Proof:
         with open(path, "rb") as file:
             return Proof.decode(file.read(MAX_PROOF_BYTES + 1))
     except OSError as error:
-        raise SwarmError(f"{path} cannot be read: {error.strerror}") from error
+        raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error
     except InvalidRequest as error:
-        raise InvalidRequest(f"{path}: {error}") from error
+        raise UnusableFile(f"{path}: {error}") from error
 
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {

@@ -5,8 +5,9 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from swarm import shown
 from swarm.cli.support.terminal import print_table
-from swarm.cli.support.words import counted
+from swarm.home.folder import check_home
 from swarm.home.identities import client_key_file, key_slots, moved_file
 from swarm.home.moving import Moved, export, take_in
 from swarm.program import command
@@ -14,6 +15,7 @@ from swarm.wire.identity import Identity
 
 
 def _keys(args: argparse.Namespace) -> None:
+    check_home()
     kept = [
         (name, Identity.load_or_create(file).peer_id, moved_file(file).exists(), str(file))
         for name, file in [("client", client_key_file()), *((str(slot), file) for slot, file in enumerate(key_slots()))]
@@ -56,7 +58,7 @@ def _as_json(moved: Moved) -> dict[str, object]:
 
 
 def _described(moved: Moved) -> str:
-    return f"{moved.peer_id} and {counted(moved.files, 'file')} that belong{'s' if moved.files == 1 else ''} to it"
+    return f"{moved.peer_id} and {shown.count(moved.files, 'file')} that belong{'s' if moved.files == 1 else ''} to it"
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {"keys": _keys, "export": _export, "import": _import}

@@ -10,17 +10,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypedDict
 
+from swarm import shown
 from swarm.cli.support import exits, parsing
 from swarm.cli.support.arguments import add_json
+from swarm.cli.support.kept import find_kept
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import print_table, run
-from swarm.cli.support.words import counted
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, UnusableFile
 from swarm.home import receipts_file
 from swarm.verify.receipts.export import lines, load_receipts, save_receipts
 from swarm.verify.receipts.report import Opening, Report, check
 from swarm.verify.receipts.store import ReceiptStore, StoredSession
-from swarm.wire.peer_names import find_peer, short_id
+from swarm.wire.peer_names import short_id
 
 _SHOWN = 20  # sessions of a list
 _TOLD = 10  # things that are wrong
@@ -77,8 +78,8 @@ def _stores(server: str | None) -> list[Path]:
     found = ([own] if own.exists() else []) if server is None else list(servers.values())
     if not found:
         whose = "this user's clients" if server is None else "a server"
-        raise InvalidRequest(f"no receipts of {whose} in {own.parent}")
-    return [servers[find_peer(server, servers, "that keeps its receipts here")]] if server else found
+        raise UnusableFile(f"no receipts of {whose} in {own.parent}")
+    return [servers[find_kept(server, servers, "that keeps its receipts here")]] if server else found
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -139,12 +140,12 @@ def _export(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps({"session": session.hex(), "receipts": len(receipts), "file": args.out}))
         return
-    print(f"{counted(len(receipts), 'receipt')} of session {session.hex()} written to {args.out}", file=sys.stderr)
+    print(f"{shown.count(len(receipts), 'receipt')} of session {session.hex()} written to {args.out}", file=sys.stderr)
 
 
 def _last(sessions: Sequence[StoredSession], path: Path) -> bytes:
     if not sessions:
-        raise InvalidRequest(f"no receipts are kept in {path}")
+        raise UnusableFile(f"no receipts are kept in {path}")
     return sessions[0].session
 
 
@@ -153,6 +154,8 @@ def _last(sessions: Sequence[StoredSession], path: Path) -> bytes:
 
 def _verify(args: argparse.Namespace) -> int:
     report = check(load_receipts(args.file))
+    if not report.receipts:
+        raise UnusableFile(f"{args.file} holds no receipts: there is nothing to check")
     if args.json:
         print(json.dumps(_as_json(report)))
     else:
@@ -178,14 +181,12 @@ def _problems(report: Report) -> list[str]:
 
 def verdict(report: Report) -> str:
     """In one line."""
-    if not report.receipts:
-        return "Nothing to check: the file holds no receipts."
     peers = len({one.peer_id for one in report.openings})
-    what = f"{counted(report.receipts, 'receipt')} of {counted(peers, 'peer')}"
+    what = f"{shown.count(report.receipts, 'receipt')} of {shown.count(peers, 'peer')}"
     if not report.holds:
-        return f"It does not hold: {what}, and {counted(len(_problems(report)), 'thing')} wrong."
+        return f"It does not hold: {what}, and {shown.count(len(_problems(report)), 'thing')} wrong."
     unseen = f" {_unseen(report.unseen)}" if report.unseen else ""
-    return f"All of it holds: {what}, {counted(report.links, 'link')} between hops.{unseen}"
+    return f"All of it holds: {what}, {shown.count(report.links, 'link')} between hops.{unseen}"
 
 
 def _unseen(number: int) -> str:

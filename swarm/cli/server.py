@@ -38,7 +38,9 @@ def check_device(name: str | None) -> str | None:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InvalidRequest(f"device {name!r} cannot be used ({reason}); leave --device out, or say cpu") from error
+        raise InvalidRequest(
+            f"--device {name} cannot be used ({reason}); leave it out for a GPU if there is one, or say cpu"
+        ) from error
     return name
 
 

@@ -6,15 +6,16 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from swarm import shown
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_json
+from swarm.cli.support.kept import find_kept
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.terminal import run
-from swarm.cli.support.words import counted
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import swarm_home
 from swarm.home.servers import RunningServer, running_servers
-from swarm.wire.peer_names import find_peer, short_id
+from swarm.wire.peer_names import short_id
 
 WAIT_S = 60.0  # longer than a server drains unless it is told otherwise
 
@@ -56,7 +57,7 @@ def _stop(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps({"stopped": [{"peer_id": server.peer_id, "pid": server.pid} for server in chosen]}))
     else:
-        print(f"{counted(len(chosen), 'server')} left the swarm")
+        print(f"{shown.count(len(chosen), 'server')} left the swarm")
 
 
 def choose(servers: Sequence[RunningServer], peers: Sequence[str], all_of_them: bool) -> list[RunningServer]:
@@ -76,7 +77,7 @@ def choose(servers: Sequence[RunningServer], peers: Sequence[str], all_of_them: 
 
 def _named(servers: Sequence[RunningServer], peer: str) -> RunningServer:
     by_id = {server.peer_id: server for server in servers}
-    return by_id[find_peer(peer, by_id, "that is a server here")]
+    return by_id[find_kept(peer, by_id, "that is a server here")]
 
 
 def _list(servers: Sequence[RunningServer]) -> str:

@@ -8,12 +8,13 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from swarm.client.background import wait
 from swarm.client.config import ClientConfig
 from swarm.client.joining import Joining
-from swarm.errors import NoRoute, RevisionMismatch
+from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.generate.delivery import Seams
 from swarm.generate.generator import Generator
 from swarm.generate.heads import HeadPool
@@ -24,6 +25,7 @@ from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.ends import ModelEnds
 from swarm.peers.chosen import Chosen
+from swarm.peers.directory import Directory
 from swarm.peers.policy import PeerPolicy, Signing, Terms
 from swarm.peers.table import PeerTable
 from swarm.session.router import OpenSessions, Router
@@ -87,6 +89,7 @@ def assemble(config: ClientConfig, joining: Joining) -> Parts:
     wrong."""
     checkpoint = open_checkpoint(config.model, config.revision)
     local = _local_blocks(config, checkpoint)
+    joining.check()
     money: Money | None = import_module(_MONEY).Money(config) if config.uses_money else None
     undo = AsyncExitStack()
     try:
@@ -111,6 +114,8 @@ async def _put_together(
     terms = _terms(config, money)
     trusting = await asyncio.to_thread(import_module, _TRUST) if config.receipts else None
     directory = await joining.directory()
+    if Path(config.model).expanduser().exists():
+        checkpoint = await _as_served(checkpoint, directory)
     sessions = OpenSessions()
     reputation = await asyncio.to_thread(trusting.open_reputation) if trusting else None
     receipts = await asyncio.to_thread(trusting.open_receipts) if trusting else None
@@ -132,6 +137,18 @@ async def _put_together(
     decoder = cast(Tokenizer, tokenizer) if tokenizer else NoText()
     generator = Generator(checkpoint, decoder, router, heads, config.limits, config.wire_dtype, local, seams)
     return Parts(checkpoint, tokenizer, router, heads, local, trust, money, generator)
+
+
+async def _as_served(checkpoint: Checkpoint, directory: Directory) -> Checkpoint:
+    """By the name that peers know the model by: a copy in a folder of another name is the same model. Where somebody
+    serves it by its own, it is left at that."""
+    try:
+        if await directory.peers(checkpoint.name, joining=True):
+            return checkpoint
+        names = await directory.names_of(checkpoint.revision)
+    except PeerUnreachable:  # said when somebody wants to generate
+        names = []
+    return checkpoint.called(names[0]) if names else checkpoint
 
 
 def _local_blocks(config: ClientConfig, checkpoint: Checkpoint) -> LocalBlocks | None:

@@ -16,6 +16,7 @@ from swarm.market.slasher import Slasher
 from swarm.market.stakes import make_stakes
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.policy import Terms
+from swarm.program import option
 from swarm.session.observers import HopObserver, Observers
 from swarm.session.opening import Choose
 from swarm.session.router import Router
@@ -35,7 +36,7 @@ class Money:
         wallet = open_wallet(config.ledger, config.budget)
         if wallet is None:
             what = "an auction needs a ledger to pay on" if config.auction else "a stake is shown on a ledger"
-            raise InvalidRequest(f"{what}; say which, with --ledger or SWARM_LEDGER")
+            raise InvalidRequest(f"{what}; say which, with {option('ledger')} or SWARM_LEDGER")
         self.wallet: Wallet = wallet
         self.stakes = make_stakes(self.wallet.ledger, config.min_stake, config.allow_unstaked)
         self.slasher = Slasher(self.wallet.ledger)

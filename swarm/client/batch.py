@@ -9,6 +9,7 @@ from swarm import clock
 from swarm.client.batch_files import AnswerFile, Job
 from swarm.errors import DiskTrouble, InvalidRequest, LedgerRefusal, ModelError, NoRoute, PaymentRequired, SwarmError
 from swarm.generate.options import GenerateOptions, Prompt, parse_options
+from swarm.program import option
 from swarm.results import Generation
 from swarm.route.means import RunningMean
 
@@ -80,7 +81,7 @@ class Batch:
         """jobs: without an answer so far. on_progress: called every LOOK_S or more often, from another thread. Raises
         InvalidRequest for options that make no sense."""
         if plan.concurrency < 1:
-            raise InvalidRequest(f"--concurrency is at least 1, not {plan.concurrency}")
+            raise InvalidRequest(f"{option('concurrency')} is at least 1, not {plan.concurrency}")
         self._options = {job.id: parse_options({**plan.options, **_own_options(job), "batch": True}) for job in jobs}
         self._jobs, self._answers, self._plan, self._on_progress = list(jobs), answers, plan, on_progress
         self.progress = Progress(len(jobs), clock.steady_s())

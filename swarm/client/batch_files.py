@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.errors import DiskTrouble, InvalidRequest
+from swarm.errors import DiskTrouble, UnusableFile
 from swarm.generate.options import Prompt
 from swarm.storage.files import sync_names
 
@@ -34,18 +34,18 @@ class Job:
 
 def read_jobs(path: Path) -> list[Job]:
     """The lines of `path`: {"prompt": text or conversation, "id": ..., "max_new_tokens": ...}, or just the prompt as a
-    JSON string. Without an id, a prompt's line number is its id. Raises InvalidRequest naming the first bad line."""
+    JSON string. Without an id, a prompt's line number is its id. Raises UnusableFile naming the first bad line."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InvalidRequest(f"cannot read {path}: {reason}") from error
+        raise UnusableFile(f"cannot read {path}: {reason}") from error
     jobs: dict[str, Job] = {}
     for number, line in enumerate(lines, 1):
         if line.strip():
             job = _parse_job(line, f"{path}, line {number}", number)
             if job.id in jobs:
-                raise InvalidRequest(f"{path}, line {number}: the id {job.id!r:.40} was given before")
+                raise UnusableFile(f"{path}, line {number}: the id {job.id!r:.40} was given before")
             jobs[job.id] = job
     return list(jobs.values())
 
@@ -54,17 +54,17 @@ def _parse_job(line: str, where: str, number: int) -> Job:
     try:
         entry = json.loads(line)
     except ValueError as error:
-        raise InvalidRequest(f'{where} is not JSON; write {{"prompt": "..."}} or a string in quotes') from error
+        raise UnusableFile(f'{where} is not JSON; write {{"prompt": "..."}} or a string in quotes') from error
     entry = {"prompt": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict) or not _is_prompt(entry.get("prompt")):
-        raise InvalidRequest(f"{where} has no prompt: text, or a list of messages with role and content")
+        raise UnusableFile(f"{where} has no prompt: text, or a list of messages with role and content")
     if unknown := sorted(set(entry) - FIELDS):
-        raise InvalidRequest(f"{where}: unknown field {unknown[0]!r:.40}; the fields are {', '.join(sorted(FIELDS))}")
+        raise UnusableFile(f"{where}: unknown field {unknown[0]!r:.40}; the fields are {', '.join(sorted(FIELDS))}")
     id_, count = entry.get("id", number), entry.get("max_new_tokens")
     if not isinstance(id_, str | int):
-        raise InvalidRequest(f"{where}: an id is a string or a number, not {id_!r:.40}")
+        raise UnusableFile(f"{where}: an id is a string or a number, not {id_!r:.40}")
     if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
-        raise InvalidRequest(f"{where}: max_new_tokens is a positive whole number, not {count!r:.40}")
+        raise UnusableFile(f"{where}: max_new_tokens is a positive whole number, not {count!r:.40}")
     return Job(str(id_), entry["prompt"], count)
 
 
@@ -86,16 +86,18 @@ class AnswerFile:
     """
 
     def __init__(self, path: Path):
-        """Raises InvalidRequest if `path` cannot be written, holds something else, or another run has it open."""
+        """Raises UnusableFile if `path` cannot be written, holds something else, or another run has it open."""
         self.path, self._lock = path, threading.Lock()
         try:
             self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - open for as long as this is
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             sync_names(path.absolute().parent)
         except BlockingIOError as error:
-            raise InvalidRequest(f"another run is writing {path}; wait for it, or choose another --output") from error
+            raise UnusableFile(
+                f"another run is writing {path}; wait for it, or choose another file for the answers"
+            ) from error
         except OSError as error:
-            raise InvalidRequest(f"cannot write {path}: {error.strerror}") from error
+            raise UnusableFile(f"cannot write {path}: {error.strerror}") from error
         self._done = self._read()
 
     def __enter__(self) -> "AnswerFile":
@@ -111,12 +113,12 @@ class AnswerFile:
             self._file.close()
 
     def missing(self, jobs: list[Job]) -> list[Job]:
-        """Those of `jobs` without an answer. Raises InvalidRequest if one's prompt is not the one that was answered."""
+        """Those of `jobs` without an answer. Raises UnusableFile if one's prompt is not the one that was answered."""
         for job in jobs:
             if self._done.get(job.id, job.digest) != job.digest:
-                raise InvalidRequest(
+                raise UnusableFile(
                     f"{self.path} has an answer to another prompt with the id {job.id!r:.40}: the input has changed "
-                    "since; choose another --output"
+                    "since; choose another file for the answers"
                 )
         return [job for job in jobs if job.id not in self._done]
 
@@ -147,8 +149,8 @@ class AnswerFile:
                 entry = json.loads(line)
                 done[entry["id"]] = entry["prompt_sha256"]
             except (ValueError, TypeError, KeyError) as error:
-                raise InvalidRequest(
-                    f"{self.path}, line {number} is no answer of a batch; choose another --output"
+                raise UnusableFile(
+                    f"{self.path}, line {number} is no answer of a batch; choose another file for the answers"
                 ) from error
         if whole < len(data):
             self._file.truncate(whole)

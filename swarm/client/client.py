@@ -19,10 +19,12 @@ from swarm.client.prompts import Prompts
 from swarm.client.several import Fill, carrying, run_all
 from swarm.client.signatures import keywords
 from swarm.client.stream import Stream, drain, without_index
+from swarm.client.terms import check_verify
 from swarm.errors import InvalidRequest, LedgerRefusal, SwarmError
 from swarm.forks import Owner, freeze_in_child
 from swarm.generate.options import GenerateKeywords, GenerateOptions, Prompt, parse_options
 from swarm.generate.options import defaults as generate_defaults
+from swarm.program import option
 from swarm.results import Generation
 from swarm.route.peer import PeerInfo
 
@@ -129,9 +131,10 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
             chosen for an audit have passed it) or "full" (and everything was recomputed); what does not pass is
             computed again on other peers. sensitive (False): audits show its activations to no further peer, and
             evidence that holds them is not published. through: the chain to begin with, a list of swarm.Hop, such as
-            another generation's route. priority_fee (0): nano-credits per block-token above the price, for going first
-            where peers are full. batch (False): computed while peers have nothing else to do, waiting for room as long
-            as it takes. A list of prompts shares these options; with a seed, each gives what it would give alone.
+            another generation's route. priority_fee (0): nano-credits, or credits as text, per block-token above the
+            price, for going first where peers are full. batch (False): computed while peers have nothing else to do,
+            waiting for room as long as it takes. A list of prompts shares these options; with a seed, each gives what
+            it would give alone.
         Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; of a list, the error says which prompt's it is, also
         as its `prompt_index`. Whatever ends it, KeyboardInterrupt included, has in `generations` what there was by
         then. Ctrl-C ends the work, and the client goes on. A model without a tokenizer takes token ids, and its
@@ -171,6 +174,8 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         """Work through many prompts, on what peers have left over; see `swarm.client.batch`. Raises PaymentRequired,
         LedgerRefusal, NoRoute; what is answered by then is in the batch's file, also after an interrupt."""
         self._check()
+        if not isinstance(batch, Batch):
+            raise InvalidRequest(f"run_batch takes a swarm.client.batch.Batch, not {shown.value(batch)}")
         wait(self._tracked(batch.run(self._prompts.encode, self.parts.generator.run)))
         return batch.progress
 
@@ -211,7 +216,9 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         Raises LedgerRefusal if this user is not the arbiter of its ledger, or there is none."""
         self._check()
         if self.parts.money is None:
-            raise LedgerRefusal("there is no stake without a ledger; say which, with --ledger or SWARM_LEDGER")
+            raise LedgerRefusal(
+                f"there is no stake without a ledger; say which, with {option('ledger')} or SWARM_LEDGER"
+            )
         self.parts.money.slasher.arbitrate()
 
     def _check(self) -> None:
@@ -227,8 +234,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
 
     def _parse(self, options: Mapping[str, Any]) -> GenerateOptions:
         parsed = parse_options(options)
-        if parsed.verify and not self._config.receipts:
-            raise InvalidRequest(f"verify={parsed.verify!r} needs receipts; make a client without receipts=False")
+        check_verify(parsed.verify, self._config.receipts)
         if parsed.stop and self.tokenizer is None:
             raise InvalidRequest("stop is text, and this model comes without a tokenizer; leave it out")
         return parsed

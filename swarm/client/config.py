@@ -7,12 +7,13 @@ from typing import Any, get_args
 
 from swarm import kinds
 from swarm.client.keywords import HINTS, Auditor
+from swarm.client.terms import check_terms
 from swarm.errors import InvalidRequest
 from swarm.generate.formats import HEAD_FORMATS, parse_local_blocks
 from swarm.session.limits import ClientLimits
 from swarm.wire.dtypes import DTYPE_NAMES
-from swarm.wire.formats.amounts import check_amount, parse_amount
 from swarm.wire.formats.facts import Facts
+from swarm.wire.peer_names import check_peer_names
 from swarm_kernels import QUANTS
 
 AUDITORS = get_args(Auditor)
@@ -117,14 +118,7 @@ class ClientConfig:
 
     def __post_init__(self) -> None:
         kinds.settle(self, _KINDS)
-        if self.auction and self.max_price is None:
-            raise InvalidRequest("an auction needs a max_price: a peer without a competitor is paid as much")
-        if not self.receipts and (self.is_audited or self.uses_money):
-            what = "audited" if self.is_audited else "paid"
-            raise InvalidRequest(
-                f"work without receipts cannot be {what}: leave receipts=False (--no-receipts) out, or "
-                "audits and ledger (--audit, --verify, --ledger, SWARM_LEDGER)"
-            )
+        check_terms(self)
 
     @property
     def is_audited(self) -> bool:
@@ -141,20 +135,25 @@ class ClientConfig:
         return bool(self.ledger or self.auction) or self.budget is not None or self.min_stake is not None
 
 
-def _amount(name: str, value: object) -> int:
-    """Nano-credits."""
-    if not isinstance(value, str):
-        nano: int = kinds.whole(0, otherwise=" (nano-credits), or credits as text, like '0.5'")(name, value)
-        value = f"{nano}n"
+def _price(name: str, value: object) -> int:
+    """An amount; also as a float, which is what a calculation gives."""
+    return kinds.amount(name, int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _peers(name: str, value: object) -> tuple[str, ...]:
+    """None at all would be those on this machine, which nobody means who gives a list."""
+    given: tuple[str, ...] = kinds.texts(name, value)
+    if not given:
+        raise InvalidRequest(f"{name} is an empty list; name a member of the swarm, or leave it out")
+    return given
+
+
+def _peer_names(name: str, value: object) -> tuple[str, ...]:
+    given: tuple[str, ...] = kinds.texts(name, value)
     try:
-        return check_amount(parse_amount(value))
+        return check_peer_names(given)
     except InvalidRequest as error:
         raise InvalidRequest(f"{name}: {error}") from error
-
-
-def _price(name: str, value: object) -> int:
-    """The same; also a float, which is what a calculation gives."""
-    return _amount(name, int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _two_counts(name: str, value: object) -> tuple[int, int]:
@@ -174,7 +173,7 @@ def _limits(name: str, value: object) -> ClientLimits:
 
 _KINDS: dict[str, kinds.Kind] = {
     "model": kinds.path,
-    "peers": kinds.optional(kinds.texts),
+    "peers": kinds.optional(_peers),
     "dtype": kinds.optional(kinds.one_of(DTYPE_NAMES)),
     "secret": kinds.optional(kinds.hidden_text),
     "revision": kinds.optional(kinds.text),
@@ -183,18 +182,18 @@ _KINDS: dict[str, kinds.Kind] = {
     "local_blocks": kinds.optional(_two_counts, (0, 0)),
     "wire_dtype": kinds.optional(kinds.one_of(DTYPE_NAMES)),
     "numerics_id": kinds.optional(kinds.text),
-    "trusted": kinds.optional(kinds.texts),
-    "excluded": kinds.optional(kinds.texts, ()),
+    "trusted": kinds.optional(_peer_names),
+    "excluded": kinds.optional(_peer_names, ()),
     "attestation": kinds.optional(kinds.function),
     "receipts": kinds.flag,
     "audit": kinds.optional(kinds.one_of(AUDITORS)),
     "audit_rate": kinds.optional(kinds.number(0.0, 1.0, wanted="a share from 0 to 1")),
     "ledger": kinds.optional(kinds.path),
-    "budget": kinds.optional(_amount),
+    "budget": kinds.optional(kinds.amount),
     "max_price": kinds.optional(_price),
     "seconds_per_credit": kinds.number(0.0, wanted="a number of seconds, 0 or more"),
     "auction": kinds.flag,
-    "min_stake": kinds.optional(_amount),
+    "min_stake": kinds.optional(kinds.amount),
     "allow_unstaked": kinds.flag,
     "limits": _limits,
 }

@@ -43,15 +43,14 @@ class Joining:
 
     def __init__(self, config: ClientConfig):
         """Where no peers are given, a LocalSwarm of this process that has the model comes first, the one that was
-        started last. Raises PeerUnreachable if nothing is known of a swarm, PrivateSwarm for a secret that is missing
-        or wrong."""
+        started last. Raises InvalidRequest for a secret that is none. What is wrong with the swarm is said by
+        `directory`: first a client says what is wrong with its model."""
         local = None if config.peers else latest(config.model)
         self.is_local, self.secret = local is not None, find_secret(config.secret)
         if local:
             self.secret = self.secret or local.secret
             logger.info("joining %s", self.where)
-        self._addresses = local.peers if local else find_swarm(config.peers, self.secret)
-        self._wait_s = config.limits.coverage_timeout_s
+        self._peers, self._wait_s = local.peers if local else config.peers, config.limits.coverage_timeout_s
         self._task = wait(self._begin())
 
     def __enter__(self) -> "Joining":
@@ -66,12 +65,22 @@ class Joining:
         """What the swarm is, as far as that is known: for a `repr`."""
         return "the LocalSwarm of this process" if self.is_local else ""
 
+    def check(self) -> None:
+        """Raises as `directory` does, if that is known by now."""
+        if self._task.done():
+            self._task.result()
+
     async def directory(self) -> Directory:
-        """Once there. Raises as `find_members` does."""
+        """Once there. Raises as `find_members` does, PeerUnreachable also if nothing is known of a swarm, PrivateSwarm
+        for a secret that is missing or wrong."""
         return await self._task
 
     async def _begin(self) -> asyncio.Task[Directory]:
-        return asyncio.create_task(find_members(lambda: self._addresses, self.secret, self._wait_s))
+        return asyncio.create_task(self._join())
+
+    async def _join(self) -> Directory:
+        addresses = await asyncio.to_thread(find_swarm, self._peers, self.secret)
+        return await find_members(lambda: addresses, self.secret, self._wait_s)
 
     async def _give_up(self) -> None:
         self._task.cancel()

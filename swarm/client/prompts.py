@@ -234,6 +234,7 @@ def _checked(text: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequest(
-            f"the prompt is no text at character {error.start}: {text[error.start]!r}, as of bytes that are not UTF-8"
+            f"the prompt is no text at character {error.start}: {text[error.start]!r} is half a character "
+            "(a surrogate), as of bytes that are not UTF-8"
         ) from error
     return text

@@ -17,6 +17,7 @@ from swarm.generate.sampling import SamplingOptions
 from swarm.generate.text import Tokenizer
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.absent import NOBODY, Avoid
+from swarm.program import option
 from swarm.results import Generation, Repair
 from swarm.results import Hop as GenerationHop
 from swarm.route.route import Hop
@@ -175,7 +176,7 @@ class Generator:
         if prompt + options.max_new_tokens > context:
             raise InvalidRequest(
                 f"{prompt} prompt tokens and {options.max_new_tokens} new ones are more than this model's context "
-                f"of {context}; shorten the prompt or lower max_new_tokens"
+                f"of {context}; shorten the prompt or lower {option('max_new_tokens')}"
             )
         return prompt + options.max_new_tokens
 

@@ -19,6 +19,7 @@ from swarm.generate.gatherer import INLINE_S, Gatherer
 from swarm.model.blocks import BlockRange
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
+from swarm.program import option
 from swarm.route.means import RunningMean
 from swarm.route.peer import PeerInfo
 from swarm.session.session import CHUNK_TOKENS, Session
@@ -48,8 +49,8 @@ class LocalBlocks:
         num_blocks = checkpoint.config.num_blocks
         if min(first, last) < 0 or first + last >= num_blocks:
             raise InvalidRequest(
-                f"local_blocks {first}:{last} leave nothing to the swarm, or less: the model has {num_blocks} blocks; "
-                "give two counts from 0 up whose sum is less"
+                f"{option('local_blocks')} {first}:{last} leave nothing to the swarm, or less: the model has "
+                f"{num_blocks} blocks; give two counts from 0 up whose sum is less"
             )
         self.start, self.stop = first, num_blocks - last  # what is left to the swarm
         self._checkpoint, self._quant, self._dtype, self._kv_bytes = checkpoint, quant, dtype, kv_bytes

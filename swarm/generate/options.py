@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, Protocol, TypedDict, get_args
 
 from swarm import kinds
+from swarm.errors import InvalidRequest
 from swarm.generate.sampling import SamplingOptions
 from swarm.results import Hop
 from swarm.wire.formats.quotes import MAX_PRICE
@@ -52,7 +53,7 @@ class GenerateKeywords(TypedDict, total=False):
     verify: Verify | None  # text is delivered only after this check
     sensitive: bool  # audits show its activations to no further peer
     through: Sequence[Hop]  # the chain to begin with
-    priority_fee: int  # nano-credits per block-token above the price
+    priority_fee: int | str  # per block-token above the price: nano-credits, or credits as text
     batch: bool  # computed while peers have nothing else to do
 
 
@@ -80,6 +81,15 @@ def _chain(name: str, value: object) -> tuple[Hop, ...]:
     return tuple(value)
 
 
+def _fee(name: str, value: object) -> int:
+    nano = kinds.amount(name, value)
+    if nano > MAX_PRICE:
+        raise InvalidRequest(
+            f"{name} is {nano:,} nano-credits per block-token; {MAX_PRICE:,} is the most that is taken"
+        )
+    return nano
+
+
 _KINDS: dict[str, kinds.Kind] = {
     "max_new_tokens": kinds.whole(1),
     "stop": kinds.optional(kinds.texts, ()),
@@ -87,7 +97,7 @@ _KINDS: dict[str, kinds.Kind] = {
     "verify": kinds.optional(kinds.one_of(VERIFY)),
     "sensitive": kinds.flag,
     "through": kinds.optional(_chain, ()),
-    "priority_fee": kinds.whole(0, MAX_PRICE, " (nano-credits per block-token)"),
+    "priority_fee": _fee,
     "background": kinds.flag,
 }
 KNOWN = SAMPLING | (_KINDS.keys() - {"background"}) | {"batch"}  # keyword arguments of `generate`

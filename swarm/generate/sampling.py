@@ -49,9 +49,14 @@ def _temperature(name: str, value: object) -> float:
     return figure
 
 
+def _limit(name: str, value: object) -> int | None:
+    """0 is none, as others have it."""
+    return kinds.whole(0, otherwise=", or None for all tokens, as 0 is")(name, value) or None
+
+
 _KINDS: dict[str, kinds.Kind] = {
     "temperature": _temperature,
-    "top_k": kinds.optional(kinds.whole(1, otherwise=", or None for all tokens")),
+    "top_k": kinds.optional(_limit),
     "top_p": kinds.optional(_share),
     "repetition_penalty": kinds.number(*PENALTIES),
     "seed": kinds.optional(kinds.whole(0, 2**64 - 1, ", or None for another each time")),

@@ -52,6 +52,13 @@ def require_home() -> None:
     require_folder(swarm_home())
 
 
+def check_home() -> None:
+    """For whoever only lists what is kept there: raises SwarmError where that is no folder. It may not be there yet."""
+    home = swarm_home()
+    if home.exists() and not home.is_dir():
+        raise SwarmError(f"{home} is no folder, and holds nothing; name a folder with SWARM_HOME")
+
+
 def require_folder(folder: Path) -> None:
     """Raises SwarmError if nothing can be written there. It is made if there is none."""
     with writing_to(folder):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from swarm.clock import now_ms
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import SwarmError, UnusableFile
 from swarm.home.folder import require_home, swarm_home, writing_to
 from swarm.home.identities import ARRIVING, arriving, client_key_file, held_key, key_slots, moved_file, refuse_moved
 from swarm.storage.files import parse_json, write_whole
@@ -47,7 +47,7 @@ def export(key: Path, target: Path) -> Moved:
     if target.exists():
         raise SwarmError(f"{target} exists; name another file")
     if not key.exists():
-        raise InvalidRequest(f"there is no key in {key}")
+        raise UnusableFile(f"there is no key in {key}")
     Identity.load_or_create(key)  # what is no key is not locked either, and so left as it is
     key = next((slot for slot in _all_places() if slot.exists() and slot.samefile(key)), key)  # however it was named
     with _unused(key), writing_to(target):
@@ -69,7 +69,7 @@ def export(key: Path, target: Path) -> Moved:
 
 
 def take_in(archive: Path) -> Moved:
-    """Put what an archive holds where it belongs on this machine. Raises InvalidRequest if it is none, SwarmError if
+    """Put what an archive holds where it belongs on this machine. Raises UnusableFile if it is none, SwarmError if
     there is something in its place."""
     members = _unpack(archive)
     is_client, identity = _check(members, archive)
@@ -87,10 +87,10 @@ def take_in(archive: Path) -> Moved:
 def _check_files(
     files: Mapping[str, bytes], archive: Path, identity: Identity, is_client: bool, may_replace: bool
 ) -> None:
-    """Raises InvalidRequest, SwarmError."""
+    """Raises UnusableFile, SwarmError."""
     for name in files:
         if not _may_belong(name, _CLIENT if is_client else identity.peer_id, identity):
-            raise InvalidRequest(f"{archive} holds {name!r:.80}, which does not belong to the key in it")
+            raise UnusableFile(f"{archive} holds {name!r:.80}, which does not belong to the key in it")
         if (swarm_home() / name).exists() and not may_replace:
             raise SwarmError(f"{swarm_home() / name} exists; move it away first")
 
@@ -199,31 +199,31 @@ def _pack(members: dict[str, bytes]) -> bytes:
 
 
 def _unpack(file: Path) -> dict[str, bytes]:
-    """Raises InvalidRequest."""
+    """Raises UnusableFile."""
     members = {}
     try:
         with tarfile.open(file) as archive:
             for header in archive:
                 opened = archive.extractfile(header) if header.isreg() else None
                 if opened is None or header.size > _MAX_FILE_BYTES:
-                    raise InvalidRequest(f"{file} is no key on its way: {header.name!r:.80} in it is no file")
+                    raise UnusableFile(f"{file} is no key on its way: {header.name!r:.80} in it is no file")
                 members[PurePosixPath(header.name).as_posix()] = opened.read()
     except OSError as error:
-        raise InvalidRequest(f"{file} cannot be read: {error.strerror or error}") from error
+        raise UnusableFile(f"{file} cannot be read: {error.strerror or error}") from error
     except (tarfile.TarError, EOFError, ValueError) as error:
-        raise InvalidRequest(f"{file} is no key that was exported, or is damaged") from error
+        raise UnusableFile(f"{file} is no key that was exported, or is damaged") from error
     return members
 
 
 def _check(members: dict[str, bytes], archive: Path) -> tuple[bool, Identity]:
-    """Whether it is a client's key, and the key. Raises InvalidRequest."""
+    """Whether it is a client's key, and the key. Raises UnusableFile."""
     try:
         manifest = parse_json(members[_MANIFEST])
         version, is_client, peer_id = manifest["format"], manifest["is_client"], manifest["peer_id"]
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidRequest(f"{archive} holds no key that was exported") from error
+        raise UnusableFile(f"{archive} holds no key that was exported") from error
     if version != FORMAT:
-        raise InvalidRequest(f"{archive} is of format {version!r:.20}; this software reads {FORMAT}: update it")
+        raise UnusableFile(f"{archive} is of format {version!r:.20}; this software reads {FORMAT}: update it")
     with tempfile.TemporaryDirectory() as folder:
         key = Path(folder) / _KEY
         descriptor = os.open(key, os.O_WRONLY | os.O_CREAT, 0o600)
@@ -231,5 +231,5 @@ def _check(members: dict[str, bytes], archive: Path) -> tuple[bool, Identity]:
             opened.write(members.get(_KEY, b""))
         identity = Identity.load_or_create(key)
     if identity.peer_id != peer_id:
-        raise InvalidRequest(f"{archive} holds another key than it says")
+        raise UnusableFile(f"{archive} holds another key than it says")
     return is_client is True, identity

@@ -22,7 +22,7 @@ import psutil
 
 from swarm.errors import PeerUnreachable
 from swarm.home.folder import swarm_home, writing_to
-from swarm.program import command
+from swarm.program import command, option
 from swarm.storage.files import parse_json, without_waiting
 from swarm.wire.secret import Secret, refused
 
@@ -77,7 +77,7 @@ def find_swarm(peers: Sequence[str] | None, secret: Secret | None = None) -> lis
         raise refused(secret)
     raise PeerUnreachable(
         f"no swarm found on this machine; start one with `{command('server')}`, or give the address of a peer "
-        "(--peers, or peers=[...])"
+        f"({option('peers')} or SWARM_PEERS)"
     )
 
 

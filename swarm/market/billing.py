@@ -29,7 +29,7 @@ from swarm.server.config import SETTLING_S, WRITING_S
 from swarm.server.observers import Payee, WorkObserver
 from swarm.verify.receipts.work import ReceiptObserver
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_amount, format_credits
 from swarm.wire.formats.quotes import CREDIT_TOKENS, Quote
 from swarm.wire.identity import Identity
 from swarm.wire.session_id import MAX_AGE_S, MAX_SKEW_S
@@ -210,7 +210,7 @@ def post_stake(ledger: Ledger, options: BillingOptions, peer_id: str) -> None:
     if missing > account.available:
         short = format_amount(missing - account.available)
         raise PaymentRequired(
-            f"this server is to stake {format_amount(options.stake)} credits; it has {format_amount(account.staked)} "
+            f"this server is to stake {format_credits(options.stake)}; it has {format_amount(account.staked)} "
             f"at stake and {format_amount(account.available)} available. Whoever has credits there gives it the rest, "
             "and then it is started again: " + command("ledger", "transfer", peer_id, short, "--ledger", options.ledger)
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from swarm.errors import LedgerRefusal, SwarmError
 from swarm.market.charges import Charge, carry_out, require_arbiter, slash_proof
 from swarm.market.ledger.ledger import Ledger
+from swarm.program import option
 from swarm.verify.audit.case import Case
 from swarm.verify.fraud.proofs import EQUIVOCATION, Proof
 from swarm.verify.fraud.slashing import Slashing
@@ -32,7 +33,9 @@ class Slasher(Slashing):
     def arbitrate(self) -> None:
         """From now on, slash for all that convicts. Raises LedgerRefusal if that is not for this client's key to do."""
         if self._ledger is None:
-            raise LedgerRefusal("there is no stake without a ledger; say which, with --ledger or SWARM_LEDGER")
+            raise LedgerRefusal(
+                f"there is no stake without a ledger; say which, with {option('ledger')} or SWARM_LEDGER"
+            )
         require_arbiter(self._ledger)
         self._is_arbiter = True
 

@@ -5,12 +5,14 @@ import logging
 import time
 from collections.abc import Sequence
 
+from swarm import shown
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.market.ledger.ledger import Ledger
 from swarm.market.stake import quoted_stake
 from swarm.peers.policy import PeerPolicy, nobody
+from swarm.program import option
 from swarm.route.peer import PeerInfo
-from swarm.wire.formats.amounts import format_amount, parse_amount
+from swarm.wire.formats.amounts import format_amount, format_credits, parse_amount
 from swarm.wire.identity import address_of
 from swarm.wire.peer_names import short_id
 
@@ -26,7 +28,7 @@ class Stakes(PeerPolicy):
     """Of the peers that are listed now. Only what is bonded counts: what is on its way back may be gone before it is
     known what its owner did. Lives in one event loop."""
 
-    reason = ""
+    is_waived_at_will = True
 
     def __init__(self, ledger: Ledger | None = None, least: int | None = None, allow_unstaked: bool = False):
         """ledger: None: nobody needs stake. least: nano-credits that every peer needs; by default, those that want to
@@ -66,23 +68,19 @@ class Stakes(PeerPolicy):
         """Whether it has enough."""
         return self.of(peer.peer_id) >= self.needed(peer)
 
+    def why(self, peer: PeerInfo) -> str:
+        has, needs = self.of(peer.peer_id), self.needed(peer)
+        return f"has too little at stake, {format_amount(has)} of {format_credits(needs)}"
+
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
-        return nobody(f"no peer of {model!r} can be trusted with money{self.hint(peers)}", peers)
+        named = ", ".join(f"peer {short_id(peer.peer_id)} {self.why(peer)}" for peer in peers[:_NAMED])
+        more = f" and {shown.count(len(peers) - _NAMED, 'other')} as well" if len(peers) > _NAMED else ""
+        return nobody(f"no peer of {model!r} has enough at stake: {named}{more}; {self.hint(peers)}", peers)
 
     def hint(self, peers: Sequence[PeerInfo]) -> str:
-        """Which of `peers` are not used for lack of stake, if any."""
-        lacking = [peer for peer in peers if not self.accept(peer)]
-        if not lacking:
+        if all(map(self.accept, peers)):
             return ""
-        named = ", ".join(
-            f"{short_id(peer.peer_id)} has {format_amount(self.of(peer.peer_id))} of {format_amount(self.needed(peer))}"
-            for peer in lacking[:_NAMED]
-        )
-        more = f" and {len(lacking) - _NAMED} others less than they should" if len(lacking) > _NAMED else ""
-        return (
-            f"; {len(lacking)} peers are not used because they have too little at stake (credits: {named}{more}). "
-            "--allow-unstaked (allow_unstaked=True) uses them all the same, --min-stake (min_stake) asks for less"
-        )
+        return f"{option('allow_unstaked')} uses them all the same, {option('min_stake')} asks for less"
 
     def _is_due(self, peer: PeerInfo) -> bool:
         when, _ = self._known.get(peer.peer_id, (float("-inf"), 0))
@@ -101,5 +99,5 @@ class Stakes(PeerPolicy):
 def make_stakes(ledger: Ledger | None, least: int | str | None, allow_unstaked: bool) -> Stakes:
     """least: nano-credits, or credits as text. Raises InvalidRequest."""
     if least is not None and ledger is None:
-        raise InvalidRequest("a stake is shown on a ledger; say which, with --ledger or SWARM_LEDGER")
+        raise InvalidRequest(f"a stake is shown on a ledger; say which, with {option('ledger')} or SWARM_LEDGER")
     return Stakes(ledger, parse_amount(least) if isinstance(least, str) else least, allow_unstaked)

@@ -10,6 +10,7 @@ from swarm.measure.measuring import LEAST_TOKENS, SwarmEngine
 from swarm.peers.pings import TIMEOUT_S, measure_round_trip
 from swarm.results import Hop, HopTiming
 from swarm.route.peer import PeerInfo
+from swarm.wire.peer_names import short_id
 
 
 def describe(engine: SwarmEngine) -> list[dict[str, object]]:
@@ -67,7 +68,7 @@ def _round_trip_s(client: Client, info: PeerInfo) -> float | None:
 def as_cells(row: dict[str, Any]) -> dict[str, str]:
     """For a table that people read."""
     return {
-        "peer": row["peer_id"][-8:],
+        "peer": short_id(row["peer_id"]),
         "blocks": f"{row['blocks'][0]}:{row['blocks'][1]}",
         "address": row["address"],
         "format": f"{row['quant'] or '?'}, {row['dtype'] or '?'}",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
@@ -63,6 +64,12 @@ class Checkpoint:
         self._parts = block_parts(config)
         # Weak, so that head and embedding share memory where tied without the checkpoint keeping it alive.
         self._embeddings: WeakValueDictionary[torch.dtype, Tensor] = WeakValueDictionary()
+
+    def called(self, name: str) -> "Checkpoint":
+        """The same under another name."""
+        other = copy(self)
+        other.name = name
+        return other
 
     def block_nbytes(self, dtype: torch.dtype) -> int:
         """Bytes of one block's tensors in memory."""

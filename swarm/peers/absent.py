@@ -24,24 +24,30 @@ class Absent:
     peer: PeerInfo
     why: str = ""  # a clause that goes on after its name; empty: it is listed no longer
     is_silent: bool = False  # it was tried, and did not do as it should; else it is not wanted
+    is_waived_at_will: bool = False  # the user may take it all the same
 
     @property
     def name(self) -> str:
         return f"peer {short_id(self.peer.peer_id)}"
 
 
-def explained(error: NoRoute, absent: Iterable[Absent], now_s: float, invitation: Invitation) -> NoRoute:
-    """`error`, with what is known of those of `absent` that serve any of the blocks it is about: the silent ones first,
-    and last what is true of most; and with the command that would help. now_s: Unix time. invitation: to a peer that
-    would serve what is missing."""
+def explained(
+    error: NoRoute, absent: Iterable[Absent], now_s: float, invitation: Invitation, hints: Sequence[str] = ()
+) -> NoRoute:
+    """`error`, with what is known of those of `absent` that serve any of the blocks it is about: first those that the
+    user may take all the same, then the silent ones, and last what is true of most; and with what would help. now_s:
+    Unix time. invitation: to a peer that would serve what is missing. hints: what would make more peers usable."""
     if not error.uncovered:
-        return error
-    about = [one for one in absent if _overlaps(one.peer.blocks, error.uncovered)]
+        return NoRoute("; ".join([str(error), *hints])) if hints else error
+    about = [one for one in absent if concerns(error, one.peer)]
     why = Counter(one.why for one in about)
-    there = sorted((one for one in about if one.why), key=lambda one: (not one.is_silent, why[one.why]))
+    there = sorted(
+        (one for one in about if one.why),
+        key=lambda one: (not one.is_waived_at_will, not one.is_silent, why[one.why]),
+    )
     if there:  # who is gone says little where others are there
-        return _of_those(there, error.uncovered, now_s, invitation)
-    text = f"{error}; {_remedy(error.uncovered, invitation)}"
+        return _of_those(there, error.uncovered, now_s, invitation, hints)
+    text = "; ".join([str(error), *hints, _remedy(error.uncovered, invitation)])
     if about:
         because = f"nobody who can be used serves them; {_listed(about)}"
         return NoRoute(f"{text}; {_listed(about, now_s)}", error.uncovered, because)
@@ -49,13 +55,17 @@ def explained(error: NoRoute, absent: Iterable[Absent], now_s: float, invitation
 
 
 def _of_those(
-    there: Sequence[Absent], missing: Sequence[tuple[int, int]], now_s: float, invitation: Invitation
+    there: Sequence[Absent],
+    missing: Sequence[tuple[int, int]],
+    now_s: float,
+    invitation: Invitation,
+    hints: Sequence[str],
 ) -> NoRoute:
     """`there` serve some of the blocks that are missing, or all of them, and cannot be used."""
     nowhere = [gap for start, stop in missing for gap in gaps((one.peer.blocks for one in there), start, stop)]
     served = [part for start, stop in missing for part in gaps(nowhere, start, stop)]
     who = "one peer only, which cannot" if len(there) == 1 else f"{len(there)} peers, none of which can"
-    text = f"blocks {in_words(served)} are served by {who} be used: {_listed(there, now_s)}"
+    text = "; ".join([f"blocks {in_words(served)} are served by {who} be used: {_listed(there, now_s)}", *hints])
     because = _listed(there)
     if nowhere:
         text = f"no peer serves blocks {in_words(nowhere)}; {_remedy(nowhere, invitation)}; {text}"
@@ -78,9 +88,12 @@ def _listed(absent: Sequence[Absent], now_s: float | None = None) -> str:
 
 
 def _of_one(one: Absent, now_s: float | None) -> str:
-    heard = "" if now_s is None else f", last heard {max(now_s - one.peer.issued_ms / 1000, 0.0):.0f} s ago,"
+    tells_when = now_s is not None and not one.is_waived_at_will  # of whom it does not matter: it is not tried
+    heard = f", last heard {max((now_s or 0.0) - one.peer.issued_ms / 1000, 0.0):.0f} s ago," if tells_when else ""
     return f"{one.name}{heard} {one.why or 'served them and is gone'}"
 
 
-def _overlaps(blocks: tuple[int, int], ranges: Iterable[tuple[int, int]]) -> bool:
-    return any(max(blocks[0], start) < min(blocks[1], stop) for start, stop in ranges)
+def concerns(error: NoRoute, peer: PeerInfo) -> bool:
+    """Whether it serves any of the blocks that `error` is about, which may be all."""
+    (first, last), ranges = peer.blocks, error.uncovered
+    return not ranges or any(max(first, start) < min(last, stop) for start, stop in ranges)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from swarm.errors import SwarmError
 from swarm.peers.policy import PeerPolicy, nobody
 from swarm.route.peer import PeerInfo
+from swarm.shown import count
 from swarm.wire.peer_names import check_peer_names, find_peer, is_whole, short_id
 
 
@@ -34,7 +35,9 @@ class Chosen(PeerPolicy):
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
         there = ", ".join(sorted(short_id(peer.peer_id) for peer in peers))
         which = "excluded" if self._trusted is None else "not among those that are trusted"
-        return nobody(f"all {len(peers)} peers of {model!r} are {which} by this client: {there}", peers)
+        return nobody(
+            f"no peer of {model!r} is used: {count(len(peers), 'peer')} {which} by this client: {there}", peers
+        )
 
 
 def _looked_up(names: frozenset[str], there: Sequence[str]) -> frozenset[str]:

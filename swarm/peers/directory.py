@@ -131,12 +131,20 @@ class Directory:
     async def models(self) -> list[str]:
         """Names of the models that this swarm serves, or is about to; of a flood of them, MAX_MODELS. Raises
         PeerUnreachable if the directory does not answer."""
+        return sorted({one.model for one in await self._one_of_each_model()})
+
+    async def names_of(self, revision: str) -> list[str]:
+        """Under which models of that revision are served. Raises as `models` does."""
+        return sorted({one.model for one in await self._one_of_each_model() if one.revision == revision})
+
+    async def _one_of_each_model(self) -> list[PeerInfo]:
+        """Who serves it."""
         found = await self._node.get(MODELS_KEY)
-        listed = set()
+        listed = []
         for value in list(found.values())[:MAX_MODELS]:
             with suppress(InvalidRequest):
-                listed.add(records.verify(value).model)
-        return sorted(listed)
+                listed.append(records.verify(value))
+        return listed
 
     async def peers(self, model: str, joining: bool = False) -> list[PeerInfo]:
         """Verified records of the peers that serve `model` now, those that said goodbye left out.

@@ -6,7 +6,9 @@ from typing import ClassVar
 
 from swarm.errors import NoRoute, RevisionMismatch, SwarmError
 from swarm.peers.reputation import Reputation
+from swarm.program import option
 from swarm.route.peer import PeerInfo
+from swarm.shown import count
 from swarm.wire.formats.quotes import FREE
 from swarm.wire.peer_names import short_id
 
@@ -15,10 +17,12 @@ class PeerPolicy:
     """One of them. This one takes everybody; what others ask for, they say by what they override. Lives in one event
     loop.
 
-    reason: of a peer that it does not take, a clause that goes on after its name; empty where `hint` says it.
+    reason: of a peer that it does not take, a clause that goes on after its name. is_waived_at_will: the user may take
+    such a peer all the same, as `hint` says.
     """
 
     reason: ClassVar[str] = "is not used"
+    is_waived_at_will: ClassVar[bool] = False
 
     async def look(self, peers: Sequence[PeerInfo]) -> None:
         """`peers` are listed now, and no others. A picture of the swarm waits for this."""
@@ -37,11 +41,10 @@ class PeerPolicy:
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
         """What to raise when it accepts none of `peers`, though all that was asked before does."""
-        return nobody(f"none of {len(peers)} peers of {model!r} can be used", peers)
+        return nobody(f"none of {count(len(peers), 'peer')} of {model!r} can be used", peers)
 
     def hint(self, peers: Sequence[PeerInfo]) -> str:
-        """To be put behind what went wrong where a chain is lacking: what would make more of `peers` usable, if that is
-        in the user's hands."""
+        """What would make more of `peers` usable, if that is in the user's hands: a clause; else nothing."""
         return ""
 
     def close(self) -> None:
@@ -78,9 +81,8 @@ class TakesSessions(PeerPolicy):
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
         return nobody(f"no peer of {model!r} takes new sessions for now: {_paused(peers)}", peers)
 
-    def hint(self, peers: Sequence[PeerInfo]) -> str:
-        paused = [peer for peer in peers if peer.paused]
-        return f"; {len(paused)} of its peers take no new sessions for now: {_paused(paused)}" if paused else ""
+    def why(self, peer: PeerInfo) -> str:
+        return f"{self.reason}: it says that {peer.paused}"
 
 
 def _paused(peers: Sequence[PeerInfo]) -> str:
@@ -91,21 +93,22 @@ def _paused(peers: Sequence[PeerInfo]) -> str:
 class Signing(PeerPolicy):
     """Those that sign receipts for their work."""
 
-    reason = ""
+    reason = "signs no receipts"
+    is_waived_at_will = True
 
     def accept(self, peer: PeerInfo) -> bool:
         return not peer.unsigned
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
         return nobody(
-            f"none of {len(peers)} peers of {model!r} signs for its work; do without receipts "
-            "(--no-receipts, or receipts=False), or start one that does",
+            f"none of {count(len(peers), 'peer')} of {model!r} signs for its work; do without receipts "
+            f"({option('receipts=False', '--no-receipts')}), or start one that does",
             peers,
         )
 
     def hint(self, peers: Sequence[PeerInfo]) -> str:
-        unsigned = sum(peer.unsigned for peer in peers)
-        return f"; {unsigned} more sign no receipts, and are used with --no-receipts only" if unsigned else ""
+        unsigned = any(peer.unsigned for peer in peers)
+        return f"{option('receipts=False', '--no-receipts')} uses those that sign none as well" if unsigned else ""
 
 
 class NotShunned(PeerPolicy):
@@ -120,7 +123,7 @@ class NotShunned(PeerPolicy):
         return not self._reputation.is_shunned(peer.peer_id)
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
-        return nobody(f"all {len(peers)} peers of {model!r} were found to cheat, and are not used", peers)
+        return nobody(f"no peer of {model!r} is used: {count(len(peers), 'peer')} found to cheat", peers)
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class Terms(PeerPolicy):
         ledgers = sorted({peer.asks.ledger.hex()[:16] for peer in peers if not self.can_pay(peer)})
         text = f"no peer serves {model!r} {self}, as this client demands; there is {there}"
         if ledgers:
-            text += f"; some want to be paid on the ledger {', '.join(ledgers)}: give an account there with --ledger"
+            text += f"; some want to be paid on the ledger {', '.join(ledgers)}: pay there, with {option('ledger')}"
         return nobody(text, peers)
 
     def can_pay(self, peer: PeerInfo) -> bool:
@@ -181,15 +184,15 @@ def accepted(policies: Iterable[PeerPolicy], model: str, peers: Sequence[PeerInf
     return peers
 
 
-def why_not(policies: Iterable[PeerPolicy], peer: PeerInfo) -> str:
-    """The clause of the first of `policies` that does not take `peer`; empty if all do, or that one hints at it."""
-    return next((policy.why(peer) for policy in policies if not policy.accept(peer)), "")
+def who_refuses(policies: Iterable[PeerPolicy], peer: PeerInfo) -> PeerPolicy | None:
+    """The first of `policies` that does not take `peer`."""
+    return next((policy for policy in policies if not policy.accept(peer)), None)
 
 
-def hints(policies: Iterable[PeerPolicy], peers: Sequence[PeerInfo]) -> str:
+def hints(policies: Iterable[PeerPolicy], peers: Sequence[PeerInfo]) -> list[str]:
     """What each of `policies` has to say of those of `peers` that the ones before it take."""
-    text = ""
+    found = []
     for policy in policies:
-        text += policy.hint(peers)
+        found.append(policy.hint(peers))
         peers = [peer for peer in peers if policy.accept(peer)]
-    return text
+    return list(filter(None, found))

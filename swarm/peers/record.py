@@ -67,6 +67,7 @@ def costs_message(costs: PeerCosts) -> pb.Costs:
         threads=costs.threads,
         cores=costs.cores,
         machine=costs.machine,
+        row_us=costs.row_s * 1e6,
     )
 
 

@@ -11,12 +11,12 @@ from swarm.commands import Invitation
 from swarm.errors import NoRoute, PeerUnreachable
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
-from swarm.peers.absent import NOBODY, Absent, Avoid, explained
+from swarm.peers.absent import NOBODY, Absent, Avoid, concerns, explained
 from swarm.peers.directory import RECORD_LIFE_S, Directory
 from swarm.peers.estimates import Estimates
 from swarm.peers.loads import Loads
 from swarm.peers.pings import Pings
-from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, TakesSessions, Terms, accepted, hints, why_not
+from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, TakesSessions, Terms, accepted, hints, who_refuses
 from swarm.peers.reputation import Reputation
 from swarm.peers.weighing import Weighing
 from swarm.peers.weights import KnownWeights
@@ -203,8 +203,9 @@ class PeerTable:
     def explained(self, error: NoRoute, avoid: Avoid = NOBODY, terms: Terms | None = None) -> NoRoute:
         """`error`, with what is known of peers that are there and of no use, and of those that were there; with the
         command that would help, on these terms; and of those that would do if the user wanted."""
-        error = explained(error, self._absent(avoid), clock.now_s(), self._invitation(terms or Terms()))
-        return NoRoute(f"{error}{hints(self._policies, self._listing.peers)}", error.uncovered, error.because)
+        about = [peer for peer in self._listing.peers if concerns(error, peer)]
+        invitation = self._invitation(terms or Terms())
+        return explained(error, self._absent(avoid), clock.now_s(), invitation, hints(self._policies, about))
 
     def _invitation(self, terms: Terms) -> Invitation:
         """How a peer joins that this client would use: in the format that it demands, or else in that of most."""
@@ -216,8 +217,8 @@ class PeerTable:
 
     def _absent(self, avoid: Avoid) -> Iterator[Absent]:
         for peer in self._listing.peers:
-            if why := why_not(self._policies, peer):
-                yield Absent(peer, why)
+            if policy := who_refuses(self._policies, peer):
+                yield Absent(peer, policy.why(peer), is_waived_at_will=policy.is_waived_at_will)
             elif self.is_failed(peer.peer_id):
                 endpoint, said = peer.endpoint, self._failed[peer.peer_id][1] or "does not answer"
                 own = f"peer {short_id(peer.peer_id)} at {join_address(endpoint.host, endpoint.port)} "

@@ -41,6 +41,7 @@ class PeerCosts:
     threads: int = 0  # processors that compute the blocks; 0: a GPU does
     cores: int = 0  # processors that the machine gives this peer; 0: not said
     machine: bytes = b""  # peers with the same one share these; empty: not said
+    row_s: float = 0.0  # of a processor (of the GPU): of one block, for a row of a large batch; 0: not said
 
     def decode_block_s(self, batch: float) -> float:
         """Seconds of one block for one step of a batch of `batch` sessions, see BatchTimes."""

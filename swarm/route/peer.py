@@ -93,7 +93,7 @@ class PeerInfo:
 
 def _costs(message: pb.Costs) -> PeerCosts:
     """What a record claims, checked: a figure that is no time makes the whole record invalid."""
-    times = [*message.decode_us, message.prefill_us, message.queue_us, message.step_us]
+    times = [*message.decode_us, message.prefill_us, message.queue_us, message.step_us, message.row_us]
     times += [figure for link in message.links for figure in (link.round_trip_us, link.bytes_per_s)]
     if not all(math.isfinite(figure) and figure >= 0 for figure in times):
         raise InvalidRequest("a directory record whose costs are not numbers from 0 up")
@@ -111,4 +111,5 @@ def _costs(message: pb.Costs) -> PeerCosts:
         threads=message.threads,
         cores=message.cores,
         machine=message.machine,
+        row_s=message.row_us / 1e6,
     )

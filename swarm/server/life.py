@@ -17,12 +17,22 @@ from swarm.server.config import ServerConfig
 from swarm.server.placing import Assignment
 from swarm.server.server import Server
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.formats.quotes import Quote
 from swarm.wire.hosts import is_loopback
 
 
 @dataclass(frozen=True)
 class Starting:
     """It takes part in the directory next, and loads blocks."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """It wants to be paid for the blocks that it is about to load; nobody has to wait for them to know."""
+
+    blocks: tuple[int, int]
+    quote: Quote
+    staked: int  # nano-credits that it has at stake
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ class Stopped:
     """It has left the swarm."""
 
 
-Event = Starting | Loading | Ready | Moving | Draining | Stopped
+Event = Starting | Asking | Loading | Ready | Moving | Draining | Stopped
 
 
 async def run(config: ServerConfig, stop: asyncio.Event, tell: Callable[[Event], None]) -> None:
@@ -90,7 +100,14 @@ async def run(config: ServerConfig, stop: asyncio.Event, tell: Callable[[Event],
 async def _serve_once(config: ServerConfig, stop: asyncio.Event, tell: Callable[[Event], None]) -> ServerConfig:
     """Until it is to stop, or to serve other blocks; returns with which config it goes on."""
     tell(Starting())
-    async with Server(config, lambda done, total: tell(Loading(done, total))) as server:
+
+    def progress(done: int, total: int) -> None:
+        if done == 0 and (quote := server.payee.quote()):
+            tell(Asking(server.announcement.record.blocks, quote, server.payee.staked))
+        tell(Loading(done, total))
+
+    server = Server(config, progress)
+    async with server:
         gc.freeze()  # what is loaded by now stays: no need to walk through it again in the middle of a token
         if not stop.is_set():
             tell(await _ready(server))
@@ -118,7 +135,7 @@ async def _ready(server: Server) -> Ready:
         record=record,
         addresses=tuple(server.addresses),
         room_tokens=record.load.total_pages * PAGE_TOKENS,
-        staked=server.staked,
+        staked=server.payee.staked,
         gaps=tuple(nobodys),
         loading=tuple(part for start, stop in unserved for part in gaps(nobodys, start, stop)),
         is_split=any(peer.revision != record.revision for peer in peers),

@@ -17,7 +17,7 @@ from swarm.model.kv_cache import PagePool
 from swarm.model.layout import block_weights, blocks_within, packed_nbytes
 from swarm.route.costs import BATCHES, PeerCosts
 from swarm.server.config import ServerConfig
-from swarm.server.costs.meter import measure
+from swarm.server.costs.measuring import measure
 from swarm.wire.codec import DTYPES
 from swarm_kernels import MEMORY_SHARE, free_nbytes
 

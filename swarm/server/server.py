@@ -68,7 +68,7 @@ class Server:
     _reload_s: float  # what loading took
 
     def __init__(self, config: ServerConfig, progress: Callable[[int, int], None] | None = None):
-        """progress: called with (blocks loaded, blocks in all), in the event loop."""
+        """progress: called with (blocks loaded, blocks in all), in the event loop, first before it loads."""
         self.config, self._progress = config, progress or (lambda done, total: None)
         self._stack, self._tasks = AsyncExitStack(), TaskSet("the server")
         self._core: _Core | None = None
@@ -86,9 +86,9 @@ class Server:
         await self._stack.aclose()
 
     @property
-    def staked(self) -> int:
-        """Nano-credits that it has at stake on its ledger."""
-        return self._payee.staked
+    def payee(self) -> Payee:
+        """What it asks for its work, also while it loads, and what it has at stake."""
+        return self._payee
 
     @property
     def dht_port(self) -> int:
@@ -123,6 +123,7 @@ class Server:
         identity = self._seat.identity
         self._payee = await open_payee(config.billing, identity, lambda: self.announcement.record, self._stack)
         start, stop = await self._choose_blocks(loader, alone=self.directory.is_alone)
+        self._progressed(0, stop - start)
         loaded = await self._load(loader, start, stop)
         core = await self._make_core(loader, loaded, certificate)
         await self._listen(core, certificate)

@@ -10,6 +10,7 @@ from swarm.errors import NoRoute, SwarmError
 
 logger = logging.getLogger(__name__)
 
+BRIEF_S = 1.0  # a wait that is over before anybody has read of it
 RETRY_S = 0.25  # between two looks for a chain
 
 OnWait = Callable[[str], None]  # told what is waited for; "": for nothing any longer
@@ -22,7 +23,7 @@ class Waits:
         self._known: Counter[str] = Counter()
 
     def begin(self, what: str, left_s: float) -> None:
-        if what not in self._known:
+        if what not in self._known and left_s > BRIEF_S:
             logger.warning("%s (%.0f s more, Ctrl-C to stop)", what, left_s)
         self._known[what] += 1
 

@@ -43,7 +43,7 @@ class CheckedDelivery(Delivery):
         for hop in session.hops:
             if not self._auditing.can_audit(hop.peer, self._sensitive):
                 raise InvalidRequest(
-                    f"nobody can recompute what peer {short_id(hop.peer.peer_id)} does, as verify='full' needs: the "
+                    f"nobody can recompute what peer {short_id(hop.peer.peer_id)} does, as a full check needs: the "
                     "model's files are not on this machine, and other peers may not or could not do it bit by bit"
                 )
 

@@ -489,7 +489,7 @@ class Quote(_message.Message):
     def __init__(self, ledger: _Optional[bytes] = ..., mode: _Optional[str] = ..., prefill: _Optional[int] = ..., decode: _Optional[int] = ..., idle_prefill: _Optional[int] = ..., idle_decode: _Optional[int] = ..., credit_tokens: _Optional[int] = ...) -> None: ...
 
 class Costs(_message.Message):
-    __slots__ = ("decode_us", "prefill_us", "queue_us", "started_ms", "links", "step_us", "threads", "cores", "machine")
+    __slots__ = ("decode_us", "prefill_us", "queue_us", "started_ms", "links", "step_us", "threads", "cores", "machine", "row_us")
     DECODE_US_FIELD_NUMBER: _ClassVar[int]
     PREFILL_US_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
@@ -499,6 +499,7 @@ class Costs(_message.Message):
     THREADS_FIELD_NUMBER: _ClassVar[int]
     CORES_FIELD_NUMBER: _ClassVar[int]
     MACHINE_FIELD_NUMBER: _ClassVar[int]
+    ROW_US_FIELD_NUMBER: _ClassVar[int]
     decode_us: _containers.RepeatedScalarFieldContainer[float]
     prefill_us: float
     queue_us: float
@@ -508,7 +509,8 @@ class Costs(_message.Message):
     threads: int
     cores: int
     machine: bytes
-    def __init__(self, decode_us: _Optional[_Iterable[float]] = ..., prefill_us: _Optional[float] = ..., queue_us: _Optional[float] = ..., started_ms: _Optional[int] = ..., links: _Optional[_Iterable[_Union[NeighbourLink, _Mapping]]] = ..., step_us: _Optional[float] = ..., threads: _Optional[int] = ..., cores: _Optional[int] = ..., machine: _Optional[bytes] = ...) -> None: ...
+    row_us: float
+    def __init__(self, decode_us: _Optional[_Iterable[float]] = ..., prefill_us: _Optional[float] = ..., queue_us: _Optional[float] = ..., started_ms: _Optional[int] = ..., links: _Optional[_Iterable[_Union[NeighbourLink, _Mapping]]] = ..., step_us: _Optional[float] = ..., threads: _Optional[int] = ..., cores: _Optional[int] = ..., machine: _Optional[bytes] = ..., row_us: _Optional[float] = ...) -> None: ...
 
 class NeighbourLink(_message.Message):
     __slots__ = ("peer_id", "round_trip_us", "bytes_per_s")

@@ -14,6 +14,7 @@ SHORT = 8  # last characters of an id, where it is shown
 LEAST = 4  # of them, by which a peer may be named
 _SHORTEST_ID = 40  # a whole one begins with what kind of key it is of, and is longer
 _MOST_LISTED = 6
+_BEGINNINGS = "16Uiu2", "12D3Koo"  # of ids of the two kinds of keys
 _BASE58 = re.compile(r"[1-9A-HJ-NP-Za-km-z]+")
 
 
@@ -27,6 +28,10 @@ def check_peer_name(name: object) -> str:
     if not isinstance(name, str) or not _BASE58.fullmatch(name) or len(name) < LEAST:
         raise InvalidRequest(
             f"{name!r:.80} names no peer; give its id, or at least the last {LEAST} characters of it, as `status` shows"
+        )
+    if name.startswith(_BEGINNINGS) and not is_whole(name):
+        raise InvalidRequest(
+            f"{name!r} is the beginning of a peer's id, and all begin like that; give the whole, or the end of it"
         )
     return name
 

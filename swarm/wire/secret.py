@@ -15,8 +15,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from swarm.errors import InvalidRequest, PrivateSwarm
-from swarm.program import command
+from swarm.errors import InvalidRequest, PrivateSwarm, UnusableFile
+from swarm.program import command, option
 
 LEAST_CHARACTERS = 22  # of base64, as many as 128 random bits take
 
@@ -26,12 +26,8 @@ class Secret:
 
     def __init__(self, text: str):
         """text: 22 characters or more; space around them does not count. Raises InvalidRequest if it is shorter."""
+        check_secret(text)
         text = text.strip()
-        if len(text) < LEAST_CHARACTERS:
-            raise InvalidRequest(
-                f"a secret of {len(text)} characters can be guessed; take at least {LEAST_CHARACTERS} random ones, as "
-                f"`{command('secret')}` prints"
-            )
         self._root = hashlib.scrypt(
             text.encode(), salt=b"swarm/secret/v1", n=2**15, r=8, p=1, maxmem=2**26, dklen=32
         )  # fmt: skip
@@ -47,10 +43,19 @@ class Secret:
         return HKDFExpand(hashes.SHA256(), length, b"swarm/" + purpose).derive(self._root)
 
 
+def check_secret(text: str) -> None:
+    """Raises InvalidRequest for one that is too short."""
+    if (length := len(text.strip())) < LEAST_CHARACTERS:
+        raise InvalidRequest(
+            f"a secret of {length} characters can be guessed; take at least {LEAST_CHARACTERS} random ones, as "
+            f"`{command('secret')}` prints"
+        )
+
+
 def find_secret(text: str | None = None, file: Path | None = None) -> Secret | None:
     """The secret in `text`, or in `file`, or in SWARM_SECRET; None if there is none: the swarm is open to all.
 
-    Raises InvalidRequest if the file cannot be read or the secret is too short.
+    Raises InvalidRequest if the secret is too short, UnusableFile if there is none in the file.
     """
     if text is None:
         text = read_secret(file) if file else os.environ.get("SWARM_SECRET") or None
@@ -58,16 +63,21 @@ def find_secret(text: str | None = None, file: Path | None = None) -> Secret | N
 
 
 def read_secret(file: Path) -> str:
-    """Raises InvalidRequest if the file cannot be read."""
+    """Raises UnusableFile if the file cannot be read, or holds no secret."""
     try:
-        return file.read_text()
+        text = file.read_text()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InvalidRequest(f"cannot read the secret file {file}: {reason}") from error
+        raise UnusableFile(f"cannot read the secret file {file}: {reason}") from error
+    try:
+        check_secret(text)
+    except InvalidRequest as error:
+        raise UnusableFile(f"the secret file {file} {'holds ' if text.strip() else 'is empty: '}{error}") from error
+    return text
 
 
 def refused(secret: Secret | None) -> PrivateSwarm:
     """The error for a process that has this secret, or none, at a private swarm of another one."""
     if secret:
         return PrivateSwarm("this swarm is private, and its secret is another than the one given")
-    return PrivateSwarm("this swarm is private; give its secret (--secret-file, SWARM_SECRET, or secret=... in Python)")
+    return PrivateSwarm(f"this swarm is private; give its secret ({option('secret', '--secret-file')} or SWARM_SECRET)")

@@ -7,7 +7,7 @@ import pytest
 
 from clock import Clock
 from ledgers import seen_by
-from swarm.errors import LedgerRefusal, PaymentRequired
+from swarm.errors import LedgerRefusal, NoRoute, PaymentRequired
 from swarm.market.billing import BillingOptions, post_stake
 from swarm.market.charges import Charge, carry_out, charge_of, offence_of, slash_proof
 from swarm.market.ledger.ledger import DAY_S, Account
@@ -15,6 +15,7 @@ from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.slasher import Slasher
 from swarm.market.stake import quoted_stake
 from swarm.market.stakes import Stakes
+from swarm.peers.policy import accepted
 from swarm.route.peer import PeerInfo
 from swarm.verify.fraud.proofs import AUDIT, CONTRADICTION, EQUIVOCATION, Proof
 from swarm.wire import messages_pb2 as pb
@@ -107,7 +108,7 @@ def test_a_client_that_is_not_the_arbiter_leaves_all_else_to_it(ledger):
             slash_proof(seen_by(ledger, FINDER), proof, FINDER.address)
     with pytest.raises(LedgerRefusal, match="only this ledger's arbiter"):
         Slasher(seen_by(ledger, FINDER)).arbitrate()
-    with pytest.raises(LedgerRefusal, match="--ledger"):
+    with pytest.raises(LedgerRefusal, match="there is no stake without a ledger"):
         Slasher(None).arbitrate()
 
 
@@ -216,8 +217,10 @@ def test_stake_on_its_way_back_does_not_count(ledger):
     seen_by(ledger, ONE).unbond(1)
     stakes = Stakes(ledger)
     assert looked(stakes, [peer(ONE)]) == [False]
-    assert "1 peers are not used" in stakes.hint([peer(ONE)])
-    assert f"has 0.{need - 1:09} of 0.{need:09}".rstrip("0") in stakes.hint([peer(ONE)])
+    assert f"little at stake, 0.{need - 1:09} of 0.{need:09}".rstrip("0") in stakes.why(peer(ONE))
+    assert stakes.hint([peer(ONE)]).startswith("--allow-unstaked")
+    with pytest.raises(NoRoute, match=f"no peer of 'm' has enough at stake: peer {ONE.peer_id[-8:]} has too little"):
+        accepted([stakes], "m", [peer(ONE)])
 
 
 # --- servers ---------------------------------------------------------------------------------------------------------

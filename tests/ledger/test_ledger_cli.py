@@ -50,7 +50,16 @@ def test_credits_are_made_given_and_counted(run):
 
 def test_a_name_that_is_no_peers_here_is_refused_in_one_line(run):
     assert "no peer that is a server of this machine" in run("transfer", "LLNv55aa", "1", status=WRONG)
-    assert "names no peer" in run("balance", "x", status=WRONG)
+    for name in ("x", "alice", "0x12", "100"):
+        assert f"{name!r} is no address; write 0x and 40 hex digits" in run("balance", name, status=WRONG)
+        assert "write 0x and 40 hex digits" in run("transfer", name, "5", status=WRONG)
+
+
+def test_where_nobody_is_meant_no_ledger_is_made(run):
+    for verb in (["mint"], ["transfer"]):
+        assert "an address is 0x and 40 hex digits" in run(*verb, "bobby", "1", status=WRONG)
+    assert "no address" in run("mint", "100", "me", status=WRONG)
+    assert not ledger_folder().exists()
 
 
 def test_what_nothing_backs_is_not_redeemed(run):
@@ -158,6 +167,6 @@ def test_a_backup_is_a_ledger(run, home):
     ["balance", "--ledger", "evm:/nowhere.json"],
 ])  # fmt: skip
 def test_what_is_wrong_is_said_in_one_line(run, arguments):
-    error = run(*arguments, status=FAILED if arguments[0] == "transfer" else WRONG)
+    error = run(*arguments, status=FAILED if arguments[0] == "transfer" or "evm:/nowhere.json" in arguments else WRONG)
     assert error.startswith("error: ")
     assert error.count("\n") == 1

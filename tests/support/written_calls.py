@@ -8,10 +8,12 @@ A list of them is a JSON file, an object a call:
     call            a command line; in Python an expression
     expect          "works" or "error"
     exit_status     of a command line
-    exception       in Python: "swarm error" (a SwarmError), or its name
+    exception       in Python: "swarm error" (a SwarmError), or the name that one catches it by
     mentions        what the one line of an error says, each of these
     why             somebody would do so
-    decided         where something else holds here: {"exit_status", "exception", "mentions", "because"}, what differs
+
+Where something else holds here, another file says so by id: what differs of "expect", "exit_status" and "exception",
+and "because". What an error mentions is never among that.
 
 In a command line $MODEL is a folder with a model of four blocks, and $SHORT the end of the id of the only peer that
 serves 0:2; in Python they are `model` and `short`.
@@ -24,7 +26,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import swarm
 from shells import Outcome
 
 
@@ -42,12 +43,12 @@ class Call(NamedTuple):
     mentions: tuple[str, ...]
 
 
-def read_calls(file: Path) -> list[Call]:
-    return [_read(entry) for entry in json.loads(file.read_text())]
+def read_calls(file: Path, decided: Mapping[str, Mapping[str, Any]]) -> list[Call]:
+    """decided: see above."""
+    return [_read({**entry, **decided.get(entry["id"], {})}) for entry in json.loads(file.read_text())]
 
 
-def _read(entry: Mapping[str, Any]) -> Call:
-    holds = {**entry, **entry.get("decided", {})}
+def _read(holds: Mapping[str, Any]) -> Call:
     works = holds["expect"] == "works"
     values = {name: holds[name] for name in Call._fields if name not in ("works", "mentions")}
     return Call(works=works, mentions=tuple(holds["mentions"]), **values)
@@ -59,8 +60,8 @@ def complaint_of(call: Call, namespace: dict[str, Any]) -> str:
     try:
         result = eval(call.call, namespace)
     except Exception as error:
-        kind = swarm.SwarmError if call.exception == "swarm error" else None
-        fits = isinstance(error, kind) if kind else type(error).__name__ == call.exception
+        name = "SwarmError" if call.exception == "swarm error" else call.exception
+        fits = name in (one.__name__ for one in type(error).__mro__)
         if call.works or not fits:
             return "".join(traceback.format_exception(error))
         return _complaint_of_line(call, str(error))

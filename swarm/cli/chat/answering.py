@@ -9,6 +9,7 @@ from swarm.client.client import Client
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.generate.options import GenerateKeywords
 from swarm.results import Generation
+from swarm.shown import count
 
 _LEAST_ROOM = 4  # of the context, an answer has at least one such part
 
@@ -91,8 +92,8 @@ class Answering:
             )
         if (dropped := conversation.forgotten) > before:
             self._shown.note(
-                f"(the context of {self._limits.context} tokens is full: the model does not see the first "
-                f"{dropped} messages any more; /save keeps them)"
+                f"(the context of {self._limits.context} tokens is full: the model does not see the "
+                f"first {count(dropped, 'message')} any more; /save keeps all)"
             )
 
     def _count(self, conversation: Conversation) -> int:
@@ -117,5 +118,5 @@ def _reason(conversation: Conversation, stopped: str, error: SwarmError | None, 
     if error:
         return f"error: {error} ({ways})"
     if stopped == "length":
-        return f"(stopped after {len(last.token_ids) if last else 0} tokens, its limit: /continue goes on)"
+        return f"(stopped after {count(len(last.token_ids) if last else 0, 'token')}, its limit: /continue goes on)"
     return f"(stopped: {ways})" if has_text else f"(stopped before it began: {ways})"

@@ -9,6 +9,7 @@ from swarm.cli.chat.conversation import USER, Conversation, save
 from swarm.cli.support.generations import describe
 from swarm.cli.support.streamed import Streamed
 from swarm.errors import InvalidRequest, SwarmError
+from swarm.shown import count
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Commands:
         file = Path(rest).expanduser()
         save(self._conversation, self._model, file, replaces=file.absolute() in self._own_files)
         self._own_files.add(file.absolute())
-        self._shown.note(f"({len(self._conversation.turns)} messages are in {file})")
+        self._shown.note(f"({count(len(self._conversation.turns), 'message')} saved in {file})")
 
     def _stats(self, rest: str) -> None:
         if self._answering.last is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from swarm.errors import InvalidRequest
+from swarm.errors import UnusableFile
 from swarm.storage.files import parse_json, write_whole
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
@@ -96,26 +96,26 @@ def shorten(conversation: Conversation, count: Callable[[Conversation], int], mo
 
 
 def save(conversation: Conversation, model: str, file: Path, replaces: bool) -> None:
-    """Raises InvalidRequest if the file is there already, unless it `replaces` that; OSError."""
+    """Raises UnusableFile if the file is there already, unless it `replaces` that; OSError."""
     if not replaces and file.exists():
-        raise InvalidRequest(f"{file} is there already; choose another name, or remove it")
+        raise UnusableFile(f"{file} is there already; choose another name, or remove it")
     saved = {"model": model, "messages": [_as_json(turn) for turn in _with_system(conversation)]}
     write_whole(file, (json.dumps(saved, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def load(file: Path) -> Conversation:
-    """What `save` wrote, or a list of messages as others write them. Raises InvalidRequest; OSError."""
+    """What `save` wrote, or a list of messages as others write them. Raises UnusableFile; OSError."""
     with open(file, "rb") as opened:
         data = opened.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
-        raise InvalidRequest(f"{file} is larger than {_MOST_BYTES >> 20} MiB: that is no conversation")
+        raise UnusableFile(f"{file} is larger than {_MOST_BYTES >> 20} MiB: that is no conversation")
     try:
         found = parse_json(data)
     except ValueError as error:
-        raise InvalidRequest(f"{file} is no conversation: it is not JSON ({error})") from error
+        raise UnusableFile(f"{file} is no conversation: it is not JSON ({error})") from error
     messages = found.get("messages") if isinstance(found, dict) else found
     if not isinstance(messages, list):
-        raise InvalidRequest(f"{file} is no conversation: it has no list of messages")
+        raise UnusableFile(f"{file} is no conversation: it has no list of messages")
     turns = [_turn(message, f"{file}, message {place}") for place, message in enumerate(messages)]
     system = turns.pop(0).content if turns and turns[0].role == SYSTEM else ""
     _check_order(turns, file)
@@ -137,11 +137,11 @@ def _turn(message: Any, where: str) -> Turn:
         case {"role": "system" | "user" | "assistant" as role, "content": str(content)}:
             stopped = message.get("stopped", "") if role == ASSISTANT else ""
             return Turn(role, content, stopped if stopped in STOPS else "")
-    raise InvalidRequest(f'{where}, is {message!r:.60}, not an object with a "role" and "content", a text')
+    raise UnusableFile(f'{where}, is {message!r:.60}, not an object with a "role" and "content", a text')
 
 
 def _check_order(turns: Sequence[Turn], file: Path) -> None:
-    """Raises InvalidRequest unless user and assistant take turns."""
+    """Raises UnusableFile unless user and assistant take turns."""
     for place, turn in enumerate(turns):
         if turn.role != (USER, ASSISTANT)[place % 2]:
-            raise InvalidRequest(f"{file} is no conversation: user and assistant do not take turns in it")
+            raise UnusableFile(f"{file} is no conversation: user and assistant do not take turns in it")

@@ -20,6 +20,7 @@ from swarm.client.client import Client
 from swarm.errors import InvalidRequest, ModelError
 from swarm.generate.options import GenerateKeywords
 from swarm.home import has_home, swarm_home
+from swarm.shown import count
 
 HISTORY = "chat_history"  # under SWARM_HOME
 UNSAID = {"temperature": 0.7, "top_p": 0.9}  # where a model's makers do not say how to sample
@@ -83,7 +84,7 @@ def _in_words(sampling: dict[str, float]) -> str:
 def _greet(model: str, conversation: Conversation, limits: Limits, sampling: str, shown: Streamed) -> None:
     shown.note(f"{model}: context {limits.context:,} tokens, answers up to {limits.answer:,}; sampling: {sampling}")
     if conversation.turns:
-        shown.note(f"(going on after {len(conversation.turns)} messages)")
+        shown.note(f"(going on after {count(len(conversation.turns), 'message')})")
     shown.note("/help lists what can be done; Ctrl-C stops an answer, Ctrl-D leaves.")
 
 

@@ -11,6 +11,13 @@ from swarm.cli.support.terminal import run
 from swarm.program import SCRIPT
 
 SHELLS = ("bash", "zsh", "fish")
+LOADED = {  # what to type for it
+    "bash": f"source <({SCRIPT} completion bash)",
+    "zsh": f"source <({SCRIPT} completion zsh), after compinit",
+    "fish": f"{SCRIPT} completion fish | source",
+}
+# In zsh `source` is not `eval`: without this the script would complete at once, where there is nothing to complete.
+_ONLY_EVAL, _EVAL_OR_SOURCE = "if [[ $zsh_eval_context[-1] == eval ]]", "if [[ $zsh_eval_context[-1] == (eval|file) ]]"
 
 
 def main(arguments: list[str]) -> int:
@@ -22,15 +29,15 @@ def make_parser() -> Parser:
         "completion",
         has_settings=False,
         description="Print a script with which a shell completes verbs, options and their values of the command "
-        f"`{SCRIPT}`: for one session by source <({SCRIPT} completion bash), or kept in a file where the shell looks "
-        "for such scripts.",
+        f"`{SCRIPT}`, for one session by " + "; ".join(f"{LOADED[shell]} (in {shell})" for shell in SHELLS) + "; or "
+        "kept in a file where the shell looks for such scripts.",
     )
     parser.add_argument("shell", choices=SHELLS, help=f"{', '.join(SHELLS)}")
     return parser
 
 
 def _completion(args: argparse.Namespace) -> None:
-    print(shtab.complete(whole_parser(), args.shell))
+    print(shtab.complete(whole_parser(), args.shell).replace(_ONLY_EVAL, _EVAL_OR_SOURCE))
 
 
 def whole_parser() -> argparse.ArgumentParser:

@@ -22,7 +22,10 @@ _OWN = ("swarm", "swarm_kernels")  # packages
 def main() -> int:
     """The exit status, where no verb was to begin."""
     streams.complete()
-    verb, *arguments = sys.argv[1:] or ["--help"]
+    if not sys.argv[1:]:
+        print(f"error: say which verb: {', '.join(VERBS)}; see {program.command()} --help", file=sys.stderr)
+        return exits.WRONG
+    verb, *arguments = sys.argv[1:]
     if verb in _HELP and arguments and arguments[0] in VERBS:
         verb, arguments = arguments[0], [*arguments[1:], "--help"]
     if verb in _HELP and not arguments:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.cli.support.parser import Parser, Verbs
+from swarm.errors import InvalidRequest
 from swarm.home import client_identity, ledger_folder, receipts_file
 from swarm.market.ledger.ids import parse_address
 from swarm.market.ledger.ledger import Account, Ledger
@@ -16,10 +17,11 @@ from swarm.market.ledger.opening import open_ledger
 from swarm.verify.receipts.store import ReceiptStore
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.identity import Identity, address_of
-from swarm.wire.peer_names import find_peer, is_whole
+from swarm.wire.peer_names import check_peer_name, find_peer, is_whole
 
 Argument = tuple[str, dict[str, Any]]
-ADDRESS: Argument = ("address", {"nargs": "?", "metavar": "ADDRESS", "help": "(default: one's own)"})
+_FORMS = "0x and 40 hex digits, a peer's id or the end of it, or me for one's own"
+UNIT = "Amounts are in credits."  # below a table of them
 COLUMNS = ("available", "escrowed", "staked", "unbonding", "total")
 
 
@@ -64,15 +66,40 @@ def opened(args: argparse.Namespace) -> Ledger:
     return open_ledger(where(args), identity)
 
 
-def address_in(text: str | None, ledger: Ledger) -> bytes:
-    """Of an account that is named on the command line; one's own by default, and as "me"; a peer's by its id, or by the
-    end of the id of one that is known here. Raises InvalidRequest."""
-    if text is None or text == "me":
-        return ledger.address
-    if text.startswith("0x") or is_whole(text):
-        return parse_address(text)
+def account(text: str) -> str:
+    """A type: what names an account. Raises InvalidRequest."""
+    if text == "me":
+        return text
+    try:
+        if text.startswith("0x") or is_whole(text):
+            parse_address(text)
+        else:
+            check_peer_name(text)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{text!r:.60} is no address; write {_FORMS}") from error
+    return text
+
+
+def opened_with(args: argparse.Namespace, name: str | None) -> tuple[Ledger, bytes]:
+    """The ledger, and the address of an account, see `account`: one's own by default, and as "me"; a peer's by its id,
+    or by the end of the id of one that is known here, which is looked up before a ledger is made. Raises
+    InvalidRequest."""
+    address = _address(name)
+    ledger = opened(args)
+    return ledger, address or ledger.address
+
+
+def _address(name: str | None) -> bytes | None:
+    """None: one's own."""
+    if name is None or name == "me":
+        return None
+    if name.startswith("0x") or is_whole(name):
+        return parse_address(name)
     where = "that is a server of this machine, or that this user's clients hold receipts of,"
-    return address_of(find_peer(text, _known_peers(), where))
+    try:
+        return address_of(find_peer(name, _known_peers(), where))
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{error}; an address is {_FORMS}") from error
 
 
 def _known_peers() -> set[str]:
@@ -96,3 +123,9 @@ def cells(account: Account) -> list[str]:
 
 def moment(time_s: float) -> str:
     return datetime.fromtimestamp(time_s).isoformat(" ", "seconds")
+
+
+# Of verbs, as arguments.
+ADDRESS: Argument = (
+    "address", {"type": account, "nargs": "?", "metavar": "ADDRESS", "help": "(default: one's own)"}
+)  # fmt: skip

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
+from swarm import shown
 from swarm.cli.ledger.accounts import add_verb, moment, opened
 from swarm.cli.support import exits
 from swarm.cli.support.parser import Verbs
 from swarm.cli.support.terminal import print_table
-from swarm.cli.support.words import counted
 from swarm.errors import InvalidRequest
 from swarm.home import payments_file, receipts_file
 from swarm.market.channel.payment_store import PaymentStore
@@ -19,11 +19,11 @@ from swarm.market.channel.trail import Payment, trail
 from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.ledger import Ledger
 from swarm.verify.receipts.store import ReceiptStore
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_amount, format_credits, format_prices
 from swarm.wire.peer_names import short_id
 
 SHOWN = 10  # sessions
-_COLUMNS = ("session", "time", "paid to", "blocks", "prompt", "new", "price", "credits", "settled in")
+_COLUMNS = ("session", "time", "paid to", "blocks", "prompt", "new", "price new/prompt", "credits", "settled in")
 _TOKEN_COLUMNS = ("session", "position", "kind", "peer", "blocks", "price", "amount", "receipt", "settled_in")
 
 
@@ -78,8 +78,8 @@ def print_payments(payments: Sequence[Payment]) -> None:
     paid = sum(payment.bill.amount for payment in payments)
     block_tokens = sum(payment.bill.block_tokens for payment in payments)
     settled = sum(payment.bill.amount for payment in payments if payment.is_settled)
-    work = counted(block_tokens, "block-token")
-    print(f"{format_amount(paid)} credits for {work}; {format_amount(settled)} are settled.")
+    work = shown.count(block_tokens, "block-token")
+    print(f"{format_credits(paid)} for {work}; {format_amount(settled)} are settled.")
     problems = [f"session {one.bill.session.hex()[:12]}: {text}" for one in payments for text in one.problems]
     print(*problems or ["Every amount follows from the price and from what the peer signed for."], sep="\n")
 
@@ -107,7 +107,7 @@ def _row(payment: Payment) -> tuple[str, ...]:
     return (
         bill.session.hex()[:12], moment(bill.time_ms / 1000), _payee(payment),
         f"{bill.start}:{bill.stop}", str(bill.prefill_tokens), str(bill.decode_tokens),
-        f"{bill.prefill_price}/{bill.decode_price}", format_amount(bill.amount),
+        format_prices(bill.decode_price, bill.prefill_price), format_amount(bill.amount),
         settled if payment.is_settled else "not yet",
     )  # fmt: skip
 

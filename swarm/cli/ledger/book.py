@@ -10,19 +10,20 @@ from pathlib import Path
 from swarm.cli.ledger.accounts import (
     ADDRESS,
     COLUMNS,
+    UNIT,
     add_verb,
-    address_in,
     as_json,
     cells,
     moment,
     opened,
+    opened_with,
     where,
 )
 from swarm.cli.ledger.bill import last_sessions, own_payments, print_payments
 from swarm.cli.support import exits, parsing
 from swarm.cli.support.parser import Verbs
 from swarm.cli.support.terminal import print_table
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, UnusableFile
 from swarm.home import payments_file
 from swarm.market.ledger.audit import AuditReport, audit
 from swarm.market.ledger.backups import copy_ledger
@@ -30,7 +31,7 @@ from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.ledger import Entry
 from swarm.market.ledger.opening import is_path, ledger_file
 from swarm.market.ledger.ordered import OrderedLedger
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_amount, format_credits
 
 _HISTORY_COLUMNS = ("number", "time", "kind", "by", "address", "bucket", "amount")
 
@@ -63,9 +64,8 @@ def add_book_verbs(verbs: Verbs) -> None:
 def _history(args: argparse.Namespace) -> None:
     if args.all and args.address:
         raise InvalidRequest("--all, or the entries of one address, but not both")
-    ledger = opened(args)
-    address = None if args.all else address_in(args.address, ledger)
-    entries = ledger.history(address, args.first)
+    ledger, address = opened_with(args, args.address)
+    entries = ledger.history(None if args.all else address, args.first)
     if args.json:
         for entry in entries:
             print(json.dumps(_entry_as_json(entry)))
@@ -74,7 +74,9 @@ def _history(args: argparse.Namespace) -> None:
         writer.writerow(_HISTORY_COLUMNS)
         writer.writerows(row for entry in entries for row in _lines(entry))
     else:
-        print_table(_HISTORY_COLUMNS, (row for entry in entries for row in _in_words(entry)))
+        print_table(
+            (*_HISTORY_COLUMNS[:-1], "amount (credits)"), (row for entry in entries for row in _in_words(entry))
+        )
 
 
 def _entry_as_json(entry: Entry) -> dict[str, object]:
@@ -117,6 +119,7 @@ def _audit(args: argparse.Namespace) -> int:
     else:
         rows = [(format_address(address), *cells(one)) for address, one in report.accounts.items()]
         print_table(("address", *COLUMNS), rows)
+        print(UNIT)
         _print_own_payments(args)
     if not args.json:
         print(*report.problems, verdict(report), sep="\n", file=sys.stderr if args.csv else sys.stdout)
@@ -153,9 +156,9 @@ def _report_as_json(report: AuditReport) -> dict[str, object]:
 
 def verdict(report: AuditReport) -> str:
     """In one line."""
-    minted, burned = format_amount(report.supply.minted), format_amount(report.supply.burned)
+    minted, burned = format_credits(report.supply.minted), format_amount(report.supply.burned)
     entries = "entry" if report.entries == 1 else "entries"
-    what = f"{report.entries} {entries}, the last {report.head.hex()}; {minted} credits minted, {burned} burned"
+    what = f"{report.entries} {entries}, the last {report.head.hex()}; {minted} minted, {burned} burned"
     return f"It holds: {what}." if report.holds else f"It does not hold, beyond: {what}."
 
 
@@ -175,7 +178,7 @@ def _export(args: argparse.Namespace) -> None:
         with open(args.file, "w") as file:
             count = sum(1 for line in lines if file.write(line + "\n"))
     except OSError as error:
-        raise InvalidRequest(f"cannot write {args.file}: {error.strerror}") from error
+        raise UnusableFile(f"cannot write {args.file}: {error.strerror}") from error
     _done(args, f"{count} {'entry' if count == 1 else 'entries'} written to {args.file}", entries=count)
 
 

@@ -28,7 +28,7 @@ from swarm.market.rewards.closing import Closer
 from swarm.market.service.folder import load_certificate, restore
 from swarm.market.service.service import LedgerService, Limits, serve
 from swarm.market.service.transport import LedgerAddress, connect, fingerprint
-from swarm.wire.formats.amounts import format_amount, parse_percent
+from swarm.wire.formats.amounts import format_credits, parse_percent
 from swarm.wire.hosts import check_announceable
 from swarm.wire.identity import Identity
 from swarm.wire.transport import announced_host
@@ -59,8 +59,9 @@ def add_serve_verb(verbs: Verbs) -> None:
         metavar="FOLDER",
         help="where the ledger is, or will be (default: this machine's own, under SWARM_HOME)",
     )
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 to be reachable from other machines")
-    add("--announce", metavar="HOST", help="address that others are told, if another one")
+    listening = "address to listen on; 0.0.0.0 to be reachable from other machines"
+    add("--host", type=parsing.host, default="127.0.0.1", help=listening)
+    add("--announce", type=parsing.host, metavar="HOST", help="address that others are told, if another one")
     add("--port", type=parsing.port, metavar="PORT", help="0: any free one (default: that of the last time)")
     add(
         "--identity",
@@ -188,7 +189,7 @@ def _keep_epochs(args: argparse.Namespace, closer: Closer | None, stopped: Event
             Events(args.json).tell("epoch_ended", f"epoch {closed.epoch} has ended", epoch=closed.epoch)
         else:
             total = sum(closed.payments.values())
-            text = f"epoch {closed.epoch}: {format_amount(total)} credits minted for {len(closed.payments)} accounts"
+            text = f"epoch {closed.epoch}: {format_credits(total)} minted for {len(closed.payments)} accounts"
             Events(args.json).tell("epoch_paid", text, epoch=closed.epoch, minted=total, accounts=len(closed.payments))
 
 

@@ -16,7 +16,7 @@ from swarm.market.charges import Charge, carry_out, require_arbiter, slash_proof
 from swarm.market.ledger.ids import parse_address
 from swarm.market.ledger.ledger import Ledger
 from swarm.verify.fraud.proofs import EQUIVOCATION, MAX_PROOF_BYTES, Proof
-from swarm.wire.formats.amounts import MAX_AMOUNT, format_amount
+from swarm.wire.formats.amounts import MAX_AMOUNT, format_credits
 
 
 def add_slash_verb(verbs: Verbs) -> None:
@@ -29,6 +29,7 @@ def add_slash_verb(verbs: Verbs) -> None:
     add("--amount", type=parsing.amount, metavar="AMOUNT", help="take no more (default: all that is at stake)")
     add(
         "--reporter",
+        type=parse_address,
         metavar="ADDRESS",
         help="who brought a proof, and gets the reporter's share (default: nobody but "
         "oneself; evidence names its accuser)",
@@ -42,7 +43,7 @@ def _slash(args: argparse.Namespace) -> int:
     if proof := _read_proof(args.file):
         if proof.kind == EQUIVOCATION and (args.amount is not None or args.reporter):
             raise InvalidRequest("an equivocation takes all stake, for who brings it; no --amount, no --reporter")
-        reporter = parse_address(args.reporter) if args.reporter else ledger.address
+        reporter = args.reporter or ledger.address
         _report(args, proof.accused, slash_proof(ledger, proof, reporter, at_most))
         return 0
     if args.reporter:
@@ -67,7 +68,7 @@ def _report(args: argparse.Namespace, accused: str, amount: int) -> None:
     if args.json:
         print(json.dumps({"accused": accused, "slashed": amount}))
     else:
-        print(f"CONVICTED: peer {accused}. {format_amount(amount)} credits are slashed.")
+        print(f"CONVICTED: peer {accused}. {format_credits(amount)} are slashed.")
 
 
 def _read_proof(path: Path) -> Proof | None:

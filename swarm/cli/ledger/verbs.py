@@ -3,7 +3,19 @@
 import argparse
 import json
 
-from swarm.cli.ledger.accounts import ADDRESS, COLUMNS, Argument, add_verb, address_in, as_json, cells, moment, opened
+from swarm.cli.ledger.accounts import (
+    ADDRESS,
+    COLUMNS,
+    UNIT,
+    Argument,
+    account,
+    add_verb,
+    as_json,
+    cells,
+    moment,
+    opened,
+    opened_with,
+)
 from swarm.cli.ledger.bill import add_bill_verb
 from swarm.cli.ledger.book import add_book_verbs
 from swarm.cli.ledger.epochs import add_epoch_verbs
@@ -16,9 +28,9 @@ from swarm.errors import InvalidRequest, LedgerRefusal
 from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.ledger import Channel, Ledger
 from swarm.market.ledger.ordered import OrderedLedger
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_amount, format_credits
 
-_TO: Argument = ("to", {"metavar": "ADDRESS", "help": "me is one's own"})
+_TO: Argument = ("to", {"type": account, "metavar": "ADDRESS", "help": "me is one's own"})
 _AMOUNT: Argument = ("amount", {"type": parsing.amount, "metavar": "AMOUNT"})
 
 
@@ -64,20 +76,18 @@ def make_parser() -> Parser:
 
 
 def _balance(args: argparse.Namespace) -> None:
-    ledger = opened(args)
-    _print_account(args, ledger, address_in(args.address, ledger))
+    _print_account(args, *opened_with(args, args.address))
 
 
 def _mint(args: argparse.Namespace) -> None:
-    ledger = opened(args)
-    to = address_in(args.to, ledger)
+    ledger, to = opened_with(args, args.to)
     ledger.mint(to, args.amount)
     _print_account(args, ledger, to)
 
 
 def _transfer(args: argparse.Namespace) -> None:
-    ledger = opened(args)
-    ledger.transfer(address_in(args.to, ledger), args.amount)
+    ledger, to = opened_with(args, args.to)
+    ledger.transfer(to, args.amount)
     _print_account(args, ledger, ledger.address)
 
 
@@ -93,6 +103,7 @@ def _print_account(args: argparse.Namespace, ledger: Ledger, address: bytes) -> 
         print(json.dumps({"address": format_address(address), "ledger": ledger.id.hex(), **as_json(account)}))
     else:
         print_table(("address", *COLUMNS), [(format_address(address), *cells(account))])
+        print(UNIT)
 
 
 # --- stake -----------------------------------------------------------------------------------------------------------
@@ -113,12 +124,11 @@ def _unbond(args: argparse.Namespace) -> None:
 def _withdraw(args: argparse.Namespace) -> None:
     ledger = opened(args)
     amount = ledger.withdraw()
-    print(json.dumps({"withdrawn": amount}) if args.json else f"{format_amount(amount)} credits are back")
+    print(json.dumps({"withdrawn": amount}) if args.json else f"{format_credits(amount)} are back")
 
 
 def _show_stake(args: argparse.Namespace) -> None:
-    ledger = opened(args)
-    _print_stake(args, ledger, address_in(args.address, ledger))
+    _print_stake(args, *opened_with(args, args.address))
 
 
 def _print_stake(args: argparse.Namespace, ledger: Ledger, address: bytes) -> None:
@@ -139,13 +149,13 @@ def _print_stake(args: argparse.Namespace, ledger: Ledger, address: bytes) -> No
 
 
 def _channels(args: argparse.Namespace) -> None:
-    ledger = opened(args)
-    address = address_in(args.address, ledger)
+    ledger, address = opened_with(args, args.address)
     found = [channel for channel in _channels_of(ledger, address) if args.all or not channel.is_closed]
     if args.json:
         print(*(json.dumps(_channel_as_json(channel)) for channel in found), sep="\n", end="\n" if found else "")
         return
     print_table(("channel", "payer", "payee", "deposit", "paid", "rest", "state"), map(_channel_cells, found))
+    print(UNIT)
 
 
 def _close(args: argparse.Namespace) -> None:

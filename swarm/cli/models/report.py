@@ -8,7 +8,7 @@ from swarm.cli.models.fit import Cache, Fit, Format, fit
 from swarm.cli.models.machine import Place, in_words
 from swarm.cli.models.shape import Shape
 from swarm.cli.support.terminal import print_table
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_amount, format_credits
 
 if TYPE_CHECKING:
     from swarm.cli.models.earning import Market
@@ -114,7 +114,7 @@ def _terms(market: "Market") -> str:
     peers = "one peer asks" if market.paid_peers == 1 else f"{market.paid_peers} peers ask (the median)"
     return (
         f"What they earn at most, in credits an hour. For a token through a block {peers} "
-        f"{format_amount(market.price)} credits;\nassumed is that all of the {market.tokens_per_s:,.0f} tokens/s that "
+        f"{format_credits(market.price)};\nassumed is that all of the {market.tokens_per_s:,.0f} tokens/s that "
         "this swarm has room for go through them:"
     )
 

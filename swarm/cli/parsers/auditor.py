@@ -33,7 +33,13 @@ def _add_work(parser: Parser) -> None:
         "the same numerics (default: %(default)s)"
     )
     add("--audit", choices=(LOCAL, PEERS), default=LOCAL, help=by_whom)
-    add("--audit-rate", type=float, default=1.0, metavar="X", help="share of the work that is audited (default: 1)")
+    add(
+        "--audit-rate",
+        type=parsing.share,
+        default=1.0,
+        metavar="X",
+        help="share of the work that is audited (default: 1)",
+    )
     every = "seconds between rounds, about (default: 60)"
     add("--every", type=parsing.seconds, default=EVERY_S, metavar="S", help=every)
     add("--rounds", type=parsing.count, metavar="N", help="end after so many (default: never)")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from swarm.cli.parsers.words import BNB_FORMATS, QUANTS, SEGMENT, SERVED_DTYPES
+from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_model
 from swarm.cli.support.parser import Parser
 
@@ -18,7 +19,13 @@ def make_parser() -> Parser:
     formats = [quant for quant in QUANTS if quant not in BNB_FORMATS]
     add("--quant", choices=formats, default="none", help="format of weights (default: none)")
     add("--dtype", choices=SERVED_DTYPES, default="bfloat16", help="of activations (default: bfloat16)")
-    add("--tokens", type=int, default=2048, metavar="N", help=f"of text, in segments of {SEGMENT} (default: 2048)")
+    add(
+        "--tokens",
+        type=parsing.whole(SEGMENT),
+        default=2048,
+        metavar="N",
+        help=f"of text, in segments of {SEGMENT} (default: 2048)",
+    )
     add("--out", type=Path, metavar="FILE", help="also write limits and measurements there, as JSON")
     add("--json", action="store_true", help="print that JSON instead of a table")
     return parser

@@ -1,23 +1,24 @@
 """The arguments that the verbs which generate have in common. Imports nothing heavy."""
 
 import argparse
+import os
 
 from swarm.cli.parsers.words import AUDITORS, QUANTS, SERVED_DTYPES, VERIFY
 from swarm.cli.support import logs, parsing
 from swarm.cli.support.arguments import LEDGER, Renamed, add_members, add_model
+from swarm.cli.support.parser import Parser
+from swarm.client.terms import check_terms, check_verify
 from swarm.session.limits import ClientLimits
 
 
-def add_client_arguments(
-    parser: argparse.ArgumentParser, max_new_tokens: int = 128, samples_as_model: bool = False
-) -> None:
+def add_client_arguments(parser: Parser, max_new_tokens: int = 128, samples_as_model: bool = False) -> None:
     """max_new_tokens: by default. samples_as_model: what is not said about sampling is for the model to say."""
     peers = parser.add_argument_group("peers")
     add_model(peers)
     add_members(peers)
     add = peers.add_argument
-    add("--trusted", nargs="+", metavar="ID", help="use these peers and no others")
-    add("--excluded", nargs="+", metavar="ID", default=(), help="never use these peers")
+    add("--trusted", nargs="+", type=parsing.peer_name, metavar="ID", help="use these peers and no others")
+    add("--excluded", nargs="+", type=parsing.peer_name, metavar="ID", default=(), help="never use these peers")
     wait_s = ClientLimits.coverage_timeout_s
     wait = "at most, for missing peers (default: %(default).0f)"
     add("--wait", type=parsing.seconds, metavar="S", default=wait_s, help=wait)
@@ -34,13 +35,21 @@ def add_client_arguments(
     add = parser.add_argument_group(f"sampling{whose}").add_argument
     add("--max-new-tokens", type=parsing.count, default=max_new_tokens, metavar="N", help="(default: %(default)s)")
     greedy = "0 is greedy" if samples_as_model else "0 is greedy (default)"
-    add("--temperature", type=float, default=temperature, metavar="T", help=greedy)
-    add("--top-k", type=int, metavar="K", help="from the K likeliest only")
-    add("--top-p", type=float, metavar="P", help="from the likeliest that make up P")
-    add("--repetition-penalty", type=float, default=penalty, metavar="X", help="1.0 is none")
-    add("--seed", type=int, help="makes sampling repeatable")
-    add("--stop", nargs="+", metavar="TEXT", help="end before any of these")
+    add("--temperature", type=parsing.temperature, default=temperature, metavar="T", help=greedy)
+    add("--top-k", type=parsing.whole(0), metavar="K", help="from the K likeliest only; 0 is no limit")
+    add("--top-p", type=parsing.some_share, metavar="P", help="from the likeliest that make up P")
+    add("--repetition-penalty", type=parsing.penalty, default=penalty, metavar="X", help="1.0 is none")
+    add("--seed", type=parsing.whole(0, 2**64 - 1), metavar="N", help="makes sampling repeatable")
+    add("--stop", nargs="+", type=parsing.some_text, metavar="TEXT", help="end before any of these")
     logs.add_options(parser)
+    parser.must(_check_terms)
+
+
+def _check_terms(args: argparse.Namespace) -> None:
+    """Raises InvalidRequest for what does not go together."""
+    told = argparse.Namespace(**{**vars(args), "ledger": args.ledger or os.environ.get("SWARM_LEDGER")})
+    check_terms(told)
+    check_verify(args.verify, args.receipts)
 
 
 def _add_payment_arguments(parser: argparse.ArgumentParser) -> None:

@@ -59,7 +59,7 @@ def _add_work(group: argparse._ArgumentGroup) -> None:
 def _add_place(group: argparse._ArgumentGroup) -> None:
     add_members(group, default="SWARM_PEERS, one on this machine, or that of before; else a new one")
     add = group.add_argument
-    add("--host", default="127.0.0.1", help="to listen on; 0.0.0.0 for other machines, too")
+    add("--host", type=parsing.host, default="127.0.0.1", help="to listen on; 0.0.0.0 for other machines, too")
     add(
         "--announce",
         type=parsing.address,

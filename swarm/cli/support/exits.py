@@ -12,6 +12,7 @@ from swarm.errors import (
     PrivateSwarm,
     RevisionMismatch,
     SwarmError,
+    UnusableFile,
 )
 
 DONE = 0
@@ -21,7 +22,7 @@ LATER = 3  # the swarm cannot do it now; a later try may
 REFUTED = 4  # what was to be checked was, and it does not hold
 UNREAD = 128 + signal.SIGPIPE  # whoever reads this, as in `| head -1`, has read enough: as of other programs
 
-_STATE_OF_THINGS = LedgerRefusal, RevisionMismatch, PrivateSwarm  # no matter of how it was typed
+_STATE_OF_THINGS = LedgerRefusal, RevisionMismatch, PrivateSwarm, UnusableFile  # no matter of how it was typed
 
 
 def status_of(error: SwarmError) -> int:

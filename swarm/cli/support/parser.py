@@ -12,10 +12,12 @@ from swarm.cli.support.words import hint
 from swarm.errors import InvalidRequest
 
 Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
+Check: TypeAlias = Callable[[argparse.Namespace], None]  # raises InvalidRequest
 _VERB = "VERB"
 _NEGATIVE = re.compile(r"-[\d.][\w.:]*")  # -1G is a value, which its option refuses, and no option itself
 DEFAULT = "default"  # where nobody says what counts
 CONFIG = "--config"  # read before all others: see swarm.cli.settings
+_WRITTEN_OUT = {CONFIG, "--json", "--exit-with-parent", "--help"}  # looked for before anything is parsed
 _CONFIG_HELP = "takes what is not typed from there; see swarm config"
 
 
@@ -34,16 +36,21 @@ class Parser(argparse.ArgumentParser):
         for name in ("usage", "description"):
             if options.get(name):
                 options[name] = options[name].replace("{prog}", options["prog"])
-        super().__init__(**{"allow_abbrev": False, **options})
+        super().__init__(**options)
         self.words, self.has_settings, self.tells_events = words, has_settings, tells_events
         self._negative_number_matcher = _NEGATIVE
         self._origins: dict[str, tuple[str, object]] = {}  # by dest
+        self._checks: list[Check] = []
         if has_settings:
             self.add_argument(CONFIG, metavar="FILE", default=argparse.SUPPRESS, help=_CONFIG_HELP)
 
     def add_verbs(self, *, required: bool = True) -> Verbs:
         """For a verb that has verbs of its own, or may have."""
         return self.add_subparsers(required=required, dest="verb", metavar=_VERB, prog=self.prog)
+
+    def must(self, check: Check) -> None:
+        """Also what is typed is to pass this, which knows all of it at once."""
+        self._checks.append(check)
 
     def verbs(self) -> "dict[str, Parser]":
         """Its own verbs, by name."""
@@ -79,11 +86,13 @@ class Parser(argparse.ArgumentParser):
         return self._origins.get(action.dest, (DEFAULT, action.default))
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Raises WrongUsage."""
+        """Raises WrongUsage, InvalidRequest."""
         check_text(arguments)
         parsed, rest = self.parse_known_args(arguments)
         if rest:
             self._deepest(arguments).refuse(rest)
+        for check in self._checks:
+            check(parsed)
         return parsed
 
     # --- what argparse asks for --------------------------------------------------------------------------------------
@@ -115,6 +124,25 @@ class Parser(argparse.ArgumentParser):
         for word in arguments:
             deepest = deepest.verbs().get(word, deepest)
         return deepest
+
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        """What an abbreviation may stand for: not for what must be written out, nor for old names."""
+        found = super()._get_option_tuples(option_string)
+        return [one for one in found if one[0].help != argparse.SUPPRESS and not self._is_written_out(one[0])]
+
+    def _is_written_out(self, action: argparse.Action) -> bool:
+        return not _WRITTEN_OUT.isdisjoint(action.option_strings)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Who writes a word behind an option that takes several is told that it was taken for one of these."""
+        try:
+            return super()._get_values(action, arg_strings)
+        except argparse.ArgumentError as error:
+            words = next((one for one in self._actions if not one.option_strings and one.metavar != _VERB), None)
+            if action.option_strings and action.nargs == "+" and len(arg_strings) > 1 and words:
+                name = words.metavar or words.dest
+                error.message += f"; it takes all words that follow it, so {name} goes before it"
+            raise
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Our own types say what is wrong; the option is named before it."""

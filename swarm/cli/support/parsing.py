@@ -8,12 +8,15 @@ import re
 from collections.abc import Callable
 
 from swarm.errors import InvalidRequest
+from swarm.generate.sampling import COLDEST, PENALTIES
 from swarm.wire.formats.amounts import CREDIT, parse_amount
 from swarm.wire.hosts import check_peer_address
+from swarm.wire.peer_names import check_peer_name
 
 AMOUNTS = "amounts in credits, as 1.5, or in nano-credits, as 250n"
 HIGH_PRICE = CREDIT // 1000  # for a token through one block; a thousand times what servers ask by default
 _ADDRESS = re.compile(r"(\[[^]]+\]|[^][:/\s]+)(?::(\d+))?")  # HOST[:PORT], with IPv6 in brackets
+_HOST = re.compile(r"[^][:/\s]+")
 _DEVICE = re.compile(r"cpu|cuda(?::\d{1,3})?")
 _BLOCKS = re.compile(r"\s*(\d{1,9})\s*:\s*(\d{1,9})\s*", re.ASCII)
 _LEAST_BYTES = 2**20  # without a unit: what is less can only be a mistake
@@ -55,16 +58,18 @@ def size(text: str) -> int:
     return found
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """A type for whole numbers from `least`, 0 or 1, on."""
+def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+    """A type for whole numbers from `least` to `most`."""
 
     def convert(text: str) -> int:
         try:
             found = int(text)
         except ValueError as error:
             raise InvalidRequest(f"{text!r:.40} is not a whole number") from error
-        if not least <= found < 2**63:
-            raise InvalidRequest(f"must be {_at_least(least)}, not {text:.40}")
+        if not least <= found <= most:
+            raise InvalidRequest(
+                f"must be {_at_least(least) if found < least else f'{most:,} at most'}, not {text:.40}"
+            )
         return found
 
     return convert
@@ -116,6 +121,64 @@ def some_seconds(text: str) -> float:
     if (found := _number(text)) <= 0:
         raise InvalidRequest(f"must be positive, not {text:.40}")
     return found
+
+
+def _figure(text: str, wanted: str, fits: Callable[[float], bool]) -> float:
+    try:
+        found = float(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{text!r:.40} is not a number") from error
+    if not fits(found):
+        raise InvalidRequest(f"must be {wanted}, not {text:.40}")
+    return found
+
+
+def temperature(text: str) -> float:
+    """0 is greedy."""
+    wanted = f"0, which is greedy, or a number from {COLDEST:g} up"
+    return _figure(text, wanted, lambda found: found == 0 or COLDEST <= found < math.inf)
+
+
+def share(text: str) -> float:
+    """0 to 1."""
+    return _figure(text, f"a share from 0 to 1{_percent(text)}", lambda found: 0 <= found <= 1)
+
+
+def some_share(text: str) -> float:
+    """More than 0."""
+    return _figure(text, f"a share above 0, and 1 at most{_percent(text)}", lambda found: 0 < found <= 1)
+
+
+def _percent(text: str) -> str:
+    """What is meant by a share that is written so."""
+    return f" (0.{int(text):02} for {text} %)" if re.fullmatch(r"[1-9]\d", text) else ""
+
+
+def penalty(text: str) -> float:
+    """For repetition."""
+    least, most = PENALTIES
+    return _figure(text, f"a number from {least:g} to {most:g}", lambda found: least <= found <= most)
+
+
+def some_text(text: str) -> str:
+    """Not empty."""
+    if not text:
+        raise InvalidRequest("is empty")
+    return text
+
+
+def peer_name(text: str) -> str:
+    """A peer's id, or the end of one."""
+    return check_peer_name(text)
+
+
+def host(text: str) -> str:
+    """Of this machine: an address or a name, without a port."""
+    if not _HOST.fullmatch(text) and not _is_ip6(text):
+        raise InvalidRequest(
+            f"{text!r:.60} is not a host; write an address, like 0.0.0.0, or a name, and the port with --port"
+        )
+    return text
 
 
 def hours(text: str) -> float:

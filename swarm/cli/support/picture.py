@@ -11,7 +11,7 @@ from rich.text import Text
 
 from swarm.errors import in_words
 from swarm.peers.status.overview import Overview, PeerView, State
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_amount, format_prices
 from swarm.wire.peer_names import short_id
 
 _SHADES = "·░▒▓█"  # by number of replicas; the last for as many and more
@@ -195,7 +195,7 @@ def _state(peer: PeerView) -> str:
 
 def _price(peer: PeerView) -> str:
     """Of a token through a block, in nano-credits: of a new one, and of one of a prompt."""
-    return f"{peer.decode_price}/{peer.prefill_price}n" if peer.decode_price or peer.prefill_price else ""
+    return format_prices(peer.decode_price, peer.prefill_price) if peer.decode_price or peer.prefill_price else ""
 
 
 def _auditors(peer: PeerView) -> str:
@@ -210,7 +210,7 @@ _COLUMNS = (
     _Column("decoding", _sessions, 2),
     _Column("queued", lambda peer: _count(peer.queued_tokens), 5),
     _Column("price", _price, 4),
-    _Column("stake", lambda peer: "" if peer.staked is None else format_amount(peer.staked), 4),
+    _Column("stake (credits)", lambda peer: "" if peer.staked is None else format_amount(peer.staked), 4),
     _Column("auditors", _auditors, 11),
     _Column("free pages", _pages, 6),
     _Column("tokens/s", lambda peer: _figure(peer.tokens_per_s), 1),

@@ -14,7 +14,7 @@ from swarm.program import command
 from swarm.server import life
 from swarm.server.config import ServerConfig
 from swarm.wire.dtypes import format_in_words
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_amount, format_credits
 from swarm.wire.formats.quotes import Quote
 from swarm.wire.hosts import is_loopback, moved_to
 from swarm.wire.transport import join_address
@@ -33,6 +33,8 @@ class Narrator:
         match event:
             case life.Starting():
                 self.is_serving = False
+            case life.Asking(blocks, quote, staked):
+                self._tell_stake(blocks, quote, staked)
             case life.Loading(done, total):
                 self.is_serving = done == total  # within a moment: it is online before it is Ready
                 self._show_progress(done, total)
@@ -56,6 +58,17 @@ class Narrator:
         if done == total:
             bar.close()
         self._bar = bar if done < total else None
+
+    def _tell_stake(self, blocks: tuple[int, int], quote: Quote, staked: int) -> None:
+        """Before it loads: whoever has too little need not wait for that."""
+        needed = _needed_stake(quote, blocks)
+        if not needed:
+            return
+        has = f"Clients look for {format_credits(needed)} at stake for these prices and blocks {blocks[0]}:{blocks[1]}"
+        text = f"{has}; this server has {format_amount(staked)}."
+        if staked < needed:
+            text += f" Most will not use it: start it with --stake {format_amount(needed)}, which says how to fund it."
+        self._events.tell("stake", text, blocks=list(blocks), needed=needed, staked=staked)
 
     def _tell_ready(self, ready: life.Ready) -> None:
         record, config, invitation = ready.record, self._config, self._invitation(ready)
@@ -142,20 +155,24 @@ def _warnings(ready: life.Ready) -> list[str]:
 
 
 def _stake_warnings(ready: life.Ready) -> list[str]:
-    from swarm.market.stake import quoted_stake
-
-    needed = quoted_stake(ready.record.asks, ready.record.stop - ready.record.start)
+    needed = _needed_stake(ready.record.asks, ready.record.blocks)
     if ready.staked >= needed:
         return []
-    wanted = f"{format_amount(needed)} credits at stake for these prices and blocks"
-    has = format_amount(ready.staked)
-    return [f"Warning: clients look for {wanted}; it has {has}. Most will not use it: see --stake."]
+    has = f"{format_amount(ready.staked)} of the {format_credits(needed)} at stake"
+    return [f"Warning: it has {has} that clients look for. Most will not use it: see --stake."]
+
+
+def _needed_stake(quote: Quote, blocks: tuple[int, int]) -> int:
+    """Nano-credits, see swarm.market.stake."""
+    from swarm.market.stake import quoted_stake
+
+    return quoted_stake(quote, blocks[1] - blocks[0])
 
 
 def _asked(quote: Quote) -> str:
     """What is asked, in words."""
     price = quote.price
     return (
-        f"Asks {format_amount(price.decode)} credits for a token through a block, {format_amount(price.prefill)} for "
+        f"Asks {format_credits(price.decode)} for a token through a block, {format_amount(price.prefill)} for "
         f"one of a prompt ({quote.mode}), on ledger {quote.ledger.hex()[:16]}."
     )

@@ -16,7 +16,7 @@ from swarm.cli.support.events import Events
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.streams import discard
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import SwarmError, UnusableFile
 
 _PIPE_COLUMNS = 240
 
@@ -89,11 +89,11 @@ def say_error(text: str) -> None:
 
 
 def read_text(what: str) -> str:
-    """All of standard input. what: is read, as in "the prompt". Raises InvalidRequest if it is not UTF-8."""
+    """All of standard input. what: is read, as in "the prompt". Raises UnusableFile if it is not UTF-8."""
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{what} on standard input is not UTF-8: {error.reason} at byte {error.start}") from error
+        raise UnusableFile(f"{what} on standard input is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

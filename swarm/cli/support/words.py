@@ -54,8 +54,3 @@ def hint(typed: str, known: Sequence[str]) -> str:
     """ "; did you mean X?", or nothing."""
     found = meant(typed, known)
     return f"; did you mean {found}?" if found else ""
-
-
-def counted(number: int, what: str) -> str:
-    """ "1 peer", "2,000 peers"."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")

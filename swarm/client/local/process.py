@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -100,6 +101,13 @@ def adopt(launched: Launched, deadline: float) -> LocalServer:
     return LocalServer(process, lifeline, _wait_ready(process, home / LOG, deadline), home)
 
 
+def in_python(message: str) -> str:
+    """What a server says, with its options as they are called here; but for what is to be typed."""
+    parts = re.sub(r"; see [^;]* --help$", "", message).split("`")
+    parts[::2] = (re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda one: one[1].replace("-", "_"), text) for text in parts[::2])
+    return "`".join(parts)
+
+
 def _wait_ready(process: Process, log: Path, deadline: float) -> dict[str, Any]:
     timer = threading.Timer(max(deadline - time.monotonic(), 0), process.kill)
     timer.start()
@@ -109,9 +117,9 @@ def _wait_ready(process: Process, log: Path, deadline: float) -> dict[str, Any]:
             if event["event"] == "ready":
                 return event
             if event["event"] == "error":
-                raise from_wire(event["code"], event["message"])
+                raise from_wire(event["code"], in_python(event["message"]))
     finally:
         timer.cancel()
     if process.wait() == _USAGE:  # what is wrong is in the last line, after how it is used
-        raise InvalidRequest(log.read_text().rstrip().rpartition("error: ")[2])
+        raise InvalidRequest(in_python(log.read_text().rstrip().rpartition("error: ")[2]))
     raise SwarmError(f"a server ended before it was ready:\n{log.read_text()[-2000:]}")

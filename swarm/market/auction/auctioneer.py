@@ -18,6 +18,7 @@ from swarm.market.auction.tender import SALT_BYTES, Commitment, Order, SignedBid
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.absent import Avoid
 from swarm.peers.policy import Terms
+from swarm.program import option
 from swarm.route.peer import PeerInfo
 from swarm.route.route import Hop
 from swarm.session.opening import Choose
@@ -119,9 +120,13 @@ class Auctioneer:
         """terms: with a ledger and a max_price. blocks: that a chain covers. window_s: that peers have to commit
         themselves, and again to reveal. Raises InvalidRequest for other terms."""
         if terms.ledger is None:
-            raise InvalidRequest("an auction needs a ledger to pay on; say which, with --ledger or SWARM_LEDGER")
+            raise InvalidRequest(
+                f"an auction needs a ledger to pay on; say which, with {option('ledger')} or SWARM_LEDGER"
+            )
         if terms.max_price is None:
-            raise InvalidRequest("an auction needs a max_price: a peer without a competitor is paid as much")
+            raise InvalidRequest(
+                f"an auction needs a {option('max_price')}: a peer without a competitor is paid as much"
+            )
         self._ledger, self._max_price = terms.ledger, terms.max_price
         self._router, self._checkpoint, self._terms = router, checkpoint, terms
         self._start, self._stop = blocks

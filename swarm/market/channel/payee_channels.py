@@ -19,6 +19,7 @@ from swarm.market.channel.receivable import Receivable, Tab
 from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.ledger.ledger import Channel, Ledger
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.formats.amounts import format_credits
 from swarm.wire.formats.quotes import FREE, Quote
 from swarm.wire.formats.receipts import Terms, Tokens
 from swarm.wire.rate_limit import Allowance
@@ -74,8 +75,8 @@ class PayeeChannels:
         if not request.payment.channel and not request.payment.bid:
             if (quote.idle_price if request.payment.batch else quote.price) != FREE:
                 raise PaymentRequired(
-                    f"this peer wants {quote.price.decode} nano-credits a block-token, on the ledger "
-                    f"{quote.ledger.hex()[:16]}; give the client an account there (--ledger)"
+                    f"this peer wants {format_credits(quote.price.decode)} for a token through a block, on the ledger "
+                    f"{quote.ledger.hex()[:16]}; give the client an account there"
                 )
             return None
         price, blocks = agreed_price(request.payment, quote), request.stop - request.start

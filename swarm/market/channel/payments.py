@@ -6,6 +6,7 @@ import struct
 from swarm.errors import InvalidRequest
 from swarm.market.channel.vouchers import CHANNEL_ID_BYTES
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.formats.amounts import format_credits
 from swarm.wire.formats.quotes import MAX_PRICE, Price, Quote
 from swarm.wire.identity import Identity, address_of, signer_of
 
@@ -33,7 +34,9 @@ def agreed_price(payment: pb.Payment, quote: Quote) -> Price:
     price that the payment names. Raises InvalidRequest."""
     priority_fee = payment.bid  # as the wire has it
     if max(priority_fee, payment.prefill, payment.decode) > MAX_PRICE:
-        raise InvalidRequest(f"a priority fee or a price of more than {MAX_PRICE} nano-credits a block-token")
+        raise InvalidRequest(
+            f"a priority fee or a price of more than {format_credits(MAX_PRICE)} for a token through a block"
+        )
     if payment.offer:
         return Price(payment.prefill, payment.decode).plus(priority_fee)
     return (quote.idle_price if payment.batch else quote.price).plus(priority_fee)

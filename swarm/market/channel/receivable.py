@@ -8,6 +8,7 @@ from swarm.errors import LedgerRefusal, PaymentRequired
 from swarm.market.auction.firm_bid import FirmBid
 from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.ledger.ledger import Channel
+from swarm.wire.formats.amounts import format_amount, format_credits
 from swarm.wire.formats.quotes import Price
 from swarm.wire.formats.receipts import Tokens
 
@@ -62,9 +63,10 @@ class Receivable:
 
     def reminder(self) -> PaymentRequired:
         """What to tell a payer that has not paid."""
+        left = format_amount(self.channel.deposit - self.paid)
         return PaymentRequired(
-            f"{self.unpaid} nano-credits are unpaid, and {self.channel.deposit - self.paid} left in the channel; this "
-            "peer has waited for a voucher, or for more in the channel"
+            f"{format_credits(self.unpaid)} are unpaid, and {left} left in the channel; this peer has "
+            "waited for a voucher, or for more in the channel"
         )
 
     def accept(self, signed: SignedVoucher) -> bool:
@@ -77,7 +79,8 @@ class Receivable:
             raise LedgerRefusal("a voucher that is not signed by the payer of this channel, or for another one")
         if voucher.amount > self.channel.deposit:
             raise LedgerRefusal(
-                f"a voucher over {voucher.amount} nano-credits; {self.channel.deposit} were deposited in its channel"
+                f"a voucher over {format_credits(voucher.amount)}; {format_amount(self.channel.deposit)} were "
+                "deposited in its channel"
             )
         if voucher.amount <= self.paid:
             return False

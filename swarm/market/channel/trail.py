@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from swarm.market.channel.payment_store import Bill
 from swarm.market.channel.vouchers import SignedVoucher
 from swarm.market.ledger.ledger import Ledger
+from swarm.wire.formats.amounts import format_amount, format_credits
 from swarm.wire.formats.receipts import SignedReceipt, Tokens
 
 
@@ -39,7 +40,7 @@ class Payment:
         bill, found = self.bill, []
         due = bill.price.due(bill.stop - bill.start, bill.prefill_tokens, bill.decode_tokens)
         if bill.amount != due:
-            found.append(f"{bill.amount} nano-credits were paid for work worth {due}")
+            found.append(f"{format_credits(bill.amount)} were paid for work worth {format_amount(due)}")
         signed = sum((one.receipt.tokens for one in self.receipts), Tokens())
         if bill.price.due(bill.stop - bill.start, *signed) < bill.amount:
             found.append(f"paid for {_words(bill.prefill_tokens, bill.decode_tokens)}, signed for {_words(*signed)}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from swarm.errors import InvalidRequest
-from swarm.wire.formats.amounts import MAX_AMOUNT
+from swarm.wire.formats.amounts import MAX_AMOUNT, format_amount, format_credits
 from swarm.wire.formats.signed import Bytes32, Format, UInt256
 from swarm.wire.identity import Identity, address_of
 
@@ -54,5 +54,7 @@ class SignedVoucher:
         """The voucher in `data`, which is untrusted. Raises InvalidRequest if it is malformed."""
         voucher, signature = VOUCHER.decode(data)
         if voucher.amount > MAX_AMOUNT:
-            raise InvalidRequest(f"a voucher over {voucher.amount} nano-credits; at most {MAX_AMOUNT} exist")
+            raise InvalidRequest(
+                f"a voucher over {format_credits(voucher.amount)}; at most {format_amount(MAX_AMOUNT)} exist"
+            )
         return cls(voucher, signature, address_of(VOUCHER.signer(voucher, signature)))

@@ -22,9 +22,10 @@ from swarm.market.channel.payments import agreed_price, authorise
 from swarm.market.channel.vouchers import SignedVoucher, Voucher
 from swarm.market.ledger.ledger import Channel, Ledger
 from swarm.market.ledger.opening import open_ledger
+from swarm.program import option
 from swarm.route.route import Hop
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.formats.amounts import format_amount, parse_amount
+from swarm.wire.formats.amounts import format_amount, format_credits, parse_amount
 from swarm.wire.formats.quotes import FREE
 from swarm.wire.formats.receipts import Terms, Tokens
 from swarm.wire.identity import Identity, address_of
@@ -148,7 +149,7 @@ class Wallet:
         if self.budget is not None and self.spent + self._expected + need > self.budget:
             left = self.budget - self.spent - self._expected
             raise PaymentRequired(
-                f"this may cost {format_amount(need)} credits on one hop alone, and {format_amount(max(left, 0))} are "
+                f"this may cost {format_credits(need)} on one hop alone, and {format_amount(max(left, 0))} are "
                 f"left of the budget of {format_amount(self.budget)}; allow more, or ask for fewer tokens"
             )
 
@@ -206,7 +207,7 @@ class Wallet:
         available = self.ledger.account().available
         if available < least:
             raise PaymentRequired(
-                f"{format_amount(least)} credits are to be set aside for one hop, and the account "
+                f"{format_credits(least)} are to be set aside for one hop, and the account "
                 f"0x{self._identity.address.hex()} has {format_amount(available)}; put more there, or ask for fewer "
                 "tokens"
             )
@@ -228,7 +229,7 @@ def open_wallet(ledger: str | None, budget: int | str | None) -> Wallet | None:
     ledger = ledger or os.environ.get("SWARM_LEDGER")
     if not ledger:
         if budget is not None:
-            raise InvalidRequest("a budget is to be spent on a ledger; say which, with --ledger or SWARM_LEDGER")
+            raise InvalidRequest(f"a budget is spent on a ledger; say which, with {option('ledger')} or SWARM_LEDGER")
         return None
     identity, amount = client_identity(), parse_amount(budget) if isinstance(budget, str) else budget
     return Wallet(open_ledger(ledger, identity), identity, PaymentStore(payments_file()), channels_folder(), amount)

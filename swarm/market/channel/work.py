@@ -16,6 +16,7 @@ from swarm.server.session.steps import Slice, Work
 from swarm.verify.receipts.work import ReceiptObserver, SignedSession
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.codec import Rows
+from swarm.wire.formats.amounts import format_amount, format_credits
 from swarm.wire.formats.receipts import Tokens
 
 UNPAID_S = 10.0  # that a session waits for its voucher
@@ -79,8 +80,8 @@ class PaidSession(UnpricedSession):
         price, credit = self._tab.value(Tokens.of(step.count, step.prompt)), self._tab.credit
         if price > credit:
             raise InvalidRequest(
-                f"a step of {step.count} tokens for {price} nano-credits; this peer gives credit for {credit}: "
-                "send it in smaller pieces"
+                f"a step of {step.count} tokens for {format_credits(price)}; this peer gives credit "
+                f"for {format_amount(credit)}: send it in smaller pieces"
             )
 
     def may_compute(self, work: Work) -> bool:

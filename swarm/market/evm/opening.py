@@ -7,7 +7,7 @@ from typing import Any
 
 from web3 import HTTPProvider, Web3
 
-from swarm.errors import InvalidRequest
+from swarm.errors import UnusableFile
 from swarm.market.evm.chain import GWEI, Terms
 from swarm.market.evm.evm_ledger import EvmLedger
 from swarm.market.evm.logs import SPAN
@@ -29,7 +29,7 @@ def open_evm_ledger(config_file: Path, identity: Identity) -> EvmLedger:
 
     {"rpc": "https://...", "contract": "0x..."}, and if one wants: "confirmations", the blocks after a transaction's own
     before it counts (0); "gas", the most that is paid per unit of gas, in gwei (whatever the chain asks for); "span",
-    the blocks that the node answers for at once when it is asked for logs (10,000). Raises InvalidRequest if the file
+    the blocks that the node answers for at once when it is asked for logs (10,000). Raises UnusableFile if the file
     says something else, PeerUnreachable if the node does not answer.
     """
     config = _read(config_file)
@@ -44,13 +44,14 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"{file} does not say which contract is the ledger ({error}); {example}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UnusableFile(f"{file} does not say which contract is the ledger ({reason}); {example}") from error
     if not isinstance(config, dict) or not {"rpc", "contract"} <= config.keys():
-        raise InvalidRequest(f"{file} does not say which contract is the ledger; {example}")
+        raise UnusableFile(f"{file} does not say which contract is the ledger; {example}")
     for name, value in config.items():
         if name not in _KEYS:
-            raise InvalidRequest(f"{file}: {name!r:.40} is not known; known are {', '.join(_KEYS)}")
+            raise UnusableFile(f"{file}: {name!r:.40} is not known; known are {', '.join(_KEYS)}")
         is_negative = isinstance(value, int | float) and value < 0
         if not isinstance(value, _KEYS[name]) or isinstance(value, bool) or is_negative:
-            raise InvalidRequest(f"{file}: {name} cannot be {value!r:.60}")
+            raise UnusableFile(f"{file}: {name} cannot be {value!r:.60}")
     return config

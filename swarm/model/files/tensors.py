@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from swarm.errors import ModelError
+from swarm.program import option
 from swarm_kernels import Format, QuantWeight, quantize
 
 # Tensors that need conversion pass through a buffer of about this many elements.
@@ -79,7 +80,7 @@ class TensorFile(ABC):
         if entry.shape[-1] % format.group:
             raise ModelError(
                 f"{self.path}: rows of {entry.shape[-1]} weights ({name}) do not divide into groups of {format.group}, "
-                f"as {format.name} needs; use another --quant"
+                f"as {format.name} needs; use another {option('quant')}"
             )
         rows, columns = entry.shape
         step, pieces = max(CHUNK_ELEMENTS // columns, 1), []

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import main_thread
 
 from hivemind.dht.routing import DHTID
 from hivemind.dht.validation import RecordValidatorBase
@@ -189,6 +190,8 @@ class Node:
                 await look()
                 pause_s = FIRST_PAUSE_S
             except Exception as error:
+                if not main_thread().is_alive():  # the process ends, and has no threads for this any more
+                    return
                 logger.warning("%s: %s; it is tried again", what, error or repr(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LAST_PAUSE_S)

@@ -12,14 +12,10 @@ from swarm.route.peer import PeerInfo
 
 
 def capacity(info: PeerInfo) -> float | None:
-    """Tokens per second through all blocks of a peer that is never idle and has its machine to itself, in the batches
-    that suit it best; None if it announces no costs."""
-    costs, blocks = info.costs, info.stop - info.start
-    rates = [
-        batch / (seconds * blocks + costs.step_s * batch)
-        for batch, seconds in zip(BATCHES, costs.decode_s, strict=False)
-    ]
-    return max(rates, default=None)
+    """Tokens per second through all blocks of a peer that is never idle and has its machine to itself; None if it
+    announces no costs."""
+    row_s = _row_s(info)
+    return 1 / (row_s * (info.stop - info.start) + info.costs.step_s) if row_s else None
 
 
 def capacities(infos: Sequence[PeerInfo], num_blocks: int) -> list[float]:
@@ -59,10 +55,13 @@ def _share(info: PeerInfo, per_block: Sequence[float]) -> float:
 
 
 def _processor_s(info: PeerInfo) -> float:
-    """Of its machine's processors, for one token, in the batch that suits it best."""
-    costs, blocks = info.costs, info.stop - info.start
-    pairs = list(zip(BATCHES, costs.decode_s, strict=False))
-    if not pairs:
-        return costs.step_s
-    batch, seconds = max(pairs, key=lambda pair: pair[0] / (pair[1] * blocks + costs.step_s * pair[0]))
-    return seconds * blocks * costs.threads / batch + costs.step_s
+    """Of its machine's processors, for one token."""
+    return _row_s(info) * (info.stop - info.start) * info.costs.threads + info.costs.step_s
+
+
+def _row_s(info: PeerInfo) -> float:
+    """Of one block, for one token; 0 if it announces no costs. Peers of older versions announce the times of a few
+    batches only."""
+    costs = info.costs
+    shares = (seconds / batch for batch, seconds in zip(BATCHES, costs.decode_s, strict=False))
+    return costs.row_s or min(shares, default=0.0)

@@ -14,7 +14,7 @@ from swarm.route.route import Candidate, Chain, Request, uncovered
 from swarm.route.search.budget import ROUNDING, least_prices, shortest_within
 from swarm.route.search.network import Network, Problem
 from swarm.route.search.shortest import shortest
-from swarm.wire.formats.amounts import format_amount
+from swarm.wire.formats.amounts import format_credits
 
 SLACK = 1.25  # an alternative costs at most so many times what the best chain does
 
@@ -67,8 +67,8 @@ def _check(problem: Problem, request: Request) -> None:
         raise uncovered(peers, problem.network.num_blocks, problem.start, problem.stop)
     cheapest = least_prices(problem)[0]
     if request.max_price is not None and cheapest > request.max_price * (1 + ROUNDING):
-        limit, least = format_amount(int(request.max_price)), format_amount(math.ceil(cheapest))
+        limit, least = format_credits(int(request.max_price)), format_credits(math.ceil(cheapest))
         raise NoRoute(
-            f"no chain costs at most {limit} credits, the limit for this request of {request.tokens} tokens; the "
+            f"no chain costs at most {limit}, the limit for this request of {request.tokens} tokens; the "
             f"cheapest one costs {least}: allow that much, or ask for fewer tokens"
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.errors import RevisionMismatch, SwarmError
+from swarm.errors import InvalidRequest, RevisionMismatch, UnusableFile
 from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import weights_root
 from swarm.verify.audit.expert import Expert
@@ -64,13 +64,16 @@ def examine(bundle: Bundle, expert: Expert, digests: DigestCache) -> Finding:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """The evidence in a file, which is untrusted. Raises InvalidRequest, and SwarmError if it cannot be read."""
+    """The evidence in a file, which is untrusted. Raises UnusableFile."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BUNDLE_BYTES + 1)
     except OSError as error:
-        raise SwarmError(f"{path} cannot be read: {error.strerror}") from error
-    return Bundle.decode(data)
+        raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        return Bundle.decode(data)
+    except InvalidRequest as error:
+        raise UnusableFile(str(error)) from error
 
 
 def sentence(findings: Iterable[Finding]) -> list[Sentence]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import InvalidRequest, SwarmError, UnusableFile
 from swarm.wire.formats.receipts import SignedReceipt
 
 MAX_LINE_BYTES = 4096  # of which a receipt in words and hexadecimal takes less than 3 KiB
@@ -28,13 +28,13 @@ def save_receipts(receipts: Iterable[SignedReceipt], path: Path | str) -> None:
 
 
 def load_receipts(path: Path | str) -> list[SignedReceipt]:
-    """Those in a file of `save_receipts`, which is untrusted. Raises InvalidRequest naming the first line that is no
-    receipt, or not signed by the peer that it names; SwarmError for a file that cannot be read."""
+    """Those in a file of `save_receipts`, which is untrusted. Raises UnusableFile if it cannot be read, or naming the
+    first line that is no receipt, or not signed by the peer that it names."""
     try:
         with open(path, "rb") as file:
             return list(read_lines(file, str(path)))
     except OSError as error:
-        raise SwarmError(f"{path} cannot be read: {error.strerror}") from error
+        raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error
 
 
 def lines(receipts: Iterable[SignedReceipt]) -> Iterator[str]:
@@ -53,7 +53,7 @@ def read_lines(file: BinaryIO, name: str) -> Iterator[SignedReceipt]:
                 raise InvalidRequest(f"more than {MAX_RECEIPTS:,} receipts; write a session a file")
             yield _parse_line(line)
         except InvalidRequest as error:
-            raise InvalidRequest(f"{name}, line {number}: {error}") from error
+            raise UnusableFile(f"{name}, line {number}: {error}") from error
 
 
 def in_words(signed: SignedReceipt) -> dict[str, object]:

@@ -38,6 +38,16 @@ def format_amount(amount: int) -> str:
     return f"{sign}{whole}" + (f".{nano:09}".rstrip("0") if nano else "")
 
 
+def format_credits(amount: int) -> str:
+    """The same with its unit: "1 credit", "1.5 credits"."""
+    return f"{format_amount(amount)} credit{'' if amount == CREDIT else 's'}"
+
+
+def format_prices(decode: int, prefill: int) -> str:
+    """Nano-credits for a token through a block: of a new one, and of one of a prompt: "1000/50n"."""
+    return f"{decode}/{prefill}n"
+
+
 def check_amount(amount: object) -> int:
     """`amount`, if it is one: a whole number of nano-credits from 0 to MAX_AMOUNT. Raises InvalidRequest."""
     if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= MAX_AMOUNT:

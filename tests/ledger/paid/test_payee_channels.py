@@ -136,7 +136,7 @@ def test_a_vouchers_signature_is_checked_once(shop, channel, monkeypatch):
 
 
 def test_work_that_has_a_price_is_not_done_for_nothing(shop):
-    with pytest.raises(PaymentRequired, match="100 nano-credits a block-token"):
+    with pytest.raises(PaymentRequired, match=r"0\.0000001 credits for a token through a block"):
         asyncio.run(shop.channels.open(opening(None)))
 
 

@@ -116,7 +116,7 @@ def rewards(market: Market, who: bytes) -> list[int]:
 def test_a_paid_server_without_stake_is_not_chosen_unless_the_client_says_so(market, tmp_path):
     with market.server(stake="0") as bare:
         terms = {"excluded": [market.honest.peer_id], "coverage_timeout_s": 0.1}
-        lacks = rf"blocks 2:4 are served by (.|\n)*{bare.peer_id[-8:]} has 0 of 0.00256(.|\n)*--allow-unstaked"
+        lacks = rf"blocks 2:4 are served by (.|\n)*{bare.peer_id[-8:]} has too little at stake, 0 of 0.00256"
         with client_of(market, tmp_path / "careful", **terms) as client, pytest.raises(NoRoute, match=lacks):
             client.generate(PROMPT, **OPTIONS)
         with client_of(market, tmp_path / "bold", **terms, allow_unstaked=True) as client:

@@ -40,7 +40,7 @@ def test_a_free_client_loads_nothing_of_trust_or_money_and_gets_the_same_tokens(
 
 
 def test_a_free_client_cannot_verify(local):
-    refusal = "verify='receipts' needs receipts"
+    refusal = "verify checks work by its receipts"
     with (
         swarm.Client("demo", local.peers, receipts=False) as client,
         pytest.raises(swarm.InvalidRequest, match=refusal),

@@ -64,6 +64,19 @@ def test_help_and_the_package_itself_import_nothing_heavy():
     assert not imported & ({"torch", "grpc", "hivemind", "rich", "asyncio"} | TEXT | TRAINING)
 
 
+@pytest.mark.parametrize("words", [
+    "identity keys", "receipts list", "evidence --help", "ledger balance", "ledger bill", "earnings", "stop", "secret",
+    "config", "completion bash", "generate --help", "server --hlep",
+])  # fmt: skip
+def test_who_asks_about_keys_money_or_settings_does_not_wait_for_torch(words, tmp_path, monkeypatch):
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+    command = [sys.executable, "-c", COMMAND, *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    imported = set(json.loads(done.stderr.splitlines()[-1]))  # nothing is kept there yet: some say so
+    assert "swarm.cli.support.parser" in imported, "this test looks at nothing"
+    assert not imported & ({"torch", "numpy", "gguf", "hivemind"} | TEXT | TRAINING)
+
+
 def test_a_client_is_on_its_way_into_the_swarm_before_torch_is_imported():
     program = "import sys; from swarm.client import client, joining; print('torch' in sys.modules, joining.Joining)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

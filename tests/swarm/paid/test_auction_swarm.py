@@ -82,7 +82,7 @@ def test_an_order_below_what_peers_ask_names_the_blocks_and_the_bids(book, bidde
 
 
 def test_an_auction_needs_a_ledger_and_a_maximum(book, bidders):
-    with pytest.raises(swarm.InvalidRequest, match="needs a max_price"):
+    with pytest.raises(swarm.InvalidRequest, match="needs max_price"):
         swarm.Client("demo", bidders.peers, ledger=str(book[0]), auction=True)
     with pytest.raises(swarm.InvalidRequest, match="needs a ledger"):
         swarm.Client("demo", bidders.peers, auction=True, max_price=10)

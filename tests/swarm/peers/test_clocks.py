@@ -72,7 +72,7 @@ def test_a_clock_that_is_a_day_off_is_one_error_that_names_both_times(tmp_path, 
     said, stderr = beside(look)
     assert f"this machine's clock says {other_day}" in said["error"]
     assert f"the swarm's {today}" in said["error"]
-    assert "they are 1.0 days apart" in said["error"] and "Set this machine's clock" in said["error"]
+    assert "they are 1 day apart" in said["error"] and "Set this machine's clock" in said["error"]
     assert stderr == ""
 
 

@@ -16,7 +16,8 @@ from swarm.model.config.families import ModelConfig
 from swarm.model.kv_cache import PAGE_TOKENS, PagePool
 from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.route.peer import MAX_LINKS, PeerInfo
-from swarm.server.costs.meter import LEAST_PREFILL_TOKENS, QUEUE_HALF_LIFE_S, Meter, measure, plausible
+from swarm.server.costs.measuring import LEAST_PREFILL_TOKENS, measure, plausible
+from swarm.server.costs.meter import QUEUE_HALF_LIFE_S, Meter
 from swarm.server.neighbours import choose, may_meet
 from swarm.server.scheduler.batching import BatchLimits
 from swarm.server.scheduler.scheduler import Scheduler
@@ -24,7 +25,7 @@ from swarm.wire import messages_pb2 as pb
 from waiting_sessions import waiting
 
 BLOCKS = 10
-START = PeerCosts(decode_s=(1.0, 1.5, 2.5, 3.0, 4.0), prefill_s=0.25)
+START = PeerCosts(decode_s=(1.0, 1.5, 2.5, 3.0, 4.0), prefill_s=0.25, row_s=0.125)
 
 
 # --- the running means -----------------------------------------------------------------------------------------------
@@ -141,6 +142,7 @@ def test_the_scheduler_reports_its_batches_and_how_long_they_waited(meter):
 def test_a_size_that_something_held_up_is_corrected_by_the_others():
     assert plausible([1.0, 9.0, 1.5, 2.0, 90.0]) == (1.0, 1.5, 1.5, 2.0, 4.0)
     assert plausible([9.0, 1.0]) == (1.0, 1.0)
+    assert plausible([1.0, 3.0, 90.0], [8, 16, 64]) == (1.0, 2.0, 8.0)
 
 
 def test_real_blocks_are_measured_on_a_pool_that_is_left_unused(demo_checkpoint):
@@ -150,6 +152,7 @@ def test_real_blocks_are_measured_on_a_pool_that_is_left_unused(demo_checkpoint)
     assert len(costs.decode_s) >= 2
     assert all(seconds > 0 for seconds in costs.decode_s)
     assert list(costs.decode_s) == sorted(costs.decode_s)
+    assert costs.row_s > 0
     pool.check_integrity()
 
 

@@ -114,7 +114,7 @@ def test_a_conversation_in_a_terminal(local, tmp_path):
         chat.type("\x1b[200~two\nlines\x1b[201~\\\r")
         chat.say("and a third")
         chat.wait(READY)
-        assert "messages are in" in chat.ask(f"/save {tmp_path}/talk.json")
+        assert "messages saved in" in chat.ask(f"/save {tmp_path}/talk.json")
         chat.type("discarded\x03")
         chat.wait(READY)
         chat.type("\x03")
@@ -143,7 +143,7 @@ def test_what_was_saved_goes_on_and_what_was_typed_is_there_again(local, tmp_pat
         chat.type("\x1b[A\x1b[A")  # up, up: past the last command
         chat.type(" And another.")
         chat.ask("")
-        assert f"(4 messages are in {file})" in chat.ask(f"/save {file}")
+        assert f"(4 messages saved in {file})" in chat.ask(f"/save {file}")
         chat.ask("/clear")
         assert "Be brief." in chat.ask("/system")
     assert json.loads(file.read_text())["messages"][3]["content"] == "Name a colour. And another."

@@ -1,8 +1,8 @@
 """What people get wrong: calls written down by somebody who had not seen the code, before anything was mended.
 
 calls.json is that list, as it was written; behind.json has those of them once more that would have to wait for a swarm,
-beside one. What the columns mean is said in written_calls.py. not_yet.json names those that are not answered as they
-should be yet: whoever mends one strikes it off there.
+beside one. What the columns mean is said in written_calls.py. decided.json says where something else holds, and why.
+not_yet.json names those that are not answered as they should be yet: whoever mends one strikes it off there.
 """
 
 import json
@@ -21,7 +21,8 @@ from shells import Outcome, Shells
 from written_calls import Call, complaint, complaint_of, environment, read_calls
 
 HERE = Path(__file__).parent
-CALLS = [call for name in ("calls.json", "behind.json") for call in read_calls(HERE / name)]
+DECIDED = json.loads((HERE / "decided.json").read_text())
+CALLS = [call for name in ("calls.json", "behind.json") for call in read_calls(HERE / name, DECIDED)]
 NOT_YET = frozenset(json.loads((HERE / "not_yet.json").read_text()))
 TYPED = [call for call in CALLS if call.kind == "cli"]
 CODED = [call for call in CALLS if call.kind == "python"]
@@ -71,12 +72,20 @@ def client(world) -> Iterator[swarm.Client]:
         yield client
 
 
+def test_what_was_decided_is_of_these_calls_has_a_reason_and_excuses_no_message():
+    assert DECIDED.keys() <= {call.id for call in CALLS}
+    for decision in DECIDED.values():
+        assert decision["because"] and decision.keys() <= {"expect", "exit_status", "exception", "because"}
+
+
 @pytest.mark.parametrize("coded", marked(CODED))
 def test_a_wrong_call_in_python_gets_one_line(coded, world, outcomes, tmp_path, monkeypatch, request):
     """outcomes: which are on their way meanwhile."""
     known: dict[str, Any] = {"swarm": swarm, **world._asdict()}
     if coded.needs_swarm:
         known["client"] = request.getfixturevalue("client")
+    else:  # these are made where no swarm is known, and a LocalSwarm of the same process would be
+        monkeypatch.setattr("swarm.client.local.running._all", [])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SWARM_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SWARM_PEERS", raising=False)

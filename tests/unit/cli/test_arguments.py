@@ -1,6 +1,5 @@
 """Arguments as people write them."""
 
-import argparse
 import io
 import json
 import shlex
@@ -51,7 +50,7 @@ def test_sizes(text, nbytes):
 
 
 def test_a_bid_is_a_priority_fee_and_says_so(capsys):
-    parser = argparse.ArgumentParser()
+    parser = Parser(has_settings=False)
     add_client_arguments(parser)
     assert parser.parse_args([]).priority_fee == 0
     assert parser.parse_args(["--priority-fee", "0.000001"]).priority_fee == 1000

@@ -1,6 +1,8 @@
 """The program from outside: verbs, help, completion, pipes, and what is missing."""
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -116,3 +118,21 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 def test_other_shells_have_scripts_too(shell, name, begins):
     result = shell(f"{SWARM} completion {name}")
     assert result.returncode == 0 and result.stdout.startswith(begins) and "max-new-tokens" in result.stdout
+
+
+def test_a_script_that_zsh_sources_is_kept_and_not_carried_out(shell):
+    script = shell(f"{SWARM} completion zsh").stdout
+    assert "if [[ $zsh_eval_context[-1] == (eval|file) ]]; then" in script
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
+def test_zsh_takes_the_script_as_the_page_says(shell):
+    taken = f"autoload -Uz compinit; compinit -D -u; source <({SWARM} completion zsh); print $_comps[swarm]"
+    result = shell(f"zsh -f -c {shlex.quote(taken)}")
+    assert (result.stdout, result.stderr) == ("_shtab_swarm\n", "")
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
+def test_fish_takes_the_script_as_the_page_says(shell):
+    result = shell(f"{SWARM} completion fish | fish --no-config -c 'source; complete -C \"swarm ge\"'")
+    assert result.stdout.startswith("generate\t") and result.stderr == ""

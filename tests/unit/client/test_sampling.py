@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_tokens():
     [
         {"temperature": -1},
         {"temperature": float("nan")},
-        {"top_k": 0},
+        {"top_k": -1},
         {"top_p": 0.0},
         {"top_p": 1.5},
         {"repetition_penalty": 0},

@@ -67,7 +67,7 @@ def test_a_hostile_file_is_refused_in_one_line(tmp_path, examine, suspicious, ch
     file = tmp_path / "hostile"
     file.write_bytes(change(suspicious[0]))
     status, out, err = examine(file)
-    assert (status, out) == (WRONG, "")
+    assert (status, out) == (FAILED, "")
     assert err.startswith(f"error: {file}: ")
     assert len(err.splitlines()) == 1
     assert any(part in err for part in message.split("|")), err
@@ -172,7 +172,7 @@ def test_a_conviction_that_rests_on_a_file_of_evidence_is_not_handed_on_as_a_pro
 def test_a_hostile_proof_is_refused_in_one_line(tmp_path, capsys, data):
     file = tmp_path / "proof"
     file.write_bytes(data)
-    assert cli.main(["proof", str(file)]) == WRONG
+    assert cli.main(["proof", str(file)]) == FAILED
     err = capsys.readouterr().err
     assert err.startswith(f"error: {file}: ")
     assert len(err.splitlines()) == 1

@@ -272,5 +272,5 @@ def test_from_the_command_line(machines, capsys):
     machines.use("second")
     assert identity_verb.main(["import", archive]) == 0
     assert f"Delete {archive} now" in capsys.readouterr().out
-    assert identity_verb.main(["export", "7", archive + "2"]) == 2
+    assert identity_verb.main(["export", "7", archive + "2"]) == 1
     assert "there is no key in" in capsys.readouterr().err

@@ -60,8 +60,8 @@ def test_where_several_run_it_is_said_which_or_all(servers, capsys):
     first, second = servers("16Uiu2first"), servers("16Uiu2second")
     assert stop.main([]) == exits.WRONG
     assert "2 servers run here; name one, or say --all" in capsys.readouterr().err
-    for unclear in ("third", ""):
-        assert stop.main([unclear]) == exits.WRONG
+    for unclear, status in (("third", exits.FAILED), ("", exits.WRONG)):
+        assert stop.main([unclear]) == status
         assert capsys.readouterr().err.startswith(("error: no peer that is a server here", "error: '' names no peer"))
     assert stop.main(["second"]) == 0
     assert (first.poll(), second.poll()) == (None, -15)

@@ -51,6 +51,22 @@ def test_of_many_some_are_named():
     assert str(explained(GAP, absent, NOW_S, JOINING)).endswith("; and 4 more")
 
 
+def test_what_the_user_may_waive_is_said_first_and_how_before_the_command_that_starts_another():
+    """Of all that is wrong it is what can be helped at once."""
+    absent = [
+        Absent(peer("a"), "is silent", is_silent=True),
+        Absent(peer("b"), "has too little at stake, 0 of 1 credit", is_waived_at_will=True),
+    ]
+    assert str(explained(GAP, absent[1:], NOW_S, JOINING, ["--allow-unstaked uses it"])) == (
+        "blocks 0:30 are served by one peer only, which cannot be used: peer b has too little at stake, 0 of 1 credit; "
+        "--allow-unstaked uses it; " + START.format("0:30")
+    )
+    error = explained(GAP, absent, NOW_S, JOINING, ["--allow-unstaked uses it"])
+    assert str(error).endswith("peer b has too little at stake, 0 of 1 credit; peer a, last heard 31 s ago, is silent; "
+                               "--allow-unstaked uses it")  # fmt: skip
+    assert error.because == "peer b has too little at stake, 0 of 1 credit; peer a is silent"
+
+
 def test_where_nobody_is_silent_the_command_that_helps_is_named_as_well():
     error = explained(GAP, [Absent(peer("me"), "was found to cheat")], NOW_S, JOINING)
     assert str(error) == (

@@ -56,5 +56,5 @@ def test_a_name_that_two_peers_have_is_an_error_that_names_both():
 
 def test_whole_ids_may_be_of_peers_that_are_yet_to_come():
     assert names(accepted([Chosen(excluded=[A])], "m", [peer(B)])) == [B]
-    with pytest.raises(NoRoute, match="all 1 peers of 'm' are not among those that are trusted by this client"):
+    with pytest.raises(NoRoute, match="no peer of 'm' is used: 1 peer not among those that are trusted by this client"):
         accepted([Chosen(trusted=[A])], "m", [peer(B)])

@@ -17,6 +17,14 @@ def test_a_step_costs_more_than_its_blocks():
     assert capacity(with_steps) == pytest.approx(2 / (0.0015 * NUM_BLOCKS + 2 * 0.002))
 
 
+def test_what_a_row_takes_counts_for_more_than_the_times_of_small_batches():
+    said = {**COSTS, "row_s": 0.0002, "step_s": 0.001, "threads": 1}
+    alone = peer("a", 0, NUM_BLOCKS, cores=1, **said)
+    assert capacity(alone) == pytest.approx(1 / (0.0002 * NUM_BLOCKS + 0.001))
+    halves = [peer("a", 0, 6, cores=1, machine=b"m", **said), peer("b", 6, 12, cores=1, machine=b"m", **said)]
+    assert room(halves, NUM_BLOCKS) == pytest.approx(1 / (0.0002 * NUM_BLOCKS + 2 * 0.001))
+
+
 def test_peers_that_share_processors_pass_no_more_than_these_can():
     costs = {**COSTS, "step_s": 0.001, "threads": 1, "cores": 2}
     halves = (0, 6), (6, 12)

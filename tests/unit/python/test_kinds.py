@@ -35,7 +35,12 @@ def test_the_keywords_of_generate_are_its_options():
     keywords = typing.get_type_hints(GenerateKeywords)
     options = typing.get_type_hints(SamplingOptions) | typing.get_type_hints(GenerateOptions)
     assert keywords.keys() == KNOWN == options.keys() - {"sampling", "background"} | {"batch"}
-    for name in keywords.keys() - {"stop", "through", "batch"}:  # which are given in other forms than they are kept
+    for name in keywords.keys() - {
+        "stop",
+        "through",
+        "batch",
+        "priority_fee",
+    }:  # which are given in other forms than they are kept
         assert keywords[name] == options[name]
 
 
@@ -140,7 +145,7 @@ def test_numbers_of_numpy_are_numbers():
 WRONG_OPTIONS = [
     ("max_new_tokens", [0, -1, True, None, "5", 2.0, 4.5, [4], float("nan")], "is a whole number from 1 up, not "),
     ("temperature", [-1, True, None, "0.5", float("nan"), float("inf"), 1e-38, 10**400, 1j], "is 0 (greedy), or a"),
-    ("top_k", [0, -1, True, "5", 2.5], "is a whole number from 1 up, or None for all tokens, not "),
+    ("top_k", [-1, True, "5", 2.5], "is a whole number from 0 up, or None for all tokens, as 0 is, not "),
     ("top_p", [0, -0.1, 1.5, True, "0.9", float("nan")], "is a number above 0, and at most 1, not "),
     ("repetition_penalty", [0, -1, None, True, "1", float("inf"), 1e-38], "is a number from 0.001 to 1000, not "),
     ("seed", [-1, 2**64, True, 1.0, "7"], "is a whole number from 0 to 18,446,744,073,709,551,615, or None"),
@@ -150,7 +155,8 @@ WRONG_OPTIONS = [
     ("sensitive", [1, "no", None], "is True or False, not "),
     ("ignore_eos", [0, "yes"], "is True or False, not "),
     ("batch", [1, "yes"], "is True or False, not "),
-    ("priority_fee", [-1, 2**60, "5n", True, 1.5], "is a whole number from 0 to 1,099,511,627,776"),
+    ("priority_fee", [-1, True, 1.5], "is a whole number from 0 up (nano-credits), or credits as text"),
+    ("priority_fee", [2**60], "is 1,152,921,504,606,846,976 nano-credits per block-token; 1,099"),
 ]  # fmt: skip
 
 
@@ -175,6 +181,7 @@ WRONG_CLIENTS = [
     ("local_kv_bytes", ["1G", 0], "is a whole number from 1 up"),
     ("model", [5, None, b"demo"], "is text or a path"),
     ("peers", [5, [5], [""], "", b"/ip4", {"a": 1}], "is text, or a list of texts"),
+    ("peers", [[], ()], "is an empty list"),
     ("trusted", [5, [b"x"]], "is text, or a list of texts"),
     ("excluded", [5, [None]], "is text, or a list of texts"),
     ("dtype", [5, np.float32], "is one of float32, bfloat16"),
@@ -207,20 +214,38 @@ def test_a_client_refuses_in_one_line_what_it_cannot_be_told(name, value, said):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("name", "value"), [("budget", "lots"), ("max_price", "1e3"), ("min_stake", 2**63)])
-def test_an_amount_that_is_none_names_its_option(name, value):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("budget", "lots"),
+        ("max_price", "1e3"),
+        ("min_stake", 2**63),
+        ("trusted", "abc"),
+        ("excluded", ["16Uiu2HAmXYZ"]),
+    ],
+)
+def test_what_is_no_amount_and_what_names_no_peer_names_its_option(name, value):
     with pytest.raises(InvalidRequest, match=f"^{name}: "):
         ClientConfig(**{name: value})
+
+
+def test_an_amount_may_be_text_wherever_one_is_taken():
+    assert parse_options({"priority_fee": "100n"}).priority_fee == parse_options({"priority_fee": 100}).priority_fee
+    assert parse_options({"priority_fee": "0.000001"}).priority_fee == 1000
+
+
+def test_no_limit_is_0_as_elsewhere():
+    assert parse_options({"top_k": 0}) == parse_options({"top_k": None}) == parse_options({})
 
 
 def test_a_client_may_be_told_in_several_forms():
     config = ClientConfig.of(
         Path("folder"), "/ip4/x", None,
-        {"local_blocks": "2:1", "excluded": "one", "trusted": {"two"}, "budget": "0.5", "max_price": 5.0,
+        {"local_blocks": "2:1", "excluded": "oneZ", "trusted": {"twoZ"}, "budget": "0.5", "max_price": 5.0,
          "min_stake": 7, "ledger": Path("book"), "coverage_timeout_s": float("inf")},
     )  # fmt: skip
     assert (config.model, config.peers, config.local_blocks) == ("folder", ("/ip4/x",), (2, 1))
-    assert (config.excluded, config.trusted) == (("one",), ("two",))
+    assert (config.excluded, config.trusted) == (("oneZ",), ("twoZ",))
     assert (config.budget, config.max_price, config.min_stake, config.ledger) == (500_000_000, 5, 7, "book")
 
 

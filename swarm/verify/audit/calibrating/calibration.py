@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, UnusableFile
 from swarm.model import Checkpoint, ModelEnds
 from swarm.storage.files import write_whole
 from swarm.verify.audit.calibrating.variants import Announced, Variant, cheats, honest
@@ -202,7 +202,7 @@ def load_thresholds(folder: Path, revision: str, quant: str, dtype: torch.dtype)
     try:
         return _parse(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InvalidRequest(f"{path} holds no thresholds ({error}); calibrate again, or delete it") from error
+        raise UnusableFile(f"{path} holds no thresholds ({error}); calibrate again, or delete it") from error
 
 
 def _parse(values: dict[str, Any]) -> Thresholds:

@@ -1,0 +1,65 @@
+"""Files and folders that are not what is wanted, and what options are called by whoever reads of them."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import swarm
+from swarm.cli import batch, evidence, identity
+from swarm.cli.support import exits
+from swarm.client.local.process import in_python
+from swarm.errors import NoRoute
+from swarm.program import option
+from swarm.session.coverage import WaitForCoverage, Waits
+
+COMMAND = str(Path(swarm.__file__).with_name("__main__.py"))
+
+
+@pytest.mark.parametrize(("verb", "arguments"), [(identity, ["keys"]), (evidence, ["list"])])
+def test_a_home_that_is_no_folder_is_an_error_where_it_is_listed(verb, arguments, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("SWARM_HOME", str(file))
+    assert verb.main(arguments) == exits.FAILED
+    assert capsys.readouterr().err == f"error: {file} is no folder, and holds nothing; name a folder with SWARM_HOME\n"
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path / "not yet there"))
+    assert verb.main(arguments) == exits.DONE
+
+
+def test_answers_do_not_go_into_the_file_of_the_prompts(tmp_path, capsys):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(json.dumps("hi") + "\n")
+    link = tmp_path / "link"
+    link.symlink_to(prompts)
+    for output in (prompts, link):
+        assert batch.main([str(prompts), "-o", str(output)]) == exits.WRONG
+        assert "which has the prompts; name another --output" in capsys.readouterr().err
+    assert prompts.read_text() == '"hi"\n'
+
+
+def test_nobody_of_that_name_is_no_matter_of_how_it_was_typed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+    for name, status in (("9xQz", exits.FAILED), ("x", exits.WRONG)):
+        assert evidence.main(["save", name, "-o", str(tmp_path / "proof")]) == status
+        assert name in capsys.readouterr().err
+
+
+def test_an_option_is_called_as_its_reader_writes_it(monkeypatch):
+    assert (option("max_price"), option("secret", "--secret-file")) == ("max_price", "secret")
+    for started in (COMMAND, "/usr/bin/swarm"):
+        monkeypatch.setattr(sys, "argv", [started])
+        assert (option("max_price"), option("secret", "--secret-file")) == ("--max-price", "--secret-file")
+
+
+def test_what_a_server_says_names_options_as_a_programin_python_gives_them():
+    said = "--host: 'x:1' is no host; lower --kv-memory; run `swarm server --host x`; see swarm server --help"
+    assert in_python(said) == "host: 'x:1' is no host; lower kv_memory; run `swarm server --host x`"
+
+
+@pytest.mark.parametrize(("timeout_s", "lines"), [(0.9, 0), (5.0, 1)])
+def test_a_wait_that_is_over_at_once_is_not_told(timeout_s, lines, caplog):
+    with WaitForCoverage(timeout_s, lambda status: None, Waits()) as wait:
+        assert wait.goes_on(str(NoRoute("blocks 0:2")))
+    assert len(caplog.messages) == lines
