@@ -7,6 +7,7 @@ with swarm.Client("demo") as client:
 """
 
 import os
+import warnings
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # What goes wrong is told by this package: gRPC's own lines are caused by any stranger who connects, without end.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# Libraries used here import tqdm's bar for notebooks, which complains where ipywidgets are missing; none is shown.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __all__ = [
     "AddressInUse",
@@ -69,3 +72,7 @@ def __getattr__(name: str) -> object:
         near = get_close_matches(name, __all__, 1)
         raise AttributeError(f"module 'swarm' has no attribute {name!r}{f'; did you mean {near[0]}?' if near else ''}")
     return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__", "__doc__"])

@@ -18,9 +18,16 @@ class SwarmError(Exception):
     """Base class: catching it catches every error this library raises on purpose.
 
     generations: where `swarm.Client` was generating, what there was by then of each prompt, tokens and text.
+    prompt_index: of a list of prompts, which one it is about, counted from 0; None: not about one of a list.
     """
 
     generations: "Sequence[Generation]" = ()
+    prompt_index: int | None = None
+
+    def tell_prompt(self, index: int) -> None:
+        """It is about this one of a list of prompts, and says so from now on."""
+        self.prompt_index = index
+        self.args = (f"prompt {index}: {self}", *self.args[1:])
 
 
 class ModelError(SwarmError):

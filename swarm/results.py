@@ -61,7 +61,8 @@ class Repair:
 
 @dataclass(frozen=True)
 class Audit:
-    """One segment of one hop's work, recomputed. by: "local" or a peer id; judgement: None if nobody could."""
+    """One segment of one hop's work, recomputed. by: "local" or a peer id; judgement: None if nobody could, for the
+    reason in why_none."""
 
     peer_id: str
     blocks: tuple[int, int]
@@ -69,13 +70,19 @@ class Audit:
     count: int
     by: str
     judgement: "Judgement | None"
+    why_none: str = ""
+
+    @property
+    def reason(self) -> str:
+        """For the judgement, or why there is none."""
+        return self.judgement.reason if self.judgement else self.why_none or "nobody could compute it again"
 
     @property
     def verdict(self) -> "Verdict | None":
         return self.judgement.verdict if self.judgement else None
 
     def __str__(self) -> str:
-        what = f"{self.judgement.verdict.name}, {self.judgement.reason}" if self.judgement else "nobody could"
+        what = f"{self.judgement.verdict.name if self.judgement else 'no result'}, {self.reason}"
         positions = shown.span((self.position, self.position + self.count))
         place = f"peer {short_id(self.peer_id)}, blocks {shown.span(self.blocks)}, positions {positions}"
         return f"{place} by {short_id(self.by)}: {what}"
@@ -94,7 +101,7 @@ class Audit:
             "verdict": judgement.verdict.name if judgement else None,
             "method": judgement.method if judgement else None,
             "statistic": judgement.statistic if judgement and math.isfinite(judgement.statistic) else None,
-            "reason": judgement.reason if judgement else None,
+            "reason": self.reason,
         }
 
 
@@ -143,6 +150,7 @@ class Generation:
     receipts: list[SignedReceipt] = field(default_factory=list)  # what the hops signed, checked; by hop, in order
     faults: "list[Fault]" = field(default_factory=list)  # of peers whose receipts are missing or do not fit
     audits: list[Audit] = field(default_factory=list)  # grows for a while after the generation has ended
+    unaudited: str = ""  # why none of it was chosen for an audit, where that is so
     payments: list[Payment] = field(default_factory=list)  # to each hop that wants to be paid, once it is over
     verified: int = 0  # of the new tokens, those that were checked before they were delivered
     timings: list[HopTiming] = field(default_factory=list)  # per hop of `route`
@@ -171,9 +179,16 @@ class Generation:
             parts.append(f"{self.tokens_per_second:.1f} tokens/s")
         if self.route:
             parts.append(" -> ".join(f"{short_id(hop.peer_id)} {shown.span(hop.blocks)}" for hop in self.route))
-        for what, number in (("receipt", len(self.receipts)), ("audit", len(self.audits)), ("fault", len(self.faults))):
+        void = sum(audit.judgement is None for audit in self.audits)
+        for what, number, more in (
+            ("receipt", len(self.receipts), ""),
+            ("audit", len(self.audits), f" ({void} without a result)" if void else ""),
+            ("fault", len(self.faults), ""),
+        ):
             if number:
-                parts.append(shown.count(number, what))
+                parts.append(shown.count(number, what) + more)
+        if self.unaudited and not self.audits:
+            parts.append(f"no audit: {self.unaudited}")
         if self.payments:
             parts.append(f"{format_credits(self.cost)}")
         return f"<Generation {', '.join(parts)}>"
@@ -201,6 +216,7 @@ class Generation:
                 for fault in self.faults
             ],
             "audits": [audit.to_dict() for audit in self.audits],
+            "unaudited": self.unaudited,
             "verified": self.verified,
             "cost": self.cost,
             "payments": [asdict(payment) | {"blocks": list(payment.blocks)} for payment in self.payments],

@@ -116,8 +116,7 @@ class Report:
         for audit in one.generation.audits if one.generation else ():
             start, stop = audit.blocks
             place = f"{short_id(audit.peer_id)}  {f'{start}:{stop}':8} {audit.position}:{audit.position + audit.count}"
-            reason = audit.judgement.reason if audit.judgement else "nobody could compute it again"
-            text = f"{place:32} by {short_id(audit.by):8}  {reason}"
+            text = f"{place:32} by {short_id(audit.by):8}  {audit.reason}"
             self._tell("audit", verdict_of(audit), text, **audit.to_dict())
         for fault in one.generation.faults if one.generation else ():
             fields = {"peer_id": fault.peer_id, "kind": fault.kind.name.lower(), "detail": fault.detail}

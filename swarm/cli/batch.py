@@ -13,7 +13,7 @@ from tqdm import tqdm
 from swarm import clock, shown
 from swarm.cli.parsers.batch import make_parser
 from swarm.cli.support import exits
-from swarm.cli.support.clients import generate_options, make_client
+from swarm.cli.support.clients import generate_options, make_client, warn_of_greedy
 from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.terminal import run
 from swarm.client.batch import Batch, Plan, Progress
@@ -70,7 +70,9 @@ def _batch(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    options = {**generate_options(args), "ignore_eos": args.ignore_eos}
+    options = generate_options(args)
+    warn_of_greedy(options)
+    options["ignore_eos"] = args.ignore_eos
     return Plan(options, args.concurrency, _deadline(args.deadline) if args.deadline else None)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from swarm import program
 from swarm.cli.parsers.benchmark import make_parser
-from swarm.cli.support.clients import generate_options, make_client
+from swarm.cli.support.clients import generate_options, make_client, warn_of_greedy
 from swarm.cli.support.terminal import print_table, run
 from swarm.errors import UnusableFile
 from swarm.measure import peers
@@ -36,7 +36,9 @@ def _benchmark(args: argparse.Namespace, arguments: list[str]) -> None:
     started, load = datetime.now().astimezone(), os.getloadavg()[0]
     with make_client(args, max_concurrent=max(args.sessions)) as client:
         check_contexts(args.contexts, args.max_new_tokens, client.config.max_context, args.model)
-        engine = SwarmEngine(client, **generate_options(args))
+        options = generate_options(args)
+        warn_of_greedy(options)
+        engine = SwarmEngine(client, **options)
         measured, route = _measure(engine, args)
     about = {
         "software": f"swarm-inference {__version__}",

@@ -5,7 +5,7 @@ import json
 import sys
 
 from swarm.cli.parsers.generate import make_parser
-from swarm.cli.support.clients import generate_options, make_client
+from swarm.cli.support.clients import generate_options, make_client, warn_of_greedy
 from swarm.cli.support.generations import describe
 from swarm.cli.support.streamed import Streamed
 from swarm.cli.support.terminal import read_text, run
@@ -21,6 +21,7 @@ def _generate(args: argparse.Namespace) -> None:
     prompt = [{"role": "user", "content": text}] if args.chat else text
     options = generate_options(args)
     options["ignore_eos"] = args.ignore_eos
+    warn_of_greedy(options)
     shown = Streamed()
     with make_client(args) as client, shown.between_lines():
         stream = client.stream(prompt, **options)

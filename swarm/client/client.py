@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, Unpack, overload
@@ -17,8 +16,9 @@ from swarm.client.config import defaults as client_defaults
 from swarm.client.joining import Joining
 from swarm.client.keywords import ClientKeywords
 from swarm.client.prompts import Prompts
+from swarm.client.several import Fill, carrying, run_all
 from swarm.client.signatures import keywords
-from swarm.client.stream import OnPiece, Stream, drain, without_index
+from swarm.client.stream import Stream, drain, without_index
 from swarm.client.terms import check_verify
 from swarm.errors import InvalidRequest, LedgerRefusal, SwarmError
 from swarm.forks import Owner, freeze_in_child
@@ -63,6 +63,7 @@ class Client:
         self._config = ClientConfig.of(model, peers, dtype, options)
         with Joining(self._config) as joining:
             self.parts: Parts = import_module(_ASSEMBLY).assemble(self._config, joining)
+            self._where = joining.where
         self.config, self.tokenizer = self.parts.checkpoint.config, self.parts.tokenizer
         try:
             self._ends = wait(self.parts.load_ends())
@@ -134,13 +135,15 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
             price, for going first where peers are full. batch (False): computed while peers have nothing else to do,
             waiting for room as long as it takes. A list of prompts shares these options; with a seed, each gives what
             it would give alone.
-        Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; the error's `generations` hold what there was by
+        Raises InvalidRequest, NoRoute, PeerBusy, PeerUnreachable; of a list, the error says which prompt's it is, also
+        as its `prompt_index`. Whatever ends it, KeyboardInterrupt included, has in `generations` what there was by
         then. Ctrl-C ends the work, and the client goes on. A model without a tokenizer takes token ids, and its
         generations have `token_ids` and no `text`.
         """
         self._check()
         parsed, (generations, are_several) = self._parse(options), self._generations(prompt)
-        wait(self._tracked(self._run_all(generations, parsed, lambda index, piece: None)))
+        with carrying(generations):
+            wait(self._tracked(run_all(self._filling(parsed), generations, are_several)))
         return generations if are_several else generations[0]
 
     @overload
@@ -158,7 +161,8 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         early or interrupted, which ends the work."""
         self._check()
         parsed, (generations, are_several) = self._parse(options), self._generations(prompt)
-        pieces = drain(lambda on_piece: self._tracked(self._run_all(generations, parsed, on_piece)))
+        fill = self._filling(parsed)
+        pieces = drain(lambda on_piece: self._tracked(run_all(fill, generations, are_several, on_piece)))
         return Stream(pieces, generations) if are_several else Stream(without_index(pieces), generations)
 
     def encode(self, prompt: Prompt) -> list[int]:
@@ -237,7 +241,8 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
 
     def _swarm_in_words(self) -> str:
         """Of what is known by now: nobody is asked."""
-        return shown.count(len(self.parts.router.table.listed()), "peer")
+        peers = shown.count(len(self.parts.router.table.listed()), "peer")
+        return f"{peers} of {self._where}" if self._where else peers
 
     # --- in the background loop --------------------------------------------------------------------------------------
 
@@ -255,21 +260,12 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         finally:
             self._running.discard(task)
 
-    async def _run_all(self, generations: list[Generation], options: GenerateOptions, on_piece: OnPiece) -> None:
-        """Fill all of `generations` at once, as far as max_concurrent allows. The first error ends them all, and
-        carries what there is by then."""
+    def _filling(self, options: GenerateOptions) -> Fill:
+        """One generation after another, as far as max_concurrent allows."""
         slots = asyncio.Semaphore(self._config.limits.max_concurrent)
 
-        async def fill(index: int) -> None:
+        async def fill(generation: Generation, on_piece: Callable[[str], None]) -> None:
             async with slots:
-                await self.parts.generator.run(generations[index], options, partial(on_piece, index))
+                await self.parts.generator.run(generation, options, on_piece)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for index in range(len(generations)):
-                    group.create_task(fill(index))
-        except BaseExceptionGroup as errors:
-            error = errors.exceptions[0]
-            if isinstance(error, SwarmError):
-                error.generations = generations
-            raise error from None
+        return fill

@@ -24,7 +24,8 @@ class ClientConfig:
     """What a client is told when it is made. Raises InvalidRequest for values that mean nothing.
 
     model: Hugging Face repository id, folder of safetensors, .gguf file, or "demo".
-    peers: addresses of swarm members, or one; by default SWARM_PEERS, or a swarm on this machine.
+    peers: addresses of swarm members, or one; by default the LocalSwarm of this model that was started last in this
+        process, or SWARM_PEERS, or a swarm on this machine.
     secret: of a private swarm; by default SWARM_SECRET, if there is one.
     revision: of the model; by default the newest that is on this machine, or the repository's.
 

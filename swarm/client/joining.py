@@ -1,15 +1,19 @@
 """Joining a swarm as a client, whose members may be about to start."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from swarm.client.background import wait
 from swarm.client.config import ClientConfig
+from swarm.client.local.running import latest
 from swarm.errors import PeerUnreachable
 from swarm.home import acquaintances_file, find_swarm
 from swarm.peers.directory import Directory
 from swarm.session.coverage import WaitForCoverage, Waits
 from swarm.wire.secret import Secret, find_secret
+
+logger = logging.getLogger(__name__)
 
 PAUSE_S = 1.0  # between two tries to find anybody
 JOIN_TIMEOUT_S = 10.0  # of one
@@ -38,10 +42,15 @@ class Joining:
     before it can generate takes as long. In a `with` statement; one that fails leaves the swarm."""
 
     def __init__(self, config: ClientConfig):
-        """Raises InvalidRequest for a secret that is none. What is wrong with the swarm is said by `directory`: first a
-        client says what is wrong with its model."""
-        self.secret = find_secret(config.secret)
-        self._peers, self._wait_s = config.peers, config.limits.coverage_timeout_s
+        """Where no peers are given, a LocalSwarm of this process that has the model comes first, the one that was
+        started last. Raises InvalidRequest for a secret that is none. What is wrong with the swarm is said by
+        `directory`: first a client says what is wrong with its model."""
+        local = None if config.peers else latest(config.model)
+        self.is_local, self.secret = local is not None, find_secret(config.secret)
+        if local:
+            self.secret = self.secret or local.secret
+            logger.info("joining %s", self.where)
+        self._peers, self._wait_s = local.peers if local else config.peers, config.limits.coverage_timeout_s
         self._task = wait(self._begin())
 
     def __enter__(self) -> "Joining":
@@ -50,6 +59,11 @@ class Joining:
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind:
             wait(self._give_up())
+
+    @property
+    def where(self) -> str:
+        """What the swarm is, as far as that is known: for a `repr`."""
+        return "the LocalSwarm of this process" if self.is_local else ""
 
     def check(self) -> None:
         """Raises as `directory` does, if that is known by now."""

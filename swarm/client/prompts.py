@@ -50,7 +50,16 @@ class Prompts:
         """Token ids of each prompt in what a caller gave, and whether that was a list of prompts. Raises
         InvalidRequest."""
         found, are_several = split(prompt)
-        return [self._ids(one) for one in found], are_several
+        return [self._ids_of(one, index if are_several else None) for index, one in enumerate(found)], are_several
+
+    def _ids_of(self, prompt: Single, index: int | None) -> list[int]:
+        """index: in a list of prompts."""
+        try:
+            return self._ids(prompt)
+        except InvalidRequest as error:
+            if index is not None:
+                error.tell_prompt(index)
+            raise
 
     def _ids(self, prompt: Single) -> list[int]:
         if isinstance(prompt, str):

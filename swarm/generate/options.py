@@ -18,6 +18,12 @@ Verify = Literal["receipts", "audit", "full"]
 VERIFY = get_args(Verify)
 SAMPLING = frozenset(field.name for field in fields(SamplingOptions))
 
+_said: set[str] = set()  # of what was warned in this process
+
+
+class WithoutEffect(UserWarning):
+    """Of options that change nothing. The command line says so in words of its own."""
+
 
 class Array(Protocol):
     """Of numpy, torch or the like: whole numbers, [n] or [1, n]."""
@@ -143,6 +149,8 @@ def parse_options(options: Mapping[str, Any]) -> GenerateOptions:
     if strange := sorted(set(rest) - KNOWN):
         raise kinds.unknown(strange[0], KNOWN, _HINTS, "swarm.Client.generate")
     sampling = SamplingOptions(**{name: rest.pop(name) for name in SAMPLING & rest.keys()})
+    if sampling.without_effect:
+        _warn_of(sampling.without_effect)
     background = kinds.flag("batch", rest.pop("batch", False))
     return GenerateOptions(sampling, background=background, **rest)
 
@@ -151,3 +159,10 @@ def _warn_of_bid() -> None:
     what = "the option bid is called priority_fee now, and will be gone in the next release"
     logger.warning(what)
     warnings.warn(what, DeprecationWarning, stacklevel=4)  # of whoever called `generate`
+
+
+def _warn_of(what: str) -> None:
+    """Once in a process: not for each of many prompts."""
+    if what not in _said:
+        _said.add(what)
+        warnings.warn(what, WithoutEffect, stacklevel=5)

@@ -23,6 +23,14 @@ class SamplingOptions:
     def __post_init__(self) -> None:
         kinds.settle(self, _KINDS)
 
+    @property
+    def without_effect(self) -> str:
+        """What to say of options that change nothing, as they are; empty: there are none."""
+        idle = [name for name in ("top_k", "top_p") if getattr(self, name) is not None]
+        if self.temperature or not idle:
+            return ""
+        return f"{' and '.join(idle)} without a temperature: greedy, and so without effect; set temperature, as to 0.7"
+
 
 def _share(name: str, value: object) -> float:
     wanted = "a number above 0, and at most 1"

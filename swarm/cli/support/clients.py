@@ -1,10 +1,13 @@
 """What the verbs that generate have in common: a client by their arguments, see swarm.cli.parsers.clients."""
 
 import argparse
+import sys
+import warnings
 from typing import cast
 
 from swarm.client.client import Client
-from swarm.generate.options import GenerateKeywords
+from swarm.generate.options import GenerateKeywords, WithoutEffect
+from swarm.generate.sampling import SamplingOptions
 from swarm.session.limits import ClientLimits
 from swarm.wire.secret import read_secret
 
@@ -39,3 +42,13 @@ def generate_options(args: argparse.Namespace) -> GenerateKeywords:
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop", "verify",
              "sensitive", "priority_fee")  # fmt: skip
     return cast(GenerateKeywords, {name: getattr(args, name) for name in names})
+
+
+def warn_of_greedy(options: GenerateKeywords) -> None:
+    """A line about options that change nothing, instead of Python's two."""
+    warnings.simplefilter("ignore", WithoutEffect)
+    sampling = SamplingOptions(
+        temperature=options.get("temperature") or 0.0, top_k=options.get("top_k"), top_p=options.get("top_p")
+    )
+    if sampling.without_effect:
+        print(f"warning: {sampling.without_effect}", file=sys.stderr)

@@ -22,7 +22,7 @@ def describe(generation: Generation) -> str:
 
 
 def _describe_trust(generation: Generation) -> str:
-    """Such as "12 receipts of 3 peers, 1 audit passed"."""
+    """Such as "12 receipts of 3 peers, 1 audit passed" or "12 receipts of 3 peers, no audit (none drawn)"."""
     peers = {signed.peer_id for signed in generation.receipts}
     parts = [f"{shown.count(len(generation.receipts), 'receipt')} of {shown.count(len(peers), 'peer')}"]
     verdicts = Counter(audit.verdict for audit in generation.audits)
@@ -30,6 +30,11 @@ def _describe_trust(generation: Generation) -> str:
     parts += [
         f"{shown.count(verdicts[verdict], 'audit')} {word}" for verdict, word in words.items() if verdicts[verdict]
     ]
+    void = dict.fromkeys(audit.reason for audit in generation.audits if audit.judgement is None)
+    if void:
+        parts[-1] += f" ({'; '.join(void)})"
+    if generation.unaudited and not generation.audits:
+        parts.append(f"no audit ({generation.unaudited})")
     if generation.faults:
         parts.append(f"{shown.count(len(generation.faults), 'fault')} ({'; '.join(map(str, generation.faults))})")
     if generation.verified:

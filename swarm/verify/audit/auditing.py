@@ -19,6 +19,7 @@ from swarm.wire.tasks import TaskSet
 MAX_RUNNING = 16  # sessions whose audits are not done yet; with more, no others are begun
 PEERS, LOCAL, OFF = "peers", "local", "off"  # who recomputes
 AUDITORS = PEERS, LOCAL, OFF
+NOT_DRAWN = "none drawn"  # each piece of work is, with the probability audit_rate
 _Chosen = Sequence[tuple[HopStream, list[SignedReceipt]]]
 
 
@@ -50,8 +51,9 @@ class Auditing:
         for signed in receipts:
             self._reputation.observe(signed.peer_id, Event.GOOD)
         self.note_faults(session, generation)
-        is_on = self._options.by != OFF and len(self._running) < MAX_RUNNING
-        chosen = self._choose(session, None) if is_on else []
+        hindrance = self._hindrance()
+        chosen = [] if hindrance else self._choose(session, None)
+        generation.unaudited = "" if chosen else hindrance or NOT_DRAWN
         if chosen:
             self._running.start(self._audit_and_close(session, chosen, generation, not sensitive))
         else:
@@ -86,6 +88,12 @@ class Auditing:
         await self._penalties.close(grace_s)
         if self._examiner.local:
             self._examiner.local.close()
+
+    def _hindrance(self) -> str:
+        """Why no audit may begin now; empty: one may."""
+        if self._options.by == OFF:
+            return "they are off"
+        return "too many are under way" if len(self._running) >= MAX_RUNNING else ""
 
     def _choose(self, session: SignedSession, rate: float | None) -> _Chosen:
         chosen: list[tuple[HopStream, list[SignedReceipt]]] = []

@@ -45,17 +45,21 @@ class Examiner:
         """
         peers = self._judges.for_work(segment[0]) if by_peers else {}
         judge = self.local if by_us else None
-        by, judgement = NOBODY, None
+        by, judgement, why_none = NOBODY, None, ""
         try:
             if peers and not (judge and self._prefers_local):
                 by, judgement = await self._ask_peers(session, stream, segment, peers)
             elif judge:
                 by, judgement = LOCAL, await self._judge_here(judge, session, stream, segment, not by_peers)
+            else:
+                why_none = _nobody(segment[0], by_peers)
         except SwarmError as error:
+            why_none = str(error)
             logger.info("an audit of peer %s came to nothing: %s", stream.hop.peer.peer_id, error)
         first = segment[0].receipt.position
         count = segment[-1].receipt.stop_position - first
-        audit = Audit(stream.hop.peer.peer_id, (stream.hop.start, stream.hop.stop), first, count, by, judgement)
+        blocks = stream.hop.start, stream.hop.stop
+        audit = Audit(stream.hop.peer.peer_id, blocks, first, count, by, judgement, why_none)
         if judgement:
             self._penalties.of_audit(audit)
         return audit
@@ -69,11 +73,11 @@ class Examiner:
         stream: HopStream,
         segment: Sequence[SignedReceipt],
         sensitive: bool,
-    ) -> Judgement | None:
-        """By the bits, or by the sketches; where these leave a doubt, by the outputs themselves."""
+    ) -> Judgement:
+        """By the bits, or by the sketches; where these leave a doubt, by the outputs themselves. Raises SwarmError."""
         exact = await judge.has_numerics_of(segment[0])
-        case = await gather_case(session, stream, segment, sketches=not exact)
-        return await self._judge_case(judge, session, stream, case, sensitive) if case else None
+        case = await _gathered(session, stream, segment, sketches=not exact)
+        return await self._judge_case(judge, session, stream, case, sensitive)
 
     async def _judge_case(
         self, judge: LocalJudge, session: SignedSession, stream: HopStream, case: Case, sensitive: bool
@@ -100,16 +104,14 @@ class Examiner:
 
     async def _ask_peers(
         self, session: SignedSession, stream: HopStream, segment: Sequence[SignedReceipt], peers: dict[str, PeerInfo]
-    ) -> tuple[str, Judgement | None]:
-        """Who recomputed it, and what came out; a panel of others decides what they disagree on."""
-        case = await gather_case(session, stream, segment, sketches=False)
-        if case is None:
-            return NOBODY, None
+    ) -> tuple[str, Judgement]:
+        """Who recomputed it, and what came out; a panel of others decides what they disagree on. Raises SwarmError."""
+        case = await _gathered(session, stream, segment, sketches=False)
         for peer_id in draw_panel(segment[-1].receipt.hash, self._judges.chances(peers), len(peers)):
             if own := await self._recompute(peers[peer_id], case):
                 break
         else:
-            return NOBODY, None
+            raise SwarmError(f"none of the peers that could recompute it did ({len(peers)} asked)")
         tokens = case.stop - case.first
         pairs = [pair for pair in zip(case.receipts, own, strict=True) if pair[0].receipt.position >= case.first]
         differing = [(theirs, ours) for theirs, ours in pairs if theirs.receipt.outputs != ours.receipt.outputs]
@@ -125,7 +127,7 @@ class Examiner:
         case: Case,
         differing: Sequence[tuple[SignedReceipt, SignedReceipt]],
         others: dict[str, PeerInfo],
-    ) -> tuple[str, Judgement | None]:
+    ) -> tuple[str, Judgement]:
         """An auditor's receipts are not the accused's. This client believes its own computation, if it has the bits;
         else a panel of `others`; else its own tolerance."""
         auditor_id = differing[0][1].peer_id
@@ -184,3 +186,23 @@ class Examiner:
             self._reputation.observe(peer.peer_id, Event.FAULT)  # it announced these numerics
             return None
         return own
+
+
+async def _gathered(
+    session: SignedSession, stream: HopStream, segment: Sequence[SignedReceipt], sketches: bool
+) -> Case:
+    """Raises SwarmError if there is no evidence to go by."""
+    case = await gather_case(session, stream, segment, sketches)
+    if case is None:
+        raise SwarmError("not all that it takes was handed out; the faults say by whom")
+    return case
+
+
+def _nobody(accused: SignedReceipt, by_peers: bool) -> str:
+    """Why nobody was there who could recompute it."""
+    terms, alone = accused.receipt.terms, 'a client with audit="local" recomputes'
+    if not by_peers:
+        return "sensitive work is shown to no further peer, and this client has not the model's blocks or was not asked"
+    if not terms.numerics_id:
+        return f"no other peer promises the bits of {terms.format}; {alone}"
+    return f"no other peer serves blocks {terms.start}:{terms.stop} in the same numerics; {alone}"

@@ -1,6 +1,5 @@
 """Evidence from a session that is still open: what a hop was given, and what it made of it."""
 
-import logging
 from collections.abc import Sequence
 
 from swarm.errors import InvalidRequest
@@ -15,8 +14,6 @@ from swarm.wire.formats.merkle import merkle_root
 from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.transport import MAX_STEP_TOKENS
 
-logger = logging.getLogger(__name__)
-
 
 async def gather_case(
     session: SignedSession, stream: HopStream, segment: Sequence[SignedReceipt], sketches: bool
@@ -24,7 +21,7 @@ async def gather_case(
     """One segment of one hop's work. The inputs come from whoever sent them, the hop before or the client itself.
 
     sketches: ask for those of the outputs. None if not all of it is to be had; whose fault that is, is in the
-    session's faults.
+    session's faults. Raises InvalidRequest for work that cannot be audited, which is nobody's fault.
     """
     chain, receipts = session.chain, session.signed.of(stream).receipts[: segment[-1].receipt.index + 1]
     first, stop = segment[0].receipt.position, segment[-1].receipt.stop_position
@@ -38,10 +35,9 @@ async def gather_case(
     try:
         return Case(tuple(receipts), first, inputs, sketches=tuple(given))
     except InvalidRequest as error:
-        # A position that was computed twice, or by another hop before a repair, is nobody's fault. What the hop before
-        # handed out is what it signed for, and that was compared with this hop's receipt when it came.
-        logger.info("peer %s cannot be audited: %s", stream.hop.peer.peer_id, error)
-        return None
+        # A position that was computed twice, or by another hop before a repair. What the hop before handed out is what
+        # it signed for, and that was compared with this hop's receipt when it came.
+        raise InvalidRequest(f"this work cannot be audited: {error}") from error
 
 
 async def fetch_rows(session: SignedSession, stream: HopStream, first: int, stop: int) -> Rows | None:

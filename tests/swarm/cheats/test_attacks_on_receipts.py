@@ -127,6 +127,7 @@ def test_a_predecessor_that_hands_out_other_rows_or_none_takes_the_blame_itself(
     with swarm_.cheater.does(cheat):
         session, audit = wait(work())
     assert audit.judgement is None
+    assert audit.reason == "not all that it takes was handed out; the faults say by whom"
     (fault,) = session.receipts.faults
     assert (fault.peer_id, fault.kind) == (swarm_.wrong.peer_id, KINDS.WITHHELD)
     assert detail in fault.detail

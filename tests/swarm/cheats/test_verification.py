@@ -45,6 +45,21 @@ def audits_of(generation: swarm.Generation) -> list:
     return generation.audits
 
 
+def test_why_there_is_no_audit_or_none_with_a_result_is_kept(local, client, expected):
+    assert (expected.audits, expected.unaudited) == ([], "they are off")
+    with swarm.Client("demo", local.peers, audit_rate=0.0) as idle:
+        assert idle.generate(PROMPT, **OPTIONS).unaudited == "none drawn"
+    alone = sorted(client.usable_peers(), key=lambda peer: peer.blocks)[::2]
+    with swarm.Client("demo", local.peers, audit_rate=1.0, trusted=[peer.peer_id for peer in alone]) as pair:
+        out = pair.generate(PROMPT, **OPTIONS)
+        pair.wait_for_audits()
+    assert out.unaudited == ""
+    assert {audit.reason for audit in out.audits} == {
+        f'no other peer serves blocks {blocks} in the same numerics; a client with audit="local" recomputes'
+        for blocks in ("0:4", "4:30")
+    }
+
+
 def test_receipts_cover_every_position_of_every_hop_and_name_the_hop_before(client):
     out = client.generate(PROMPT, **OPTIONS)
     assert not out.faults

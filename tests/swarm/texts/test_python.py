@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def interrupted(
     work: Callable[[], object],
     way: Callable[[], object],
     has_begun: Callable[[], bool] = lambda: True,
-) -> None:
+) -> KeyboardInterrupt:
     """`work`, interrupted when a session is open, leaves none behind, and a client that goes on."""
     before = client.generate("Before", max_new_tokens=4).token_ids
 
@@ -55,11 +56,12 @@ def interrupted(
 
     thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as interrupt:
         work()
     thread.join(30)
     assert wait_until(lambda: pages_in_use(client) == 0, 10)
     assert client.generate("Before", max_new_tokens=4).token_ids == before
+    return interrupt.value
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["signal", "interrupt_main"])
@@ -78,6 +80,30 @@ def test_a_stream_that_is_interrupted_keeps_what_it_had(client, way):
     assert out.finish_reason == ""
     assert out.text.startswith("".join(shown))
     assert list(stream) == []
+
+
+def test_an_interrupt_carries_what_was_generated_by_then(client):
+    expected = client.generate(["Once"], max_new_tokens=4, ignore_eos=True)[0].token_ids
+    end = client.generate("Twice", max_new_tokens=1).text
+    error = interrupted(client, lambda: client.generate(["Once", "Twice"], stop=[end], **LONG), WAYS[0])
+    once, twice = error.generations
+    assert (twice.finish_reason, once.finish_reason) == ("stop", "")
+    assert once.token_ids[:4] == expected[: len(once.token_ids)]
+
+
+def test_an_error_says_which_prompt_of_a_list_it_is_about(client):
+    too_long = "word " * 5000
+    with pytest.raises(swarm.InvalidRequest, match=r"^prompt 1: ") as error:
+        client.generate(["Once", too_long], max_new_tokens=4, ignore_eos=True)
+    assert error.value.prompt_index == 1
+    assert len(error.value.generations) == 2
+    with pytest.raises(swarm.InvalidRequest, match=r"^prompt 1: the prompt is empty") as error:
+        client.generate(["Once", ""])
+    assert error.value.prompt_index == 1
+    with pytest.raises(swarm.InvalidRequest) as error:
+        client.generate(too_long)
+    assert (error.value.prompt_index, len(error.value.generations)) == (None, 1)
+    assert "prompt 0" not in str(error.value)
 
 
 def test_ctrl_c_ends_a_batch_and_not_the_client(client, tmp_path):
@@ -175,6 +201,24 @@ def test_json_of_the_command_line_is_that_of_python(model, local, client, capfd)
     expected = client.generate("Once", max_new_tokens=4).to_dict()
     assert printed.keys() == expected.keys()
     assert (printed["text"], printed["token_ids"]) == (expected["text"], expected["token_ids"])
+
+
+def test_top_p_without_a_temperature_is_said_to_be_without_effect_once(client, monkeypatch):
+    monkeypatch.setattr("swarm.generate.options._said", set())
+    with pytest.warns(UserWarning, match="^top_k and top_p without a temperature: greedy, .* set temperature") as told:
+        client.generate("Once", max_new_tokens=2, top_p=0.9, top_k=40)
+        client.generate(["Once", "Twice"], max_new_tokens=2, top_p=0.8, top_k=40)
+        list(client.stream("Once", max_new_tokens=2, temperature=0.7, top_p=0.9))
+    assert [Path(one.filename).name for one in told] == ["test_python.py"]
+
+
+def test_the_command_line_says_so_in_a_line(model, local, capfd):
+    with warnings.catch_warnings():
+        assert generate.main(["Once", "--top-p", "0.9", "--max-new-tokens", "2", "--model", model, "--peers",
+                              *local.peers]) == 0  # fmt: skip
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "warning: top_p without a temperature: greedy, and so without effect; set temperature, as to 0.7"
+    assert sum("without effect" in line for line in lines) == 1
 
 
 def test_streamed_text_comes_without_lines_of_anybody_else(model, local, capfd):

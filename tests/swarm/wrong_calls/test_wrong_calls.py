@@ -84,6 +84,8 @@ def test_a_wrong_call_in_python_gets_one_line(coded, world, outcomes, tmp_path, 
     known: dict[str, Any] = {"swarm": swarm, **world._asdict()}
     if coded.needs_swarm:
         known["client"] = request.getfixturevalue("client")
+    else:  # these are made where no swarm is known, and a LocalSwarm of the same process would be
+        monkeypatch.setattr("swarm.client.local.running._all", [])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SWARM_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SWARM_PEERS", raising=False)

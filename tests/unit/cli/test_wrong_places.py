@@ -9,7 +9,7 @@ import pytest
 import swarm
 from swarm.cli import batch, evidence, identity
 from swarm.cli.support import exits
-from swarm.client.local_swarm import _in_python
+from swarm.client.local.process import in_python
 from swarm.errors import NoRoute
 from swarm.program import option
 from swarm.session.coverage import WaitForCoverage, Waits
@@ -53,9 +53,9 @@ def test_an_option_is_called_as_its_reader_writes_it(monkeypatch):
         assert (option("max_price"), option("secret", "--secret-file")) == ("--max-price", "--secret-file")
 
 
-def test_what_a_server_says_names_options_as_a_program_in_python_gives_them():
+def test_what_a_server_says_names_options_as_a_programin_python_gives_them():
     said = "--host: 'x:1' is no host; lower --kv-memory; run `swarm server --host x`; see swarm server --help"
-    assert _in_python(said) == "host: 'x:1' is no host; lower kv_memory; run `swarm server --host x`"
+    assert in_python(said) == "host: 'x:1' is no host; lower kv_memory; run `swarm server --host x`"
 
 
 @pytest.mark.parametrize(("timeout_s", "lines"), [(0.9, 0), (5.0, 1)])

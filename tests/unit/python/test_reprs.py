@@ -5,6 +5,7 @@ import json
 import pytest
 
 import swarm
+from swarm.cli.support.generations import describe
 from swarm.client.local_swarm import LocalSwarm
 from swarm.client.stream import Stream
 from swarm.errors import SwarmError
@@ -20,7 +21,8 @@ from swarm.wire.identity import Identity
 
 IDENTITY = Identity()
 PEER = IDENTITY.peer_id
-LONGEST = 240  # of a repr
+LONGEST = 260  # of a repr
+WHY = "no other peer serves blocks 0:9"
 
 
 def signed_receipt():
@@ -36,7 +38,8 @@ def long_generation() -> Generation:
     return Generation(
         list(range(1000)), "word " * 1000, list(range(1000)), "length", [Hop(PEER, (0, 10), "127.0.0.1:4000")] * 3,
         receipts=[signed_receipt()] * 40, faults=[Fault(PEER, FaultKind.MISSING, "number 3", (signed_receipt(),))],
-        audits=[Audit(PEER, (0, 10), 0, 20, "local", judgement(float("inf"))), Audit(PEER, (0, 9), 0, 2, "off", None)],
+        audits=[Audit(PEER, (0, 10), 0, 20, "local", judgement(float("inf"))),
+                Audit(PEER, (0, 9), 0, 2, "nobody", None, WHY)],
         payments=[Payment(PEER, (0, 10), 5, 15, 62, 1000, 153_100)], timings=[HopTiming(16, 0.1, 0.25)] * 3,
         repairs=[Repair((PEER,), ((0, 10),), 17, 0.25, False)], step_latencies_s=[0.01] * 999,
     )  # fmt: skip
@@ -49,12 +52,13 @@ def peer_info() -> PeerInfo:
 
 
 THINGS = {
-    "generation": (long_generation(), ["1,000 tokens", "length", "100.0 tokens/s", "40 receipts", "1 fault"]),
+    "generation": (long_generation(), ["1,000 tokens", "length", "100.0 tokens/s", "40 receipts",
+                                        "2 audits (1 without a result)", "1 fault"]),
     "receipt": (signed_receipt(), ["blocks 0:10", "positions 5:20"]),
     "unsigned": (signed_receipt().receipt, ["blocks 0:10", "positions 5:20"]),
     "terms": (signed_receipt().receipt.terms, ["blocks 0:10", "int4/bfloat16"]),
     "audit": (long_generation().audits[0], ["positions 0:20", "by local", "PASS", "the same bits"]),
-    "audit of nobody": (long_generation().audits[1], ["nobody could"]),
+    "audit of nobody": (long_generation().audits[1], ["by nobody: no result, no other peer serves blocks 0:9"]),
     "fault": (long_generation().faults[0], ["MISSING", "did not sign for its work", "number 3"]),
     "payment": (long_generation().payments[0], ["0:10", "0.0001531 credits"]),
     "hop": (Hop(PEER, (0, 10), "127.0.0.1:4000"), ["0:10", "127.0.0.1:4000"]),
@@ -119,6 +123,15 @@ def test_a_generation_is_json_with_the_keys_of_the_command_line():
     assert as_dict["route"][0] == {"peer_id": PEER, "blocks": [0, 10], "address": "127.0.0.1:4000"}
     assert as_dict["audits"][0]["statistic"] is None  # infinite, which JSON has no word for
     assert json.dumps(Generation([1]).to_dict())
+
+
+def test_audits_that_are_missing_or_came_to_nothing_have_a_reason():
+    audited, drawn_none = long_generation(), Generation([1], "x", receipts=[signed_receipt()], unaudited="none drawn")
+    assert audited.audits[1].to_dict()["reason"] == audited.audits[1].reason == WHY
+    assert audited.audits[0].reason == "all 20 tokens have the same bits"
+    assert "1 audit passed, 1 audit without a result (no other peer serves blocks 0:9)" in describe(audited)
+    assert "no audit: none drawn" in repr(drawn_none)
+    assert "1 receipt of 1 peer, no audit (none drawn)" in describe(drawn_none)
 
 
 def test_a_stream_of_nothing_has_no_generation():

@@ -1,0 +1,66 @@
+"""Folders of LocalSwarms, which hold their servers' keys: gone with them, at the latest when the next one starts.
+
+Whoever made one holds a file in it locked, and the kernel lets go of that with the process, however it ends.
+"""
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from swarm.forks import Owner, keep_here, let_go
+
+_PREFIX = "swarm-local-"
+_LOCK = "lock"  # in the folder
+
+
+class Folder:
+    """A new one, this user's alone."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._owner, self._is_removed = Owner(), False
+        # Locked before it has the name by which others look for it.
+        scratch = self.path / f"{_LOCK}.tmp"
+        self._lock = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        keep_here(self._lock)
+        with suppress(OSError):  # a disk that knows no locks: nor does anybody get one, to remove it
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        scratch.rename(self.path / _LOCK)
+
+    def remove(self) -> None:
+        """With all that is in it. May be called again."""
+        if self._is_removed or not self._owner.is_here:
+            return
+        self._is_removed = True
+        shutil.rmtree(self.path, ignore_errors=True)
+        let_go(self._lock)
+        os.close(self._lock)
+
+
+def remove_leftovers() -> None:
+    """Those of this user's processes that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # gone meanwhile
+            if _is_own(path):
+                _remove_unlocked(path)
+
+
+def _is_own(path: Path) -> bool:
+    found = path.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+
+
+def _remove_unlocked(path: Path) -> None:
+    """Raises OSError if its process lives, another one removes it, or it was never locked."""
+    lock = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    keep_here(lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    finally:
+        let_go(lock)
+        os.close(lock)

@@ -1,0 +1,119 @@
+"""What there is of a LocalSwarm while it runs, and the list of those in this process.
+
+It does not know its LocalSwarm: when that is dropped, what runs ends.
+"""
+
+import _thread
+import atexit
+import os
+import weakref
+from dataclasses import dataclass
+
+from swarm.client.background import wait
+from swarm.client.local.folders import Folder
+from swarm.client.local.process import LocalServer
+from swarm.client.local.progress import say
+from swarm.forks import Owner, freeze_in_child
+from swarm.peers.directory import Directory
+from swarm.wire.secret import Secret
+
+
+@dataclass(frozen=True)
+class Settings:
+    """By which a swarm is known. kept: it was started by `start`, not by a `with` statement, and so it is replaced when
+    the same is started again, as a notebook does where a cell is run twice."""
+
+    model: str
+    blocks: tuple[str, ...]
+    options: tuple[tuple[str, str | bool], ...]
+    secret_name: str  # empty: open to all
+    kept: bool
+
+
+class Running:
+    """Starts with a directory node and an empty folder; servers are added to it."""
+
+    def __init__(self, settings: Settings, secret: Secret | None):
+        self.settings, self.secret, self.folder = settings, secret, Folder()
+        self.servers: list[LocalServer] = []
+        self.peers: list[str] = []
+        self._directory: Directory | None = None
+        self._owner, self.is_open = Owner(), True
+        freeze_in_child(self)
+        _all.append(self)
+
+    def join(self) -> None:
+        """The directory has a node here, so that the swarm's address outlives any of its servers."""
+        self._directory = wait(Directory.join(secret=self.secret))
+        self.peers = wait(self._directory.addresses())
+
+    def close(self) -> None:
+        """Stop everything, at once. May be called again."""
+        if not self._owner.is_here:
+            return
+        self.end()
+        directory, self._directory = self._directory, None
+        if directory:
+            wait(directory.leave())
+
+    def end(self) -> None:
+        """Stop the servers, and keep nothing of them. The directory's node goes with this process."""
+        self.forget()
+        for server in self.servers:
+            server.kill()
+        self.folder.remove()
+
+    def forget(self) -> None:
+        """Clients made from now on do not find it."""
+        self.is_open = False
+        if self in _all:
+            _all.remove(self)
+
+    def end_with(self, owner: object) -> None:
+        """When `owner` is dropped, this ends, too; a program's end is seen to by `_end_all`."""
+        weakref.finalize(owner, _dropped, self).atexit = False
+
+
+_all: list[Running] = []  # in the order in which they were started
+
+
+def latest(model: str) -> Running | None:
+    """The one that was started last, of those that are open to clients and serve `model`."""
+    return next((one for one in reversed(_all) if one.peers and _is_same(one.settings.model, model)), None)
+
+
+def replace(settings: Settings) -> None:
+    """Stop what was started with the same settings by the same cell."""
+    for one in [one for one in _all if one.settings == settings and settings.kept]:
+        say("stopping the LocalSwarm that was started before with the same options")
+        one.close()
+
+
+def _is_same(one: str, other: str) -> bool:
+    return one == other or (os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))
+
+
+def _dropped(running: Running) -> None:
+    """Called by the garbage collector, in any thread and amid anything: nothing may wait here, nor take a lock."""
+    if running in _all:
+        running.forget()
+        _thread.start_new_thread(_close_dropped, (running,))
+
+
+def _close_dropped(running: Running) -> None:
+    say("a LocalSwarm that no variable refers to any more is stopped")
+    running.close()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Nothing new can be begun in the background by now."""
+    for running in list(_all):
+        running.end()
+
+
+def _in_child() -> None:
+    _all.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,176 @@
+"""A LocalSwarm without a `with` statement, as in a notebook."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import swarm
+from harness.tiny import tiny_model
+from helpers import wait_until
+from swarm.client.local import folders, running
+
+OPTIONS = {"threads": 1, "kv_memory": "32M"}
+KERNEL = """
+import sys, time, swarm
+from swarm.client.local import running
+local = swarm.LocalSwarm(sys.argv[1], ["0:1", "1:3"], threads=1, kv_memory="32M").start()
+print(*(server.pid for server in local.servers), local._running.folder.path, flush=True)
+if sys.argv[2] == "stay":
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[str]:
+    with tiny_model() as folder:
+        yield folder
+
+
+def made(model: str, **options: object) -> swarm.LocalSwarm:
+    return swarm.LocalSwarm(model, ["0:1", "1:3"], **OPTIONS, **options)
+
+
+def test_start_and_stop_do_without_a_with_statement(model):
+    local = made(model)
+    for attempt in (lambda: local.peers, lambda: local.start("0:1")):
+        with pytest.raises(swarm.SwarmError, match=r"^this LocalSwarm is not running; call its start\(\)"):
+            attempt()
+    assert repr(local) == f"<LocalSwarm of {model}: not running; start() starts it>"
+    assert local.start() is local
+    servers, peers = list(local.servers), local.peers
+    assert peers
+    assert local.start() is local  # once more is no harm
+    assert (local.servers, local.peers) == (servers, peers)
+    assert repr(local) == f"<LocalSwarm of {model}: 0:1, 1:3>"
+    with swarm.Client(model, local.peers) as client:
+        assert client.generate([1, 2, 3], max_new_tokens=4, ignore_eos=True).token_ids
+    local.stop()
+    local.close()
+    assert not any(server.alive for server in servers)
+    assert repr(local) == f"<LocalSwarm of {model}: stopped>"
+    with pytest.raises(swarm.SwarmError, match="not running"):
+        _ = local.peers
+    with local.start():  # others, which a `with` statement ends
+        assert all(server.alive for server in local.servers)
+        assert local.servers[0].pid != servers[0].pid
+        started = local.servers
+    assert not any(server.alive for server in started)
+
+
+def test_options_alone_start_no_server(model):
+    with made(model) as local, pytest.raises(swarm.InvalidRequest, match="which blocks is the new server to have"):
+        local.start(quant="int4")
+
+
+def test_a_cell_that_is_run_again_leaves_no_servers_behind(model):
+    first = made(model).start()
+    kept_elsewhere, servers, folder = first, first.servers, first._running.folder.path  # as a notebook's Out does
+    again = made(model).start()
+    assert not any(server.alive for server in servers)
+    assert not folder.exists()
+    assert repr(kept_elsewhere).endswith("stopped>")
+    assert all(server.alive for server in again.servers)
+    with made(model) as third:  # a `with` statement replaces nothing
+        assert all(server.alive for server in [*again.servers, *third.servers])
+    again.stop()
+
+
+def test_what_no_variable_refers_to_is_stopped(model):
+    local = made(model).start()
+    servers, folder = local.servers, local._running.folder.path
+    local = made(model, max_sessions=3)
+    gc.collect()
+    assert wait_until(lambda: not any(server.alive for server in servers), 20)
+    assert wait_until(lambda: not folder.exists(), 20)
+    assert local.servers == []
+
+
+def test_a_client_finds_the_local_swarm_of_its_model_that_was_started_last(model, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+    monkeypatch.setenv("SWARM_PEERS", "/ip4/127.0.0.1/tcp/9/p2p/16Uiu2HAmNobody")
+    caplog.set_level("INFO", logger="swarm.client.joining")
+    (tmp_path / "other").symlink_to(model)
+    with (
+        swarm.LocalSwarm(model, "0:3", **OPTIONS) as first,
+        made(model, secret="a secret of twenty-two and more") as last,
+    ):
+        with swarm.Client(str(tmp_path / "other")) as client:  # the same folder by another name
+            assert repr(client).endswith(", 3 blocks, 2 peers of the LocalSwarm of this process>")
+            assert {peer.peer_id for peer in client.usable_peers()} == {server.peer_id for server in last.servers}
+        assert "joining the LocalSwarm of this process" in caplog.text
+        last.stop()
+        with swarm.Client(model) as client:
+            assert [peer.peer_id for peer in client.usable_peers()] == [first.servers[0].peer_id]
+        with swarm.Client(model, first.peers) as client:
+            assert "LocalSwarm" not in repr(client)
+    with pytest.raises(swarm.SwarmError):
+        swarm.Client(model, coverage_timeout_s=0)
+
+
+def kernel(model: str, then: str) -> tuple[subprocess.Popen, list[psutil.Process], Path]:
+    """A process of its own with a LocalSwarm, the processes of its servers and its directory node, and its folder."""
+    process = subprocess.Popen([sys.executable, "-c", KERNEL, model, then], stdout=subprocess.PIPE, text=True)
+    *pids, folder = process.stdout.readline().split()
+    processes = [psutil.Process(int(pid)) for pid in pids]
+    return process, [*processes, *psutil.Process(process.pid).children(recursive=True)], Path(folder)
+
+
+def are_gone(processes: list[psutil.Process]) -> bool:
+    return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)
+
+
+def test_a_killed_kernel_takes_its_servers_along_and_the_next_start_removes_their_keys(model):
+    process, processes, folder = kernel(model, "stay")
+    assert len(processes) > 3
+    with made(model):
+        assert folder.exists(), "its process lives"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert wait_until(lambda: are_gone(processes), 30)
+    assert list(folder.rglob("*.key")), "this test looks at nothing"
+    with made(model):
+        assert not folder.exists()
+
+
+def test_an_end_without_stop_leaves_nothing(model):
+    process, processes, folder = kernel(model, "end")
+    assert process.wait(60) == 0
+    assert wait_until(lambda: are_gone(processes), 30)
+    assert not folder.exists()
+
+
+def test_only_own_folders_of_the_dead_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders.tempfile, "tempdir", str(tmp_path))
+    living, dead = folders.Folder(), folders.Folder()
+    (dead.path / "some.key").write_text("secret")
+    os.close(dead._lock)
+    folders.let_go(dead._lock)
+    beginning, elsewhere = tmp_path / "swarm-local-new", tmp_path / "elsewhere"
+    beginning.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "lock").touch()
+    (tmp_path / "swarm-local-link").symlink_to(elsewhere)
+    (tmp_path / "swarm-local-file").touch()
+    folders.remove_leftovers()
+    assert not dead.path.exists()
+    assert living.path.exists()
+    assert beginning.exists(), "it is not locked yet"
+    assert (elsewhere / "lock").exists()
+    monkeypatch.setattr(folders.os, "getuid", lambda: os.geteuid() + 1)
+    (elsewhere / "lock").rename(beginning / "lock")
+    folders.remove_leftovers()
+    assert beginning.exists(), "it is another user's"
+    living.remove()
+    living.remove()
+    assert not living.path.exists()
+
+
+def test_nothing_of_these_is_left_over():
+    assert running._all == []
