@@ -116,7 +116,9 @@ def test_what_a_dropped_step_had_set_aside_is_free_for_the_one_in_its_place(paid
 
 
 def test_a_step_that_costs_more_than_the_credit_is_refused(paid):
-    with pytest.raises(InvalidRequest, match="6 tokens for 0.00000012 credits; this peer gives credit for 0.0000001"):
+    with pytest.raises(
+        InvalidRequest, match=r"6 tokens for 0\.00000012 credits; this peer gives credit for 0\.0000001"
+    ):
         paid.session.accept(make_step(0, 6))
     paid.session.accept(make_step(0, 50, prompt=True))  # costs 100
 

@@ -68,7 +68,7 @@ def test_verbs_and_targets_that_a_page_names_are_there(page, capsys, monkeypatch
     text = page.read_text()
     monkeypatch.setattr(sys, "argv", ["swarm", "--help"])
     assert command.main() == 0
-    verbs = set(re.findall(r"^  ([a-z]+) ", capsys.readouterr().out, re.MULTILINE))
+    verbs = {"help", *re.findall(r"^  ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
     assert set(re.findall(r"python -m swarm ([a-z]+)", text)) <= verbs
