@@ -140,27 +140,48 @@ class HopTiming:
 
 @dataclass(repr=False)
 class Generation:
-    """Tokens generated for one prompt, and how."""
+    """Tokens generated for one prompt, and how.
+
+    prompt_token_ids: tokens of the prompt
+    text: new text only
+    token_ids: new tokens only
+    finish_reason: "length", "eos" or "stop"
+    route: of the chain that computed the last token
+    receipts: what the hops signed, checked; by hop, in order
+    faults: of peers whose receipts are missing or do not fit
+    audits: grows for a while after the generation has ended
+    unaudited: why none of it was chosen for an audit, where that is so
+    payments: to each hop that wants to be paid, once it is over
+    verified: of the new tokens, those that were checked before they were delivered
+    timings: per hop of `route`
+    reroutes: how often part of the chain, or all of it, was replaced because a peer failed
+    repairs: each replacement of hops, and what it took
+    pauses: how often a background session gave up its place on a peer, and went on later
+    computing_s: seconds with a chain; the wait for one is left out
+    status: what it waits for, if it waits for anything but the next token
+    time_to_first_token_s: seconds from the call until then
+    step_latencies_s: seconds between tokens, the first one left out
+    """
 
     prompt_token_ids: list[int]
-    text: str = ""  # new text only
-    token_ids: list[int] = field(default_factory=list)  # new tokens only
-    finish_reason: str = ""  # "length", "eos" or "stop"
-    route: list[Hop] = field(default_factory=list)  # of the chain that computed the last token
-    receipts: list[SignedReceipt] = field(default_factory=list)  # what the hops signed, checked; by hop, in order
-    faults: "list[Fault]" = field(default_factory=list)  # of peers whose receipts are missing or do not fit
-    audits: list[Audit] = field(default_factory=list)  # grows for a while after the generation has ended
-    unaudited: str = ""  # why none of it was chosen for an audit, where that is so
-    payments: list[Payment] = field(default_factory=list)  # to each hop that wants to be paid, once it is over
-    verified: int = 0  # of the new tokens, those that were checked before they were delivered
-    timings: list[HopTiming] = field(default_factory=list)  # per hop of `route`
-    reroutes: int = 0  # how often part of the chain, or all of it, was replaced because a peer failed
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    finish_reason: str = ""
+    route: list[Hop] = field(default_factory=list)
+    receipts: list[SignedReceipt] = field(default_factory=list)
+    faults: "list[Fault]" = field(default_factory=list)
+    audits: list[Audit] = field(default_factory=list)
+    unaudited: str = ""
+    payments: list[Payment] = field(default_factory=list)
+    verified: int = 0
+    timings: list[HopTiming] = field(default_factory=list)
+    reroutes: int = 0
     repairs: list[Repair] = field(default_factory=list)
-    pauses: int = 0  # how often a background session gave up its place on a peer, and went on later
-    computing_s: float = 0.0  # with a chain: the wait for one is left out
-    status: str = ""  # what it waits for, if it waits for anything but the next token
+    pauses: int = 0
+    computing_s: float = 0.0
+    status: str = ""
     time_to_first_token_s: float = 0.0
-    step_latencies_s: list[float] = field(default_factory=list)  # between tokens, the first one left out
+    step_latencies_s: list[float] = field(default_factory=list)
 
     @property
     def cost(self) -> int:

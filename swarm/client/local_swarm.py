@@ -6,10 +6,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Unpack, overload
+from typing import Any, Unpack, overload
 
 from swarm import kinds, shown
 from swarm.client.local import process
@@ -46,7 +46,6 @@ class LocalSwarm:
     """
 
     program: Sequence[str] = ("-m", "swarm.server")  # what Python runs as a server
-    start_process: Callable[..., process.Process] = staticmethod(subprocess.Popen)  # a way of a subclass's own
 
     @keywords(ServerKeywords, defaults=FLAGS)
     def __init__(
@@ -195,6 +194,10 @@ class LocalSwarm:
             )
         lifeline.give()
         return started, lifeline, folder
+
+    def start_process(self, command: list[str], **options: Any) -> process.Process:
+        """A process of a server, as subprocess.Popen starts it. Subclasses may have a way of their own."""
+        return subprocess.Popen(command, **options)
 
     def _adopt(self, launches: Iterable[Launched]) -> list[LocalServer]:
         """Launch all, which load side by side, and wait until they are ready. Raises what the first that is not says;

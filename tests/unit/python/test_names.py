@@ -1,5 +1,8 @@
 """Names that this package has not: in options, and of itself."""
 
+import dataclasses
+import pydoc
+import re
 from importlib import import_module
 
 import pytest
@@ -27,3 +30,12 @@ def test_what_this_package_has_not_is_told_with_the_nearest_that_it_has():
         swarm.Cleint  # noqa: B018
     with pytest.raises(AttributeError, match=r"no function 'stream'; swarm.Client\(model\).stream\(prompt\)"):
         swarm.stream  # noqa: B018
+
+
+def test_help_says_what_a_generation_holds_and_nothing_of_other_libraries():
+    shown = {what: pydoc.render_doc(what, renderer=pydoc.plaintext) for what in (swarm.Generation, swarm.LocalSwarm)}
+    assert "finish_reason: " in shown[swarm.Generation]
+    assert {field.name for field in dataclasses.fields(swarm.Generation)} <= set(
+        re.findall(r"^ \|  (\w+): ", shown[swarm.Generation], re.MULTILINE)
+    )
+    assert "class Popen" not in shown[swarm.LocalSwarm]
