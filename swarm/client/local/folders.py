@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from swarm.forks import Owner, keep_here, let_go
 
 _PREFIX = "swarm-local-"
 _LOCK = "lock"  # in the folder
+_UNLOCKED_S = 60.0  # a folder without a lock is younger, or nobody's
+_TRIES, _PAUSE_S = 20, 0.05
 
 
 class Folder:
@@ -36,7 +39,7 @@ class Folder:
         if self._is_removed or not self._owner.is_here:
             return
         self._is_removed = True
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove_tree(self.path)
         let_go(self._lock)
         os.close(self._lock)
 
@@ -55,12 +58,25 @@ def _is_own(path: Path) -> bool:
 
 
 def _remove_unlocked(path: Path) -> None:
-    """Raises OSError if its process lives, another one removes it, or it was never locked."""
+    """Raises OSError if its process lives, or another one removes it."""
+    if not (path / _LOCK).exists():  # it was killed between two lines, when the folder was new or half removed
+        if time.time() - path.lstat().st_mtime > _UNLOCKED_S:
+            _remove_tree(path)
+        return
     lock = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     keep_here(lock)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_tree(path)
     finally:
         let_go(lock)
         os.close(lock)
+
+
+def _remove_tree(path: Path) -> None:
+    """Tried again for a moment: a libp2p daemon ends a little later than its server, and may write until then."""
+    for _ in range(_TRIES):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(_PAUSE_S)

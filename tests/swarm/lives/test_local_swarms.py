@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,6 +163,10 @@ def test_only_own_folders_of_the_dead_are_removed(tmp_path, monkeypatch):
     assert not dead.path.exists()
     assert living.path.exists()
     assert beginning.exists(), "it is not locked yet"
+    os.utime(beginning, (0, 0))
+    folders.remove_leftovers()
+    assert not beginning.exists(), "its process was killed before it was locked, or while it was removed"
+    beginning.mkdir()
     assert (elsewhere / "lock").exists()
     monkeypatch.setattr(folders.os, "getuid", lambda: os.geteuid() + 1)
     (elsewhere / "lock").rename(beginning / "lock")
@@ -174,3 +179,19 @@ def test_only_own_folders_of_the_dead_are_removed(tmp_path, monkeypatch):
 
 def test_nothing_of_these_is_left_over():
     assert running._all == []
+
+
+def test_what_is_written_while_a_folder_is_removed_goes_too(tmp_path, monkeypatch):
+    """As a daemon of libp2p does, that outlives its server by a moment."""
+    monkeypatch.setattr(folders.tempfile, "tempdir", str(tmp_path))
+    folder, remove = folders.Folder(), shutil.rmtree
+
+    def late(path: Path, ignore_errors: bool) -> None:
+        remove(path, ignore_errors=ignore_errors)
+        monkeypatch.setattr(folders.shutil, "rmtree", remove)
+        path.mkdir()
+        (path / "late").touch()
+
+    monkeypatch.setattr(folders.shutil, "rmtree", late)
+    folder.remove()
+    assert not folder.path.exists()
