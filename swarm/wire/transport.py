@@ -160,7 +160,9 @@ def check_port_free(host: str, port: int) -> None:
             if getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
                 raise InvalidRequest(f"cannot listen on {host}: that is not this machine's address") from error
             reason = error.strerror if isinstance(error, OSError) else "no such port"
-            raise AddressInUse(f"cannot listen on {host}:{port}: {reason}; choose another port") from error
+            raise AddressInUse(
+                f"cannot listen on {host}:{port}: {reason}; choose another port, or 0 for any free one"
+            ) from error
 
 
 class Peer:
