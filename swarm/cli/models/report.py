@@ -107,7 +107,8 @@ def _print_table(
 
 def _beside(cache: Cache) -> str:
     if cache.sessions:
-        return f"Blocks that fit, with room for {count(cache.sessions, 'session')} of {count(cache.context or 0, 'token')}:"
+        each = count(cache.context or 0, "token")
+        return f"Blocks that fit, with room for {count(cache.sessions, 'session')} of {each}:"
     return f"Blocks that fit beside {in_words(cache.nbytes)} for keys and values:"
 
 
