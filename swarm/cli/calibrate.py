@@ -14,6 +14,7 @@ from swarm.cli.parsers.calibrate import make_parser
 from swarm.cli.support.terminal import Screen, run
 from swarm.home import require_home, thresholds_folder
 from swarm.model import Checkpoint, open_checkpoint
+from swarm.shown import count
 from swarm.verify.audit.calibrating.calibration import (
     HOPS,
     Measured,
@@ -81,8 +82,9 @@ def _print(rows: list[dict[str, str | float]], thresholds: Thresholds, path: Pat
     console.print(
         f"A window of 32 tokens is suspect above {thresholds.suspect:.2f} and fails above {thresholds.fail:.2f}; "
         f"a segment of {SEGMENT} is suspect above {thresholds.segment:.2f}.\n"
-        f"More than {thresholds.outliers} tokens of a window, or {thresholds.segment_outliers} of a segment, above "
-        f"{thresholds.outlier:.1f} fail it. From {thresholds.provenance.trials} honest windows. Kept in {path}"
+        f"More than {count(thresholds.outliers, 'token')} of a window, or {thresholds.segment_outliers} of a segment, "
+        f"above {thresholds.outlier:.1f} fail it. From {count(thresholds.provenance.trials, 'honest window')}. "
+        f"Kept in {path}"
     )
 
 

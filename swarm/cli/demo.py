@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> int:
 
 def _demo(args: argparse.Namespace) -> None:
     say = _nothing if args.json else _say
-    say(f"Starting {shown.count(len(args.blocks), 'server')} on this machine ...\n")
+    servers = shown.count(len(args.blocks), "server")
+    say(f"Starting {servers} on this machine: about 10 s, half a minute the first time ...\n")
     with tempfile.TemporaryDirectory(prefix="swarm-demo-") as folder:
         ledger = open_ledger(folder, client_identity())
         ledger.mint(ledger.address, DEPOSIT)
@@ -45,8 +46,11 @@ def _demo(args: argparse.Namespace) -> None:
             for server in local.servers:
                 say(f"  blocks {server.blocks[0]}:{server.blocks[1]}  peer {server.peer_id}  port {server.port}\n")
             with Client("demo", local.peers, ledger=folder) as client:
+                say("Generating from two prompts, a few seconds each:\n")
                 generations = [_generate(client, prompt, args.max_new_tokens, say) for prompt in PROMPTS]
+            say("\nWaiting until the servers have settled what they are owed: about 2 s ...\n")
             payments, report = _settled(ledger), audit(ledger)
+            say(f"Stopping the {servers}: about 2 s ...\n")
         ledger.shut()
     if args.json:
         bill = [payment_as_json(payment) for payment in payments]

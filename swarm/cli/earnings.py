@@ -119,7 +119,10 @@ def _stores(server: str) -> list[Path]:
     own = payments_file()
     found = {file.stem: file for file in sorted(own.parent.glob("*.db")) if file != own}
     if not found:
-        raise UnusableFile(f"no payments of a server are kept in {own.parent}")
+        raise UnusableFile(
+            f"no server has been paid here: none keeps payments in {own.parent}; one that is to earn is started with "
+            "--ledger"
+        )
     return [found[find_kept(server, found, "that keeps its payments here")]] if server else list(found.values())
 
 

@@ -18,6 +18,7 @@ from typing import TextIO
 
 from swarm.errors import SwarmError
 from swarm.home.folder import has_home, require_home, swarm_home, writing_to
+from swarm.program import option
 from swarm.storage.files import read_json
 from swarm.wire.identity import Identity
 
@@ -88,7 +89,7 @@ def claimed_identity(path: Path | None = None) -> Iterator[tuple[Identity, Path]
                 yield Identity.load_or_create(slot), slot
                 return
     what = f"identity {path} is" if path else f"all {MAX_IDENTITIES} identities in {swarm_home()} are"
-    raise SwarmError(f"{what} in use by other processes; choose another with --identity")
+    raise SwarmError(f"{what} in use by other processes; choose another with {option('identity')}")
 
 
 @contextmanager

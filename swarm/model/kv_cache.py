@@ -8,6 +8,8 @@ import torch
 
 from swarm.errors import ModelError, PeerBusy
 from swarm.model.config.families import ModelConfig
+from swarm.program import option
+from swarm.shown import count
 
 PAGE_TOKENS = 32
 
@@ -40,7 +42,7 @@ class PagePool:
         if self.num_pages < 1:
             raise ModelError(
                 f"{budget_bytes / 2**20:.1f} MiB for keys and values is less than one page of {PAGE_TOKENS} tokens "
-                f"({page_bytes / 2**20:.1f} MiB); raise --kv-memory (of a client: local_kv_bytes)"
+                f"({page_bytes / 2**20:.1f} MiB); raise {option('kv_memory')} (of a client: local_kv_bytes)"
             )
         shape = (self.num_pages, PAGE_TOKENS, config.num_kv_heads, config.head_dim)
         self.tensors = [(_untouched(shape, dtype, device), _untouched(shape, dtype, device)) for _ in range(num_blocks)]
@@ -55,7 +57,8 @@ class PagePool:
         needed = -(-tokens // PAGE_TOKENS)
         if needed > len(self._free):
             raise PeerBusy(
-                f"no room for {tokens} tokens: {needed} pages needed, {len(self._free)} of {self.num_pages} free"
+                f"no room for {count(tokens, 'token')}: {count(needed, 'page')} needed, "
+                f"{len(self._free)} of {self.num_pages} free"
             )
         pages = self._free[-needed:][::-1]
         del self._free[-needed:]

@@ -141,8 +141,11 @@ class Terms(PeerPolicy):
 
     def accept(self, peer: PeerInfo) -> bool:
         """Price apart."""
+        return self.can_pay(peer) and self._is_served_by(peer)
+
+    def _is_served_by(self, peer: PeerInfo) -> bool:
         demands = (self.dtype, peer.dtype), (self.quant, peer.quant), (self.numerics_id, peer.numerics_id)
-        return self.can_pay(peer) and all(wanted in (None, given) for wanted, given in demands)
+        return all(wanted in (None, given) for wanted, given in demands)
 
     def why(self, peer: PeerInfo) -> str:
         if not self.can_pay(peer):
@@ -150,20 +153,24 @@ class Terms(PeerPolicy):
         return f"serves with quant {peer.quant} and dtype {peer.dtype}, and this client wants peers {self}"
 
     def refusal(self, model: str, peers: Sequence[PeerInfo]) -> SwarmError:
+        fitting = [peer for peer in peers if self._is_served_by(peer)]
+        ledgers = sorted({peer.asks.ledger.hex()[:16] for peer in fitting or peers if not self.can_pay(peer)})
+        paid = f"to be paid on the ledger {', '.join(ledgers)}: pay there, with {option('ledger')}"
+        if fitting:
+            whom = f"{model!r} {self}".rstrip()
+            return nobody(f"no peer of {whom} works for nothing; they want {paid}", peers)
         there = ", ".join(sorted({f"quant {peer.quant} with dtype {peer.dtype}" for peer in peers}))
-        ledgers = sorted({peer.asks.ledger.hex()[:16] for peer in peers if not self.can_pay(peer)})
         text = f"no peer serves {model!r} {self}, as this client demands; there is {there}"
-        if ledgers:
-            text += f"; some want to be paid on the ledger {', '.join(ledgers)}: pay there, with {option('ledger')}"
-        return nobody(text, peers)
+        return nobody(f"{text}; some want {paid}" if ledgers else text, peers)
 
     def can_pay(self, peer: PeerInfo) -> bool:
         """Whether it works for nothing, or wants to be paid where this client has an account."""
         return peer.asks.price == FREE or peer.asks.ledger == self.ledger
 
     def __str__(self) -> str:
-        text = f"with quant {self.quant or 'any'} and dtype {self.dtype or 'any'}"
-        return text + (f" and numerics {self.numerics_id}" if self.numerics_id else "")
+        demands = ("quant", self.quant), ("dtype", self.dtype), ("numerics", self.numerics_id)
+        wanted = " and ".join(f"{name} {value}" for name, value in demands if value)
+        return wanted and f"with {wanted}"
 
 
 def nobody(text: str, peers: Sequence[PeerInfo]) -> NoRoute:

@@ -9,6 +9,7 @@ from swarm.errors import InvalidRequest
 from swarm.model.blocks import BlockRange
 from swarm.model.kv_cache import PagePool
 from swarm.peers.directory import RECORD_LIFE_S
+from swarm.program import option
 from swarm.server.placing import Assignment
 from swarm.server.scheduler.runner import Runner
 from swarm.server.session.session import Session
@@ -76,7 +77,10 @@ class ServerConfig:
             if value not in known:
                 raise InvalidRequest(f"cannot serve in {value!r}; choose one of {', '.join(known)}")
         if self.billing and not self.receipts:
-            raise InvalidRequest("a server that is paid signs for its work: leave out --no-receipts, or --ledger")
+            raise InvalidRequest(
+                f"a server that is paid signs for its work: leave out {option('receipts=False', '--no-receipts')}, or "
+                f"{option('ledger')}"
+            )
 
     @property
     def activations(self) -> str:

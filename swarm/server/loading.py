@@ -15,6 +15,7 @@ from swarm.model.checkpoint import Checkpoint, open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.model.kv_cache import PagePool
 from swarm.model.layout import block_weights, blocks_within, packed_nbytes
+from swarm.program import option
 from swarm.route.costs import BATCHES, PeerCosts
 from swarm.server.config import ServerConfig
 from swarm.server.costs.measuring import measure
@@ -102,6 +103,7 @@ def affordable_blocks(checkpoint: Checkpoint, quant: str, dtype: torch.dtype, me
         left = f"{memory_bytes / 2**20:.0f} MiB are" if memory_bytes > 0 else "nothing is"
         raise ModelError(
             f"a block of this model takes {block_bytes / 2**20:.0f} MiB as {quant}, and {left} "
-            "left beside the cache; give --memory or lower --kv-memory, or choose a smaller --quant"
+            f"left beside the cache; give {option('memory')} or lower {option('kv_memory')}, or choose a smaller "
+            f"{option('quant')}"
         )
     return count

@@ -13,6 +13,7 @@ from swarm.errors import InvalidRequest, PeerUnreachable, SwarmError
 from swarm.home import acquaintances_file, claimed_identity, require_home
 from swarm.home.places import Place
 from swarm.peers.twins import others_than, refuse_to_join
+from swarm.program import option
 from swarm.server.config import ServerConfig
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.hosts import check_announceable, host_in, is_here, is_loopback, listening_address
@@ -103,7 +104,8 @@ def _refuse_to_be_nowhere(config: ServerConfig, members: Sequence[str]) -> None:
     if hosts and not config.announce and is_loopback(config.host) and not any(map(is_loopback, hosts)):
         raise InvalidRequest(
             f"the swarm at {hosts[0]} would be told to find this server at {config.host}, which is each machine's own "
-            f"address; listen on {EVERYWHERE} (--host {EVERYWHERE}), or say where it is reached (--announce ADDRESS)"
+            f"address; listen on {EVERYWHERE} ({option('host')} {EVERYWHERE}), or say where it is reached "
+            f"({option('announce')} ADDRESS)"
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from swarm.results import Repair
 from swarm.route.route import Hop
+from swarm.shown import count
 from swarm.wire.peer_names import short_id
 
 logger = logging.getLogger(__name__)
@@ -23,10 +24,13 @@ class Diary:
 
     def opened(self, max_tokens: int) -> None:
         extra = self._fields | {"max_tokens": max_tokens}
-        logger.info("session %s opened, room for %d tokens: %s", self._name, max_tokens, self._route, extra=extra)
+        room = count(max_tokens, "token")
+        logger.info("session %s opened, room for %s: %s", self._name, room, self._route, extra=extra)
 
     def closed(self, tokens: int) -> None:
-        logger.info("session %s closed after %d tokens", self._name, tokens, extra=self._fields | {"tokens": tokens})
+        logger.info(
+            "session %s closed after %s", self._name, count(tokens, "token"), extra=self._fields | {"tokens": tokens}
+        )
 
     def replaced(self, repair: Repair, reasons: Iterable[str]) -> None:
         """reasons: why each hop was lost, in words, as far as is known."""

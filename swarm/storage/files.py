@@ -2,11 +2,17 @@
 
 import errno
 import json
+import logging
 import os
+import shlex
+import stat
 import tempfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 _MOST_BYTES = 2**20
 _KNOWS_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # disks of some kinds, and folders that one may only enter
@@ -54,6 +60,27 @@ def parse_json(data: bytes) -> Any:
 def without_waiting(path: str, flags: int) -> int:
     """How to open what may be no file: a pipe would wait for a writer. Raises OSError."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def warn_if_shared(file: Path, what: str) -> None:
+    """One line, once, where others than their owner may read a secret of this user's. As of ssh, what belongs to
+    somebody else (root, in a container) is theirs to protect, and so is what is no file: a pipe, a terminal.
+
+    what: it is, as in "secret file".
+    """
+    if os.name != "posix":  # no modes
+        return
+    with suppress(OSError):
+        found = file.stat()
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o077:
+            _warn_shared(file, what)
+
+
+@cache
+def _warn_shared(file: Path, what: str) -> None:
+    logger.warning(
+        "the %s %s is open to others than its owner; close it with: chmod 600 %s", what, file, shlex.quote(str(file))
+    )
 
 
 def sync_names(folder: Path) -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from swarm.errors import InvalidRequest, PrivateSwarm, UnusableFile
 from swarm.program import command, option
+from swarm.storage.files import warn_if_shared
 
 LEAST_CHARACTERS = 22  # of base64, as many as 128 random bits take
 
@@ -63,7 +64,7 @@ def find_secret(text: str | None = None, file: Path | None = None) -> Secret | N
 
 
 def read_secret(file: Path) -> str:
-    """Raises UnusableFile if the file cannot be read, or holds no secret."""
+    """Raises UnusableFile if the file cannot be read, or holds no secret. Warns if others can read it as well."""
     try:
         text = file.read_text()
     except (OSError, ValueError) as error:
@@ -73,6 +74,7 @@ def read_secret(file: Path) -> str:
         check_secret(text)
     except InvalidRequest as error:
         raise UnusableFile(f"the secret file {file} {'holds ' if text.strip() else 'is empty: '}{error}") from error
+    warn_if_shared(file, "secret file")
     return text
 
 

@@ -21,6 +21,7 @@ import grpc
 from google.protobuf.message import Message
 
 from swarm.errors import AddressInUse, InvalidRequest, PeerUnreachable, SwarmError, from_wire
+from swarm.program import option
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.grpc_forks import use_grpc
 from swarm.wire.hosts import is_elsewhere
@@ -137,7 +138,7 @@ def announced_host(host: str, others: Iterable[str] = ()) -> str:
             return _towards(there, socket.AF_INET6 if host == "::" else socket.AF_INET)
         except OSError as error:
             why = error
-    raise SwarmError(f"cannot tell this machine's address ({why}); give it with --announce") from why
+    raise SwarmError(f"cannot tell this machine's address ({why}); give it with {option('announce')}") from why
 
 
 def _towards(there: str, family: socket.AddressFamily) -> str:
@@ -160,7 +161,9 @@ def check_port_free(host: str, port: int) -> None:
             if getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
                 raise InvalidRequest(f"cannot listen on {host}: that is not this machine's address") from error
             reason = error.strerror if isinstance(error, OSError) else "no such port"
-            raise AddressInUse(f"cannot listen on {host}:{port}: {reason}; choose another port") from error
+            raise AddressInUse(
+                f"cannot listen on {host}:{port}: {reason}; choose another port, or 0 for any free one"
+            ) from error
 
 
 class Peer:

@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from ledgers import KEYS, RULES, remote
+from swarm.cli import earnings
 from swarm.cli.ledger import verbs as command
 from swarm.cli.support.exits import FAILED, REFUTED, WRONG
 from swarm.home import client_identity, ledger_folder
@@ -53,6 +54,11 @@ def test_a_name_that_is_no_peers_here_is_refused_in_one_line(run):
     for name in ("x", "alice", "0x12", "100"):
         assert f"{name!r} is no address; write 0x and 40 hex digits" in run("balance", name, status=WRONG)
         assert "write 0x and 40 hex digits" in run("transfer", name, "5", status=WRONG)
+
+
+def test_where_no_server_was_paid_earnings_say_how_one_earns(capsys):
+    assert earnings.main([]) == FAILED
+    assert capsys.readouterr().err.endswith("one that is to earn is started with --ledger\n")
 
 
 def test_where_nobody_is_meant_no_ledger_is_made(run):

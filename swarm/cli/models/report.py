@@ -8,6 +8,7 @@ from swarm.cli.models.fit import Cache, Fit, Format, fit
 from swarm.cli.models.machine import Place, in_words
 from swarm.cli.models.shape import Shape
 from swarm.cli.support.terminal import print_table
+from swarm.shown import count
 from swarm.wire.formats.amounts import format_amount, format_credits
 
 if TYPE_CHECKING:
@@ -57,15 +58,15 @@ class Report:
 
 def print_report(report: Report) -> None:
     shape, cache = report.shape, report.cache
-    known = [f"{shape.num_blocks} blocks"]
+    known = [count(shape.num_blocks, "block")]
     known += [f"hidden size {shape.hidden_size:,}"] if shape.hidden_size else []
-    known += [f"context {shape.max_context:,} tokens"] if shape.max_context else []
+    known += [f"context {count(shape.max_context, 'token')}"] if shape.max_context else []
     print(f"{shape.name}: {shape.architecture}, {', '.join(known)}. {_beside(cache)}")
     _print_table(report, SIZE_COLUMNS, lambda fit: blocks_in_words(shape, fit))
     if report.unsuited:
         print(f"Not in {', '.join(map(str, report.unsuited))}: rows of its matrices do not divide into their groups.")
     if cache.context:
-        print(f"\nSessions of {cache.context:,} tokens that have room at once:")
+        print(f"\nSessions of {count(cache.context, 'token')} that have room at once:")
         _print_table(report, {}, lambda fit: "-" if fit.sessions is None else f"{fit.sessions:,}")
     if cache.sessions:
         print("\nWith this --kv-memory:")
@@ -106,7 +107,8 @@ def _print_table(
 
 def _beside(cache: Cache) -> str:
     if cache.sessions:
-        return f"Blocks that fit, with room for {cache.sessions:,} sessions of {cache.context:,} tokens:"
+        each = count(cache.context or 0, "token")
+        return f"Blocks that fit, with room for {count(cache.sessions, 'session')} of {each}:"
     return f"Blocks that fit beside {in_words(cache.nbytes)} for keys and values:"
 
 

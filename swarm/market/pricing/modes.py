@@ -9,6 +9,7 @@ from swarm.market.pricing.fixed import Fixed
 from swarm.market.pricing.market import Market
 from swarm.market.pricing.policy import Pricing
 from swarm.market.rewards.rewards import Rewards
+from swarm.program import option
 from swarm.wire.formats.quotes import DEFAULT_DECODE, PREFILL_SHARE, Price
 
 _MODES: dict[str, Callable[[Price], Pricing]] = {
@@ -28,6 +29,6 @@ def make_pricing(mode: str, decode: int | None = None, prefill: int | None = Non
     if mode not in _MODES:
         raise InvalidRequest(f"unknown pricing {mode!r:.40}; use one of {', '.join(_MODES)}")
     if mode == "contribution" and (decode or prefill):
-        raise InvalidRequest("with contribution, work has no price: leave --price out")
+        raise InvalidRequest(f"with contribution, work has no price: leave {option('price')} out")
     decode = DEFAULT_DECODE if decode is None else decode
     return _MODES[mode](Price(decode // PREFILL_SHARE if prefill is None else prefill, decode))

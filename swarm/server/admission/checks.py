@@ -3,6 +3,7 @@
 from swarm import clock
 from swarm.errors import InvalidRequest, RevisionMismatch
 from swarm.server.served import Served
+from swarm.shown import count
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.session_id import check_session_id
@@ -28,7 +29,7 @@ def check_opening(request: pb.Open, served: Served, max_context: int) -> None:
         )
     if not 1 <= request.max_tokens <= max_context:
         raise InvalidRequest(
-            f"a context of {request.max_tokens} tokens is longer than this peer allows ({max_context})"
+            f"a context of {count(request.max_tokens, 'token')} is longer than this peer allows ({max_context})"
         )
     codec.torch_dtype(request.wire_dtype)
     if len(request.quote) not in (0, 32):

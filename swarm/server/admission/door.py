@@ -18,6 +18,7 @@ from swarm.server.admission.line import (
 from swarm.server.session.outbox import FAREWELL_TIMEOUT_S
 from swarm.server.session.reservation import SessionKey
 from swarm.server.session.session import Session
+from swarm.shown import count
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.rate_limit import network_of
 
@@ -117,10 +118,12 @@ class Door:
     def _refusal(self, request: pb.Open, ask: Ask, claim: Room) -> PeerBusy:
         free, total, before = self._free, self._total, claim.sessions - 1
         if ask.pages > free.pages:
-            text = f"no room for {request.max_tokens} tokens: {ask.pages} pages needed, "
+            text = f"no room for {count(request.max_tokens, 'token')}: {count(ask.pages, 'page')} needed, "
             text += f"{free.pages} of {total.pages} free"
         elif free.sessions < 1:
             text = f"all {total.sessions} sessions of this peer are in use"
+            if total.sessions == 1:
+                text = "the one session of this peer is in use"
         elif before:
             text = "what room there is goes to others"
         else:

@@ -5,6 +5,7 @@ import time
 
 from swarm.errors import SwarmError
 from swarm.server.session.session import Session
+from swarm.shown import count
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ class Entry:
         held = session.reservation
         onward = ", which relays," if session.next_hop and not pushes else ""
         logger.info(
-            "session %s opened for %s%s: blocks %d:%d, room for %d tokens%s",
-            _name(session), self._client, onward, held.start, held.stop, held.max_tokens,
+            "session %s opened for %s%s: blocks %d:%d, room for %s%s",
+            _name(session), self._client, onward, held.start, held.stop, count(held.max_tokens, "token"),
             ", background" if held.background else "",
             extra=self._fields(session) | {"blocks": [held.start, held.stop], "max_tokens": held.max_tokens},
         )  # fmt: skip
@@ -34,7 +35,7 @@ class Entry:
         """why: in words."""
         length, lasted_s = session.steps.length, time.monotonic() - self._began_s
         logger.info(
-            "session %s closed after %.1f s and %d tokens: %s", _name(session), lasted_s, length, why,
+            "session %s closed after %.1f s and %s: %s", _name(session), lasted_s, count(length, "token"), why,
             extra=self._fields(session) | {"tokens": length, "seconds": round(lasted_s, 3), "reason": why},
         )  # fmt: skip
 

@@ -14,6 +14,7 @@ from swarm.server.session.outbox import Outbox
 from swarm.server.session.pace import Pace
 from swarm.server.session.reservation import Reservation
 from swarm.server.session.steps import Slice, StepQueue
+from swarm.shown import count
 from swarm.wire import codec
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.journal import Journals
@@ -130,7 +131,9 @@ class Session:
     def _fetch(self, request: pb.Fetch) -> None:
         """Answer with outputs out of the journal."""
         if request.count > MAX_STEP_TOKENS:
-            raise InvalidRequest(f"asked for {request.count} positions; ask for at most {MAX_STEP_TOKENS} at a time")
+            raise InvalidRequest(
+                f"asked for {count(request.count, 'position')}; ask for at most {MAX_STEP_TOKENS} at a time"
+            )
         rows = self.rows(request.position, request.count)
         self.outbox.send_large(pb.ToClient(rows=pb.Rows(seq=request.seq, hidden=rows.message() if rows else None)))
 

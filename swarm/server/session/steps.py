@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from swarm import shown
 from swarm.errors import InvalidRequest
 from swarm.server.session.reservation import Reservation
 from swarm.wire import messages_pb2 as pb
@@ -107,16 +108,21 @@ class StepQueue:
     def _check(self, step: pb.Step) -> None:
         count, end, most = step.count, step.position + step.count, self._reservation.max_tokens
         if not 1 <= count <= MAX_STEP_TOKENS:
-            raise InvalidRequest(f"a step of {count} tokens; send between 1 and {MAX_STEP_TOKENS}")
+            raise InvalidRequest(f"a step of {shown.count(count, 'token')}; send between 1 and {MAX_STEP_TOKENS}")
         if len(step.visits) > MAX_VISITS:
-            raise InvalidRequest(f"a step that claims {len(step.visits)} visits; a chain has at most {MAX_VISITS} hops")
+            raise InvalidRequest(
+                f"a step that claims {shown.count(len(step.visits), 'visit')}; a chain has at most {MAX_VISITS} hops"
+            )
         if len(step.receipts) > MAX_RECEIPTS or max(map(len, step.receipts), default=0) > MAX_RECEIPT_BYTES:
-            raise InvalidRequest(f"a step with {len(step.receipts)} receipts, or an oversized one")
+            raise InvalidRequest(f"a step with {shown.count(len(step.receipts), 'receipt')}, or an oversized one")
         if step.position > self.length:
-            raise InvalidRequest(f"position {step.position} leaves a gap: this session has {self.length} tokens so far")
+            raise InvalidRequest(
+                f"position {step.position} leaves a gap: this session has {shown.count(self.length, 'token')} so far"
+            )
         if self._accepted + count > MAX_RECOMPUTED * most:
             raise InvalidRequest(
-                f"this session has computed {self._accepted} positions, most of them again and again; open another"
+                f"this session has computed {shown.count(self._accepted, 'position')}, most of them again and "
+                "again; open another"
             )
         if end > most:
             raise InvalidRequest(f"positions {step.position}:{end} are beyond the {most} that this session reserved")

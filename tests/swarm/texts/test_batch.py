@@ -53,7 +53,7 @@ def test_a_full_server_serves_the_higher_bid_first(client):
         return opened
 
     first = wait(open_session(0))
-    assert "all 1 sessions of this peer are in use" in wait(refusal(0))
+    assert "the one session of this peer is in use" in wait(refusal(0))
     assert "all 1 sessions" in wait(refusal(2**30))
     first.close()
     assert wait_until(lambda: not any(status.load.sessions for status in statuses(client)), 10)

@@ -14,6 +14,7 @@ from swarm.peers.reputation import Reputation
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
 from swarm.route.route import uncovered
+from swarm.wire.formats.quotes import Price, Quote
 
 
 class Only(PeerPolicy):
@@ -90,10 +91,22 @@ def test_who_is_shunned_is_not_used():
 
 
 def test_terms_say_what_they_demand_and_what_there_is():
-    there = r"quant int8 and dtype any, as this client demands; there is quant none with"
+    there = r"with quant int8, as this client demands; there is quant none with"
     with pytest.raises(NoRoute, match=there) as caught:
         accepted([Terms(quant="int8")], "m", [peer("a")])
     assert caught.value.blocks == f"0:{BLOCKS}"  # so that it is waited for
+
+
+@pytest.mark.parametrize("terms, whom", [(Terms(), ""), (Terms(quant="none"), " with quant none")])
+def test_of_peers_that_serve_as_demanded_and_want_to_be_paid_it_is_said_that_they_do(terms, whom):
+    asks = Quote(bytes(32), price=Price(1, 1))
+    there = [peer("a", asks=asks)] + [peer("b", quant="int4")] * bool(terms.quant)
+    with pytest.raises(NoRoute) as caught:
+        accepted([terms], "m", there)
+    wanted = (
+        f"no peer of 'm'{whom} works for nothing; they want to be paid on the ledger {'0' * 16}: pay there, with ledger"
+    )
+    assert str(caught.value) == wanted
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -222,8 +235,7 @@ def test_of_whom_is_to_be_avoided_it_is_said_that_it_is_there_and_why_it_is_not_
         return error.because
 
     assert asyncio.run(scenario()) == (
-        "peer a lied; peer b serves with quant int4 and dtype float32, and this client wants peers with quant none and "
-        "dtype any"
+        "peer a lied; peer b serves with quant int4 and dtype float32, and this client wants peers with quant none"
     )
 
 

@@ -10,8 +10,9 @@ import pytest
 from disks import small_files
 from swarm.client.batch_files import AnswerFile
 from swarm.storage import files
-from swarm.storage.files import write_whole
+from swarm.storage.files import warn_if_shared, write_whole
 from swarm.wire.identity import Identity
+from swarm.wire.secret import Secret, read_secret
 
 
 def test_a_file_is_replaced_as_a_whole_and_is_its_owners_alone(tmp_path):
@@ -48,6 +49,34 @@ def test_a_power_cut_takes_neither_the_file_nor_its_name_nor_its_new_folders_bac
     part, *folders = map(Path, synced)
     assert part.parent == tmp_path / "new" / "folder" and part.name.startswith(".file.")
     assert set(folders) == {tmp_path, tmp_path / "new", tmp_path / "new" / "folder"}
+
+
+def test_of_a_secret_that_others_may_read_one_line_says_how_to_close_it(tmp_path, caplog):
+    key, secret = tmp_path / "a.key", tmp_path / "the secret"
+    Identity.load_or_create(key)
+    secret.write_text(Secret.generate())
+    secret.chmod(0o600)
+    read_secret(secret)
+    assert caplog.messages == []
+    for file, read in ((key, Identity.load_or_create), (secret, read_secret)):
+        file.chmod(0o640)
+        for _ in range(2):
+            read(file)
+    assert caplog.messages == [
+        f"the key file {key} is open to others than its owner; close it with: chmod 600 {key}",
+        f"the secret file {secret} is open to others than its owner; close it with: chmod 600 '{secret}'",
+    ]
+
+
+def test_what_is_not_this_users_own_file_is_not_theirs_to_close(tmp_path, caplog, monkeypatch):
+    file, pipe = tmp_path / "mounted", tmp_path / "pipe"
+    file.touch(0o644)
+    os.mkfifo(pipe, 0o644)
+    warn_if_shared(pipe, "secret file")
+    warn_if_shared(tmp_path / "missing", "secret file")
+    monkeypatch.setattr(files.os, "geteuid", lambda: file.stat().st_uid + 1)
+    warn_if_shared(file, "secret file")
+    assert caplog.messages == []
 
 
 def test_the_name_of_a_batchs_answers_is_on_disk_too(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from swarm import shown
 from swarm.errors import InvalidRequest, UnusableFile
 from swarm.model import Checkpoint, ModelEnds
 from swarm.storage.files import write_whole
@@ -72,7 +73,7 @@ def text_segments(checkpoint: Checkpoint, count: int) -> list[list[int]]:
     tokens = checkpoint.load_tokenizer()("\n\n".join(pydoc_data.topics.topics.values()))["input_ids"]
     available = len(tokens) // SEGMENT
     if not 1 <= count <= available:
-        raise InvalidRequest(f"{count} segments of {SEGMENT} tokens; the text has 1 to {available}")
+        raise InvalidRequest(f"{shown.count(count, 'segment')} of {SEGMENT} tokens; the text has 1 to {available}")
     return [tokens[index * SEGMENT : (index + 1) * SEGMENT] for index in range(count)]
 
 
