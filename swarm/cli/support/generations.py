@@ -8,7 +8,7 @@ from swarm.verify.audit.judging.verdict import Verdict
 from swarm.wire.formats.amounts import format_credits
 from swarm.wire.peer_names import short_id
 
-_UNDONE = "without a result (nobody else there could recompute)"
+_UNDONE = "without a result"
 
 
 def describe(generation: Generation) -> str:
