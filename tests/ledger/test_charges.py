@@ -218,7 +218,7 @@ def test_stake_on_its_way_back_does_not_count(ledger):
     stakes = Stakes(ledger)
     assert looked(stakes, [peer(ONE)]) == [False]
     assert f"little at stake, 0.{need - 1:09} of 0.{need:09}".rstrip("0") in stakes.why(peer(ONE))
-    assert stakes.hint([peer(ONE)]).startswith("--allow-unstaked")
+    assert stakes.hint([peer(ONE)]).startswith("allow_unstaked")
     with pytest.raises(NoRoute, match=f"no peer of 'm' has enough at stake: peer {ONE.peer_id[-8:]} has too little"):
         accepted([stakes], "m", [peer(ONE)])
 

@@ -183,7 +183,7 @@ def test_a_swarm_with_a_gap_is_reported_and_waited_for(home, capsys, local):
         (["--every", "nan"], "--every must be a number of seconds, not nan"),
         (["--rounds", "0"], "--rounds must be positive, not 0"),
         (["--budget", "1"], "--budget must be 2 or more, not 1"),
-        (["--audit-rate", "2"], "audit_rate is a share from 0 to 1"),
+        (["--audit-rate", "2"], "--audit-rate must be a share from 0 to 1"),
     ],
 )
 def test_a_bad_argument_gets_one_line(home, capsys, arguments, message):

@@ -177,8 +177,8 @@ def test_only_own_folders_of_the_dead_are_removed(tmp_path, monkeypatch):
     assert not living.path.exists()
 
 
-def test_nothing_of_these_is_left_over():
-    assert running._all == []
+def test_nothing_of_these_is_left_over(model):
+    assert not [one for one in running._all if one.settings.model == model]
 
 
 def test_what_is_written_while_a_folder_is_removed_goes_too(tmp_path, monkeypatch):

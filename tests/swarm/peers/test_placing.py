@@ -44,5 +44,5 @@ def test_blocks_that_do_not_fit_are_refused_with_what_to_do(demo_checkpoint):
     assert affordable_blocks(demo_checkpoint, "none", torch.float32, 2**40) == 30
     assert affordable_blocks(demo_checkpoint, "none", torch.float32, ten) == 10
     assert affordable_blocks(demo_checkpoint, "int4", torch.float32, ten) == 30
-    with pytest.raises(ModelError, match="give --memory"):
+    with pytest.raises(ModelError, match="give memory or lower kv_memory"):
         affordable_blocks(demo_checkpoint, "none", torch.float32, 2**20)

@@ -129,7 +129,7 @@ def test_a_conversation_in_a_terminal(local, tmp_path):
 
 def test_what_was_saved_goes_on_and_what_was_typed_is_there_again(local, tmp_path):
     file = tmp_path / "talk.json"
-    with Terminal(local.peers, tmp_path, "--max-new-tokens", "8", "--system", "Be brief.") as chat:
+    with Terminal(local.peers, tmp_path, "--max-new-tokens", "2", "--system", "Be brief.") as chat:
         chat.ask("Name a colour.")
         chat.ask(f"/save {file}")
         chat.type("\x04")

@@ -70,7 +70,7 @@ def test_peers_announce_their_format_and_clients_demand_one(local):
     for demand, blocks in (({"quant": "int8"}, [(0, 30)]), ({"dtype": "float32"}, [(0, 13), (13, 30)])):
         with swarm.Client("demo", local.peers, **demand) as client:
             assert [hop.blocks for hop in client.generate("Hello", max_new_tokens=2).route] == blocks
-    there = r"quant nf4 .* there is quant int4 with dtype float32, quant int8 with dtype bfloat16"
+    there = r"quant nf4,? .*there is quant int4 with dtype float32, quant int8 with dtype bfloat16"
     hasty = swarm.Client("demo", local.peers, quant="nf4", coverage_timeout_s=0.0)
     with hasty as client, pytest.raises(swarm.NoRoute, match=there):
         client.generate("Hello", max_new_tokens=2)
