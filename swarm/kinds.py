@@ -110,9 +110,9 @@ def hidden_text(name: str, value: object) -> str:
 
 
 def path(name: str, value: object) -> str:
-    """Text or a pathlib.Path, as text."""
+    """Text or a pathlib.Path, as text, without what no file's name has."""
     written = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(written, str) or not is_text(written):
+    if not isinstance(written, str) or not is_text(written) or "\0" in written:
         raise refused(name, "text or a path", value)
     return written
 
