@@ -33,7 +33,7 @@ _TAKEN = (
 class Prompts:
     """By one model's tokenizer."""
 
-    def __init__(self, tokenizer: "AnyTokenizer | None", ends: "ModelEnds", context: int = sys.maxsize):
+    def __init__(self, tokenizer: "AnyTokenizer | None", ends: "ModelEnds", context: int = sys.maxsize - 1):
         """tokenizer: None: the model has none, and prompts are token ids. context: tokens that the model takes."""
         self._tokenizer, self._ends, self._context = tokenizer, ends, context
 
@@ -62,7 +62,7 @@ class Prompts:
     def _check_length(self, prompt: Any, index: int | None = None) -> None:
         """Of what is no list yet, such as a range, before one is made. Raises InvalidRequest."""
         ids = prompt.get("input_ids") if isinstance(prompt, Mapping) else prompt
-        if _is_list(ids) and not isinstance(ids, list | tuple) and (ids[self._context :] if ids else ids):
+        if _is_list(ids) and not isinstance(ids, list | tuple) and _length(ids) > self._context:
             error = InvalidRequest(
                 f"the prompt has more tokens than this model's context of {self._context}; shorten it"
             )
@@ -215,6 +215,14 @@ def _rows(array: Any, where: str, at_most: int | None = None) -> list[list[int]]
 
 def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
+
+
+def _length(several: Sequence[Any]) -> int:
+    """At most what Python counts to."""
+    try:
+        return len(several)
+    except OverflowError:
+        return sys.maxsize
 
 
 def _is_array(value: Any) -> bool:
