@@ -7,9 +7,9 @@ machine does not have is never named: a folder of this one, a ledger that only a
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from swarm.program import command
+from swarm.storage.files import expanded
 from swarm.wire.dtypes import format_options, usual_dtype
 from swarm.wire.hosts import is_loopback
 
@@ -65,5 +65,5 @@ def is_shared_ledger(where: str) -> bool:
 
 def pasted_model(model: str) -> str:
     """`model`, as another machine may have it: without the folders of this one."""
-    path = Path(model).expanduser()
+    path = expanded(model)
     return path.resolve().name if path.exists() and model != "demo" else model

@@ -13,10 +13,11 @@ from typing import Any
 
 from swarm import shown
 from swarm.errors import InvalidRequest, UnknownOption
-from swarm.wire.formats.amounts import parse_amount
+from swarm.wire.formats.amounts import check_amount, parse_amount
 
 Kind = Callable[[str, Any], Any]  # an option's name and value -> the value as it is used; raises InvalidRequest
 
+_LARGEST = 2**64 - 1  # of whole numbers that have no other limit
 YEAR_S = 365 * 86_400.0  # longer than any timer has to run
 
 
@@ -48,6 +49,8 @@ def whole(least: int | None = None, most: int | None = None, otherwise: str = ""
     def take(name: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, Integral) or not _is_within(int(value), least, most):
             raise refused(name, wanted, value)
+        if abs(int(value)) > _LARGEST:
+            raise refused(name, f"{wanted}, and of {len(str(_LARGEST))} digits at most", value)
         return int(value)
 
     return take
@@ -110,9 +113,9 @@ def hidden_text(name: str, value: object) -> str:
 
 
 def path(name: str, value: object) -> str:
-    """Text or a pathlib.Path, as text."""
+    """Text or a pathlib.Path, as text, without what no file's name has."""
     written = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(written, str) or not is_text(written):
+    if not isinstance(written, str) or not is_text(written) or "\0" in written:
         raise refused(name, "text or a path", value)
     return written
 
@@ -132,10 +135,9 @@ def texts(name: str, value: object) -> tuple[str, ...]:
 def amount(name: str, value: object) -> int:
     """Nano-credits, or credits as text."""
     if not isinstance(value, str):
-        nano: int = whole(0, otherwise=" (nano-credits), or credits as text, like '0.5'")(name, value)
-        value = f"{nano}n"
+        value = whole(0, otherwise=" (nano-credits), or credits as text, like '0.5'")(name, value)
     try:
-        return parse_amount(value)
+        return parse_amount(value) if isinstance(value, str) else check_amount(value)
     except InvalidRequest as error:
         raise InvalidRequest(f"{name}: {error}") from error
 

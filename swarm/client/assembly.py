@@ -8,7 +8,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from swarm.client.background import wait
@@ -29,6 +28,7 @@ from swarm.peers.directory import Directory
 from swarm.peers.policy import PeerPolicy, Signing, Terms
 from swarm.peers.table import PeerTable
 from swarm.session.router import OpenSessions, Router
+from swarm.storage.files import expanded
 from swarm.wire.codec import DTYPES
 from swarm.wire.tls import make_certificate
 
@@ -114,7 +114,7 @@ async def _put_together(
     terms = _terms(config, money)
     trusting = await asyncio.to_thread(import_module, _TRUST) if config.receipts else None
     directory = await joining.directory()
-    if Path(config.model).expanduser().exists():
+    if expanded(config.model).exists():
         checkpoint = await _as_served(checkpoint, directory)
     sessions = OpenSessions()
     reputation = await asyncio.to_thread(trusting.open_reputation) if trusting else None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swarm import clock
-from swarm.client.batch_files import AnswerFile, Job
+from swarm.client.batch_files import AnswerFile, Job, check_ids
 from swarm.errors import DiskTrouble, InvalidRequest, LedgerRefusal, ModelError, NoRoute, PaymentRequired, SwarmError
 from swarm.generate.options import GenerateOptions, Prompt, parse_options
 from swarm.program import option
@@ -79,7 +79,8 @@ class Batch:
         on_progress: Callable[[Progress], None] = lambda progress: None,
     ):
         """jobs: without an answer so far. on_progress: called every LOOK_S or more often, from another thread. Raises
-        InvalidRequest for options that make no sense."""
+        InvalidRequest for options that make no sense, and for two jobs with the same id."""
+        check_ids(jobs)
         if plan.concurrency < 1:
             raise InvalidRequest(f"{option('concurrency')} is at least 1, not {plan.concurrency}")
         self._options = {job.id: parse_options({**plan.options, **_own_options(job), "batch": True}) for job in jobs}

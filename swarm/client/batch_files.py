@@ -5,17 +5,25 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
-from swarm.errors import DiskTrouble, UnusableFile
+from swarm.errors import DiskTrouble, InvalidRequest, UnusableFile
 from swarm.generate.options import Prompt
-from swarm.storage.files import sync_names
+from swarm.storage.files import check_regular, expanded, parse_json, sync_names
 
 FIELDS = frozenset({"prompt", "id", "max_new_tokens"})
+_HEAD, _TEXT, _DIGEST = (
+    b'{"id": ',
+    re.compile(rb'"(?:[^"\\]|\\.)*"'),
+    b', "prompt_sha256": "',
+)  # so a line of answers begins
 
 
 @dataclass(frozen=True)
@@ -32,16 +40,12 @@ class Job:
         return hashlib.sha256(json.dumps(self.prompt, sort_keys=True).encode()).hexdigest()
 
 
-def read_jobs(path: Path) -> list[Job]:
+def read_jobs(path: str | os.PathLike[str]) -> list[Job]:
     """The lines of `path`: {"prompt": text or conversation, "id": ..., "max_new_tokens": ...}, or just the prompt as a
     JSON string. Without an id, a prompt's line number is its id. Raises UnusableFile naming the first bad line."""
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UnusableFile(f"cannot read {path}: {reason}") from error
+    path = expanded(path)
     jobs: dict[str, Job] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_read_text(path).split("\n"), 1):  # other ends of lines may be in a prompt
         if line.strip():
             job = _parse_job(line, f"{path}, line {number}", number)
             if job.id in jobs:
@@ -50,9 +54,30 @@ def read_jobs(path: Path) -> list[Job]:
     return list(jobs.values())
 
 
+def _read_text(path: Path) -> str:
+    """Also of a pipe. Raises UnusableFile."""
+    try:
+        with open(path, "rb") as opened:
+            if stat.S_ISCHR(os.fstat(opened.fileno()).st_mode) and not opened.isatty():
+                raise UnusableFile(f"cannot read {path}: it is a device, and no file of prompts")
+            return opened.read().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UnusableFile(f"cannot read {path}: {reason}") from error
+
+
+def check_ids(jobs: Iterable[Job]) -> None:
+    """Raises InvalidRequest where two have the same."""
+    seen: set[str] = set()
+    for job in jobs:
+        if job.id in seen:
+            raise InvalidRequest(f"two prompts have the id {job.id!r:.40}; give each its own")
+        seen.add(job.id)
+
+
 def _parse_job(line: str, where: str, number: int) -> Job:
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError as error:
         raise UnusableFile(f'{where} is not JSON; write {{"prompt": "..."}} or a string in quotes') from error
     entry = {"prompt": entry} if isinstance(entry, str) else entry
@@ -85,20 +110,16 @@ class AnswerFile:
     never on disk as a whole.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: str | os.PathLike[str]):
         """Raises UnusableFile if `path` cannot be written, holds something else, or another run has it open."""
-        self.path, self._lock = path, threading.Lock()
+        self.path, self._lock = expanded(path), threading.Lock()
+        self._file = _open(self.path)
         try:
-            self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - open for as long as this is
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            sync_names(path.absolute().parent)
-        except BlockingIOError as error:
-            raise UnusableFile(
-                f"another run is writing {path}; wait for it, or choose another file for the answers"
-            ) from error
-        except OSError as error:
-            raise UnusableFile(f"cannot write {path}: {error.strerror}") from error
-        self._done = self._read()
+            self._begin()
+            self._done = self._read()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> "AnswerFile":
         return self
@@ -113,7 +134,9 @@ class AnswerFile:
             self._file.close()
 
     def missing(self, jobs: list[Job]) -> list[Job]:
-        """Those of `jobs` without an answer. Raises UnusableFile if one's prompt is not the one that was answered."""
+        """Those of `jobs` without an answer. Raises UnusableFile if one's prompt is not the one that was answered,
+        InvalidRequest if two have the same id."""
+        check_ids(jobs)
         for job in jobs:
             if self._done.get(job.id, job.digest) != job.digest:
                 raise UnusableFile(
@@ -139,19 +162,59 @@ class AnswerFile:
                 raise DiskTrouble(f"cannot write {self.path}: {why}; make room, and run this again to go on") from error
             self._done[job.id] = job.digest
 
+    def _begin(self) -> None:
+        """Raises UnusableFile."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sync_names(self.path.absolute().parent)
+        except BlockingIOError as error:
+            raise UnusableFile(
+                f"another run is writing {self.path}; wait for it, or choose another file for the answers"
+            ) from error
+        except OSError as error:
+            raise UnusableFile(f"cannot write {self.path}: {error.strerror}") from error
+
     def _read(self) -> dict[str, str]:
-        """Digest of the prompt by id."""
+        """Digest of the prompt by id. Raises UnusableFile, and leaves the file as it is, if that is somebody else's."""
         self._file.seek(0)
         data, done = self._file.readall(), {}
         whole = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:whole].splitlines(), 1):
             try:
-                entry = json.loads(line)
+                entry = parse_json(line)
                 done[entry["id"]] = entry["prompt_sha256"]
             except (ValueError, TypeError, KeyError) as error:
-                raise UnusableFile(
-                    f"{self.path}, line {number} is no answer of a batch; choose another file for the answers"
-                ) from error
+                raise self._foreign(number) from error
+        if not _is_begun(data[whole:]):
+            raise self._foreign(data.count(b"\n") + 1)
         if whole < len(data):
             self._file.truncate(whole)
         return done
+
+    def _foreign(self, number: int) -> UnusableFile:
+        return UnusableFile(f"{self.path}, line {number} is no answer of a batch; choose another file for the answers")
+
+
+def _open(path: Path) -> FileIO:
+    """For as long as an AnswerFile is. Raises UnusableFile, at once also for a pipe or a device."""
+    try:
+        file = open(path, "ab+", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK, 0o666))  # noqa: SIM115
+    except OSError as error:
+        raise UnusableFile(f"cannot write {path}: {error.strerror}") from error
+    try:
+        check_regular(file.fileno(), path)
+    except UnusableFile:
+        file.close()
+        raise
+    return file
+
+
+def _is_begun(fragment: bytes) -> bool:
+    """Whether it can be the first half of a line that `add` writes."""
+    if not fragment.startswith(_HEAD):
+        return _HEAD.startswith(fragment)
+    id_ = _TEXT.match(fragment, len(_HEAD))
+    if id_ is None:
+        return fragment[len(_HEAD) :][:1] in (b"", b'"')
+    after = fragment[id_.end() :]
+    return after.startswith(_DIGEST) or _DIGEST.startswith(after)

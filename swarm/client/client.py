@@ -70,7 +70,7 @@ class Client:
         except BaseException:
             self.close()
             raise
-        self._prompts = Prompts(self.tokenizer, self._ends)
+        self._prompts = Prompts(self.tokenizer, self._ends, self.config.max_context)
 
     __init__.__doc__ = f"""Load the client's ends of the model and join the swarm. Raises ModelError, PeerUnreachable,
 InvalidRequest, PrivateSwarm for a secret that is missing or wrong.

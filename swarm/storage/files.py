@@ -12,6 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from swarm import shown
+from swarm.errors import UnusableFile
+
 logger = logging.getLogger(__name__)
 
 _MOST_BYTES = 2**20
@@ -49,7 +52,37 @@ def read_json(file: Path) -> Any:
         return parse_json(opened.read(_MOST_BYTES))
 
 
-def parse_json(data: bytes) -> Any:
+def read_regular(file: Path, most_bytes: int = _MOST_BYTES) -> bytes:
+    """What is in a file that somebody named. Raises UnusableFile for what is none, such as a pipe that would be waited
+    for or a device without an end, and for a larger one; OSError."""
+    with open(file, "rb", opener=without_waiting) as opened:
+        check_regular(opened.fileno(), file)
+        data = opened.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise UnusableFile(f"{file} is larger than {most_bytes >> 20} MiB")
+    return data
+
+
+def check_regular(descriptor: int, file: Path) -> None:
+    """Raises UnusableFile for what is no regular file."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise UnusableFile(f"{file} is no regular file")
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """As a shell has it: with the home folder in the place of ~. Raises UnusableFile for what names no file."""
+    written = os.fspath(path)
+    try:
+        if b"\0" in os.fsencode(written):
+            raise UnusableFile(f"{shown.text(written)} is no path: it has a NUL byte in it")
+        return Path(written).expanduser()
+    except UnicodeEncodeError as error:
+        raise UnusableFile(f"{shown.text(written)} is no path: it is no text") from error
+    except RuntimeError as error:  # nobody of that name, or without a home folder
+        raise UnusableFile(f"{shown.text(written)}: there is no such home folder; write the path in full") from error
+
+
+def parse_json(data: str | bytes) -> Any:
     """Raises ValueError."""
     try:
         return json.loads(data)

@@ -19,6 +19,7 @@ from swarm.errors import InvalidRequest, PrivateSwarm, UnusableFile
 from swarm.program import command, option
 from swarm.storage.files import warn_if_shared
 
+_MOST_CHARACTERS = 2**16
 LEAST_CHARACTERS = 22  # of base64, as many as 128 random bits take
 
 
@@ -66,10 +67,13 @@ def find_secret(text: str | None = None, file: Path | None = None) -> Secret | N
 def read_secret(file: Path) -> str:
     """Raises UnusableFile if the file cannot be read, or holds no secret. Warns if others can read it as well."""
     try:
-        text = file.read_text()
+        with open(file, encoding="utf-8") as opened:  # also a pipe, and a device without an end
+            text = opened.read(_MOST_CHARACTERS + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UnusableFile(f"cannot read the secret file {file}: {reason}") from error
+    if len(text) > _MOST_CHARACTERS:
+        raise UnusableFile(f"the secret file {file} holds more than a secret")
     try:
         check_secret(text)
     except InvalidRequest as error:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.cli.chat.answering import Answering
-from swarm.cli.chat.conversation import USER, Conversation, save
+from swarm.cli.chat.conversation import USER, Conversation, check_system, save
 from swarm.cli.support.generations import describe
 from swarm.cli.support.streamed import Streamed
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.shown import count
+from swarm.storage.files import expanded
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Commands:
 
     def _system(self, rest: str) -> None:
         if rest:
+            check_system(rest)
             self._conversation.system = "" if rest == "-" else rest
         shown = f"system message: {self._conversation.system}" if self._conversation.system else "no system message"
         self._shown.note(f"({shown})")
@@ -88,7 +90,7 @@ class Commands:
     def _save(self, rest: str) -> None:
         if not rest:
             raise InvalidRequest("where to? write /save FILE")
-        file = Path(rest).expanduser()
+        file = expanded(rest)
         save(self._conversation, self._model, file, replaces=file.absolute() in self._own_files)
         self._own_files.add(file.absolute())
         self._shown.note(f"({count(len(self._conversation.turns), 'message')} saved in {file})")

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from swarm.errors import UnusableFile
-from swarm.storage.files import parse_json, write_whole
+from swarm.errors import InvalidRequest, UnusableFile
+from swarm.kinds import is_text
+from swarm.storage.files import parse_json, read_regular, write_whole
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 STOPS = ("interrupted", "length", "failed")
@@ -92,6 +93,12 @@ def shorten(conversation: Conversation, count: Callable[[Conversation], int], mo
     return True
 
 
+def check_system(text: str) -> None:
+    """Raises InvalidRequest for what is no text: neither sent nor saved could it be."""
+    if not is_text(text):
+        raise InvalidRequest("the system message is not UTF-8")
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -105,12 +112,8 @@ def save(conversation: Conversation, model: str, file: Path, replaces: bool) -> 
 
 def load(file: Path) -> Conversation:
     """What `save` wrote, or a list of messages as others write them. Raises UnusableFile; OSError."""
-    with open(file, "rb") as opened:
-        data = opened.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise UnusableFile(f"{file} is larger than {_MOST_BYTES >> 20} MiB: that is no conversation")
     try:
-        found = parse_json(data)
+        found = parse_json(read_regular(file, _MOST_BYTES))
     except ValueError as error:
         raise UnusableFile(f"{file} is no conversation: it is not JSON ({error})") from error
     messages = found.get("messages") if isinstance(found, dict) else found
@@ -135,6 +138,8 @@ def _as_json(turn: Turn) -> dict[str, str]:
 def _turn(message: Any, where: str) -> Turn:
     match message:
         case {"role": "system" | "user" | "assistant" as role, "content": str(content)}:
+            if not is_text(content):
+                raise UnusableFile(f"{where}, has half characters in it, which are no text")
             stopped = message.get("stopped", "") if role == ASSISTANT else ""
             return Turn(role, content, stopped if stopped in STOPS else "")
     raise UnusableFile(f'{where}, is {message!r:.60}, not an object with a "role" and "content", a text')

@@ -9,7 +9,7 @@ from typing import cast
 from swarm.cli.chat.answering import Answering, Limits
 from swarm.cli.chat.chat import Chat
 from swarm.cli.chat.commands import Commands
-from swarm.cli.chat.conversation import Conversation, load
+from swarm.cli.chat.conversation import Conversation, check_system, load
 from swarm.cli.chat.interrupts import Interrupts
 from swarm.cli.chat.lines import Lines, StandardInput
 from swarm.cli.parsers.chat import make_parser
@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> int:
 def _chat(args: argparse.Namespace) -> int:
     conversation = load(args.load) if args.load else Conversation()
     if args.system is not None:
+        check_system(args.system)
         conversation.system = args.system
     is_typed, shown, interrupts = sys.stdin.isatty(), Streamed(), Interrupts()
     with make_client(args) as client, shown.between_lines():

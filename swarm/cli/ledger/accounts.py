@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from swarm.cli.support.parser import Parser, Verbs
@@ -14,6 +13,7 @@ from swarm.home import client_identity, ledger_folder, receipts_file
 from swarm.market.ledger.ids import parse_address
 from swarm.market.ledger.ledger import Account, Ledger
 from swarm.market.ledger.opening import open_ledger
+from swarm.storage.files import expanded
 from swarm.verify.receipts.store import ReceiptStore
 from swarm.wire.formats.amounts import format_amount
 from swarm.wire.identity import Identity, address_of
@@ -34,7 +34,7 @@ def common_options() -> Parser:
         metavar="WHERE",
         help="folder or file; HOST:PORT/FINGERPRINT; evm:FILE.json (default: SWARM_LEDGER, or this machine's own)",
     )
-    add("--identity", type=Path, metavar="FILE", help="in whose name (default: this user's key)")
+    add("--identity", type=expanded, metavar="FILE", help="in whose name (default: this user's key)")
     add("--json", action="store_true", help="print JSON")
     return common
 

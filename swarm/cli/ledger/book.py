@@ -31,6 +31,7 @@ from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.ledger import Entry
 from swarm.market.ledger.opening import is_path, ledger_file
 from swarm.market.ledger.ordered import OrderedLedger
+from swarm.storage.files import expanded
 from swarm.wire.formats.amounts import format_amount, format_credits
 
 _HISTORY_COLUMNS = ("number", "time", "kind", "by", "address", "bucket", "amount")
@@ -55,7 +56,7 @@ def add_book_verbs(verbs: Verbs) -> None:
     add_verb(verbs, "export", _export, "write all entries as they are signed, one JSON object a line, for others to "
         "check", ("file", {"metavar": "FILE", "help": "- is standard output"}))  # fmt: skip
     add_verb(verbs, "backup", _backup, "copy the ledger of a folder or file while it is in use, with its keeper's key",
-        ("file", {"type": Path, "metavar": "FILE"}))  # fmt: skip
+        ("file", {"type": expanded, "metavar": "FILE"}))  # fmt: skip
 
 
 # --- history ---------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from swarm.market.rewards.closing import Closer
 from swarm.market.service.folder import load_certificate, restore
 from swarm.market.service.service import LedgerService, Limits, serve
 from swarm.market.service.transport import LedgerAddress, connect, fingerprint
+from swarm.storage.files import expanded
 from swarm.wire.formats.amounts import format_credits, parse_percent
 from swarm.wire.hosts import check_announceable
 from swarm.wire.identity import Identity
@@ -55,7 +56,7 @@ def add_serve_verb(verbs: Verbs) -> None:
     add = parser.add_argument
     add(
         "--folder",
-        type=Path,
+        type=expanded,
         metavar="FOLDER",
         help="where the ledger is, or will be (default: this machine's own, under SWARM_HOME)",
     )
@@ -65,7 +66,7 @@ def add_serve_verb(verbs: Verbs) -> None:
     add("--port", type=parsing.port, metavar="PORT", help="0: any free one (default: that of the last time)")
     add(
         "--identity",
-        type=Path,
+        type=expanded,
         metavar="FILE",
         help="key of the issuer of a new ledger, who may mint and slash (default: this user's)",
     )
@@ -79,12 +80,17 @@ def add_serve_verb(verbs: Verbs) -> None:
     )
     add(
         "--backup",
-        type=Path,
+        type=expanded,
         metavar="FILE",
         help="keep a copy there, always whole, with the keeper's key; at the start, at the end, and every so often",
     )
     add("--backup-every", type=float, default=BACKUP_EVERY_S, metavar="S", help="(default: 300)")
-    add("--restore", type=Path, metavar="FILE", help="begin with the ledger in this backup, once it has been audited")
+    add(
+        "--restore",
+        type=expanded,
+        metavar="FILE",
+        help="begin with the ledger in this backup, once it has been audited",
+    )
     add("--epoch", type=float, default=DAY_S, metavar="S", help="with --emission: of an epoch (default: a day)")
     add_plan_options(parser)
     add_json(parser, "print one JSON object per event")

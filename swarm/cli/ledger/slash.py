@@ -15,6 +15,7 @@ from swarm.errors import InvalidRequest, SwarmError
 from swarm.market.charges import Charge, carry_out, require_arbiter, slash_proof
 from swarm.market.ledger.ids import parse_address
 from swarm.market.ledger.ledger import Ledger
+from swarm.storage.files import expanded
 from swarm.verify.fraud.proofs import EQUIVOCATION, MAX_PROOF_BYTES, Proof
 from swarm.wire.formats.amounts import MAX_AMOUNT, format_credits
 
@@ -22,7 +23,7 @@ from swarm.wire.formats.amounts import MAX_AMOUNT, format_credits
 def add_slash_verb(verbs: Verbs) -> None:
     parser = add_verb(
         verbs, "slash", _slash, "take the stake of a peer that evidence convicts (the arbiter's; that it told two "
-        "stories, anybody may bring)", ("file", {"type": Path, "metavar": "FILE", "help": "evidence, or a proof"}),
+        "stories, anybody may bring)", ("file", {"type": expanded, "metavar": "FILE", "help": "evidence, or a proof"}),
     )  # fmt: skip
     parser.epilog = f"Evidence is computed again first. The exit status is {REFUTED} if it does not convict."
     add = parser.add_argument

@@ -19,6 +19,7 @@ from swarm.model.files.safetensors import SafetensorsFile
 from swarm.model.files.tensors import TensorEntry
 from swarm.model.kv_cache import token_nbytes
 from swarm.model.layout import block_parts, block_weights
+from swarm.storage.files import expanded
 
 _BLOCK = re.compile(r"(.*\.)?(?:layers?|blocks?|h|blk)\.(\d{1,5})\.")
 _INTEGERS = re.compile(r"[IU]\d+|BOOL")  # safetensors' types: quantised and packed, so that the shape does not tell
@@ -54,7 +55,7 @@ def read_shape(model: str, revision: str | None = None) -> Shape:
 
 def _name(model: str, file: Path) -> str:
     """Such as "llama-3-8b", of shapes/llama-3-8b.json, of models/llama-3-8b and of llama-3-8b.gguf."""
-    path = Path(model).expanduser()
+    path = expanded(model)
     if model == "demo" or not path.exists():
         return model
     return file.resolve().parent.name if file.name == CONFIG else file.stem

@@ -1,11 +1,10 @@
 """What `python -m swarm batch` takes. Imports nothing heavy."""
 
-from pathlib import Path
-
 from swarm.cli.parsers.clients import add_client_arguments
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.parser import Parser
+from swarm.storage.files import expanded
 
 WAIT_S = 3600.0  # for peers, by default: nobody sits before it
 
@@ -18,8 +17,8 @@ def make_parser() -> Parser:
         "on where it ended.",
     )
     add = parser.add_argument
-    add("prompts", type=Path, help='one a line: {"prompt": "...", "id": ..., "max_new_tokens": ...}, or just "..."')
-    add("--output", "-o", type=Path, required=True, metavar="FILE", help="answers, one JSON object a line")
+    add("prompts", type=expanded, help='one a line: {"prompt": "...", "id": ..., "max_new_tokens": ...}, or just "..."')
+    add("--output", "-o", type=expanded, required=True, metavar="FILE", help="answers, one JSON object a line")
     deadline = "2h, 1h30m or 2030-01-31T08:00; then on demand"
     add("--deadline", metavar="WHEN", help=deadline)
     add("--concurrency", type=parsing.count, default=16, metavar="N", help="prompts at once (default: 16)")

@@ -1,11 +1,10 @@
 """What `python -m swarm benchmark` takes. Imports nothing heavy."""
 
-from pathlib import Path
-
 from swarm.cli.parsers.clients import add_client_arguments
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.parser import Parser
+from swarm.storage.files import expanded
 
 TOKENS = 48
 LIMIT_S = 120.0
@@ -25,7 +24,9 @@ def make_parser() -> Parser:
     add("--repeats", type=parsing.count, metavar="N", default=5, help="runs of each case (default: 5)")
     add("--limit", type=parsing.some_seconds, metavar="S", default=LIMIT_S,
         help="leave out cases of which one run would take longer (default: %(default).0f)")  # fmt: skip
-    add("--report", type=Path, metavar="FILE.md", help="also write the figures there, with all that belongs to them")
+    add(
+        "--report", type=expanded, metavar="FILE.md", help="also write the figures there, with all that belongs to them"
+    )
     add_json(parser, "print one JSON object at the end")
     add_client_arguments(parser)
     parser.set_defaults(max_new_tokens=TOKENS)

@@ -1,11 +1,10 @@
 """What `python -m swarm calibrate` takes. Imports nothing heavy."""
 
-from pathlib import Path
-
 from swarm.cli.parsers.words import BNB_FORMATS, QUANTS, SEGMENT, SERVED_DTYPES
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_model
 from swarm.cli.support.parser import Parser
+from swarm.storage.files import expanded
 
 
 def make_parser() -> Parser:
@@ -26,6 +25,6 @@ def make_parser() -> Parser:
         metavar="N",
         help=f"of text, in segments of {SEGMENT} (default: 2048)",
     )
-    add("--out", type=Path, metavar="FILE", help="also write limits and measurements there, as JSON")
+    add("--out", type=expanded, metavar="FILE", help="also write limits and measurements there, as JSON")
     add("--json", action="store_true", help="print that JSON instead of a table")
     return parser

@@ -1,10 +1,9 @@
 """What `python -m swarm chat` takes. Imports nothing heavy."""
 
-from pathlib import Path
-
 from swarm.cli.parsers.clients import add_client_arguments
 from swarm.cli.support import parsing
 from swarm.cli.support.parser import Parser
+from swarm.storage.files import expanded
 
 MAX_NEW_TOKENS = 512
 
@@ -18,7 +17,7 @@ def make_parser() -> Parser:
     )
     add = parser.add_argument
     add("--system", metavar="TEXT", help="system message")
-    add("--load", type=Path, metavar="FILE", help="go on with a conversation that /save wrote")
+    add("--load", type=expanded, metavar="FILE", help="go on with a conversation that /save wrote")
     tokens = "of conversation and answer together (default: the model's)"
     add("--context", type=parsing.count, metavar="TOKENS", help=tokens)
     add("--no-history", dest="history", action="store_false", help="do not keep what is typed (nor with --sensitive)")

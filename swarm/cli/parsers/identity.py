@@ -1,11 +1,10 @@
 """What `python -m swarm identity` takes. Imports nothing heavy."""
 
-from pathlib import Path
-
 from swarm.cli.parsers.words import DTYPE_NAMES, QUANTS
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_json, add_model
 from swarm.cli.support.parser import Parser
+from swarm.storage.files import expanded
 
 
 def make_parser() -> Parser:
@@ -46,6 +45,6 @@ def _add_key_verbs(parser: Parser) -> None:
     moves = add("export", "Move a key to another machine: with its receipts, vouchers and all that protects its owner, "
                 "into one file, which whoever has it can use like the key. Here it is not used any more.")  # fmt: skip
     moves.add_argument("key", help="\"client\", the number of a server's key (see keys), or a key's file")
-    moves.add_argument("file", type=Path, help="to write")
+    moves.add_argument("file", type=expanded, help="to write")
     taking = add("import", "Take in a key that was exported on another machine.")
-    taking.add_argument("file", type=Path, help="that was written there")
+    taking.add_argument("file", type=expanded, help="that was written there")

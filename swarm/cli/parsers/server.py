@@ -1,12 +1,12 @@
 """What `python -m swarm server` takes. Imports nothing heavy."""
 
 import argparse
-from pathlib import Path
 
 from swarm.cli.parsers.words import QUANTS, SERVED_DTYPES
 from swarm.cli.support import logs, parsing
 from swarm.cli.support.arguments import LEDGER, Renamed, add_json, add_members, add_model
 from swarm.cli.support.parser import Parser
+from swarm.storage.files import expanded
 from swarm.wire.formats.quotes import DEFAULT_DECODE, MODES, PREFILL_SHARE
 
 
@@ -74,7 +74,7 @@ def _add_place(group: argparse._ArgumentGroup) -> None:
         help="for activations; 0: any (default: that of last time)",
     )
     add("--dht-port", type=parsing.port, metavar="PORT", help="for the directory; likewise")
-    add("--identity", type=Path, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
+    add("--identity", type=expanded, metavar="FILE", help="this peer's key (default: kept under SWARM_HOME)")
     add(
         "--record-life",
         type=parsing.some_seconds,

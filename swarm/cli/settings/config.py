@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from swarm.cli.entry import verbs
@@ -17,6 +16,7 @@ from swarm.cli.support.terminal import print_table, run
 from swarm.cli.support.words import hint
 from swarm.errors import InvalidRequest
 from swarm.home.folder import writing_to
+from swarm.storage.files import expanded
 
 _SECRET = "SWARM_SECRET"
 
@@ -74,7 +74,7 @@ def _show_example(args: argparse.Namespace) -> None:
     if not args.init:
         print(EXAMPLE, end="")
         return
-    path = Path(args.config) if args.config else default_file()
+    path = expanded(args.config) if args.config else default_file()
     with writing_to(path):
         if path.exists():
             raise InvalidRequest(f"{path} exists; look at an example with --example")

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from swarm.cli.support.parser import CONFIG
-from swarm.errors import InvalidRequest
+from swarm.errors import UnusableFile
 from swarm.home.folder import swarm_home
+from swarm.storage.files import expanded, read_regular
 
 NAME = "swarm.toml"
 VARIABLE = "SWARM_CONFIG"  # empty: no file counts
@@ -44,9 +45,9 @@ def default_file() -> Path:
 def find_file(arguments: Sequence[str]) -> Path | None:
     """The one named by --config, by SWARM_CONFIG, or the one under SWARM_HOME; None if there is none."""
     if named := _named(arguments):
-        return Path(named)
+        return expanded(named)
     if VARIABLE in os.environ:
-        return Path(os.environ[VARIABLE]) if os.environ[VARIABLE] else None
+        return expanded(os.environ[VARIABLE]) if os.environ[VARIABLE] else None
     return default_file() if default_file().exists() else None
 
 
@@ -62,13 +63,13 @@ def _named(arguments: Sequence[str]) -> str:
 
 
 def read_file(path: Path) -> SettingsFile:
-    """Raises InvalidRequest in one line if it cannot be read, or is no TOML."""
+    """Raises UnusableFile in one line if it cannot be read, or is no TOML."""
     try:
-        text = path.read_bytes().decode()
+        text = read_regular(path).decode("utf-8-sig")
         return SettingsFile(path, tomllib.loads(text), text)
     except OSError as error:
-        raise InvalidRequest(f"the settings in {path} cannot be read: {error.strerror or error}") from error
+        raise UnusableFile(f"the settings in {path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"the settings in {path} are not UTF-8: {error.reason} at byte {error.start}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"the settings in {path} are not TOML: {error}") from error
+        raise UnusableFile(f"the settings in {path} are not UTF-8: {error.reason} at byte {error.start}") from error
+    except (ValueError, RecursionError) as error:  # also of a number that has too many digits
+        raise UnusableFile(f"the settings in {path} are not TOML: {error}") from error

@@ -6,6 +6,7 @@ own section counts before [client], which generate, chat and batch share, and th
 
 import argparse
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from swarm.cli.settings.files import SettingsFile, find_file, read_file
 from swarm.cli.support.parser import Parser
 from swarm.cli.support.words import hint
 from swarm.errors import InvalidRequest
+from swarm.shown import text as quoted
+from swarm.storage.files import expanded
 
 ALL = "all"  # verbs that have it
 COMMON = ("model", "revision", "peers", "secret-file", "ledger")  # which may be there
@@ -66,7 +69,7 @@ class _Layer(NamedTuple):
         return ((key, value) for key, value in self.table.items() if not isinstance(value, dict))
 
     def wrong(self, key: str, what: str) -> InvalidRequest:
-        return InvalidRequest(f"{self.file.where(self.name, key)}: {key} {what}")
+        return InvalidRequest(f"{self.file.where(self.name, key)}: {_shown(key)} {what}")
 
 
 def _layers(parser: Parser, file: SettingsFile) -> Iterator[_Layer]:
@@ -88,15 +91,15 @@ def _check_sections(file: SettingsFile) -> None:
     for key, value in file.table.items():
         if not isinstance(value, dict):
             raise InvalidRequest(
-                f"{file.where('', key)}: {key} is in no section; {', '.join(COMMON)} are in [{ALL}], other options in "
-                "their verb's, such as [server]"
+                f"{file.where('', key)}: {_shown(key)} is in no section; {', '.join(COMMON)} are in [{ALL}], other "
+                "options in their verb's, such as [server]"
             )
         if key not in sections:
             raise InvalidRequest(f"{file.where(key)}: no verb {key!r:.40}{hint(key, sections)}")
     for key in file.table.get(ALL, {}):
         if _plain(key) not in COMMON:
             advice = hint(_plain(key), COMMON) or f"; it can have {', '.join(COMMON)}"
-            raise InvalidRequest(f"{file.where(ALL, key)}: {key} is no setting of [{ALL}]{advice}")
+            raise InvalidRequest(f"{file.where(ALL, key)}: {_shown(key)} is no setting of [{ALL}]{advice}")
 
 
 def _check_keys(layer: _Layer, parsers: Sequence[Parser]) -> None:
@@ -108,8 +111,8 @@ def _check_keys(layer: _Layer, parsers: Sequence[Parser]) -> None:
             if _plain(key) not in known:
                 raise layer.wrong(key, f"is no option of {layer.name}{hint(_plain(key), sorted(known))}")
         elif key not in own:
-            section = f"{layer.name}.{key}"
-            raise InvalidRequest(f"{layer.file.where(section)}: no section {section}{hint(key, sorted(own))}")
+            where = layer.file.where(f"{layer.name}.{key}")
+            raise InvalidRequest(f"{where}: no section {layer.name}.{_shown(key)}{hint(key, sorted(own))}")
         else:
             _check_keys(layer.nested(key), [parser.verbs()[key] for parser in parsers if key in parser.verbs()])
 
@@ -147,9 +150,12 @@ def _converted(parser: Parser, action: argparse.Action, value: Any) -> object:
 def _text(value: Any) -> str:
     """As it would be typed."""
     if isinstance(value, str):
-        return os.path.expanduser(value) if value.startswith("~/") else value
+        return str(expanded(value)) if value.startswith("~/") else value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+        try:
+            return str(value)
+        except ValueError as error:  # there is no end of its digits
+            raise InvalidRequest("is a number of too many digits") from error
     raise InvalidRequest("is text or a number here")
 
 
@@ -163,6 +169,11 @@ def _all_names(parser: Parser) -> Iterator[str]:
 def names_of(action: argparse.Action) -> list[str]:
     """As they are written in the file: max-new-tokens."""
     return [option[2:] for option in action.option_strings if option.startswith("--")]
+
+
+def _shown(key: str) -> str:
+    """In quotes, if it has characters that an option has not."""
+    return key if re.fullmatch(r"[\w.-]{1,40}", key, re.ASCII) else quoted(key, 40)
 
 
 def _plain(key: str) -> str:

@@ -3,9 +3,9 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from swarm.cli.support import parsing
+from swarm.storage.files import expanded
 
 _WARNED: set[str] = set()
 LEDGER = "a folder, HOST:PORT/FINGERPRINT or evm:FILE.json"
@@ -47,7 +47,7 @@ def add_members(parser: argparse._ActionsContainer, default: str = "SWARM_PEERS,
     """--peers and --secret-file: which swarm."""
     add = parser.add_argument
     add("--peers", nargs="+", type=parsing.peer, metavar="ADDR", help=f"swarm members (default: {default})")
-    add("--secret-file", type=Path, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
+    add("--secret-file", type=expanded, metavar="FILE", help="of a private swarm (default: SWARM_SECRET, if set)")
 
 
 def add_json(parser: argparse._ActionsContainer, what: str = "print one JSON object") -> None:

@@ -84,8 +84,9 @@ class Screen(Console):
 
 
 def say_error(text: str) -> None:
-    """In one line, whatever it is made of."""
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    """In one line, whatever it is made of: what a terminal would obey is written out."""
+    line = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in " ".join(text.split()))
+    print(f"error: {line}", file=sys.stderr)
 
 
 def read_text(what: str) -> str:

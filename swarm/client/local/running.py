@@ -10,11 +10,11 @@ import weakref
 from dataclasses import dataclass
 
 from swarm.client.background import wait
-from swarm.client.local.folders import Folder
 from swarm.client.local.process import LocalServer
 from swarm.client.local.progress import say
 from swarm.forks import Owner, freeze_in_child
 from swarm.peers.directory import Directory
+from swarm.storage.folders import OF_SWARM, Folder
 from swarm.wire.secret import Secret
 
 
@@ -34,7 +34,7 @@ class Running:
     """Starts with a directory node and an empty folder; servers are added to it."""
 
     def __init__(self, settings: Settings, secret: Secret | None):
-        self.settings, self.secret, self.folder = settings, secret, Folder()
+        self.settings, self.secret, self.folder = settings, secret, Folder(OF_SWARM)
         self.servers: list[LocalServer] = []
         self.peers: list[str] = []
         self._directory: Directory | None = None

@@ -1,5 +1,6 @@
 """Opening a ledger, whichever kind it is, from the one string that says where it is."""
 
+import os
 import re
 from importlib import import_module
 from pathlib import Path
@@ -10,11 +11,12 @@ from swarm.market.ledger.remote import RemoteLedger
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.service.transport import LedgerAddress
 from swarm.program import command
+from swarm.storage.files import expanded
 from swarm.wire.identity import Identity
 
 FILE_NAME = "ledger.db"
 _EVM = "evm:"
-_HOST_AND_PORT = re.compile(r"[^/]+:\d{1,5}(/|$)")
+_HOST_AND_PORT = re.compile(r"[^/]+:[^/]*(/|$)")
 
 
 def open_ledger(where: str, identity: Identity) -> Ledger:
@@ -27,17 +29,17 @@ def open_ledger(where: str, identity: Identity) -> Ledger:
     if address := LedgerAddress.parse(where):
         return RemoteLedger(address, identity)
     if where.startswith(_EVM):
-        return _open_evm(Path(where.removeprefix(_EVM)), identity)
+        return _open_evm(expanded(where.removeprefix(_EVM)), identity)
     _check_path(where)
-    return SqliteLedger(ledger_file(Path(where)), identity)
+    return SqliteLedger(ledger_file(where), identity)
 
 
 def _check_path(where: str) -> None:
     """Raises InvalidRequest for what was to be a service's address: a folder of that name would be made."""
-    if "://" in where or (_HOST_AND_PORT.match(where) and not Path(where).exists()):
+    if "://" in where or (_HOST_AND_PORT.match(where) and not expanded(where).exists()):
         raise InvalidRequest(
             f"{where!r:.80} is no ledger's address: write HOST:PORT/FINGERPRINT, as `{command('ledger', 'serve')}` "
-            "prints it, or a folder"
+            "prints it, or a folder (a new one with a colon in its name: ./NAME)"
         )
 
 
@@ -46,9 +48,10 @@ def is_path(where: str) -> bool:
     return not where.startswith(_EVM) and LedgerAddress.parse(where) is None
 
 
-def ledger_file(where: Path) -> Path:
+def ledger_file(path: str | os.PathLike[str]) -> Path:
     """The file of the embedded ledger in a folder, or in the file itself: what has no suffix and is no file yet, is a
     folder."""
+    where = expanded(path)
     is_folder = where.is_dir() or (not where.suffix and not where.is_file())
     return where / FILE_NAME if is_folder else where
 

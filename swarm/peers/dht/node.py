@@ -2,13 +2,12 @@
 again."""
 
 import asyncio
+import atexit
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import main_thread
 
 from hivemind.dht.routing import DHTID
@@ -22,6 +21,7 @@ from swarm.peers.dht.bounded_storage import BoundedStorage
 from swarm.peers.dht.private_p2p import is_private
 from swarm.peers.dht.running import SOME_ERRORS, NodeOptions, Running
 from swarm.peers.dht.timekeeper import Timekeeper
+from swarm.storage.folders import OF_NODE, Folder, remove_leftovers
 from swarm.wire.identity import Identity
 from swarm.wire.listening import heard
 from swarm.wire.secret import refused
@@ -57,7 +57,7 @@ class Node:
         self._running: Running | None = None
         self._is_up = asyncio.Event()
         self._port = 0  # where others know it
-        self._folder: TemporaryDirectory[str] | None = None  # of a key of its own
+        self._folder: Folder | None = None  # of a key of its own
         self._is_alone = True
         self._unanswered = 0  # questions to the daemon, one after the other
         self._tasks = TaskSet("the directory's node")
@@ -74,6 +74,7 @@ class Node:
         off by more than ten minutes.
         """
         check_port_free(self._options.host, self._options.port)  # libp2p would silently share a taken one
+        await asyncio.to_thread(remove_leftovers)
         self._take_key()
         was_there = self._acquaintances.give(peers)
         self._running = await self._start(self._options.port)
@@ -119,7 +120,8 @@ class Node:
             await self._running.stop()
             self._running = None
         if self._folder:
-            self._folder.cleanup()
+            self._folder.remove()
+            atexit.unregister(self._folder.remove)
         await asyncio.to_thread(self._acquaintances.save)  # last: its disk may not answer
 
     def _take_key(self) -> None:
@@ -129,8 +131,9 @@ class Node:
         if self._options.client:
             return
         if self._options.identity is None:
-            self._folder = TemporaryDirectory(prefix="swarm-node-")
-            self._options = replace(self._options, identity=Path(self._folder.name) / "key")
+            self._folder = Folder(OF_NODE)
+            atexit.register(self._folder.remove)  # where nobody waits for it to leave
+            self._options = replace(self._options, identity=self._folder.path / "key")
         assert self._options.identity
         self._id = DHTID.generate(source=Identity.load_or_create(self._options.identity).peer_id)
 

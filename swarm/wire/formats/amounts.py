@@ -2,6 +2,7 @@
 
 import re
 
+from swarm import shown
 from swarm.errors import InvalidRequest
 
 CREDIT = 10**9  # nano-credits
@@ -51,5 +52,6 @@ def format_prices(decode: int, prefill: int) -> str:
 def check_amount(amount: object) -> int:
     """`amount`, if it is one: a whole number of nano-credits from 0 to MAX_AMOUNT. Raises InvalidRequest."""
     if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= MAX_AMOUNT:
-        raise InvalidRequest(f"an amount is a whole number of nano-credits from 0 to {MAX_AMOUNT}, not {amount!r:.40}")
+        wanted = f"a whole number of nano-credits from 0 to {MAX_AMOUNT}"
+        raise InvalidRequest(f"an amount is {wanted}, not {shown.value(amount)}")
     return amount

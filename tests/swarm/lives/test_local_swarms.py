@@ -15,7 +15,8 @@ import pytest
 import swarm
 from harness.tiny import tiny_model
 from helpers import wait_until
-from swarm.client.local import folders, running
+from swarm.client.local import running
+from swarm.storage import folders
 
 OPTIONS = {"threads": 1, "kv_memory": "32M"}
 KERNEL = """
@@ -149,7 +150,7 @@ def test_an_end_without_stop_leaves_nothing(model):
 
 def test_only_own_folders_of_the_dead_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(folders.tempfile, "tempdir", str(tmp_path))
-    living, dead = folders.Folder(), folders.Folder()
+    living, dead = folders.Folder(folders.OF_SWARM), folders.Folder(folders.OF_NODE)
     (dead.path / "some.key").write_text("secret")
     os.close(dead._lock)
     folders.let_go(dead._lock)
@@ -184,7 +185,7 @@ def test_nothing_of_these_is_left_over(model):
 def test_what_is_written_while_a_folder_is_removed_goes_too(tmp_path, monkeypatch):
     """As a daemon of libp2p does, that outlives its server by a moment."""
     monkeypatch.setattr(folders.tempfile, "tempdir", str(tmp_path))
-    folder, remove = folders.Folder(), shutil.rmtree
+    folder, remove = folders.Folder(folders.OF_SWARM), shutil.rmtree
 
     def late(path: Path, ignore_errors: bool) -> None:
         remove(path, ignore_errors=ignore_errors)

@@ -1,11 +1,20 @@
 """A chat's conversation: what is sent, kept, left out, saved and loaded."""
 
 import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from swarm.cli.chat import history
+from swarm.cli.chat.chat import Chat
+from swarm.cli.chat.commands import Commands
 from swarm.cli.chat.conversation import Conversation, Turn, load, save, shorten
-from swarm.errors import InvalidRequest
+from swarm.cli.chat.history import FileHistory
+from swarm.cli.chat.interrupts import Interrupts
+from swarm.cli.support.streamed import Streamed
+from swarm.errors import InvalidRequest, UnusableFile
 
 
 def said(*contents: str) -> Conversation:
@@ -104,3 +113,37 @@ def test_marks_that_nobody_knows_are_left_aside(tmp_path):
     turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "stopped": {"a": 1}}]
     (tmp_path / "talk.json").write_text(json.dumps(turns))
     assert not load(tmp_path / "talk.json").is_partial
+
+
+@pytest.mark.parametrize("line", ["/save ~nobody-of-that-name/x", "/save a\0b", "/save a\ud800", "/system \udcff"])
+def test_what_cannot_be_done_is_one_line_and_the_chat_goes_on(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    conversation, shown, heard = said("question", "answer"), Streamed(), iter([line, "/save it", "/clear"])
+    commands = Commands(conversation, None, shown, "demo", None)
+    lines = SimpleNamespace(read=lambda: next(heard, None))
+    assert not Chat(lines, conversation, SimpleNamespace(failed=False), commands, Interrupts(), shown).run()
+    assert capsys.readouterr().err.count("error: ") == 1
+    assert not conversation.turns and load(tmp_path / "it").turns
+
+
+def test_what_is_no_text_or_no_file_is_not_loaded(tmp_path):
+    file = tmp_path / "saved"
+    file.write_text('[{"role": "user", "content": "\\ud800"}]')
+    with pytest.raises(UnusableFile, match="message 0, has half characters"):
+        load(file)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UnusableFile, match="no regular file"):
+            load(path)
+
+
+def test_a_history_that_is_a_pipe_is_none_and_of_a_huge_one_the_end_is_read(tmp_path, caplog, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        kept = FileHistory(path)
+        assert list(kept.load_history_strings()) == []
+        kept.store_string("said")
+        assert "what is typed is not kept" in caplog.messages[-1]
+    monkeypatch.setattr(history, "_READ_BYTES", 12)
+    (tmp_path / "file").write_text('"a long one"\n"b"\n"c"\n')
+    assert list(FileHistory(tmp_path / "file").load_history_strings()) == ["c", "b"]

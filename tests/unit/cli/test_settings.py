@@ -1,6 +1,7 @@
 """swarm.toml: what counts where nothing is typed, and who says so."""
 
 import json
+import os
 
 import pytest
 
@@ -108,7 +109,12 @@ WRONG = {
     "[ledger.serv]\nport = 3": "line 1: no section ledger.serv; did you mean serve?",
     "[ledger.serve]\nprt = 3": "prt is no option of ledger.serve; did you mean port?",
     "[all]\npeers = '127.0.0.1:3'": "line 2: peers is wrong: '127.0.0.1:3' is not a peer address",
-    "[all]\nmodel = [1": "are not TOML",
+    '[server]\n"\\u001b[31mx" = 1': "'\\x1b[31mx' is no option of server",
+    '["a\\u001b"]': "no verb 'a\\x1b'",
+    '"a\\u001b" = 1': "'a\\x1b' is in no section",
+    '[all]\n"a\\u001b" = 1': "'a\\x1b' is no setting of [all]",
+    '[ledger."a\\u001b"]': "no section ledger.'a\\x1b'",
+    f"[server]\nport = 0x{'f' * 5000}": "line 2: port is a number of too many digits",
 }
 
 
@@ -121,13 +127,29 @@ def test_what_is_wrong_in_a_file_is_one_line_that_names_it(write, capsys, text):
 
 
 def test_a_file_that_cannot_be_read_is_one_line(home, capsys):
-    (home / "swarm.toml").write_bytes(b"\xff")
-    assert check(make_parser("status"), []) == exits.WRONG
-    assert "are not UTF-8" in capsys.readouterr().err
-    for name in ("nowhere", "."):
-        assert check(make_parser("status"), ["--config", str(home / name)]) == exits.WRONG
-        assert "cannot be read" in capsys.readouterr().err
+    os.mkfifo(home / "pipe")
+    (home / "huge").write_bytes(bytes(2**20 + 1))
+    wrong = {
+        "nowhere": "cannot be read", ".": "cannot be read", "pipe": "no regular file", "/dev/zero": "no regular file",
+        "huge": "larger than 1 MiB", "~nobody-of-that-name/x": "no such home folder",
+    }  # fmt: skip
+    for name, what in wrong.items():
+        named = name if name.startswith("~") else str(home / name)
+        assert check(make_parser("status"), ["--config", named]) == exits.FAILED
+        (said,) = capsys.readouterr().err.splitlines()
+        assert what in said
+    unusable = {b"\xff": "are not UTF-8", b"[all]\nmodel = [1": "are not TOML",
+                b"[server]\nport = " + b"1" * 5000: "are not TOML"}  # fmt: skip
+    for data, what in unusable.items():
+        (home / "swarm.toml").write_bytes(data)
+        assert check(make_parser("status"), []) == exits.FAILED
+        assert what in capsys.readouterr().err
     assert check(make_parser("secret"), []) == exits.DONE  # it has nothing to look for there
+
+
+def test_what_an_editor_puts_before_the_text_is_none_of_it(home):
+    (home / "swarm.toml").write_bytes(b"\xef\xbb\xbf[server]\nport = 7\n")
+    assert read("server").port == 7
 
 
 def test_config_shows_what_counts_and_who_says_so(write, capsys, monkeypatch):

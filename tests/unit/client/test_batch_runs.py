@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from swarm import clock
 from swarm.cli.batch import _deadline, parse_deadline
 from swarm.client.batch import MAX_TRIES, Batch, Plan, must_hurry
 from swarm.client.batch_files import AnswerFile, Job, read_jobs
-from swarm.errors import DiskTrouble, InvalidRequest, NoRoute, PaymentRequired, PeerBusy
+from swarm.errors import DiskTrouble, InvalidRequest, NoRoute, PaymentRequired, PeerBusy, UnusableFile
 from swarm.generate.options import GenerateOptions
 from swarm.results import Generation
 from swarm.route.route import uncovered
@@ -211,3 +212,87 @@ def test_a_prompt_for_which_there_is_never_room_is_given_up_after_so_many_tries(
 
     progress = run_batch(tmp_path / "answers", fill, jobs=1).progress
     assert (progress.done, progress.failed, calls) == (0, {"0": "full"}, MAX_TRIES)
+
+
+# --- files that others made -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"a novel without an end of line",
+        b'{"id": 7, "name": "x"}',
+        b'{"id": "7", "name": "x"}',
+        b'{"name": 1}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_file_of_somebody_else_is_refused_and_left_as_it_is(tmp_path, foreign):
+    whole = json.dumps({"id": "1", "prompt_sha256": "0" * 64}).encode() + b"\n"
+    for data in (foreign, foreign + b"\n", whole + foreign):
+        (tmp_path / "file").write_bytes(data)
+        for _ in range(2):  # nor does it stay locked
+            with pytest.raises(UnusableFile, match=r"line [12] is no answer of a batch"):
+                AnswerFile(tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == data
+
+
+def test_any_part_of_a_line_that_a_killed_run_left_is_cut_off(tmp_path):
+    path = tmp_path / "answers"
+    with AnswerFile(path) as answers:
+        answers.add(Job('a "quoted\\ id', "one"), {"text": "a"})
+    line = path.read_bytes()
+    for length in range(1, len(line)):
+        path.write_bytes(line + line[:length])
+        AnswerFile(path).close()
+        assert path.read_bytes() == line
+
+
+@pytest.mark.parametrize("made", [lambda path: os.mkfifo(path), lambda path: path.symlink_to("/dev/zero"),
+                                  lambda path: path.symlink_to("/dev/full")])  # fmt: skip
+def test_answers_go_into_a_file_and_nothing_else(tmp_path, made):
+    made(tmp_path / "it")
+    with pytest.raises(UnusableFile, match="no regular file"):
+        AnswerFile(tmp_path / "it")
+
+
+def test_prompts_are_lines_whatever_an_editor_put_before_them_and_whatever_stands_in_them(tmp_path):
+    file = tmp_path / "prompts"
+    file.write_bytes(b'\xef\xbb\xbf"one"\r\n' + '"two\u2028lines"\n'.encode())
+    assert read_jobs(str(file)) == [Job("1", "one"), Job("2", "two\u2028lines")]
+    file.write_text("[" * 100_000)
+    with pytest.raises(UnusableFile, match="line 1 is not JSON"):
+        read_jobs(file)
+    with pytest.raises(UnusableFile, match="a device"):
+        read_jobs("/dev/zero")
+    for path in ("~nobody-of-that-name/x", "a\0b", "a\ud800"):
+        for use in (read_jobs, AnswerFile):
+            with pytest.raises(UnusableFile):
+                use(path)
+
+
+def test_two_prompts_with_one_id_are_refused_the_first_time(tmp_path):
+    jobs = [Job("1", "one"), Job("1", "two")]
+    with AnswerFile(tmp_path / "answers") as answers:
+        with pytest.raises(InvalidRequest, match="two prompts have the id '1'"):
+            answers.missing(jobs)
+        with pytest.raises(InvalidRequest, match="two prompts have the id '1'"):
+            Batch(jobs, answers, Plan({}))
+
+
+def test_the_batch_of_the_documentation_runs_as_printed(tmp_path, monkeypatch, capsys):
+    blocks = (Path(__file__).parents[3] / "docs" / "using.md").read_text().split("```python\n")
+    (printed,) = (block.split("```")[0] for block in blocks if "client.run_batch(" in block)
+
+    class Client:
+        def run_batch(self, batch: Batch):
+            async def fill(generation: Generation, options: GenerateOptions) -> None:
+                pass
+
+            asyncio.run(batch.run(lambda prompt: [1], fill))
+            return batch.progress
+
+    monkeypatch.chdir(tmp_path)
+    exec(printed, {"client": Client(), "texts": ["one", "two"]})
+    assert capsys.readouterr().out == "2 {}\n"
+    assert len(lines(tmp_path / "answers.jsonl")) == 2

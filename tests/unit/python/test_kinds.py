@@ -296,3 +296,32 @@ def test_a_local_swarms_blocks_and_options_are_taken_in_several_forms(tmp_path):
         "threads": "2", "price": "5n", "stake": "0.5", "ledger": str(tmp_path), "no_receipts": True,
         "memory": "1048576", "drain": "3.0",
     }  # fmt: skip
+
+
+ENDLESS = 10**5000
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda: parse_options({"priority_fee": ENDLESS}),
+        lambda: parse_options({"max_new_tokens": ENDLESS}),
+        lambda: parse_options({"seed": -ENDLESS}),
+        lambda: parse_options({"top_k": ENDLESS}),
+        lambda: parse_options({"temperature": ENDLESS}),
+        lambda: parse_options({"stop": [ENDLESS]}),
+        lambda: ClientConfig("demo", budget=ENDLESS),
+        lambda: ClientConfig("demo", local_blocks=(ENDLESS, 1)),
+        lambda: checked({"threads": ENDLESS}),
+        lambda: checked({"memory": ENDLESS}),
+        lambda: checked({"price": ENDLESS}),
+        lambda: checked({"drain": ENDLESS}),
+        lambda: ranges([(0, ENDLESS)]),
+        lambda: ranges((-ENDLESS, 1)),
+        lambda: ranges([[ENDLESS]]),
+    ],
+)
+def test_a_number_of_thousands_of_digits_is_refused_in_one_line(take):
+    with pytest.raises(InvalidRequest) as caught:
+        take()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200

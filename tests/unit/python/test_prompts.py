@@ -162,3 +162,19 @@ def test_a_long_text_brings_no_warning_of_the_tokenizers_own(prompts, caplog, ca
     assert len(prompts.encode("word " * 9000)) > 8192
     assert not caplog.records
     assert capfd.readouterr().err == ""
+
+
+def test_what_is_longer_than_the_context_is_refused_before_a_list_is_made_of_it(demo_tokenizer, ends):
+    prompts = Prompts(demo_tokenizer, ends, context=8)
+    assert prompts.encode(range(8)) == list(range(8))
+    for endless in (range(10**9), range(10**30), {"input_ids": range(10**12)}):
+        for take in (prompts.encode, prompts.encode_all):
+            with pytest.raises(InvalidRequest, match="more tokens than this model's context of 8"):
+                take(endless)
+        with pytest.raises(InvalidRequest, match="prompt 1: the prompt has more tokens"):
+            prompts.encode_all(["text", endless])
+
+
+def test_a_token_of_thousands_of_digits_is_one_line(prompts):
+    with pytest.raises(InvalidRequest, match="token id a number of 5,000 digits is outside the vocabulary"):
+        prompts.encode([10**5000])

@@ -1,4 +1,5 @@
-"""Folders of LocalSwarms, which hold their servers' keys: gone with them, at the latest when the next one starts.
+"""Temporary folders with keys in them, of LocalSwarms and of nodes: gone with them, at the latest when the next one
+starts.
 
 Whoever made one holds a file in it locked, and the kernel lets go of that with the process, however it ends.
 """
@@ -14,17 +15,17 @@ from pathlib import Path
 
 from swarm.forks import Owner, keep_here, let_go
 
-_PREFIX = "swarm-local-"
+OF_SWARM, OF_NODE = "swarm-local-", "swarm-node-"  # how their names begin
 _LOCK = "lock"  # in the folder
-_UNLOCKED_S = 60.0  # a folder without a lock is younger, or nobody's
+_UNLOCKED_S = {OF_SWARM: 60.0, OF_NODE: 86_400.0}  # without a lock: younger, nobody's, or an older version's node's
 _TRIES, _PAUSE_S = 20, 0.05
 
 
 class Folder:
     """A new one, this user's alone."""
 
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    def __init__(self, prefix: str) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=prefix))
         self._owner, self._is_removed = Owner(), False
         # Locked before it has the name by which others look for it.
         scratch = self.path / f"{_LOCK}.tmp"
@@ -46,10 +47,11 @@ class Folder:
 
 def remove_leftovers() -> None:
     """Those of this user's processes that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # gone meanwhile
-            if _is_own(path):
-                _remove_unlocked(path)
+    for prefix in (OF_SWARM, OF_NODE):
+        for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+            with suppress(OSError):  # gone meanwhile
+                if _is_own(path):
+                    _remove_unlocked(path, _UNLOCKED_S[prefix])
 
 
 def _is_own(path: Path) -> bool:
@@ -57,10 +59,10 @@ def _is_own(path: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
-def _remove_unlocked(path: Path) -> None:
-    """Raises OSError if its process lives, or another one removes it."""
+def _remove_unlocked(path: Path, age_s: float) -> None:
+    """age_s: from which on one without a lock goes. Raises OSError if its process lives, or another one removes it."""
     if not (path / _LOCK).exists():  # it was killed between two lines, when the folder was new or half removed
-        if time.time() - path.lstat().st_mtime > _UNLOCKED_S:
+        if time.time() - path.lstat().st_mtime > age_s:
             _remove_tree(path)
         return
     lock = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
