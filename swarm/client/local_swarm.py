@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -21,6 +20,7 @@ from swarm.client.server_options import FLAGS, ServerKeywords, checked, ranges
 from swarm.client.signatures import keywords
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.forks import Lifeline, Owner, freeze_in_child
+from swarm.loading import load
 from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0
@@ -178,7 +178,7 @@ class LocalSwarm:
         if home is None and "stake" in options:
             if "ledger" not in options:
                 raise InvalidRequest("a stake is put down on a ledger; say which, with ledger=")
-            import_module("swarm.client.assembly_money").endow(folder, str(options["ledger"]), str(options["stake"]))
+            load("swarm.client.assembly_money").endow(folder, str(options["ledger"]), str(options["stake"]))
         for name, value in options.items():
             command += [f"--{name.replace('_', '-')}", *([] if isinstance(value, bool) else [value])]
         lifeline = Lifeline()

@@ -33,8 +33,8 @@ class Delivery:
         """The session that was observed last is open. Raises InvalidRequest if its chain will not do."""
 
     async def admit(self, session: Session, piece: str) -> str | None:
-        """Text that may be delivered, with all tokens so far, after one more that brought `piece`; None: nothing may, as
-        yet. Raises Unverified."""
+        """Text that may be delivered, with all tokens so far, after one more that brought `piece`; None: nothing may yet.
+        Raises Unverified."""
         return piece
 
     def rewind(self) -> None:

@@ -1,5 +1,7 @@
-"""One generation as it grows: tokens, text, times; and the way back to where it was still good. What may be delivered of
-it is in the Generation, nothing else: that one may be looked at, and leave with an error, at any time."""
+"""One generation as it grows: tokens, text, times; and the way back to where it was still good.
+
+What may be delivered of it is in the Generation, nothing else: that may be looked at, and leave with an error, any time.
+"""
 
 import time
 from collections.abc import Collection
