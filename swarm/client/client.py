@@ -242,7 +242,8 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     def _swarm_in_words(self) -> str:
         """Of what is known by now: nobody is asked."""
         peers = shown.count(len(self.parts.router.table.listed()), "peer")
-        return f"{peers} of {self._where}" if self._where else peers
+        where = self._where()
+        return f"{peers} of {where}" if where else peers
 
     # --- in the background loop --------------------------------------------------------------------------------------
 

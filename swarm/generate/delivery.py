@@ -33,7 +33,7 @@ class Delivery:
         """The session that was observed last is open. Raises InvalidRequest if its chain will not do."""
 
     async def admit(self, session: Session, piece: str) -> str | None:
-        """Text that may be delivered, with all tokens so far, after one more that brought `piece`; None: nothing may yet.
+        """Text that may be delivered, with all tokens so far, after one more that brought `piece`; None: none may.
         Raises Unverified."""
         return piece
 

@@ -1,6 +1,6 @@
 """One generation as it grows: tokens, text, times; and the way back to where it was still good.
 
-What may be delivered of it is in the Generation, nothing else: that may be looked at, and leave with an error, any time.
+Only what may be delivered of it is in the Generation, which may be looked at, and leave with an error, any time.
 """
 
 import time
