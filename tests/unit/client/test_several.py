@@ -1,13 +1,14 @@
 """Several prompts at once, and what is raised when one of them fails."""
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from swarm.client.several import run_all
-from swarm.client.stream import drain
-from swarm.errors import NoRoute
+from swarm.client.stream import Stream, drain
+from swarm.errors import NoRoute, SwarmError
 from swarm.results import Generation
 
 
@@ -41,3 +42,24 @@ def test_what_is_raised_has_no_group_of_exceptions_behind_it(count):
             work()
         assert raised.value.generations is generations
         assert not any(isinstance(one, BaseExceptionGroup) for one in causes(raised.value))
+
+
+def test_a_stream_is_for_one_thread_at_a_time():
+    waits, goes_on = threading.Event(), threading.Event()
+
+    def pieces() -> Iterator[str]:
+        waits.set()
+        assert goes_on.wait(10)
+        yield "a piece"
+
+    stream, found = Stream(pieces(), [Generation([1])]), []
+    thread = threading.Thread(target=lambda: found.extend(stream))
+    thread.start()
+    assert waits.wait(10)
+    for attempt in (lambda: next(stream), stream.close):
+        with pytest.raises(SwarmError, match="^another thread is reading this stream"):
+            attempt()
+    goes_on.set()
+    thread.join()
+    assert found == ["a piece"]
+    stream.close()
