@@ -42,8 +42,8 @@ class LocalSwarm:
 
     Nothing of it outlives the context or `stop`, the last variable that refers to it, nor this process, however that
     ends: a server stops when the pipe to its parent breaks. `start` stops what another `start` with the same arguments
-    has started, so that a cell may be run again; in a notebook, with whatever arguments, if of the same model: two at once
-    are for `with` statements. A forked child has no part in it.
+    has started, so that a cell may be run again; in a notebook, with whatever arguments, if of the same model: two at
+    once are for `with`. A forked child has no part in it.
     """
 
     program: Sequence[str] = ("-m", "swarm.server")  # what Python runs as a server

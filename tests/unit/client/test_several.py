@@ -57,7 +57,7 @@ def test_a_stream_is_for_one_thread_at_a_time():
     thread.start()
     assert waits.wait(10)
     for attempt in (lambda: next(stream), stream.close):
-        with pytest.raises(SwarmError, match="^another thread is reading this stream"):
+        with pytest.raises(SwarmError, match=r"^another thread is reading this stream"):
             attempt()
     goes_on.set()
     thread.join()
