@@ -9,7 +9,6 @@ with swarm.Client("demo") as client:
 import os
 import warnings
 from difflib import get_close_matches
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from swarm.errors import (
@@ -23,6 +22,7 @@ from swarm.errors import (
     RevisionMismatch,
     SwarmError,
 )
+from swarm.loading import load
 from swarm.packages import INSTEAD, no_function
 from swarm.version import __version__ as __version__
 
@@ -71,7 +71,7 @@ def __getattr__(name: str) -> object:
     if name not in _LAZY:
         near = get_close_matches(name, __all__, 1)
         raise AttributeError(f"module 'swarm' has no attribute {name!r}{f'; did you mean {near[0]}?' if near else ''}")
-    return getattr(import_module(_LAZY[name]), name)
+    return getattr(load(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -143,8 +143,8 @@ class Generation:
     """Tokens generated for one prompt, and how.
 
     prompt_token_ids: tokens of the prompt
-    text: new text only
-    token_ids: new tokens only
+    text: new text only, as far as it was delivered: with `verify`, what passed the check
+    token_ids: new tokens only, likewise
     finish_reason: "length", "eos" or "stop"
     route: of the chain that computed the last token
     receipts: what the hops signed, checked; by hop, in order

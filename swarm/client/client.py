@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from importlib import import_module
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -24,6 +23,7 @@ from swarm.errors import InvalidRequest, LedgerRefusal, SwarmError
 from swarm.forks import Owner, freeze_in_child
 from swarm.generate.options import GenerateKeywords, GenerateOptions, Prompt, parse_options
 from swarm.generate.options import defaults as generate_defaults
+from swarm.loading import load
 from swarm.program import option
 from swarm.results import Generation
 from swarm.route.peer import PeerInfo
@@ -62,7 +62,7 @@ class Client:
         freeze_in_child(self)
         self._config = ClientConfig.of(model, peers, dtype, options)
         with Joining(self._config) as joining:
-            self.parts: Parts = import_module(_ASSEMBLY).assemble(self._config, joining)
+            self.parts: Parts = load(_ASSEMBLY).assemble(self._config, joining)
             self._where = joining.where
         self.config, self.tokenizer = self.parts.checkpoint.config, self.parts.tokenizer
         try:
@@ -190,7 +190,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         """How the model's makers would have it sampled (temperature, top_k, top_p, repetition_penalty), as far as they
         say, as options: `generate(prompt, **client.generation_defaults)`. Without them, `generate` is greedy. Raises
         ModelError."""
-        options: dict[str, float] = import_module(_DEFAULTS).load_generation_defaults(self.parts.checkpoint).options()
+        options: dict[str, float] = load(_DEFAULTS).load_generation_defaults(self.parts.checkpoint).options()
         return options
 
     def usable_peers(self) -> list[PeerInfo]:
@@ -242,7 +242,8 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     def _swarm_in_words(self) -> str:
         """Of what is known by now: nobody is asked."""
         peers = shown.count(len(self.parts.router.table.listed()), "peer")
-        return f"{peers} of {self._where}" if self._where else peers
+        where = self._where()
+        return f"{peers} of {where}" if where else peers
 
     # --- in the background loop --------------------------------------------------------------------------------------
 

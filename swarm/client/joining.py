@@ -46,10 +46,10 @@ class Joining:
         started last. Raises InvalidRequest for a secret that is none. What is wrong with the swarm is said by
         `directory`: first a client says what is wrong with its model."""
         local = None if config.peers else latest(config.model)
-        self.is_local, self.secret = local is not None, find_secret(config.secret)
+        self._local, self.secret = local, find_secret(config.secret)
         if local:
             self.secret = self.secret or local.secret
-            logger.info("joining %s", self.where)
+            logger.info("joining %s", self.where())
         self._peers, self._wait_s = local.peers if local else config.peers, config.limits.coverage_timeout_s
         self._task = wait(self._begin())
 
@@ -60,10 +60,11 @@ class Joining:
         if kind:
             wait(self._give_up())
 
-    @property
     def where(self) -> str:
         """What the swarm is, as far as that is known: for a `repr`."""
-        return "the LocalSwarm of this process" if self.is_local else ""
+        if self._local is None:
+            return ""
+        return "the LocalSwarm of this process" + ("" if self._local.is_open else ", which is stopped")
 
     def check(self) -> None:
         """Raises as `directory` does, if that is known by now."""

@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -20,6 +19,7 @@ from swarm.client.server_options import FLAGS, ServerKeywords, checked, ranges
 from swarm.client.signatures import keywords
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.forks import Lifeline, Owner, freeze_in_child
+from swarm.loading import load
 from swarm.storage.folders import remove_leftovers
 from swarm.wire.secret import find_secret
 
@@ -42,7 +42,8 @@ class LocalSwarm:
 
     Nothing of it outlives the context or `stop`, the last variable that refers to it, nor this process, however that
     ends: a server stops when the pipe to its parent breaks. `start` stops what another `start` with the same arguments
-    has started, so that a cell may be run again. A forked child has no part in it.
+    has started, so that a cell may be run again; in a notebook, with whatever arguments, if of the same model: two at
+    once are for `with`. A forked child has no part in it.
     """
 
     program: Sequence[str] = ("-m", "swarm.server")  # what Python runs as a server
@@ -73,7 +74,7 @@ class LocalSwarm:
         freeze_in_child(self)
 
     def __repr__(self) -> str:
-        blocks = ", ".join(shown.span(server.blocks) for server in self.servers)
+        blocks = ", ".join(shown.span(one.blocks) + ("" if one.alive else " ended") for one in self.servers)
         is_open = self._running is not None and self._running.is_open
         state = blocks if is_open and blocks else "stopped" if blocks else "not running; start() starts it"
         return f"<LocalSwarm of {self.model}: {state}>"
@@ -103,7 +104,7 @@ class LocalSwarm:
         model: str | None = None,
         **options: Unpack[ServerKeywords],
     ) -> "LocalSwarm | LocalServer":
-        """Start the swarm, all its servers, and return it; one that runs is left as it is.
+        """Start the swarm, all its servers, and return it; of one that runs, those servers that have ended.
 
         With `blocks`, add a server for these to a swarm that runs, and return the server. model: other files than the
         others'. options: beside those of the swarm.
@@ -141,6 +142,9 @@ class LocalSwarm:
         self._owner.check("swarm")
         with self._starting:
             if self._running and self._running.is_open:
+                for server in [one for one in self.servers if not one.alive]:
+                    say(f"starting the server of blocks {shown.span(server.blocks)} again, which has ended")
+                    self.restart(server)
                 return self
             name = self._secret.name if self._secret else ""
             settings = Settings(self.model, tuple(self._blocks), tuple(sorted(self._options.items())), name, kept)
@@ -178,7 +182,7 @@ class LocalSwarm:
         if home is None and "stake" in options:
             if "ledger" not in options:
                 raise InvalidRequest("a stake is put down on a ledger; say which, with ledger=")
-            import_module("swarm.client.assembly_money").endow(folder, str(options["ledger"]), str(options["stake"]))
+            load("swarm.client.assembly_money").endow(folder, str(options["ledger"]), str(options["stake"]))
         for name, value in options.items():
             command += [f"--{name.replace('_', '-')}", *([] if isinstance(value, bool) else [value])]
         lifeline = Lifeline()

@@ -9,8 +9,9 @@ from typing import Any, TypedDict
 
 from swarm import kinds, shown
 from swarm.errors import InvalidRequest, ModelError
-from swarm.model.blocks import parse_block_range
-from swarm.wire.codec import DTYPES
+from swarm.model.blocks import check_ascending, parse_block_range
+from swarm.sizes import size
+from swarm.wire.dtypes import SERVED_DTYPES
 from swarm.wire.formats.amounts import parse_amount
 from swarm_kernels import QUANTS
 
@@ -64,12 +65,15 @@ def _amount(name: str, value: object) -> str:
 
 def _size(name: str, value: object) -> str:
     if isinstance(value, str):
-        return kinds.text(name, value)
+        try:
+            return str(size(value))
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{name}: {error}") from None
     return str(kinds.whole(1, otherwise=" (bytes), or a size like '512M'")(name, value))
 
 
 _WRITTEN: dict[str, Written] = {
-    "dtype": _as(kinds.one_of(DTYPES)),
+    "dtype": _as(kinds.one_of(SERVED_DTYPES)),
     "quant": _as(kinds.one_of(QUANTS)),
     "log_format": _as(kinds.one_of(("text", "json"))),
     **dict.fromkeys(("device", "revision", "host", "announce", "pricing", "attestation"), _as(kinds.text)),
@@ -112,6 +116,8 @@ def ranges(blocks: object) -> list[str]:
         return [_range(blocks)]
     if not isinstance(blocks, list | tuple):
         raise kinds.refused("blocks", "a list with a range like '0:10' for each server", blocks)
+    if not blocks:
+        raise InvalidRequest("blocks has no range; give one like '0:10' for each server")
     return [_range(one) for one in blocks]
 
 
@@ -123,7 +129,9 @@ def _range(blocks: Any) -> str:
     if not isinstance(blocks, str) and max(map(abs, blocks)) > _MOST_BLOCKS:
         raise InvalidRequest(f"no model has so many blocks as {shown.value(blocks)}")
     try:
-        return shown.span(parse_block_range(blocks if isinstance(blocks, str) else shown.span(blocks)))
+        start, stop = parse_block_range(blocks if isinstance(blocks, str) else shown.span(blocks))
+        check_ascending(start, stop)
+        return shown.span((start, stop))
     except ModelError as error:
         raise InvalidRequest(str(error)) from error
 

@@ -16,16 +16,18 @@ async def run_all(
     fill: Fill, generations: list[Generation], are_several: bool, on_piece: OnPiece = lambda index, piece: None
 ) -> None:
     """Fill all of `generations` at once. The first error ends them all, and carries what there is by then; are_several:
-    it says which prompt's it is."""
+    it says which prompt's it is. No group of exceptions is in its context: a notebook would dump all of it."""
+    failed: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             for index, generation in enumerate(generations):
                 group.create_task(_named(fill(generation, partial(on_piece, index)), index if are_several else None))
     except BaseExceptionGroup as errors:
-        error = errors.exceptions[0]
-        if isinstance(error, SwarmError):
-            error.generations = generations
-        raise error from None
+        failed = errors.exceptions[0]
+    if isinstance(failed, SwarmError):
+        failed.generations = generations
+    if failed:
+        raise failed
 
 
 @contextmanager

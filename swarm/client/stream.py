@@ -1,7 +1,9 @@
 """From the background loop to a caller's iterator."""
 
 import queue
-from collections.abc import Callable, Coroutine, Generator
+import threading
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from swarm import shown
@@ -22,7 +24,7 @@ class Stream(Generic[Piece]):
     def __init__(self, pieces: Generator[Piece, None, None], generations: list[Generation]):
         """pieces: text, or for several prompts (index of the prompt, text)."""
         self._pieces, self.generations = pieces, generations
-        self._owner = Owner()
+        self._owner, self._in_use = Owner(), threading.Lock()
 
     def __repr__(self) -> str:
         if len(self.generations) == 1:
@@ -41,12 +43,25 @@ class Stream(Generic[Piece]):
         return self
 
     def __next__(self) -> Piece:
-        """Raises what generating fails with, and SwarmError in a forked child."""
+        """Raises what generating fails with, and SwarmError in a forked child, or while another thread waits for a
+        piece."""
         self._owner.check("stream")
-        return next(self._pieces)
+        with self._alone():
+            return next(self._pieces)
 
     def close(self) -> None:
-        self._pieces.close()
+        """End the work. Raises SwarmError while another thread waits for a piece."""
+        with self._alone():
+            self._pieces.close()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._in_use.acquire(blocking=False):
+            raise SwarmError("another thread is reading this stream; a stream is for one thread at a time")
+        try:
+            yield
+        finally:
+            self._in_use.release()
 
 
 def drain(start: Callable[[OnPiece], Coroutine[object, object, None]]) -> Generator[tuple[int, str], None, None]:

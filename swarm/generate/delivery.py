@@ -32,8 +32,9 @@ class Delivery:
     def begin(self, session: Session) -> None:
         """The session that was observed last is open. Raises InvalidRequest if its chain will not do."""
 
-    async def admit(self, session: Session, piece: str) -> str:
-        """Text that may be delivered, after one more token that brought `piece`. Raises Unverified."""
+    async def admit(self, session: Session, piece: str) -> str | None:
+        """Text that may be delivered, with all tokens so far, after one more that brought `piece`; None: none may.
+        Raises Unverified."""
         return piece
 
     def rewind(self) -> None:

@@ -64,10 +64,10 @@ class Generator:
         avoid: dict[str, str] = {}
         attempts, through = 0, options.through  # chains in a row without a new token; the one to begin with
         coverage = self._coverage(draft.wait)
-        while not generation.finish_reason:
+        while not draft.finish_reason:
             wanted = _wanted(draft, max_tokens, options)
             session = await self._open(wanted, delivery, coverage, avoid, through)
-            through, opened, tokens = (), time.perf_counter(), len(generation.token_ids)
+            through, opened, tokens = (), time.perf_counter(), len(draft.token_ids)
             try:
                 delivery.begin(session)
                 await self._follow(session, draft, delivery, on_text)
@@ -75,7 +75,7 @@ class Generator:
                 if options.background and isinstance(failure.cause, PeerBusy | NoRoute):
                     generation.pauses += 1
                 else:
-                    attempts = attempts + 1 if len(generation.token_ids) == tokens else 1
+                    attempts = attempts + 1 if len(draft.token_ids) == tokens else 1
                     self._note_failure(failure, attempts)
                     generation.reroutes += 1
                 delivery.rewind()
@@ -163,9 +163,12 @@ class Generator:
                         seen += len(repairs)
                         add_repairs(generation, repairs)
                         _describe_chain(generation, session)
-                    if text := await delivery.admit(session, draft.add(token)):
+                    text = await delivery.admit(session, draft.add(token))
+                    if text is not None:
+                        draft.release()
+                    if text:
                         on_text(text)
-                    if generation.finish_reason:
+                    if draft.finish_reason:
                         return
                     hidden = await way.forward(length, heads.ends.embed([token]))
                     length += 1

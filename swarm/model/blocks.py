@@ -22,12 +22,17 @@ def parse_block_range(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def check_block_range(start: int, stop: int, config: ModelConfig) -> None:
-    """Raises ModelError for a range that is empty, reversed, or not within the model."""
+def check_ascending(start: int, stop: int) -> None:
+    """Raises ModelError for a range that is empty or reversed."""
     if start == stop:
         raise ModelError(f"blocks {start}:{stop} are no blocks: the range ends where it begins")
     if start > stop:
         raise ModelError(f"blocks {start}:{stop} are reversed; did you mean {stop}:{start}?")
+
+
+def check_block_range(start: int, stop: int, config: ModelConfig) -> None:
+    """Raises ModelError for a range that is empty, reversed, or not within the model."""
+    check_ascending(start, stop)
     if start < 0 or stop > config.num_blocks:
         raise ModelError(
             f"blocks {start}:{stop} are outside this model, "

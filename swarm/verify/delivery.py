@@ -47,18 +47,17 @@ class CheckedDelivery(Delivery):
                     "model's files are not on this machine, and other peers may not or could not do it bit by bit"
                 )
 
-    async def admit(self, session: Session, piece: str) -> str:
+    async def admit(self, session: Session, piece: str) -> str | None:
         if self._mode is None:
             return piece
         self._held += piece
         self._since += 1
-        generation = self._draft.generation
         due = self._signed.is_sealed and (self._mode == RECEIPTS or self._since >= SEGMENT)
-        if not (due or generation.finish_reason):
-            return ""
+        if not (due or self._draft.finish_reason):
+            return None
         await self._check(SignedSession(session, self._signed))
         self._retired = len(session.chain.retired)
-        generation.verified = len(generation.token_ids)
+        self._draft.generation.verified = len(self._draft.token_ids)
         self._draft.keep()
         self._since, held, self._held = 0, self._held, ""
         return held

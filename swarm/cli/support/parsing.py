@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from swarm.errors import InvalidRequest
 from swarm.generate.sampling import COLDEST, PENALTIES
+from swarm.sizes import size as size
 from swarm.wire.formats.amounts import CREDIT, parse_amount
 from swarm.wire.hosts import check_peer_address
 from swarm.wire.peer_names import check_peer_name
@@ -19,9 +20,7 @@ _ADDRESS = re.compile(r"(\[[^]]+\]|[^][:/\s]+)(?::(\d+))?")  # HOST[:PORT], with
 _HOST = re.compile(r"[^][:/\s]+")
 _DEVICE = re.compile(r"cpu|cuda(?::\d{1,3})?")
 _BLOCKS = re.compile(r"\s*(\d{1,9})\s*:\s*(\d{1,9})\s*", re.ASCII)
-_LEAST_BYTES = 2**20  # without a unit: what is less can only be a mistake
 _THREADS_A_PROCESSOR = 8  # at most: with more, a machine does nothing but change between them
-_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def amount(text: str) -> int:
@@ -40,22 +39,6 @@ def price(text: str) -> int:
             f"that much, {nano}n"
         )
     return nano
-
-
-def size(text: str) -> int:
-    """Bytes: '512M' -> 536870912."""
-    number, unit = text.strip().lower().removesuffix("ib").removesuffix("b"), ""
-    if number and number[-1] in _UNITS:
-        number, unit = number[:-1], number[-1]
-    try:
-        found = int(float(number) * _UNITS[unit])
-    except (ValueError, OverflowError) as error:
-        raise InvalidRequest(f"{text!r:.40} is not a size; write it like 512M or 2G") from error
-    if found <= 0:
-        raise InvalidRequest(f"{text!r:.40} is no memory at all; write it like 512M or 2G")
-    if not unit and found < _LEAST_BYTES:
-        raise InvalidRequest(f"{text} bytes? For {text} GiB, write {text}G, for MiB {text}M")
-    return found
 
 
 def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from swarm.client.background import wait
 from swarm.client.local.process import LocalServer
-from swarm.client.local.progress import say
+from swarm.client.local.progress import is_notebook, say
 from swarm.forks import Owner, freeze_in_child
 from swarm.peers.directory import Directory
 from swarm.storage.folders import OF_SWARM, Folder
@@ -83,10 +83,16 @@ def latest(model: str) -> Running | None:
 
 
 def replace(settings: Settings) -> None:
-    """Stop what was started with the same settings by the same cell."""
-    for one in [one for one in _all if one.settings == settings and settings.kept]:
-        say("stopping the LocalSwarm that was started before with the same options")
+    """Stop what was started with the same settings by the same cell; in a notebook, whatever a `start` has started of
+    the same model: a cell that was edited is run again, and the notebook itself has a reference to what it made."""
+    for one in [one for one in _all if settings.kept and one.settings.kept and _gives_way(one.settings, settings)]:
+        options = "" if one.settings != settings else " with the same options"
+        say(f"stopping the LocalSwarm of {one.settings.model} that was started before{options}")
         one.close()
+
+
+def _gives_way(old: Settings, new: Settings) -> bool:
+    return old == new or (is_notebook() and _is_same(old.model, new.model))
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -24,7 +24,7 @@ class PaidDelivery(Delivery):
     def begin(self, session: Session) -> None:
         self._checked.begin(session)
 
-    async def admit(self, session: Session, piece: str) -> str:
+    async def admit(self, session: Session, piece: str) -> str | None:
         return await self._checked.admit(session, piece)
 
     def rewind(self) -> None:

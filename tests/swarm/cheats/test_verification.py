@@ -11,6 +11,8 @@ import pytest
 import swarm
 from swarm.home import evidence_folder
 from swarm.verify.audit.judging.judgement import Verdict
+from swarm.verify.delivery import CheckedDelivery
+from swarm.verify.receipts.observer import SignedSession
 from swarm.wire.formats.receipts import SignedReceipt
 
 PROMPT = "The capital of France is"
@@ -120,6 +122,38 @@ def test_verification_changes_no_token_and_holds_text_back(client, expected, ver
     assert len(pieces) < TOKENS / 4
     if verify == "full":
         assert len(stream.generation.audits) == 2
+
+
+@pytest.mark.parametrize("verify", ["receipts", "full"])
+def test_what_may_be_looked_at_meanwhile_is_what_was_delivered(client, verify):
+    stream, delivered = client.stream(PROMPT, **OPTIONS, verify=verify), ""
+    for piece in stream:
+        delivered += piece
+        out = stream.generation
+        assert len(out.text) >= len(delivered)
+        assert len(out.token_ids) <= out.verified  # which is said first
+        assert out.text == client.tokenizer.decode(out.token_ids, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize(("verify", "passed"), [("receipts", 1), ("full", 0)])
+def test_an_error_hands_out_nothing_that_was_not_verified(client, monkeypatch, verify, passed):
+    check, checks = CheckedDelivery._check, []
+
+    async def broken(self: CheckedDelivery, session: SignedSession) -> None:
+        checks.append(session)
+        if len(checks) > passed:
+            raise swarm.SwarmError("this test ends here")
+        await check(self, session)
+
+    monkeypatch.setattr(CheckedDelivery, "_check", broken)
+    with pytest.raises(swarm.SwarmError, match="this test ends here") as raised:
+        client.generate(PROMPT, **OPTIONS, verify=verify)
+    (out,) = raised.value.generations
+    assert len(out.token_ids) == out.verified < TOKENS
+    assert (out.verified > 0) == (passed > 0)
+    assert len(out.step_latencies_s) == max(out.verified - 1, 0)
+    assert out.text == client.tokenizer.decode(out.token_ids, skip_special_tokens=True)
+    assert out.finish_reason == ""
 
 
 def test_a_peer_that_dies_before_its_work_was_verified_costs_no_token(local, client, expected):

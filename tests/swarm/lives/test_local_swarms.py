@@ -1,5 +1,6 @@
 """A LocalSwarm without a `with` statement, as in a notebook."""
 
+import builtins
 import gc
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -15,7 +17,7 @@ import pytest
 import swarm
 from harness.tiny import tiny_model
 from helpers import wait_until
-from swarm.client.local import running
+from swarm.client.local import progress, running
 from swarm.storage import folders
 
 OPTIONS = {"threads": 1, "kv_memory": "32M"}
@@ -82,6 +84,58 @@ def test_a_cell_that_is_run_again_leaves_no_servers_behind(model):
     with made(model) as third:  # a `with` statement replaces nothing
         assert all(server.alive for server in [*again.servers, *third.servers])
     again.stop()
+
+
+def test_in_a_notebook_an_edited_start_cell_replaces_what_it_started(model, monkeypatch, capsys):
+    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+    out = made(model).start()  # which the notebook's `Out` and `_` refer to
+    capsys.readouterr()
+    with made(model) as beside:  # a `with` statement replaces nothing, and nothing replaces it
+        again = swarm.LocalSwarm(model, ["0:3"], **OPTIONS, max_sessions=3).start()
+        said = capsys.readouterr().err
+        assert f"stopping the LocalSwarm of {model} that was started before\n" in said
+        assert not any(server.alive for server in out.servers)
+        assert all(server.alive for server in [*again.servers, *beside.servers])
+    again.stop()
+
+
+def test_a_server_that_has_ended_is_seen_and_start_starts_it_again(model):
+    local = made(model).start()
+    with swarm.Client(model) as client:
+        first, last = local.servers
+        last.kill()
+        assert repr(local) == f"<LocalSwarm of {model}: 0:1, 1:3 ended>"
+        assert local.start() is local
+        assert repr(local) == f"<LocalSwarm of {model}: 0:1, 1:3>"
+        assert local.servers[0] is first
+        assert (local.servers[1].peer_id, local.servers[1].pid != last.pid) == (last.peer_id, True)
+        assert client.generate([1, 2, 3], max_new_tokens=4, ignore_eos=True).token_ids
+        local.stop()
+        assert repr(client).endswith(" of the LocalSwarm of this process, which is stopped>")
+
+
+def test_a_line_that_is_said_is_written_at_once(monkeypatch):
+    written = []
+    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=written.append, flush=lambda: None))
+    progress.say("a line")
+    monkeypatch.undo()
+    assert written == ["a line\n"]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "options", "said"),
+    [
+        ([], {}, "blocks has no range"),
+        (["10:0"], {}, "10:0 are reversed; did you mean 0:10"),
+        ([(3, 3)], {}, "3:3 are no blocks"),
+        ("0:3", {"dtype": "float16"}, "unknown dtype 'float16'; use one of float32, bfloat16"),
+        ("0:3", {"kv_memory": "1x"}, "kv_memory: '1x' is not a size"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(model, blocks, options, said):
+    with pytest.raises(swarm.InvalidRequest, match=said):
+        swarm.LocalSwarm(model, blocks, **options)
 
 
 def test_what_no_variable_refers_to_is_stopped(model):

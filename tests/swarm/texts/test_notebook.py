@@ -8,6 +8,7 @@ import psutil
 import pytest
 from nbclient import NotebookClient
 
+from harness.tiny import tiny_model
 from helpers import wait_until
 
 NOTEBOOK = Path(__file__).parents[3] / "examples" / "researcher.ipynb"
@@ -21,13 +22,39 @@ def test_the_notebook_is_kept_without_outputs():
     assert not any(cell.outputs or cell.execution_count for cell in code)
 
 
-@pytest.mark.slow
-def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch):
+@pytest.fixture
+def _kernel(tmp_path, monkeypatch):
+    """Kernels import what is tested here, and have a home of their own."""
     root = NOTEBOOK.parents[1]
     paths = [str(root), str(root / "kernels"), os.environ.get("PYTHONPATH", "")]
     for name, value in (("SWARM_HOME", tmp_path), ("PYTHONPATH", os.pathsep.join(filter(None, paths)))):
         monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+
+
+def executed(cells: list[str], folder: Path) -> list[nbformat.NotebookNode]:
+    """In a new kernel; errors end nothing."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=240, kernel_name="python3", allow_errors=True).execute(cwd=str(folder))
+    return notebook.cells
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_kernel")
+def test_what_goes_wrong_while_generating_is_shown_as_an_error_of_its_cell(tmp_path):
+    ways = ["client.generate('x')", "client.generate(['x', 'y'])", "list(client.stream('x'))"]
+    with tiny_model() as model:
+        start = f"import swarm; local = swarm.LocalSwarm({model!r}, ['0:3'], threads=1); local.start()"
+        end = f"client = swarm.Client({model!r}, coverage_timeout_s=0); local.servers[0].kill()"
+        _, _, *cells = executed([start, end, *ways], tmp_path)
+    for cell in cells:
+        assert [one.output_type for one in cell.outputs] == ["error"], cell.outputs
+        assert "ExceptionGroup" not in str(cell.outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_kernel")
+def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=240, kernel_name="python3").execute(cwd=str(tmp_path))
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]

@@ -4,6 +4,8 @@ import _thread
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +22,23 @@ from swarm.client.batch import Batch, Plan
 from swarm.client.batch_files import AnswerFile, Job
 
 LONG = {"max_new_tokens": 1900, "ignore_eos": True}
+INTERRUPTED = """
+import os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import swarm
+def interrupt():
+    while sys.argv[3] not in sys.modules:
+        time.sleep(0.0005)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+try:
+    swarm.Client(sys.argv[1], sys.argv[2])
+    threading.Event().wait(20)
+except KeyboardInterrupt:
+    print("interrupted")
+with swarm.Client(sys.argv[1], sys.argv[2]) as client:
+    print(len(client.generate([1, 2, 3], max_new_tokens=4, ignore_eos=True).token_ids))
+"""
 WAYS = [lambda: signal.raise_signal(signal.SIGINT), _thread.interrupt_main]
 
 
@@ -68,6 +87,18 @@ def interrupted(
 def test_ctrl_c_ends_a_generation_and_not_the_client(client, way):
     interrupted(client, lambda: client.generate("Once", **LONG), way)
     interrupted(client, lambda: client.generate(["Once", "Twice"], **LONG), way)
+
+
+def test_ctrl_c_while_a_first_client_is_made_leaves_a_process_that_can_make_another(model, local):
+    """Neither numpy nor torch can be imported twice."""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", INTERRUPTED, model, local.peers[0], module],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for module in ("numpy._core.multiarray", "torch.types", "torch.nn.functional")
+    ]  # fmt: skip
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert (out.split()[0], out.split()[-1], process.returncode) == ("interrupted", "4", 0), err
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["signal", "interrupt_main"])
