@@ -78,6 +78,17 @@ def add_serve_verb(verbs: Verbs) -> None:
         metavar="N",
         help="from one IP address (default: %(default)s)",
     )
+    _add_backups(parser)
+    add("--epoch", type=float, default=DAY_S, metavar="S", help="with --emission: of an epoch (default: a day)")
+    add_plan_options(parser)
+    add_json(parser, "print one JSON object per event")
+    logs.add_options(parser)
+    add("--exit-with-parent", action="store_true", help="stop when standard input closes")
+    parser.set_defaults(command=_serve)
+
+
+def _add_backups(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--backup",
         type=expanded,
@@ -91,12 +102,6 @@ def add_serve_verb(verbs: Verbs) -> None:
         metavar="FILE",
         help="begin with the ledger in this backup, once it has been audited",
     )
-    add("--epoch", type=float, default=DAY_S, metavar="S", help="with --emission: of an epoch (default: a day)")
-    add_plan_options(parser)
-    add_json(parser, "print one JSON object per event")
-    logs.add_options(parser)
-    add("--exit-with-parent", action="store_true", help="stop when standard input closes")
-    parser.set_defaults(command=_serve)
 
 
 def _add_rules(parser: argparse.ArgumentParser) -> None:
