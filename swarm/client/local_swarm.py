@@ -20,7 +20,6 @@ from swarm.client.signatures import keywords
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.forks import Lifeline, Owner, freeze_in_child
 from swarm.loading import load
-from swarm.storage.folders import remove_leftovers
 from swarm.wire.secret import find_secret
 
 START_TIMEOUT_S = 120.0
@@ -76,7 +75,8 @@ class LocalSwarm:
     def __repr__(self) -> str:
         blocks = ", ".join(shown.span(one.blocks) + ("" if one.alive else " ended") for one in self.servers)
         is_open = self._running is not None and self._running.is_open
-        state = blocks if is_open and blocks else "stopped" if blocks else "not running; start() starts it"
+        ended = "stopped" if blocks else "not running; start() starts it"
+        state = (blocks or "no servers yet") if is_open else ended
         return f"<LocalSwarm of {self.model}: {state}>"
 
     def __enter__(self) -> "LocalSwarm":
@@ -149,7 +149,6 @@ class LocalSwarm:
             name = self._secret.name if self._secret else ""
             settings = Settings(self.model, tuple(self._blocks), tuple(sorted(self._options.items())), name, kept)
             replace(settings)
-            remove_leftovers()
             self._running = running = Running(settings, self._secret)
             running.end_with(self)
             self.servers = running.servers

@@ -116,8 +116,6 @@ def ranges(blocks: object) -> list[str]:
         return [_range(blocks)]
     if not isinstance(blocks, list | tuple):
         raise kinds.refused("blocks", "a list with a range like '0:10' for each server", blocks)
-    if not blocks:
-        raise InvalidRequest("blocks has no range; give one like '0:10' for each server")
     return [_range(one) for one in blocks]
 
 

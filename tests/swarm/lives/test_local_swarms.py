@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,7 +127,6 @@ def test_a_line_that_is_said_is_written_at_once(monkeypatch):
 @pytest.mark.parametrize(
     ("blocks", "options", "said"),
     [
-        ([], {}, "blocks has no range"),
         (["10:0"], {}, "10:0 are reversed; did you mean 0:10"),
         ([(3, 3)], {}, "3:3 are no blocks"),
         ("0:3", {"dtype": "float16"}, "unknown dtype 'float16'; use one of float32, bfloat16"),
@@ -136,6 +136,12 @@ def test_a_line_that_is_said_is_written_at_once(monkeypatch):
 def test_what_cannot_be_is_refused_before_anything_starts(model, blocks, options, said):
     with pytest.raises(swarm.InvalidRequest, match=said):
         swarm.LocalSwarm(model, blocks, **options)
+
+
+def test_one_without_servers_runs_and_takes_some_later(model):
+    with swarm.LocalSwarm(model, [], **OPTIONS) as local:
+        assert repr(local) == f"<LocalSwarm of {model}: no servers yet>"
+        assert local.start("0:3").alive
 
 
 def test_what_no_variable_refers_to_is_stopped(model):
@@ -182,7 +188,14 @@ def are_gone(processes: list[psutil.Process]) -> bool:
     return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)
 
 
-def test_a_killed_kernel_takes_its_servers_along_and_the_next_start_removes_their_keys(model):
+def test_a_killed_kernel_takes_its_servers_along_and_the_next_start_removes_their_keys(model, monkeypatch):
+    with tempfile.TemporaryDirectory() as own:  # in which nodes of other tests do not tidy up
+        monkeypatch.setenv("TMPDIR", own)
+        monkeypatch.setattr(tempfile, "tempdir", own)
+        _check_leftovers(model)
+
+
+def _check_leftovers(model: str) -> None:
     process, processes, folder = kernel(model, "stay")
     assert len(processes) > 3
     with made(model):
