@@ -28,7 +28,7 @@ from swarm.verify.audit.judging.accumulated import ALARM
 from swarm.verify.audit.judging.judgement import Verdict
 from swarm.verify.fraud.evidence import Bundle
 from swarm.verify.fraud.examination import Finding, Sentence, examine, read_bundle, sentence
-from swarm.verify.fraud.proofs import AUDIT, MAX_PROOF_BYTES, Proof
+from swarm.verify.fraud.proofs import AUDIT, Proof, read_proof
 from swarm.verify.reputation.file import read_proofs
 from swarm.wire.peer_names import short_id
 
@@ -248,10 +248,9 @@ def _proof(args: argparse.Namespace) -> None:
 
 def _read_proof(path: Path) -> Proof:
     try:
-        with open(path, "rb") as file:
-            return Proof.decode(file.read(MAX_PROOF_BYTES + 1))
-    except OSError as error:
-        raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error
+        return read_proof(path)
+    except UnusableFile:
+        raise
     except InvalidRequest as error:
         raise UnusableFile(f"{path}: {error}") from error
 

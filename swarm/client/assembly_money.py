@@ -4,19 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from swarm.client.config import ClientConfig
-from swarm.errors import InvalidRequest
 from swarm.generate.draft import Draft
 from swarm.home import claimed_identity, client_identity, require_home
 from swarm.market.auction.auctioneer import Auctioneer
 from swarm.market.channel.delivery import PaidDelivery
 from swarm.market.channel.observer import PaymentObserver
-from swarm.market.channel.wallet import Wallet, open_wallet
+from swarm.market.channel.wallet import open_wallet
 from swarm.market.ledger.opening import open_ledger
 from swarm.market.slasher import Slasher
 from swarm.market.stakes import make_stakes
 from swarm.model.checkpoint import Checkpoint
 from swarm.peers.policy import Terms
-from swarm.program import option
 from swarm.session.observers import HopObserver, Observers
 from swarm.session.opening import Choose
 from swarm.session.router import Router
@@ -30,14 +28,11 @@ class Money:
     """Of one client, on one ledger."""
 
     def __init__(self, config: ClientConfig):
-        """Raises InvalidRequest if the ledger is missing or cannot be opened, PeerUnreachable, SwarmError, also where
-        this user has no place for what must not be forgotten."""
+        """Raises InvalidRequest if the ledger cannot be opened, PeerUnreachable, SwarmError, also where this user has
+        no place for what must not be forgotten."""
         require_home()
-        wallet = open_wallet(config.ledger, config.budget)
-        if wallet is None:
-            what = "an auction needs a ledger to pay on" if config.auction else "a stake is shown on a ledger"
-            raise InvalidRequest(f"{what}; say which, with {option('ledger')} or SWARM_LEDGER")
-        self.wallet: Wallet = wallet
+        assert config.ledger  # see swarm.client.terms
+        self.wallet = open_wallet(config.ledger, config.budget)
         self.stakes = make_stakes(self.wallet.ledger, config.min_stake, config.allow_unstaked)
         self.slasher = Slasher(self.wallet.ledger)
 

@@ -11,12 +11,12 @@ from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_model
 from swarm.cli.support.exits import REFUTED
 from swarm.cli.support.parser import Verbs
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import InvalidRequest, UnusableFile
 from swarm.market.charges import Charge, carry_out, require_arbiter, slash_proof
 from swarm.market.ledger.ids import parse_address
 from swarm.market.ledger.ledger import Ledger
 from swarm.storage.files import expanded
-from swarm.verify.fraud.proofs import EQUIVOCATION, MAX_PROOF_BYTES, Proof
+from swarm.verify.fraud.proofs import EQUIVOCATION, Proof, read_proof
 from swarm.wire.formats.amounts import MAX_AMOUNT, format_credits
 
 
@@ -73,12 +73,11 @@ def _report(args: argparse.Namespace, accused: str, amount: int) -> None:
 
 
 def _read_proof(path: Path) -> Proof | None:
-    """None if it is something longer, or something else. Raises SwarmError if it cannot be read."""
+    """None if it is something longer, or something else. Raises UnusableFile if it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            return Proof.decode(file.read(MAX_PROOF_BYTES + 1))
-    except OSError as error:
-        raise SwarmError(f"{path} cannot be read: {error.strerror}") from error
+        return read_proof(path)
+    except UnusableFile:
+        raise
     except InvalidRequest:
         return None
 

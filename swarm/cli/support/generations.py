@@ -8,8 +8,6 @@ from swarm.verify.audit.judging.verdict import Verdict
 from swarm.wire.formats.amounts import format_credits
 from swarm.wire.peer_names import short_id
 
-_UNDONE = "without a result"
-
 
 def describe(generation: Generation) -> str:
     """Route, speed and time to first token, what was signed for and audited, and what it cost, a line each."""
@@ -28,7 +26,7 @@ def _describe_trust(generation: Generation) -> str:
     peers = {signed.peer_id for signed in generation.receipts}
     parts = [f"{shown.count(len(generation.receipts), 'receipt')} of {shown.count(len(peers), 'peer')}"]
     verdicts = Counter(audit.verdict for audit in generation.audits)
-    words = {Verdict.PASS: "passed", Verdict.SUSPECT: "suspect", Verdict.FAIL: "failed", None: _UNDONE}
+    words = {Verdict.PASS: "passed", Verdict.SUSPECT: "suspect", Verdict.FAIL: "failed", None: "without a result"}
     parts += [
         f"{shown.count(verdicts[verdict], 'audit')} {word}" for verdict, word in words.items() if verdicts[verdict]
     ]

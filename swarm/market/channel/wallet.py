@@ -22,7 +22,6 @@ from swarm.market.channel.payments import agreed_price, authorise
 from swarm.market.channel.vouchers import SignedVoucher, Voucher
 from swarm.market.ledger.ledger import Channel, Ledger
 from swarm.market.ledger.opening import open_ledger
-from swarm.program import option
 from swarm.route.route import Hop
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.amounts import format_amount, format_credits, parse_amount
@@ -221,15 +220,8 @@ def _no_lock(error: OSError, folder: Path) -> DiskTrouble:
     )
 
 
-def open_wallet(ledger: str | None, budget: int | str | None) -> Wallet | None:
-    """The wallet of this user's clients on a ledger, by default the one in SWARM_LEDGER; None if there is none.
-
-    Raises InvalidRequest, PeerUnreachable, SwarmError if the ledger cannot be opened.
-    """
-    ledger = ledger or os.environ.get("SWARM_LEDGER")
-    if not ledger:
-        if budget is not None:
-            raise InvalidRequest(f"a budget is spent on a ledger; say which, with {option('ledger')} or SWARM_LEDGER")
-        return None
+def open_wallet(ledger: str, budget: int | str | None) -> Wallet:
+    """The wallet of this user's clients on a ledger. Raises InvalidRequest, PeerUnreachable, SwarmError if the ledger
+    cannot be opened."""
     identity, amount = client_identity(), parse_amount(budget) if isinstance(budget, str) else budget
     return Wallet(open_ledger(ledger, identity), identity, PaymentStore(payments_file()), channels_folder(), amount)

@@ -9,10 +9,11 @@ audit          a receipt, and those of two or more other peers that computed the
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgpack
 
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, UnusableFile
 from swarm.wire.formats.receipts import MAX_RECEIPT_BYTES, SignedReceipt, Terms, is_contradiction, is_equivocation
 
 VERSION = 1
@@ -85,6 +86,15 @@ def _work(signed: SignedReceipt) -> tuple[Terms, int, int, bytes]:
     receipt = signed.receipt
     terms = replace(receipt.terms, session=b"", attempt=0, peer=b"", quote=b"")
     return terms, receipt.position, receipt.count, receipt.context
+
+
+def read_proof(path: Path) -> Proof:
+    """That in a file, which is untrusted. Raises UnusableFile if it cannot be read, InvalidRequest if it is none."""
+    try:
+        with open(path, "rb") as file:
+            return Proof.decode(file.read(MAX_PROOF_BYTES + 1))
+    except OSError as error:
+        raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _is_outvoted(receipts: Sequence[SignedReceipt]) -> bool:
