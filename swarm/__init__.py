@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING
 
 from swarm.errors import (
     AddressInUse,
+    DiskTrouble,
     InvalidRequest,
+    LedgerRefusal,
     ModelError,
     NoRoute,
+    PaymentRequired,
     PeerBusy,
     PeerUnreachable,
     PrivateSwarm,
     RevisionMismatch,
     SwarmError,
+    UnknownOption,
+    UnusableFile,
 )
 from swarm.loading import load
 from swarm.packages import INSTEAD, no_function
@@ -29,6 +34,7 @@ from swarm.version import __version__ as __version__
 if TYPE_CHECKING:
     from swarm.client.client import Client
     from swarm.client.local_swarm import LocalSwarm
+    from swarm.generate.options import WithoutEffect
     from swarm.results import Generation, Hop
 
 # Before gRPC is first imported: it is never used across a fork here (child processes are new programs), and would say
@@ -42,17 +48,23 @@ warnings.filterwarnings("ignore", message="IProgress not found")
 __all__ = [
     "AddressInUse",
     "Client",
+    "DiskTrouble",
     "Generation",
     "Hop",
     "InvalidRequest",
+    "LedgerRefusal",
     "LocalSwarm",
     "ModelError",
     "NoRoute",
+    "PaymentRequired",
     "PeerBusy",
     "PeerUnreachable",
     "PrivateSwarm",
     "RevisionMismatch",
     "SwarmError",
+    "UnknownOption",
+    "UnusableFile",
+    "WithoutEffect",
 ]
 
 # The client's side is imported when first used: a server, which also imports this package, must not pay the memory
@@ -62,6 +74,7 @@ _LAZY = {
     "Generation": "swarm.results",
     "Hop": "swarm.results",
     "LocalSwarm": "swarm.client.local_swarm",
+    "WithoutEffect": "swarm.generate.options",
 }
 
 

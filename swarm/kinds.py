@@ -18,6 +18,7 @@ from swarm.wire.formats.amounts import check_amount, parse_amount
 Kind = Callable[[str, Any], Any]  # an option's name and value -> the value as it is used; raises InvalidRequest
 
 _LARGEST = 2**64 - 1  # of whole numbers that have no other limit
+_ALIKE = 0.75  # how much of its letters a slip of the keyboard leaves in place; less is another word
 YEAR_S = 365 * 86_400.0  # longer than any timer has to run
 
 
@@ -37,7 +38,7 @@ def unknown(name: str, known: Iterable[str], hints: Mapping[str, str], of: str) 
     what to do instead. of: what to call help() on for those there are."""
     known, hint = list(known), hints.get(name.lower(), "")
     if not hint:
-        hint = next(iter(get_close_matches(name, known, 1)), "")
+        hint = next(iter(get_close_matches(name.lower(), known, 1, _ALIKE)), "")
     said = f"did you mean {hint}?" if hint in known else hint or f"help({of}) lists the options"
     return UnknownOption(f"unknown option {name!r:.40}; {said}")
 

@@ -190,9 +190,9 @@ class Generation:
 
     @property
     def tokens_per_second(self) -> float:
-        """Decode speed: tokens after the first one over the time they took. 0 if there are none."""
+        """Decode speed: tokens after the first one over the time they took; not a number if there are none."""
         total = sum(self.step_latencies_s)
-        return len(self.step_latencies_s) / total if total else 0.0
+        return len(self.step_latencies_s) / total if total else math.nan
 
     def __repr__(self) -> str:
         parts = [shown.text(self.text), shown.count(len(self.token_ids), "token"), self.finish_reason or "unfinished"]
@@ -215,15 +215,18 @@ class Generation:
         return f"<Generation {', '.join(parts)}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """What json.dumps takes, and `python -m swarm generate --json` prints; of receipts, how many there are."""
+        """What json.dumps takes, and `python -m swarm generate --json` prints. Of receipts, how many there are;
+        tokens_per_second is None where there is none."""
         return {
             "text": self.text,
             "token_ids": list(self.token_ids),
             "prompt_token_ids": list(self.prompt_token_ids),
             "finish_reason": self.finish_reason,
             "route": [asdict(hop) | {"blocks": list(hop.blocks)} for hop in self.route],
-            "tokens_per_second": round(self.tokens_per_second, 2),
+            "tokens_per_second": round(self.tokens_per_second, 2) if self.step_latencies_s else None,
             "time_to_first_token_s": round(self.time_to_first_token_s, 4),
+            "step_latencies_s": [round(seconds, 4) for seconds in self.step_latencies_s],
+            "timings": [asdict(timing) for timing in self.timings],
             "computing_s": round(self.computing_s, 4),
             "reroutes": self.reroutes,
             "repairs": [

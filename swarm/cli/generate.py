@@ -28,11 +28,12 @@ def _generate(args: argparse.Namespace) -> None:
         for piece in stream:
             if not args.json:
                 shown.write(str(piece))
+        shown.end_line()
     # Now that the client is closed, no audit is under way any more.
     if args.json:
         print(json.dumps(stream.generation.to_dict()))
     else:
-        print(f"\n\n{describe(stream.generation)}", file=sys.stderr)
+        print(f"\n{describe(stream.generation)}", file=sys.stderr)
 
 
 def _prompt(args: argparse.Namespace) -> str:

@@ -5,13 +5,14 @@ import math
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from swarm import clock
+from swarm import clock, shown
 from swarm.client.batch_files import AnswerFile, Job, check_ids
 from swarm.errors import DiskTrouble, InvalidRequest, LedgerRefusal, ModelError, NoRoute, PaymentRequired, SwarmError
 from swarm.generate.options import GenerateOptions, Prompt, parse_options
 from swarm.program import option
 from swarm.results import Generation
 from swarm.route.means import RunningMean
+from swarm.wire.formats.amounts import format_credits
 
 CAUTION = 2.0  # times what the rest should take on demand: from then on a deadline is near
 UNKNOWN_SHARE = 0.25  # of the time until the deadline that is kept for the rest, while nothing is known of its speed
@@ -43,6 +44,14 @@ class Progress:
     cost: int = 0  # nano-credits
     hurried: bool = False  # the rest is run on demand
     late: tuple[str, ...] = ()  # ids of those for which there was no time
+
+    def __repr__(self) -> str:
+        parts = [f"{self.done} of {shown.count(self.total, 'prompt')} answered"]
+        parts += [f"{len(self.failed)} failed"] if self.failed else []
+        parts += [f"{len(self.late)} too late"] if self.late else []
+        parts.append(shown.count(self.tokens, "token"))
+        parts += [format_credits(self.cost)] if self.cost else []
+        return f"<Progress {', '.join(parts)}>"
 
     @property
     def left(self) -> int:

@@ -27,6 +27,7 @@ from swarm.loading import load
 from swarm.program import option
 from swarm.results import Generation
 from swarm.route.peer import PeerInfo
+from swarm.session.limits import ClientLimits
 
 if TYPE_CHECKING:
     from swarm.client.assembly import Parts
@@ -76,6 +77,8 @@ class Client:
 InvalidRequest, PrivateSwarm for a secret that is missing or wrong.
 
 The options are the fields of swarm.client.config.ClientConfig: {cleandoc(ClientConfig.__doc__ or "")}
+
+{cleandoc(ClientLimits.__doc__ or "").partition(chr(10) * 2)[2]}
 """
 
     def __repr__(self) -> str:

@@ -70,7 +70,7 @@ class ClientConfig:
         that want to be paid need what their prices call for, so that to cheat does not pay, and others nothing.
     allow_unstaked: peers need no stake.
 
-    Patience: every field of swarm.session.limits.ClientLimits is an option, too.
+    Patience: the fields of swarm.session.limits.ClientLimits, which are options, too.
     """
 
     model: str = "demo"

@@ -76,6 +76,7 @@ HINTS = {  # what other libraries call it -> its name here, or what to do
     **dict.fromkeys(("allowed", "allow", "only"), "trusted"),
     **dict.fromkeys(("blocked", "exclude", "banned"), "excluded"),
     "no_receipts": "receipts=False does that",
+    **dict.fromkeys(("threads", "num_threads", "memory", "kv_memory"), "it is an option of servers: swarm.LocalSwarm"),
     **dict.fromkeys(("device", "device_map"), "the client's part of the model is computed on the processor"),
     **dict.fromkeys(
         ("temperature", "top_k", "top_p", "max_new_tokens", "max_tokens", "seed", "stop", "verify", "sensitive",

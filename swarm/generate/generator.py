@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 
+from swarm import shown
 from swarm.errors import InvalidRequest, NoRoute, PeerBusy, SwarmError
 from swarm.generate.delivery import Delivery, Seams, Unverified
 from swarm.generate.draft import Draft
@@ -178,8 +179,8 @@ class Generator:
         prompt, context = len(generation.prompt_token_ids), self._checkpoint.config.max_context
         if prompt + options.max_new_tokens > context:
             raise InvalidRequest(
-                f"{prompt} prompt tokens and {options.max_new_tokens} new ones are more than this model's context "
-                f"of {context}; shorten the prompt or lower {option('max_new_tokens')}"
+                f"a prompt of {shown.count(prompt, 'token')} and {option('max_new_tokens')} "
+                f"{options.max_new_tokens} are more than this model's context of {context}; shorten one of them"
             )
         return prompt + options.max_new_tokens
 

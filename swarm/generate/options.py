@@ -11,6 +11,7 @@ from swarm.errors import InvalidRequest
 from swarm.generate.sampling import SamplingOptions
 from swarm.results import Hop
 from swarm.wire.formats.quotes import MAX_PRICE
+from swarm.wire.peer_names import check_peer_names
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class GenerateOptions:
 def _chain(name: str, value: object) -> tuple[Hop, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(hop, Hop) for hop in value):
         raise kinds.refused(name, "a list of swarm.Hop, such as the route of another generation", value)
+    check_peer_names(hop.peer_id for hop in value)
     return tuple(value)
 
 
@@ -120,6 +122,8 @@ _HINTS = {  # what other libraries call it -> its name here, or what to do
     **dict.fromkeys(("n", "num_return_sequences", "best_of", "num_beams", "n_best"), _SEVERAL),
     **dict.fromkeys(("model", "model_name", "peers", "dtype", "quant", "audit", "ledger", "budget", "max_price",
                      "secret", "local_blocks", "receipts", "excluded", "trusted"), _ONE_OF_CLIENT),
+    **dict.fromkeys(("logprobs", "top_logprobs", "output_scores", "output_logits", "return_dict_in_generate"),
+                    "a generation has its tokens, and no probabilities of them"),
     "do_sample": "a temperature above 0 samples, and 0 is greedy",
     "stream": "client.stream(...) gives the text as it comes",
     "streamer": "client.stream(...) gives the text as it comes",

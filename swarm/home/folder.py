@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from swarm.errors import SwarmError
+from swarm.storage.files import expanded
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ def swarm_home() -> Path:
     """SWARM_HOME, by default ~/.cache/swarm; for a user who has no home folder, one of the user's own among temporary
     files."""
     if named := os.environ.get("SWARM_HOME"):
-        return Path(named)
+        return expanded(named)
     try:
         return Path.home() / ".cache" / "swarm"
     except RuntimeError:  # neither HOME nor an entry in the list of users

@@ -202,6 +202,8 @@ def _unpack(file: Path) -> dict[str, bytes]:
     """Raises UnusableFile."""
     members = {}
     try:
+        if not file.is_file() and file.exists():  # a pipe would be waited for
+            raise UnusableFile(f"{file} is no regular file")
         with tarfile.open(file) as archive:
             for header in archive:
                 opened = archive.extractfile(header) if header.isreg() else None

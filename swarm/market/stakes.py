@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from swarm import shown
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import SwarmError
 from swarm.market.ledger.ledger import Ledger
 from swarm.market.stake import quoted_stake
 from swarm.peers.policy import PeerPolicy, nobody
@@ -98,6 +98,4 @@ class Stakes(PeerPolicy):
 
 def make_stakes(ledger: Ledger | None, least: int | str | None, allow_unstaked: bool) -> Stakes:
     """least: nano-credits, or credits as text. Raises InvalidRequest."""
-    if least is not None and ledger is None:
-        raise InvalidRequest(f"a stake is shown on a ledger; say which, with {option('ledger')} or SWARM_LEDGER")
     return Stakes(ledger, parse_amount(least) if isinstance(least, str) else least, allow_unstaked)

@@ -23,6 +23,10 @@ class LightTokenizer:
         wanted = [token for token in special.values() if token is not None and token not in known]
         parts.add_tokens([AddedToken(token, special=True) for token in wanted])
 
+    def __repr__(self) -> str:
+        template = "with" if self.chat_template else "without"
+        return f"<Tokenizer of {len(self):,} tokens, {template} chat template; .full is that of transformers>"
+
     def encode(self, text: Any, *others: Any, add_special_tokens: bool = True, **options: Any) -> list[int]:
         """Of text, the ids; of anything else, what transformers makes of it."""
         ids: list[int]

@@ -12,6 +12,7 @@ from swarm.errors import InvalidRequest, NoRoute, in_words
 from swarm.route.costs import Link
 from swarm.route.peer import PeerInfo
 from swarm.wire.formats.quotes import FREE, Offer, Price
+from swarm.wire.peer_names import find_peer
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,16 @@ def link_between(left: Candidate, right: Candidate) -> Link:
 def chain_of(
     wanted: Sequence[tuple[str, tuple[int, int]]], peers: Iterable[PeerInfo], start: int, stop: int
 ) -> list[Hop]:
-    """The chain over blocks `start` to `stop` that somebody wants: peer ids, and the blocks that each is to compute.
+    """The chain over blocks `start` to `stop` that somebody wants: peers by their names, and the blocks that each is to
+    compute.
 
     Raises NoRoute if one of them is not among `peers` or does not serve its blocks, InvalidRequest for blocks that do
-    not follow one another from `start` to `stop`.
+    not follow one another from `start` to `stop`, and for a name that several have.
     """
     known, block, chain = {peer.peer_id: peer for peer in peers}, start, []
     for peer_id, (first, last) in wanted:
-        peer = known.get(peer_id)
+        is_named = any(one.endswith(peer_id) for one in known)
+        peer = known[find_peer(peer_id, known, "that can be used")] if is_named else None
         if first != block or first >= last:
             raise InvalidRequest(f"a chain that goes on with blocks {first}:{last} after block {block}")
         if peer is None or not peer.start <= first < last <= peer.stop:

@@ -8,8 +8,11 @@ import socket
 
 from swarm.errors import InvalidRequest
 
+_MOST_PORTS = 2**16 - 1
 PEER_FORM = "/ip4/ADDRESS/tcp/PORT/p2p/PEER_ID, as a server prints it"
-_PEER = re.compile(r"^/(ip4|ip6|dns|dns4|dns6)/[^/]+/(tcp|udp)/\d{1,5}(/quic(-v1)?)?/p2p/[1-9A-HJ-NP-Za-km-z]{20,80}$")
+_PEER = re.compile(
+    r"^/(ip4|ip6|dns|dns4|dns6)/([^/]+)/(tcp|udp)/(\d{1,5})(/quic(-v1)?)?/p2p/[1-9A-HJ-NP-Za-km-z]{20,80}$"
+)
 
 
 def listening_address(host: str) -> str:
@@ -46,8 +49,15 @@ def is_elsewhere(host: str) -> bool:
 
 def check_peer_address(text: str) -> None:
     """Raises InvalidRequest for what is no multiaddress of a peer."""
-    if not _PEER.match(text):
-        raise InvalidRequest(f"{text!r:.80} is not a peer address; the form is {PEER_FORM}")
+    what = f"{text!r:.80} is not a peer address"
+    match = _PEER.match(text)
+    if not match:
+        raise InvalidRequest(f"{what}; the form is {PEER_FORM}")
+    kind, host, port, ip = match[1], match[2], int(match[4]), _as_ip(match[2])
+    if not 0 < port <= _MOST_PORTS:
+        raise InvalidRequest(f"{what}: there is no port {port}")
+    if kind.startswith("ip") and (ip is None or kind != f"ip{ip.version}"):
+        raise InvalidRequest(f"{what}: {host} is no {kind.replace('ip', 'IPv')} address")
 
 
 def host_in(address: str) -> str:

@@ -16,7 +16,7 @@ from coincurve import PrivateKey, PublicKey
 from Crypto.Hash import keccak
 
 from swarm.errors import InvalidRequest, SwarmError
-from swarm.storage.files import warn_if_shared, write_whole
+from swarm.storage.files import read_regular, warn_if_shared, write_whole
 
 SIGNATURE_BYTES = 65  # r, s and the recovery id
 
@@ -50,7 +50,7 @@ class Identity:
             if not path.exists():
                 write_whole(path, _SECRET_PREFIX + cls()._key.secret, replaces=False)  # another process may be faster
             warn_if_shared(path, "key file")
-            data = path.read_bytes()
+            data = read_regular(path)
         except OSError as error:
             raise SwarmError(f"the key in {path} cannot be read or made: {error.strerror or error}") from error
         if not data.startswith(_SECRET_PREFIX) or len(data) != len(_SECRET_PREFIX) + 32:

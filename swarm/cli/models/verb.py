@@ -11,6 +11,7 @@ from swarm.cli.models.machine import given, here
 from swarm.cli.models.report import Report, as_json, as_markdown, print_report
 from swarm.cli.models.shape import Shape, read_shape
 from swarm.cli.parsers.models import make_parser
+from swarm.cli.support import exits
 from swarm.cli.support.terminal import run
 from swarm.errors import InvalidRequest, ModelError, PeerUnreachable, PrivateSwarm
 from swarm.home import find_swarm, peers_from_environment
@@ -34,12 +35,14 @@ def _models(args: argparse.Namespace) -> int:
     if not (args.memory or args.markdown):
         places += here()
     shapes, troubles = _read(args.models, args.revision)
+    status = exits.FAILED if troubles else exits.DONE
     markets: Mapping[str, Market] = {}
     if shapes and not args.markdown:
         try:
             markets = _markets(args, list(shapes))
         except (PeerUnreachable, PrivateSwarm) as error:
             troubles.append(str(error))
+            status = status or exits.status_of(error)
     rows = list(formats(args.quant))
     reports = [Report.of(shape, rows, places, cache, markets.get(model)) for model, shape in shapes.items()]
     if args.json:
@@ -53,7 +56,7 @@ def _models(args: argparse.Namespace) -> int:
     sys.stdout.flush()
     for trouble in troubles:
         print(f"error: {trouble}", file=sys.stderr)
-    return 1 if troubles else 0
+    return status
 
 
 def _cache(args: argparse.Namespace) -> Cache:

@@ -12,9 +12,10 @@ from swarm.wire.peer_names import short_id
 def describe(generation: Generation) -> str:
     """Route, speed and time to first token, what was signed for and audited, and what it cost, a line each."""
     hops = [f"{hop.blocks[0]}:{hop.blocks[1]} {short_id(hop.peer_id)} ({hop.address})" for hop in generation.route]
+    speed = f"{generation.tokens_per_second:.1f} tokens/s, " if generation.step_latencies_s else ""
     return (
         f"route  {'  ->  '.join(hops)}\n"
-        f"speed  {shown.count(len(generation.token_ids), 'token')}, {generation.tokens_per_second:.1f} tokens/s, "
+        f"speed  {shown.count(len(generation.token_ids), 'token')}, {speed}"
         f"first after {generation.time_to_first_token_s * 1000:.0f} ms\n"
         f"trust  {_describe_trust(generation)}"
         + (f"\npaid   {_describe_payments(generation)}" if generation.payments else "")

@@ -104,7 +104,9 @@ def adopt(launched: Launched, deadline: float) -> LocalServer:
 def in_python(message: str) -> str:
     """What a server says, with its options as they are called here; but for what is to be typed."""
     parts = re.sub(r"; see [^;]* --help$", "", message).split("`")
-    parts[::2] = (re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda one: one[1].replace("-", "_"), text) for text in parts[::2])
+    parts[::2] = (
+        re.sub(r"--(?!help\b)([a-z]+(?:-[a-z]+)*)", lambda one: one[1].replace("-", "_"), text) for text in parts[::2]
+    )
     return "`".join(parts)
 
 
@@ -120,6 +122,11 @@ def _wait_ready(process: Process, log: Path, deadline: float) -> dict[str, Any]:
                 raise from_wire(event["code"], in_python(event["message"]))
     finally:
         timer.cancel()
-    if process.wait() == _USAGE:  # what is wrong is in the last line, after how it is used
-        raise InvalidRequest(in_python(log.read_text().rstrip().rpartition("error: ")[2]))
-    raise SwarmError(f"a server ended before it was ready:\n{log.read_text()[-2000:]}")
+    status, said = process.wait(), log.read_text().rstrip()
+    if status == _USAGE:  # what is wrong is in the last line, after how it is used
+        raise InvalidRequest(in_python(said.rpartition("error: ")[2]))
+    how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    if time.monotonic() >= deadline:
+        how = "took too long to start, and was ended"
+    wrote = f"; the end of what it wrote:\n{said[-2000:]}" if said else ", and wrote nothing"
+    raise SwarmError(f"a server {how} before it was ready{wrote}")

@@ -1,6 +1,5 @@
 """Opening the ledger that a configuration file names."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from swarm.market.evm.chain import GWEI, Terms
 from swarm.market.evm.evm_ledger import EvmLedger
 from swarm.market.evm.logs import SPAN
 from swarm.market.ledger.ids import parse_address
+from swarm.storage.files import parse_json, read_regular
 from swarm.wire.identity import Identity
 
 _ANSWER_S = 30.0  # that a node may take
@@ -42,7 +42,7 @@ def open_evm_ledger(config_file: Path, identity: Identity) -> EvmLedger:
 def _read(file: Path) -> dict[str, Any]:
     example = 'write {"rpc": "https://...", "contract": "0x..."}'
     try:
-        config = json.loads(file.read_text())
+        config = parse_json(read_regular(file))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnusableFile(f"{file} does not say which contract is the ledger ({reason}); {example}") from error

@@ -46,6 +46,10 @@ class ModelConfig:
     windows: tuple[int | None, ...]  # per block: how far back a query sees, itself included; None: all
     eos_token_ids: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        sizes = f"{self.num_blocks} blocks, hidden size {self.hidden_size:,}, vocabulary {self.vocab_size:,}"
+        return f"<ModelConfig {self.architecture}, {sizes}, context {self.max_context:,}>"
+
     def canonical(self) -> bytes:
         """The same bytes for the same config, on every machine: JSON with sorted keys."""
         return json.dumps(asdict(self), sort_keys=True).encode()

@@ -27,7 +27,9 @@ def check_opening(request: pb.Open, served: Served, max_context: int) -> None:
             f"this peer's weights for blocks {request.start}:{request.stop} of {peer.model!r} are not those that "
             "the client expects; compare what `python -m swarm identity` says of the files on both sides"
         )
-    if not 1 <= request.max_tokens <= max_context:
+    if not request.max_tokens:
+        raise InvalidRequest("a session is for one token or more, not for none")
+    if request.max_tokens > max_context:
         raise InvalidRequest(
             f"a context of {count(request.max_tokens, 'token')} is longer than this peer allows ({max_context})"
         )

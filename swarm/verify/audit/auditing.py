@@ -1,5 +1,6 @@
 """What a client does about trust in its sessions: receipts at their end, and audits of a sample of the work."""
 
+import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from swarm.verify.reputation.standing import Event
 from swarm.wire.formats.receipts import SignedReceipt
 from swarm.wire.tasks import TaskSet
 
-MAX_RUNNING = 16  # sessions whose audits are not done yet; with more, no others are begun
+MAX_RUNNING = 16  # sessions whose audits are not done yet; with more, no others are begun, or wait if a rate is given
 PEERS, LOCAL, OFF = "peers", "local", "off"  # who recomputes
 AUDITORS = PEERS, LOCAL, OFF
 NOT_DRAWN = "none drawn"  # each piece of work is, with the probability audit_rate
@@ -51,9 +52,7 @@ class Auditing:
         for signed in receipts:
             self._reputation.observe(signed.peer_id, Event.GOOD)
         self.note_faults(session, generation)
-        hindrance = self._hindrance()
-        chosen = [] if hindrance else self._choose(session, None)
-        generation.unaudited = "" if chosen else hindrance or NOT_DRAWN
+        chosen, generation.unaudited = await self._draw(session, sensitive)
         if chosen:
             self._running.start(self._audit_and_close(session, chosen, generation, not sensitive))
         else:
@@ -89,11 +88,26 @@ class Auditing:
         if self._examiner.local:
             self._examiner.local.close()
 
-    def _hindrance(self) -> str:
-        """Why no audit may begin now; empty: one may."""
+    async def _draw(self, session: SignedSession, sensitive: bool) -> tuple[_Chosen, str]:
+        """What is audited of a session at its end; or nothing, and why."""
         if self._options.by == OFF:
-            return "they are off"
-        return "too many are under way" if len(self._running) >= MAX_RUNNING else ""
+            return [], "they are off"
+        if self._options.rate is not None:  # whoever says how much, is not to get less
+            while len(self._running) >= MAX_RUNNING:
+                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        elif len(self._running) >= MAX_RUNNING:
+            return [], "too many are under way"
+        chosen, none = self._choose(session, None), NOT_DRAWN
+        if self._options.rate is None:  # by themselves, audits are not begun that come to nothing
+            reasons = [self._examiner.hindrance(one[0], not sensitive, self._by_us) for _, one in chosen]
+            none = next(filter(None, reasons), NOT_DRAWN)
+            chosen = [one for one, reason in zip(chosen, reasons, strict=True) if not reason]
+        return chosen, "" if chosen else none
+
+    @property
+    def _by_us(self) -> bool:
+        """Whether this client takes the time to recompute, without being waited for."""
+        return self._options.by == LOCAL
 
     def _choose(self, session: SignedSession, rate: float | None) -> _Chosen:
         chosen: list[tuple[HopStream, list[SignedReceipt]]] = []
@@ -121,7 +135,7 @@ class Auditing:
         self, session: SignedSession, chosen: _Chosen, generation: Generation, by_peers: bool
     ) -> None:
         try:
-            await self._audit(session, chosen, generation, by_peers, by_us=self._options.by == "local")
+            await self._audit(session, chosen, generation, by_peers, by_us=self._by_us)
         finally:
             session.session.close()
             self.note_faults(session, generation)

@@ -36,6 +36,12 @@ class Examiner:
         self._prefers_local = prefers_local
         self._reputation = penalties.reputation
 
+    def hindrance(self, accused: SignedReceipt, by_peers: bool, by_us: bool) -> str:
+        """Why nobody is there who could recompute this; empty: somebody may. The rest as in `examine`."""
+        if (by_us and self.local) or (by_peers and self._judges.for_work(accused)):
+            return ""
+        return _nobody(accused, by_peers)
+
     async def examine(
         self, session: SignedSession, stream: HopStream, segment: Sequence[SignedReceipt], by_peers: bool, by_us: bool
     ) -> Audit:
@@ -52,7 +58,7 @@ class Examiner:
             elif judge:
                 by, judgement = LOCAL, await self._judge_here(judge, session, stream, segment, not by_peers)
             else:
-                why_none = _nobody(segment[0], by_peers)
+                why_none = self.hindrance(segment[0], by_peers, by_us)
         except SwarmError as error:
             why_none = str(error)
             logger.info("an audit of peer %s came to nothing: %s", stream.hop.peer.peer_id, error)

@@ -10,6 +10,7 @@ import pytest
 
 import swarm
 from swarm.home import evidence_folder
+from swarm.verify.audit import auditing
 from swarm.verify.audit.judging.judgement import Verdict
 from swarm.verify.delivery import CheckedDelivery
 from swarm.verify.receipts.observer import SignedSession
@@ -17,6 +18,7 @@ from swarm.wire.formats.receipts import SignedReceipt
 
 PROMPT = "The capital of France is"
 TOKENS = 72  # more than two receipts' worth
+NOBODY = 'no other peer serves blocks {} in the same numerics; a client with audit="local" recomputes'
 OPTIONS = {"max_new_tokens": TOKENS, "ignore_eos": True}
 
 
@@ -56,10 +58,26 @@ def test_why_there_is_no_audit_or_none_with_a_result_is_kept(local, client, expe
         out = pair.generate(PROMPT, **OPTIONS)
         pair.wait_for_audits()
     assert out.unaudited == ""
-    assert {audit.reason for audit in out.audits} == {
-        f'no other peer serves blocks {blocks} in the same numerics; a client with audit="local" recomputes'
-        for blocks in ("0:4", "4:30")
-    }
+    assert {audit.reason for audit in out.audits} == {NOBODY.format(blocks) for blocks in ("0:4", "4:30")}
+
+
+def test_whoever_says_how_much_is_audited_gets_no_less(client):
+    outs = client.generate([PROMPT] * (2 * auditing.MAX_RUNNING), max_new_tokens=2, ignore_eos=True)
+    client.wait_for_audits()
+    assert [len(out.audits) for out in outs] == [len(out.route) for out in outs]
+
+
+def test_by_itself_a_client_begins_no_audit_that_comes_to_nothing(local, client, monkeypatch):
+    monkeypatch.setattr(auditing, "is_chosen", lambda nonce, segment, rate: True)
+    alone = sorted(client.usable_peers(), key=lambda peer: peer.blocks)[::2]
+    with swarm.Client("demo", local.peers, trusted=[peer.peer_id for peer in alone]) as pair:
+        out = pair.generate(PROMPT, max_new_tokens=2, ignore_eos=True)
+        pair.wait_for_audits()
+        assert (out.audits, out.unaudited) == ([], NOBODY.format("0:4"))
+    with swarm.Client("demo", local.peers) as all_of_them:
+        out = all_of_them.generate(PROMPT, max_new_tokens=2, ignore_eos=True)
+        all_of_them.wait_for_audits()
+        assert [audit.verdict for audit in out.audits] == [Verdict.PASS] * len(out.route)
 
 
 def test_receipts_cover_every_position_of_every_hop_and_name_the_hop_before(client):
@@ -92,17 +110,17 @@ def test_a_client_keeps_its_receipts(client):
 def test_another_peer_of_the_same_numerics_recomputes_the_same_bits(client):
     out = client.generate(PROMPT, **OPTIONS)
     audits = audits_of(out)
-    assert [audit.verdict for audit in audits] == [Verdict.PASS] * 2
+    assert [audit.verdict for audit in audits] == [Verdict.PASS] * len(out.route)
     assert all(audit.judgement.method == "exact" and audit.by != audit.peer_id for audit in audits)
 
 
 def test_a_client_with_the_models_files_recomputes_the_same_bits_itself(local):
     before = set(evidence_folder().glob("*"))
     with swarm.Client("demo", local.peers, audit="local", audit_rate=1.0) as client:
-        audits = audits_of(client.generate(PROMPT, **OPTIONS))
-    assert [(audit.by, audit.verdict, audit.judgement.method) for audit in audits] == [
-        ("local", Verdict.PASS, "exact")
-    ] * 2
+        out = client.generate(PROMPT, **OPTIONS)
+        audits = audits_of(out)
+    expected = [("local", Verdict.PASS, "exact")] * len(out.route)
+    assert [(audit.by, audit.verdict, audit.judgement.method) for audit in audits] == expected
     assert set(evidence_folder().glob("*")) == before
 
 

@@ -138,6 +138,19 @@ def test_what_cannot_be_is_refused_before_anything_starts(model, blocks, options
         swarm.LocalSwarm(model, blocks, **options)
 
 
+def test_a_server_that_is_killed_while_it_starts_is_told_with_its_signal(model):
+    class Killed(swarm.LocalSwarm):
+        def start_process(self, command: list[str], **options: object) -> subprocess.Popen[str]:
+            started = super().start_process(command, **options)
+            started.kill()
+            return started
+
+    with pytest.raises(
+        swarm.SwarmError, match=r"^a server was ended by SIGKILL before it was ready, and wrote nothing$"
+    ):
+        Killed(model, ["0:3"], **OPTIONS).start()
+
+
 def test_one_without_servers_runs_and_takes_some_later(model):
     with swarm.LocalSwarm(model, [], **OPTIONS) as local:
         assert repr(local) == f"<LocalSwarm of {model}: no servers yet>"

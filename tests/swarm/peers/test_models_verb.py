@@ -51,6 +51,7 @@ def test_a_swarm_that_serves_another_model_or_for_nothing_says_nothing_of_earnin
 
 def test_a_swarm_that_does_not_answer_is_one_line_beside_the_sizes(capsys):
     nobody = "/ip4/127.0.0.1/tcp/9/p2p/16Uiu2HAm2GyVsTcR5M5h8KqkWQFQReyhpePEWW3Fy2nmt6EuqwQG"
-    assert verb.main(["demo", "--peers", nobody]) == 1
+    assert verb.main(["demo", "--peers", nobody]) == 3
     output = capsys.readouterr()
     assert "int4" in output.out and output.err.startswith("error: ")
+    assert verb.main(["demo", "no/such.gguf", "--peers", nobody]) == 1  # which no later try mends

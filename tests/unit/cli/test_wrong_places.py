@@ -65,6 +65,7 @@ def test_an_option_is_called_as_its_reader_writes_it(monkeypatch):
 def test_what_a_server_says_names_options_as_a_programin_python_gives_them():
     said = "--host: 'x:1' is no host; lower --kv-memory; run `swarm server --host x`; see swarm server --help"
     assert in_python(said) == "host: 'x:1' is no host; lower kv_memory; run `swarm server --host x`"
+    assert in_python("no --kv-head; --help lists --help-me") == "no kv_head; --help lists --help-me"
 
 
 @pytest.mark.parametrize(("timeout_s", "lines"), [(0.9, 0), (5.0, 1)])

@@ -85,6 +85,12 @@ def test_a_key_is_kept_on_a_disk_that_knows_no_second_names(home, monkeypatch):
     assert [file.name for file in home.iterdir()] == ["client.key"]
 
 
+def test_a_home_may_be_written_as_for_a_shell_where_no_shell_reads_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SWARM_HOME", "~/of swarm")
+    assert swarm_home() == tmp_path / "of swarm"
+
+
 def test_a_user_without_a_home_folder_gets_one_among_temporary_files_and_reads_where(monkeypatch, tmp_path, caplog):
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")

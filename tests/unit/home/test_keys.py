@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def test_a_key_is_on_a_machine_once_whatever_it_is_used_for(machines, tmp_path):
     client_key_file().write_bytes(own.read_bytes())
     with pytest.raises(SwarmError, match="on this machine already"):
         take_in(machines.archive)
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "pipe"])
+def test_what_is_no_file_is_no_key_and_not_waited_for(file, machines, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for use in (Identity.load_or_create, take_in):
+        with pytest.raises(SwarmError, match="is no regular file"):
+            use(pipe if file == "pipe" else Path(file))
 
 
 def test_the_mark_of_a_key_that_its_owner_has_put_elsewhere_is_not_the_next_ones(machines):

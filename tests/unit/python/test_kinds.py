@@ -97,6 +97,7 @@ def test_one_prompt_gives_one_generation_and_a_list_gives_a_list():
         ("model_name", "it is told to swarm.Client"),
         ("quant", "it is told to swarm.Client"),
         ("messages", "a conversation is given as the prompt"),
+        ("logprobs", "a generation has its tokens, and no probabilities of them"),
         ("colour", "help(swarm.Client.generate) lists the options"),
     ],
 )  # fmt: skip
@@ -117,6 +118,7 @@ def test_an_unknown_name_is_told_what_it_is_called_here(name, said):
         ("load_in_8bit", "did you mean quant?"),
         ("timeout", "did you mean step_timeout_s?"),
         ("max_new_tokens", "it is an option of generate and stream"),
+        ("threads", "it is an option of servers"),  # of whose letters most are those of head
         ("colour", "help(swarm.Client) lists the options"),
     ],
 )

@@ -1,11 +1,13 @@
 """What comes back prints as a line that says what matters, and as JSON."""
 
 import json
+import math
 
 import pytest
 
 import swarm
 from swarm.cli.support.generations import describe
+from swarm.client.batch import Progress
 from swarm.client.local_swarm import LocalSwarm
 from swarm.client.stream import Stream
 from swarm.errors import SwarmError
@@ -67,6 +69,9 @@ THINGS = {
     "peer": (peer_info(), ["0:10 of demo", "none/float32", "127.0.0.1:4000"]),
     "stream": (Stream(iter(()), [long_generation()]), ["1,000 tokens"]),
     "several": (Stream(iter(()), [long_generation()] * 2), ["2 generations", "2,000 tokens"]),
+    "config": (open_checkpoint("demo").config, ["LlamaForCausalLM", "30 blocks", "hidden size 576", "context 8,192"]),
+    "tokenizer": (open_checkpoint("demo").find_tokenizer(), ["49,152 tokens", "with chat template"]),
+    "progress": (Progress(9, 0.0, 7, {"a": "b"}, 1234), ["7 of 9 prompts answered", "1 failed", "1,234 tokens"]),
     "swarm": (LocalSwarm("demo", ["0:1"]), ["demo", "not running"]),
 }  # fmt: skip
 
@@ -118,11 +123,18 @@ def test_a_generation_is_json_with_the_keys_of_the_command_line():
     assert json.loads(json.dumps(as_dict, allow_nan=False)) == as_dict
     assert as_dict.keys() >= {
         "text", "token_ids", "finish_reason", "route", "tokens_per_second", "time_to_first_token_s", "reroutes",
-        "receipts", "faults", "audits", "verified", "cost", "payments",
+        "step_latencies_s", "timings", "receipts", "faults", "audits", "verified", "cost", "payments",
     }  # fmt: skip
     assert as_dict["route"][0] == {"peer_id": PEER, "blocks": [0, 10], "address": "127.0.0.1:4000"}
     assert as_dict["audits"][0]["statistic"] is None  # infinite, which JSON has no word for
     assert json.dumps(Generation([1]).to_dict())
+
+
+def test_one_token_has_no_speed():
+    one = Generation([1], "a", [5], "length", time_to_first_token_s=0.5)
+    assert math.isnan(one.tokens_per_second)
+    assert one.to_dict()["tokens_per_second"] is None
+    assert "tokens/s" not in repr(one) + describe(one)
 
 
 def test_audits_that_are_missing_or_came_to_nothing_have_a_reason():

@@ -1,10 +1,12 @@
 """Which blocks nobody serves."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.errors import InvalidRequest, NoRoute
 from swarm.route.peer import PeerInfo
-from swarm.route.route import missing_blocks, uncovered
+from swarm.route.route import chain_of, missing_blocks, uncovered
 from swarm.wire import messages_pb2 as pb
 
 
@@ -26,3 +28,13 @@ def test_the_error_names_the_gap():
     error = uncovered([peer("a", 0, 4), peer("b", 6, 12)], 12)
     assert str(error) == "no peer serves blocks 4:6 of this model's 12"
     assert error.uncovered == ((4, 6),)
+
+
+def test_a_chain_that_somebody_wants_names_peers_as_everywhere():
+    peers = [peer("firstAAAA", 0, 6), peer("secondAAAA", 6, 12), peer("thirdBBBB", 6, 12)]
+    chain = chain_of([("firstAAAA", (0, 6)), ("BBBB", (6, 12))], peers, 0, 12)
+    assert [hop.peer.peer_id for hop in chain] == ["firstAAAA", "thirdBBBB"]
+    with pytest.raises(InvalidRequest, match="names 2 peers that can be used"):
+        chain_of([("AAAA", (0, 12))], peers, 0, 12)
+    with pytest.raises(NoRoute, match="'CCCC' cannot be used for blocks 0:12"):
+        chain_of([("CCCC", (0, 12))], peers, 0, 12)
