@@ -14,7 +14,8 @@ from swarm.route.costs import BATCHES, PeerCosts
 from swarm.server.costs.row_cost import SIZES, row_s
 from swarm_kernels import Segment
 
-BUDGET_S = 0.4  # for all of it; on slow blocks a few steps more
+BUDGET_S = 0.4  # of a processor, for all of it; on slow blocks a few steps more
+PATIENCE = 3.0  # times that, by the clock: where others have the processors meanwhile, as when several start together
 PREFILL_TOKENS = 128
 LEAST_PREFILL_TOKENS = 32  # fewer cost almost as much as more do, and tell little of a long prompt
 
@@ -35,32 +36,52 @@ def measure(blocks: BlockRange, pool: PagePool, budget_s: float = BUDGET_S) -> P
     caches. When it is spent, the larger figures follow from those measured; batches of one and two are always tried.
     """
     depth = blocks.stop - blocks.start
-    first_s = _step(blocks, pool, [1], depth).wall_s  # finds cold caches: a guess only
+    first_s = _step(blocks, pool, [1], depth).busy_s  # finds cold caches: a guess only
     depth = min(max(round(depth * budget_s * _STEP / first_s), 1), depth)
-    started = time.perf_counter()
+    budget = _Budget(budget_s * _DECODING)
     took: dict[int, Took] = {}
     for batch in (*BATCHES, SIZES[-1]):
-        if len(took) < 2 or time.perf_counter() < started + budget_s * _DECODING:
-            took[batch] = _block(blocks, pool, [1] * batch, depth, started + budget_s * _DECODING)
+        if len(took) < 2 or budget.left_s() > 0:
+            took[batch] = _block(blocks, pool, [1] * batch, depth, budget)
     decode_s = plausible([took[batch].wall_s for batch in BATCHES if batch in took])
     sizes = list(took)
     costs = PeerCosts(decode_s, row_s=row_s(sizes, plausible([one.busy_s for one in took.values()], sizes)))
-    affordable = (started + budget_s - time.perf_counter()) / (costs.prefill_block_s() * depth)
+    budget.add(budget_s * (1 - _DECODING))
+    affordable = budget.left_s() / (costs.prefill_block_s() * depth)
     tokens = min(PREFILL_TOKENS, pool.num_pages * PAGE_TOKENS, int(affordable))
     if tokens < LEAST_PREFILL_TOKENS:
         return costs
-    prefill_s = _block(blocks, pool, [tokens], depth, started + budget_s).wall_s / tokens
+    prefill_s = _block(blocks, pool, [tokens], depth, budget).wall_s / tokens
     return replace(costs, prefill_s=min(prefill_s, 2 * costs.prefill_block_s()))  # the same, if nothing held it up
 
 
-def _block(blocks: BlockRange, pool: PagePool, counts: Sequence[int], depth: int, deadline: float) -> Took:
-    """For one block: by the least of _RUNS steps, or of as many as end before `deadline` (perf_counter).
+class _Budget:
+    """What may be taken of a processor, or, where that is short, of time."""
+
+    def __init__(self, busy_s: float):
+        self._busy_s, self._spent_s, self._started = busy_s, 0.0, time.perf_counter()
+
+    def add(self, busy_s: float) -> None:
+        self._busy_s += busy_s
+
+    def spend(self, took: Took) -> None:
+        self._spent_s += took.busy_s
+
+    def left_s(self) -> float:
+        """Below zero: nothing is left."""
+        late_s = time.perf_counter() - self._started - PATIENCE * self._busy_s
+        return min(self._busy_s - self._spent_s, -late_s)
+
+
+def _block(blocks: BlockRange, pool: PagePool, counts: Sequence[int], depth: int, budget: _Budget) -> Took:
+    """For one block: by the least of _RUNS steps, or of as many as there is budget for.
 
     Other processes only ever add to it; if they always do, real batches will tell soon enough.
     """
-    took = [_step(blocks, pool, counts, depth)]
-    while len(took) < _RUNS and time.perf_counter() + took[-1].wall_s < deadline:
+    took: list[Took] = []
+    while not took or (len(took) < _RUNS and took[-1].busy_s < budget.left_s()):
         took.append(_step(blocks, pool, counts, depth))
+        budget.spend(took[-1])
     return Took(min(one.wall_s for one in took) / depth, min(one.busy_s for one in took) / depth)
 
 
