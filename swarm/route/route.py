@@ -131,8 +131,9 @@ def chain_of(
     """
     known, block, chain = {peer.peer_id: peer for peer in peers}, start, []
     for peer_id, (first, last) in wanted:
-        is_named = any(one.endswith(peer_id) for one in known)
-        peer = known[find_peer(peer_id, known, "that can be used")] if is_named else None
+        peer = known.get(peer_id)
+        if peer is None and any(one.endswith(peer_id) for one in known):
+            peer = known[find_peer(peer_id, known, "that can be used")]
         if first != block or first >= last:
             raise InvalidRequest(f"a chain that goes on with blocks {first}:{last} after block {block}")
         if peer is None or not peer.start <= first < last <= peer.stop:

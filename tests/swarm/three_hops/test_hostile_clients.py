@@ -75,7 +75,7 @@ def test_a_bad_step_gets_one_line_and_costs_nobody_else(client, expected, change
     ("changes", "error", "complaint"),
     [
         ({"max_tokens": 10**6}, swarm.InvalidRequest, "longer than this peer allows"),
-        ({"max_tokens": 0}, swarm.InvalidRequest, "longer than this peer allows"),
+        ({"max_tokens": 0}, swarm.InvalidRequest, "for one token or more"),
         ({"revision": "other"}, swarm.RevisionMismatch, "revision"),
         ({"model": "other"}, swarm.InvalidRequest, "serves 'demo'"),
         ({"start": 0, "stop": 30}, swarm.InvalidRequest, "this peer serves blocks"),
