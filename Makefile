@@ -75,7 +75,7 @@ format: $(VENV)/.ready-dev
 	$(VENV)/bin/clang-format -i $(CPP)
 
 bench: $(VENV)/.ready-dev  ## the benchmarks; results go to benchmarks/out
-	$(RUN) benchmarks/kernels.py
+	$(RUN) benchmarks/kernel_times.py
 	$(RUN) benchmarks/quality.py
 	$(RUN) benchmarks/hop_overhead.py
 	$(RUN) benchmarks/placement.py

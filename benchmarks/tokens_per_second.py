@@ -56,45 +56,68 @@ def left_out(args: argparse.Namespace) -> list[str]:
 
 def in_turns(args: argparse.Namespace, report: Report, vocabulary: int) -> None:
     setting = duel.Setting(args.rounds, min(args.contexts), args.tokens, vocabulary)
-    found, route = duel.take_turns(competitors(args, options.IN_TURNS), setting)
-    cells, missing = duel.cells(found), left_out(args)
-    tell(found, cells, missing)
-    what = f"{args.model}, one session, context {setting.context}, {args.tokens} new tokens, {args.rounds} turns"
-    picture = report.draw(plot.bars(found, title(what, report)), "head_to_head")
-    text = page.write(report, what, found, cells, plot=picture, route=route, left_out=missing)
-    report.write("head_to_head", text)
-    rows = duel.rows(found)
-    report.save("head_to_head", {"tokens": args.tokens, "rows": rows, "peers": route, "left out": missing})
+    found, route, failure = duel.take_turns(competitors(args, options.IN_TURNS), setting)
+    if found:
+        cells, missing = duel.cells(found), [*left_out(args), *cut_short(failure)]
+        tell(found, cells, missing)
+        turns = len(found[0].runs)
+        what = f"{args.model}, one session, context {setting.context}, {args.tokens} new tokens, {turns} turns"
+        picture = report.draw(plot.bars(found, title(what, report, args)), "head_to_head")
+        text = page.write(
+            report, what, found, cells, plot=picture, route=route, left_out=missing, is_ours=not args.peers
+        )
+        report.write("head_to_head", text)
+        rows = duel.rows(found)
+        report.save("head_to_head", {"tokens": args.tokens, "rows": rows, "peers": route, "left_out": missing})
+    if failure:
+        raise failure
 
 
 def one_by_one(args: argparse.Namespace, report: Report, vocabulary: int) -> None:
     wanted = Wanted(cases(args.sessions, args.contexts), args.tokens, args.repeats, args.limit, vocabulary)
-    found: list[Case] = []
-    missing, route = left_out(args), []
+    measured, route, failure = Measured(left_out=left_out(args)), [], None
     for competitor in competitors(args, options.ONE_BY_ONE):
         say(f"loading {competitor.name}")
-        measured, its_peers = measure_one(competitor, wanted)
-        found, missing, route = found + measured.cases, missing + measured.left_out, route + its_peers
-    cells = [as_cells(case) for case in found]
-    tell(found, cells, missing)
-    what = f"{args.model}, {args.tokens} new tokens, {args.repeats} runs of each case, engines one after the other"
-    picture = report.draw(plot.lines(found, title(what, report)), "tokens_per_second")
-    text = page.write(report, what, found, cells, plot=picture, route=route, left_out=missing)
-    report.write("tokens_per_second", text)
-    rows = [as_row(case) for case in found]
-    report.save("tokens_per_second", {"tokens": args.tokens, "rows": rows, "peers": route, "left out": missing})
+        try:
+            route += measure_one(competitor, wanted, measured)
+        except SwarmError as error:  # the other engines have nothing to do with it
+            measured.left_out.append(f"{competitor.name}, what is not there: {error}")
+            say(measured.left_out[-1])
+        except KeyboardInterrupt as error:
+            failure = error
+            break
+    found, missing = measured.cases, [*measured.left_out, *cut_short(failure)]
+    if found:
+        cells = [as_cells(case) for case in found]
+        tell(found, cells, missing)
+        what = f"{args.model}, {args.tokens} new tokens, {args.repeats} runs of each case, engines one after the other"
+        picture = report.draw(plot.lines(found, title(what, report, args)), "tokens_per_second")
+        text = page.write(
+            report, what, found, cells, plot=picture, route=route, left_out=missing, is_ours=not args.peers
+        )
+        report.write("tokens_per_second", text)
+        rows = [as_row(case) for case in found]
+        report.save("tokens_per_second", {"tokens": args.tokens, "rows": rows, "peers": route, "left_out": missing})
+    if failure:
+        raise failure
 
 
-def measure_one(competitor: Competitor, wanted: Wanted) -> tuple[Measured, list[dict]]:
-    """Of one engine; also the peers of a swarm that was there."""
+def cut_short(failure: BaseException | None) -> list[str]:
+    """What is said where not all was measured that was wanted."""
+    return (
+        [f"whatever would have come after it was cut short: {failure or 'interrupted'}"] if failure is not None else []
+    )
+
+
+def measure_one(competitor: Competitor, wanted: Wanted, found: Measured) -> list[dict]:
+    """One engine, into `found`. Returns the peers of a swarm that was there."""
     memory_bytes = psutil.virtual_memory().total
     kept, reasons = fitting(wanted.cases, wanted.tokens, competitor.element, memory_bytes)
     wanted = replace(wanted, cases=kept)
     with competitor.open(room_for(kept, wanted.tokens)) as engine:
-        measured = measure_all(competitor.name, engine, wanted, say)
-        there = isinstance(engine, SwarmEngine) and not competitor.is_ours
-        measured.left_out[:0] = [f"{competitor.name}, {reason}" for reason in reasons]
-        return measured, peers.describe(engine) if there else []
+        found.left_out += [f"{competitor.name}, {reason}" for reason in reasons]
+        measure_all({competitor.name: engine}, wanted, say, found)
+        return peers.describe(engine) if isinstance(engine, SwarmEngine) and not competitor.is_ours else []
 
 
 def tell(found: Sequence[Case], cells: Sequence[dict[str, str]], missing: Sequence[str]) -> None:
@@ -103,8 +126,9 @@ def tell(found: Sequence[Case], cells: Sequence[dict[str, str]], missing: Sequen
         print(line)
 
 
-def title(what: str, report: Report) -> str:
-    return f"{what}\n{report.where}, one compute thread per process\n{report.when}"
+def title(what: str, report: Report, args: argparse.Namespace) -> str:
+    threads = "" if args.peers else ", one compute thread per process"  # what others' servers have is not known
+    return f"{what}\n{report.where}{threads}\n{report.when}"
 
 
 def main() -> None:

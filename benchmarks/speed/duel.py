@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from speed.engines import BASE, Competitor, say
 from speed.room import room_for
+from swarm.errors import SwarmError
 from swarm.measure.figures import Case, Run, ratio
 from swarm.measure.measuring import Engine, SwarmEngine, measure
 from swarm.measure.peers import describe
@@ -24,8 +25,12 @@ class Setting:
     vocabulary: int
 
 
-def take_turns(competitors: Sequence[Competitor], setting: Setting) -> tuple[list[Case], list[dict]]:
-    """All engines are there at once, and measured when their turn comes. Also the peers of a swarm that was there."""
+Failure = SwarmError | KeyboardInterrupt
+
+
+def take_turns(competitors: Sequence[Competitor], setting: Setting) -> tuple[list[Case], list[dict], Failure | None]:
+    """All engines are there at once, and measured when their turn comes. Also the peers of a swarm that was there; and
+    what cut it short: then there are only those turns that all have had."""
     with ExitStack() as stack:
         engines: dict[Competitor, Engine] = {}
         room = room_for([(1, setting.context)], setting.tokens)
@@ -33,10 +38,19 @@ def take_turns(competitors: Sequence[Competitor], setting: Setting) -> tuple[lis
             say(f"loading {competitor.name}")
             engines[competitor] = stack.enter_context(competitor.open(room))
         expected_s = {competitor: _warm_up(competitor, engine, setting) for competitor, engine in engines.items()}
-        runs = _turns(engines, setting, expected_s)
-        cases = [Case(competitor.name, 1, setting.context, found) for competitor, found in runs.items()]
+        runs: dict[Competitor, list[Run]] = {competitor: [] for competitor in engines}
+        failure: Failure | None = None
+        try:
+            _turns(engines, setting, expected_s, runs)
+        except (SwarmError, KeyboardInterrupt) as error:
+            failure = error
+        turns = min(map(len, runs.values()))
+        cases = [
+            Case(competitor.name, 1, setting.context, found[:turns]) for competitor, found in runs.items() if turns
+        ]
         there = [engine for competitor, engine in engines.items() if not competitor.is_ours]
-        return cases, [row for engine in there if isinstance(engine, SwarmEngine) for row in describe(engine)]
+        swarms = [engine for engine in there if isinstance(engine, SwarmEngine)]
+        return cases, [row for engine in swarms for row in describe(engine, is_there=failure is None)], failure
 
 
 def _warm_up(competitor: Competitor, engine: Engine, setting: Setting) -> float:
@@ -48,9 +62,11 @@ def _warm_up(competitor: Competitor, engine: Engine, setting: Setting) -> float:
 
 
 def _turns(
-    engines: dict[Competitor, Engine], setting: Setting, expected_s: dict[Competitor, float]
-) -> dict[Competitor, list[Run]]:
-    runs: dict[Competitor, list[Run]] = {competitor: [] for competitor in engines}
+    engines: dict[Competitor, Engine],
+    setting: Setting,
+    expected_s: dict[Competitor, float],
+    runs: dict[Competitor, list[Run]],
+) -> None:
     total_s = sum(expected_s.values()) * setting.rounds
     say(f"{len(engines)} engines, {setting.rounds} turns each: about {duration(total_s)}")
     progress = Progress(total_s)
@@ -59,7 +75,6 @@ def _turns(
             progress.step(f"turn {turn} of {setting.rounds}: {competitor.name}", expected_s[competitor])
             runs[competitor].append(_run(engine, setting))
     progress.over()
-    return runs
 
 
 def _run(engine: Engine, setting: Setting) -> Run:

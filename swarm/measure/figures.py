@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from swarm import shown
+
 FEWEST = 3  # runs, from which a spread can be told
 WIDEST = 0.25  # quartiles that are further apart than this part of the median say little
 FULL = 0.9  # part of the cores in use at which nobody has as much of them as it wants
@@ -37,6 +39,7 @@ class Run:
     tokens_s: Sequence[Sequence[float]]  # of each session: when each new token came, in seconds after the request
     load: Load | None = None  # None: not known
     repairs: int = 0  # how often hops were replaced
+    formats: frozenset[str] = frozenset()  # of the peers that computed it, as "int8/bfloat16"
 
     @property
     def decode_per_s(self) -> float | None:
@@ -46,6 +49,12 @@ class Run:
         tokens = sum(start < at <= stop for times in self.tokens_s for at in times)
         enough = min(STEADY_TOKENS, min(len(times) for times in self.tokens_s) - 1) * len(self.tokens_s)
         return tokens / (stop - start) if stop > start and tokens >= enough else None
+
+    @property
+    def at_once(self) -> int:
+        """How many sessions were between their first token and their last at the same time, at most."""
+        starts = [times[0] for times in self.tokens_s]
+        return max(sum(times[0] <= at <= times[-1] for times in self.tokens_s) for at in starts)
 
     @property
     def total_per_s(self) -> float:
@@ -127,25 +136,49 @@ class Case:
         return Load(loads[0].cores, own, others)
 
     @property
+    def formats(self) -> list[str]:
+        """Of the peers that computed it."""
+        return sorted(frozenset().union(*(run.formats for run in self.runs)))
+
+    @property
     def doubts(self) -> list[str]:
         """Why the figures should not be believed, nor compared; nothing if they may be."""
         found, load, spread = [], self.load, self.decode or self.total
+        if any(run.load is None for run in self.runs):
+            found.append("who else kept this machine busy is not known")
         if load and load.crowded:
             found.append(f"others took {load.others:.1f} of {load.cores} cores")
+        if len(self.formats) > 1:
+            found.append(f"computed in {' and in '.join(self.formats)}, and not in one format")
+        if self.decode is None:
+            found.append(self._apart())
         if len(self.runs) < FEWEST:
-            found.append(f"measured {len(self.runs)} time{'s' * (len(self.runs) > 1)}, so the spread is not known")
+            found.append(f"measured {shown.count(len(self.runs), 'time')}, so the spread is not known")
         elif spread.width > WIDEST:
             found.append(f"quartiles are {100 * spread.width:.0f} % apart")
         if repairs := sum(run.repairs for run in self.runs):
-            found.append(f"hops were replaced {repairs} times")
+            found.append(f"hops were replaced {shown.count(repairs, 'time')}")
         return found
+
+    def _apart(self) -> str:
+        """Why there was no time in which all sessions generated."""
+        at_once = min(run.at_once for run in self.runs)
+        if at_once < self.sessions:
+            why = "peers have no room for more, or one ended before another began"
+            return f"only {at_once} of {self.sessions} sessions were at work at once: {why}"
+        return "all sessions were at work at once for too few tokens"
 
 
 def ratio(case: Case, base: Case) -> Spread | None:
     """How many times as fast as `base`, of decoding, run by run: the n-th of both were neighbours in time. None if
     either is in doubt."""
+    found = None if case.doubts or base.doubts else beside(case, base)
+    return found if found and found.width <= WIDEST else None
+
+
+def beside(case: Case, base: Case) -> Spread | None:
+    """The same, whatever is in doubt. None where either has no figure in some run."""
     mine, theirs = case.decode, base.decode
-    if mine is None or theirs is None or case.doubts or base.doubts:
+    if mine is None or theirs is None or len(mine.values) != len(theirs.values):
         return None
-    found = Spread([a / b for a, b in zip(mine.values, theirs.values, strict=True)])
-    return found if found.width <= WIDEST else None
+    return Spread([a / b for a, b in zip(mine.values, theirs.values, strict=True)])

@@ -6,8 +6,8 @@ import psutil
 
 
 def serving_here(addresses: Collection[str]) -> set[int] | None:
-    """Process ids of those that listen at `addresses` (HOST:PORT), as far as these are this machine's; None if they
-    cannot be told, as other users'."""
+    """Process ids of those that listen at `addresses` (HOST:PORT), as far as these are this machine's and somebody
+    listens there; None if they cannot be told, as other users'."""
     ports = {_split(address)[1] for address in addresses if _is_here(_split(address)[0])}
     if not ports:
         return set()
@@ -15,11 +15,9 @@ def serving_here(addresses: Collection[str]) -> set[int] | None:
         connections = psutil.net_connections("tcp")
     except (psutil.Error, OSError):
         return None
-    found: dict[int, int] = {}
-    for one in connections:
-        if one.status == psutil.CONN_LISTEN and one.pid:
-            found[getattr(one.laddr, "port", 0)] = one.pid
-    return {found[port] for port in ports} if ports <= found.keys() else None
+    listening = [one for one in connections if one.status == psutil.CONN_LISTEN]
+    found = {one.pid for one in listening if getattr(one.laddr, "port", 0) in ports}
+    return None if None in found else {pid for pid in found if pid}
 
 
 def _is_here(host: str) -> bool:

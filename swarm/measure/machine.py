@@ -20,7 +20,7 @@ def machine() -> dict[str, object]:
         "processor": about.get("model name", platform.processor() or "unknown"),
         "flags": [flag for flag in FLAGS if flag in known],
         "cores": os.cpu_count(),
-        "memory GiB": round(psutil.virtual_memory().total / 2**30, 1),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
@@ -46,6 +46,6 @@ def _version(package: str) -> str:
 def described(known: Mapping[str, object]) -> dict[str, object]:
     """What `machine` says, in two lines for people."""
     return {
-        "machine": f"{known['processor']}, {known['cores']} cores, {known['memory GiB']} GiB, {known['system']}",
+        "machine": f"{known['processor']}, {known['cores']} cores, {known['memory_gib']} GiB, {known['system']}",
         "versions": ", ".join(f"{name} {known[name]}" for name in ("python", *_PACKAGES)),
     }

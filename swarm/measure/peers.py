@@ -13,19 +13,26 @@ from swarm.route.peer import PeerInfo
 from swarm.wire.peer_names import short_id
 
 
-def describe(engine: SwarmEngine) -> list[dict[str, object]]:
+def describe(engine: SwarmEngine, is_there: bool = True) -> list[dict[str, object]]:
     """A row for each peer that sessions went through, by blocks; of one that has left, what is known from then. What a
-    token takes at the peer is measured anew, of one session alone."""
+    token takes at the peer is measured anew, of one session alone.
+
+    is_there: else nobody is asked: the swarm may be what the measurement failed for.
+    """
     served = dict(engine.hops)
-    known = {info.peer_id: info for info in engine.client.usable_peers()}
-    engine([[1]], 4 * LEAST_TOKENS)
-    alone = engine.generations[0]
-    timings = dict(zip(alone.route, alone.timings, strict=False))
+    known: dict[str, PeerInfo] = {}
+    timings: dict[Hop, HopTiming] = {}
+    if is_there:
+        known = {info.peer_id: info for info in engine.client.usable_peers()}
+        engine([[1]], 4 * LEAST_TOKENS)
+        alone = engine.generations[0]
+        timings = dict(zip(alone.route, alone.timings, strict=False))
     hops = sorted(served | dict.fromkeys(timings, 0), key=lambda hop: (hop.blocks, hop.peer_id))
     return [
         {
             **_row(hop, timings.get(hop)),
-            **_format(engine.client, known.get(hop.peer_id)),
+            "format": engine.served.get(hop.peer_id),
+            "round_trip_ms": _round_trip_ms(engine.client, known.get(hop.peer_id)),
             "sessions": served.get(hop, 0),
         }
         for hop in hops
@@ -43,13 +50,9 @@ def _row(hop: Hop, timing: HopTiming | None) -> dict[str, object]:
     }
 
 
-def _format(client: Client, info: PeerInfo | None) -> dict[str, object]:
+def _round_trip_ms(client: Client, info: PeerInfo | None) -> float | None:
     round_trip_s = _round_trip_s(client, info) if info else None
-    return {
-        "quant": info and info.quant,
-        "dtype": info and info.dtype,
-        "round_trip_ms": None if round_trip_s is None else round(1000 * round_trip_s, 2),
-    }
+    return None if round_trip_s is None else round(1000 * round_trip_s, 2)
 
 
 def _round_trip_s(client: Client, info: PeerInfo) -> float | None:
@@ -71,8 +74,8 @@ def as_cells(row: dict[str, Any]) -> dict[str, str]:
         "peer": short_id(row["peer_id"]),
         "blocks": f"{row['blocks'][0]}:{row['blocks'][1]}",
         "address": row["address"],
-        "format": f"{row['quant'] or '?'}, {row['dtype'] or '?'}",
-        "sessions": str(row["sessions"]),
+        "format": row["format"] or "?",
+        "sessions so far": str(row["sessions"]),
         "round trip ms": _number(row["round_trip_ms"]),
         "compute ms": _number(row["compute_ms"]),
         "queue ms": _number(row["queue_ms"]),

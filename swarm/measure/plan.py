@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import product
 
+from swarm import shown
 from swarm.errors import InvalidRequest
 
 LEAST_TOKENS = 8  # new ones of a session: the time between fewer says nothing
@@ -15,14 +16,20 @@ def cases(sessions: Sequence[int], contexts: Sequence[int]) -> list[tuple[int, i
 
 def check_contexts(contexts: Sequence[int], tokens: int, max_context: int, model: str) -> None:
     """Whether prompt and new tokens fit into the model's context. Raises InvalidRequest."""
-    if tokens < LEAST_TOKENS:
-        raise InvalidRequest(f"{tokens} new tokens are too few to tell a speed by; {LEAST_TOKENS} are the least")
+    check_tokens(tokens)
     most = max_context - tokens
     if long := [context for context in contexts if context > most]:
         raise InvalidRequest(
             f"a context of {long[0]} and {tokens} new tokens are more than the {max_context} tokens that {model} "
             f"takes; the longest context is {most}"
         )
+
+
+def check_tokens(tokens: int) -> None:
+    """Raises InvalidRequest."""
+    if tokens < LEAST_TOKENS:
+        few = f"{shown.count(tokens, 'new token')} {'is' if tokens == 1 else 'are'}"
+        raise InvalidRequest(f"{few} too few to tell a speed by; {LEAST_TOKENS} are the least")
 
 
 def too_long(sessions: int, context: int, tokens: int, prompt_per_s: float, step_s: float, limit_s: float) -> str:
@@ -40,6 +47,8 @@ def expected_s(sessions: int, context: int, tokens: int, prompt_per_s: float, st
 
 def duration(seconds: float) -> str:
     """Roughly, as people say it."""
+    if seconds < 9.5:
+        return f"{seconds:.1g} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -12,18 +12,19 @@ def as_row(case: Case) -> dict[str, object]:
         "engine": case.engine,
         "sessions": case.sessions,
         "context": case.context,
-        "new tokens": len(case.runs[0].tokens_s[0]),
+        "new_tokens": len(case.runs[0].tokens_s[0]),
         "runs": len(case.runs),
-        "tokens/s": decode.median if decode else None,
+        "tokens_per_s": decode.median if decode else None,
         "quartiles": decode.quartiles if decode else None,
         "each": decode.values if decode else None,
-        "in all tokens/s": total.median,
-        "in all quartiles": total.quartiles,
-        "prompt tokens/s": case.median("prompt_per_s"),
-        "first token s": case.median("first_token_s"),
-        "median step ms": case.median("step_ms"),
-        "own cores": load and round(load.own, 2),
-        "others' cores": load and round(load.others, 2),
+        "total_tokens_per_s": total.median,
+        "total_quartiles": total.quartiles,
+        "prompt_tokens_per_s": case.median("prompt_per_s"),
+        "first_token_s": case.median("first_token_s"),
+        "step_ms": case.median("step_ms"),
+        "own_cores": load and round(load.own, 2),
+        "others_cores": load and round(load.others, 2),
+        "formats": case.formats,
         "doubts": case.doubts,
     }
 
@@ -45,8 +46,8 @@ def as_cells(case: Case) -> dict[str, str]:
 
 
 EXPLAINED = (
-    "tokens/s: of all sessions together, over the wall time in which all of them generate; - where one ended before "
-    "another began (more new tokens help). In all: new tokens over the time from the request to the last, prompts "
+    "tokens/s: of all sessions together, over the wall time in which all of them generate; - where there was none. A "
+    "star: in doubt, for the reason beneath. In all: new tokens over the time from the request to the last, prompts "
     "included. Step: the median time between two tokens of a session."
 )
 

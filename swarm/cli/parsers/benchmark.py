@@ -1,9 +1,14 @@
 """What `python -m swarm benchmark` takes. Imports nothing heavy."""
 
+import argparse
+
 from swarm.cli.parsers.clients import add_client_arguments
+from swarm.cli.parsers.words import QUANTS
 from swarm.cli.support import parsing
 from swarm.cli.support.arguments import add_json
 from swarm.cli.support.parser import Parser
+from swarm.errors import InvalidRequest
+from swarm.measure.plan import LEAST_TOKENS, check_tokens
 from swarm.storage.files import expanded
 
 TOKENS = 48
@@ -27,7 +32,20 @@ def make_parser() -> Parser:
     add(
         "--report", type=expanded, metavar="FILE.md", help="also write the figures there, with all that belongs to them"
     )
+    add("--quants", nargs="+", choices=QUANTS, metavar="FORMAT", help="peers of each of these formats of weights, in "
+        "turns, and how many times as fast as the first the others are")  # fmt: skip
+    add("--against", type=expanded, metavar="FILE.json", help="what --json printed earlier: how many times as fast it "
+        "is now")  # fmt: skip
     add_json(parser, "print one JSON object at the end")
-    add_client_arguments(parser)
-    parser.set_defaults(max_new_tokens=TOKENS)
+    add_client_arguments(parser, TOKENS, least_new_tokens=LEAST_TOKENS)
+    parser.must(_check)
     return parser
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises InvalidRequest."""
+    if args.quants and args.quant:
+        raise InvalidRequest("--quant and --quants both say which format; give one of them")
+    if args.quants and len(set(args.quants)) < len(args.quants):
+        raise InvalidRequest("--quants names a format twice")
+    check_tokens(args.max_new_tokens)

@@ -11,8 +11,11 @@ from swarm.client.terms import check_terms, check_verify
 from swarm.session.limits import ClientLimits
 
 
-def add_client_arguments(parser: Parser, max_new_tokens: int = 128, samples_as_model: bool = False) -> None:
-    """max_new_tokens: by default. samples_as_model: what is not said about sampling is for the model to say."""
+def add_client_arguments(
+    parser: Parser, max_new_tokens: int = 128, samples_as_model: bool = False, least_new_tokens: int = 1
+) -> None:
+    """max_new_tokens: by default. samples_as_model: what is not said about sampling is for the model to say.
+    least_new_tokens: to be said where it is more than one."""
     peers = parser.add_argument_group("peers")
     add_model(peers)
     add_members(peers)
@@ -32,8 +35,15 @@ def add_client_arguments(parser: Parser, max_new_tokens: int = 128, samples_as_m
     _add_payment_arguments(parser)
     temperature, penalty = (None, None) if samples_as_model else (0.0, 1.0)
     whose = " (default: what the model's makers recommend)" if samples_as_model else ""
+    least = f"{least_new_tokens} or more " if least_new_tokens > 1 else ""
     add = parser.add_argument_group(f"sampling{whose}").add_argument
-    add("--max-new-tokens", type=parsing.count, default=max_new_tokens, metavar="N", help="(default: %(default)s)")
+    add(
+        "--max-new-tokens",
+        type=parsing.count,
+        default=max_new_tokens,
+        metavar="N",
+        help=f"{least}(default: %(default)s)",
+    )
     greedy = "0 is greedy" if samples_as_model else "0 is greedy (default)"
     add("--temperature", type=parsing.temperature, default=temperature, metavar="T", help=greedy)
     add("--top-k", type=parsing.whole(0), metavar="K", help="from the K likeliest only; 0 is no limit")

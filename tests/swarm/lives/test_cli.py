@@ -97,7 +97,8 @@ def check_figures(home):
     measured = run("swarm", "benchmark", *few, "--json", "--report", str(report))
     figures = json.loads(measured.stdout)
     assert [peer["blocks"] for peer in figures["peers"]] == [[0, 20], [20, 30]]
-    assert figures["rows"][0]["in all tokens/s"] > 0
+    assert figures["rows"][0]["total_tokens_per_s"] > 0
+    assert (len(figures["rows"][0]["formats"]), figures["cut_short"]) == (1, "")
     assert "measured 1 time, so the spread is not known" in figures["rows"][0]["doubts"]
     assert "python -m swarm benchmark --sessions 2" in report.read_text()
     again = run("swarm", "benchmark", *few, "--report", str(report))

@@ -33,7 +33,7 @@ def test_a_benchmark_says_what_is_missing_before_it_imports_it(path):
     assert not others or others[0] == "harness.needs" or set(others) <= local
 
 
-@pytest.mark.parametrize("script", ["kernels.py", "placement.py"])
+@pytest.mark.parametrize("script", ["kernel_times.py", "placement.py"])
 def test_help_works_without_what_only_benchmarks_need(script, tmp_path):
     done = _without(["matplotlib", "scipy"], tmp_path, script, "--help")
     assert done.returncode == 0, done.stderr
@@ -42,9 +42,9 @@ def test_help_works_without_what_only_benchmarks_need(script, tmp_path):
 
 
 def test_what_is_missing_is_one_line_with_the_target_that_installs_it(tmp_path):
-    done = _without(["matplotlib"], tmp_path, "kernels.py")
+    done = _without(["matplotlib"], tmp_path, "kernel_times.py")
     assert done.returncode == 1
-    assert done.stderr == advice("matplotlib", str(BENCHMARKS / "kernels.py")) + "\n"
+    assert done.stderr == advice("matplotlib", str(BENCHMARKS / "kernel_times.py")) + "\n"
     assert "make .venv/.ready-dev" in done.stderr
 
 
@@ -103,7 +103,7 @@ def test_a_result_says_on_what_and_how_it_is_repeated(tmp_path):
     report = Report(argparse.Namespace(output=tmp_path, rounds=3))
     report.save("speed", {"rows": [1]})
     assert Report(argparse.Namespace(output=tmp_path)).earlier("speed") == {"rows": [1]}
-    assert report.machine["memory GiB"] > 0
+    assert report.machine["memory_gib"] > 0
     assert report.run["command"].startswith("python ")
     assert report.run["options"] == {"rounds": 3}
 

@@ -3,17 +3,22 @@
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
+import psutil
 import pytest
 
-from swarm.errors import InvalidRequest
+from swarm.errors import InvalidRequest, SwarmError, UnusableFile
+from swarm.measure.against import read_earlier
 from swarm.measure.figures import WIDEST, Case, Load, Run, Spread, ratio
 from swarm.measure.here import serving_here
 from swarm.measure.load import LoadMeter
-from swarm.measure.measuring import Wanted, measure_all, prompt_tokens
+from swarm.measure.measuring import Engine, Measured, Wanted, measure_all, prompt_tokens
 from swarm.measure.page import facts, page, table
 from swarm.measure.plan import cases, check_contexts, duration, too_long
 from swarm.measure.progress import Progress
@@ -58,7 +63,16 @@ def test_where_no_moment_had_all_sessions_generating_no_throughput_is_made_up():
     apart = [[1.0 + 0.1 * index for index in range(9)], [3.0 + 0.1 * index for index in range(9)]]
     run = Run(100, apart)
     assert run.decode_per_s is None
-    assert as_cells(Case("mine", 2, 100, [run] * 3))["tokens/s"] == "-"
+    apart_ = Case("mine", 2, 100, [replace(run, load=IDLE)] * 3)
+    assert as_cells(apart_)["tokens/s"] == "-*"
+    why = "only 1 of 2 sessions were at work at once: peers have no room for more, or one ended before another began"
+    assert apart_.doubts == [why]
+
+
+def test_all_at_once_for_a_moment_is_too_short_and_no_matter_of_room():
+    touching = [[1.0 + 0.1 * index for index in range(9)], [1.75 + 0.1 * index for index in range(9)]]
+    case = Case("mine", 2, 100, [Run(100, touching, IDLE)] * 3)
+    assert case.doubts == ["all sessions were at work at once for too few tokens"]
 
 
 def test_quartiles_lie_within_what_was_measured():
@@ -88,11 +102,17 @@ def test_a_wide_spread_few_runs_and_repairs_are_doubted():
     assert case(0.1).doubts == ["measured 1 time, so the spread is not known"]
     mended = Case("mine", 1, 10, [Run(10, steady(0.1).tokens_s, IDLE, repairs=1)] * 3)
     assert mended.doubts == ["hops were replaced 3 times"]
+    mixed = Case(
+        "mine", 1, 10, [replace(steady(0.1), formats=frozenset({one})) for one in ("int8/b", "int4/b", "int4/b")]
+    )
+    assert mixed.doubts == ["computed in int4/b and in int8/b, and not in one format"]
 
 
-def test_without_a_word_on_the_load_only_the_figures_are_doubted():
-    assert case(0.1, 0.1, 0.1, load=None).doubts == []
-    assert as_row(case(0.1, load=None))["others' cores"] is None
+def test_where_the_load_is_not_known_even_in_one_run_that_is_a_doubt():
+    assert case(0.1, 0.1, 0.1, load=None).doubts == ["who else kept this machine busy is not known"]
+    once = Case("mine", 1, 10, [steady(0.1), steady(0.1), steady(0.1, load=None)])
+    assert once.doubts == ["who else kept this machine busy is not known"]
+    assert as_row(case(0.1, load=None))["others_cores"] is None
 
 
 def test_a_peer_on_this_machine_is_found_by_the_port_that_it_listens_on():
@@ -100,7 +120,15 @@ def test_a_peer_on_this_machine_is_found_by_the_port_that_it_listens_on():
         port = server.getsockname()[1]
         assert serving_here([f"127.0.0.1:{port}", "203.0.113.7:4000"]) == {os.getpid()}
     assert serving_here(["203.0.113.7:4000"]) == set()
-    assert serving_here([f"127.0.0.1:{port}"]) is None
+    assert serving_here([f"127.0.0.1:{port}"]) == set()  # one that has died takes nothing from anybody
+
+
+def test_a_peer_of_another_user_leaves_it_untold_what_is_its_own(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = psutil.net_connections("tcp")
+        hidden = [one._replace(pid=None) for one in found]
+        monkeypatch.setattr(psutil, "net_connections", lambda kind: hidden)
+        assert serving_here([f"127.0.0.1:{server.getsockname()[1]}"]) is None
 
 
 def test_what_children_compute_is_this_processs_own():
@@ -133,8 +161,9 @@ def test_doubts_are_in_the_table_beneath_it_and_in_the_json():
     assert as_cells(doubtful)["tokens/s"] == "10*"
     assert remarks([doubtful]) == ["mine, 1 x 10: others took 1.4 of 2 cores: not to be compared"]
     row = json.loads(json.dumps(as_row(doubtful)))
+    assert all(re.fullmatch("[a-z_]+", key) for key in row)
     assert row["doubts"] == ["others took 1.4 of 2 cores"]
-    assert row["others' cores"] == 1.4
+    assert row["others_cores"] == 1.4
 
 
 def test_a_page_leaves_out_what_is_not_there_and_breaks_no_table():
@@ -173,11 +202,58 @@ def test_all_is_measured_so_often_as_wanted_and_the_rest_named():
         return [[first_s + 0.01 * index for index in range(count)] for _ in prompts]
 
     wanted = Wanted([(1, 100), (2, 100), (100, 5000)], tokens=16, repeats=3, limit_s=10.0)
-    measured = measure_all("one", engine, wanted, told.append)
+    measured = Measured()
+    measure_all({"one": engine}, wanted, told.append, measured)
     assert [(case.sessions, len(case.runs)) for case in measured.cases] == [(1, 3), (2, 3)]
     assert measured.left_out == ["one, 100 sessions, context 5000: one run would take about 8 min, and --limit is 10 s"]
     assert told[0] == f"left out: {measured.left_out[0]}"
     assert asked.count((2, 100)) == 3
+
+
+def test_engines_take_turns_and_what_is_complete_stays_whatever_comes():
+    asked = []
+
+    def engine(name: str, lives: int) -> Engine:
+        def run(prompts: list[list[int]], count: int) -> list[list[float]]:
+            asked.append(name)
+            if asked.count(name) > lives:
+                raise SwarmError("gone")
+            return [[0.01 * (index + 1) for index in range(count)] for _ in prompts]
+
+        return run
+
+    wanted, found = Wanted([(1, 10), (2, 10)], tokens=16, repeats=2, limit_s=10.0), Measured()
+    with pytest.raises(SwarmError, match="gone"):
+        measure_all({"a": engine("a", 9), "b": engine("b", 5)}, wanted, lambda text: None, found)
+    assert asked == ["a", "a", "b", "b", *"abab", *"abab"]
+    assert [(case.engine, case.sessions, len(case.runs)) for case in found.cases] == [("a", 1, 2), ("b", 1, 2)]
+
+
+def told_earlier(folder, *cases: Case, **about: object) -> Path:
+    file = folder / "then.json"
+    file.write_text(json.dumps({"model": "demo", **about, "rows": [as_row(one) for one in cases]}))
+    return file
+
+
+def test_an_earlier_run_is_compared_case_by_case(tmp_path):
+    now = [case(0.1, 0.1, 0.1), Case("mine", 8, 10, case(0.1, 0.1, 0.1).runs)]
+    earlier = read_earlier(told_earlier(tmp_path, case(0.2, 0.2, 0.2, name="what it was called then")))
+    assert [earlier.cell(one) for one in now] == ["2", "-"]
+    assert earlier.remarks({"model": "demo"}, now) == []
+    doubted = read_earlier(told_earlier(tmp_path, case(0.2, 0.2, 0.2, load=FULL), machine="x"))
+    assert doubted.cell(now[0]) == "2*"
+    assert doubted.remarks({"model": "other"}, now) == [
+        "then.json: its model was another; its machine was another; some of its figures were in doubt"
+    ]
+    shorter = Case("mine", 1, 10, [steady(0.2, count=9)] * 3)
+    assert read_earlier(told_earlier(tmp_path, shorter)).cell(now[0]) == "2*"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": 5}', '{"rows": [{}]}', '{"rows": []}'])
+def test_what_no_benchmark_printed_is_nothing_to_compare_with(text, tmp_path):
+    (tmp_path / "x").write_text(text)
+    with pytest.raises(UnusableFile, match=r"x (is nothing that|has no figure)"):
+        read_earlier(tmp_path / "x")
 
 
 def test_prompts_are_the_same_in_every_run_differ_by_session_and_fit_the_vocabulary():

@@ -1,6 +1,6 @@
 """Decode and prefill of all blocks of a model, by each kernel and format, against the memory's bandwidth.
 
-    python benchmarks/kernels.py [--model demo] [--quick]
+    python benchmarks/kernel_times.py [--model demo] [--quick]
 
 Batch-1 decode reads every weight once, so bytes of weights over the measured read bandwidth is its floor. Everything is
 measured in one process with one thread, bandwidth and all kernels in turn, because a shared machine changes its speed
