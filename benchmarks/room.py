@@ -4,8 +4,9 @@
 
 Real server processes on loopback with the demo model, one compute thread each, all on the first of this machine's
 processors; the client on the others, so that its own part takes nothing from them. The room is read before the first
-token, and again once there was work; in between, sessions generate side by side, and the figure is their number over
-the median time between two tokens of a session, in the second half of its tokens.
+token, when the servers have been there for a while, and again once there was work; in between, sessions generate side
+by side, and the figure is their number over the median time between two tokens of a session, in the second half of its
+tokens.
 """
 
 import harness.needs  # noqa: F401 - first: it says what is missing
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import torch
 
@@ -48,7 +50,8 @@ def passed(client: swarm.Client, sessions: int, tokens: int) -> float:
 def stay_on(processors: set[int]) -> None:
     """This process, all of its threads, and what it starts from now on."""
     for thread in os.listdir("/proc/self/task"):
-        os.sched_setaffinity(int(thread), processors)
+        with suppress(ProcessLookupError):  # it ended
+            os.sched_setaffinity(int(thread), processors)
 
 
 def measure(quant: str, blocks: list[str], args: argparse.Namespace) -> dict[str, float]:
@@ -59,6 +62,7 @@ def measure(quant: str, blocks: list[str], args: argparse.Namespace) -> dict[str
         with swarm.LocalSwarm("demo", blocks, quant=quant, dtype=dtype, threads=1, kv_memory="512M") as local:
             stay_on(set(others))
             with swarm.Client("demo", local.peers, max_concurrent=args.sessions) as client:
+                time.sleep(REFRESH_S)
                 idle = said(local.peers)
                 passed(client, args.sessions, 8)
                 measured = statistics.median(passed(client, args.sessions, args.tokens) for _ in range(args.repeats))

@@ -226,9 +226,11 @@ class Server:
         own, member = self.announcement.record.endpoint, certificate if config.secret else None
         if config.announce:
             await seat.try_announced(own, member)
-        core.meter.step.start(await estimate(own, config.host, port, member))
+        calls = partial(estimate, own, config.host, port, member)
+        core.meter.step.start(await calls())
         if config.attester:
             self.announcement.attested(await asyncio.to_thread(attest, config.attester, facts))
+        self._tasks.start(core.meter.step.start_again(calls), "what a step takes")
 
     async def _go_online(self, core: _Core) -> None:
         """Compute, and tell the directory: in this order, so that nobody comes too early."""

@@ -6,7 +6,7 @@ import hashlib
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from swarm.errors import PeerUnreachable
@@ -16,6 +16,7 @@ from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, max_message_bytes
 
 WINDOW_STEPS = 64  # of sessions, of which a mean is taken
+SETTLED_S = 6.0  # after which this machine is done with starting servers, and before they say their figures again
 PAUSE_S = 0.5  # without a batch: what the process did meanwhile was no step
 _RATE = 0.3  # of the difference, that a window moves the mean
 _MOST_S = 0.05  # more is something else
@@ -58,7 +59,7 @@ class StepCost:
     ):
         """threads: that compute the blocks. processor: seconds that this process has taken of all."""
         self._threads, self._processor, self._clock = threads, processor, clock
-        self._mean = RunningMean(_RATE)
+        self._mean, self._is_learned = RunningMean(_RATE), False
         self._last_s, self._began_s = clock(), processor()  # of this window
         self._steps, self._computing_s = 0, 0.0
 
@@ -68,8 +69,17 @@ class StepCost:
         return self._mean.value
 
     def start(self, estimated_s: float) -> None:
-        if estimated_s and not self._mean.is_known:
-            self._mean.observe(estimated_s)
+        """For as long as nothing is learned: of several estimates the least, since others only ever add to one."""
+        if estimated_s and not self._is_learned:
+            known_s = self._mean.value if self._mean.is_known else estimated_s
+            self._mean = RunningMean(_RATE, start=min(known_s, estimated_s))
+
+    async def start_again(self, estimate: Callable[[], Awaitable[float]]) -> None:
+        """Once more when the start is over: where several servers start together, each has a cold cache at every call,
+        and finds half as much again."""
+        await asyncio.sleep(SETTLED_S)
+        if not self._is_learned:
+            self.start(await estimate())
 
     def observe(self, steps: int, is_decoding: bool, processor_s: float) -> None:
         """A batch of so many steps was computed. is_decoding: nothing but single tokens. processor_s: that each
@@ -84,6 +94,7 @@ class StepCost:
         if self._steps >= WINDOW_STEPS:
             taken_s = (self._processor() - self._began_s - self._computing_s) / self._steps
             self._mean.observe(min(max(taken_s, 0.0), _MOST_S))
+            self._is_learned = True
             self._begin()
 
     def _begin(self) -> None:

@@ -1,5 +1,8 @@
 """What a step takes of the processors outside the blocks: learned from what the process takes in all."""
 
+import asyncio
+
+from swarm.server.costs import step_cost
 from swarm.server.costs.step_cost import PAUSE_S, WINDOW_STEPS, StepCost
 
 
@@ -23,6 +26,22 @@ def test_what_is_estimated_at_the_start_gives_way_to_what_is_seen():
     for _ in range(40 * WINDOW_STEPS // 8):
         process.batch(8, 0.001, 0.02)
     assert abs(process.cost.value_s - 0.001) < 1e-5
+
+
+def test_an_estimate_is_made_again_when_the_start_is_over_and_the_less_of_both_counts(monkeypatch):
+    monkeypatch.setattr(step_cost, "SETTLED_S", 0.0)
+    process, again_s = Process(), iter([0.002, 0.003])
+
+    async def estimate() -> float:
+        return next(again_s)
+
+    process.cost.start(0.004)
+    for _ in range(2):
+        asyncio.run(process.cost.start_again(estimate))
+    assert process.cost.value_s == 0.002
+    process.batch(WINDOW_STEPS, 0.001, 0.02)
+    asyncio.run(process.cost.start_again(estimate))  # which asks nobody any more
+    assert process.cost.value_s < 0.002
 
 
 def test_an_estimate_comes_too_late_where_it_was_seen():
