@@ -277,4 +277,8 @@ class Node:
             return refused(secret)
         if False in private and secret:
             return PrivateSwarm(f"the swarm at {', '.join(peers)} is not private; leave the secret out to join it")
+        named = by_peer(peers)
+        if strangers := [where for id_, where in self._running.strangers.items() if id_ in named]:
+            who = f"another peer than the one named answers at {', '.join(strangers)}"
+            return PeerUnreachable(f"{who}; give its address as it prints it")
         return PeerUnreachable(f"no peer answers at {', '.join(peers)}; is it running and reachable from here?")
