@@ -115,60 +115,6 @@ def test_a_server_that_has_ended_is_seen_and_start_starts_it_again(model):
         assert repr(client).endswith(" of the LocalSwarm of this process, which is stopped>")
 
 
-def test_a_server_that_lives_is_stopped_before_it_starts_again_with_its_key_and_its_own_options(model):
-    with made(model) as local:
-        old = local.start("0:3", max_sessions=2)
-        again = local.restart(old)
-        assert not old.alive
-        assert (again.peer_id, again.blocks, again.alive) == (old.peer_id, (0, 3), True)
-        assert local.servers[2] is again
-        assert "--max-sessions" in again._process.args
-        with pytest.raises(swarm.InvalidRequest, match="is no server of this swarm"):
-            local.restart(old)
-
-
-def test_no_process_outlives_the_swarm_not_even_one_that_it_lists_no_longer(model):
-    local = made(model).start()
-    forgotten = local.servers.pop()
-    local.stop()
-    assert not forgotten.alive
-
-
-def test_a_server_that_starts_while_another_thread_stops_the_swarm_is_ended(model):
-    local = swarm.LocalSwarm(model, [], **OPTIONS).start()
-    started, start = [], local.start_process
-
-    def late(command: list[str], **options: object) -> subprocess.Popen[str]:
-        started.append(start(command, **options))
-        local.stop()
-        return started[0]
-
-    local.start_process = late
-    with pytest.raises(swarm.SwarmError, match="was stopped while a server of it started"):
-        local.start("0:3")
-    assert started[0].poll() is not None
-
-
-def test_what_a_server_wrote_can_be_read_after_its_swarm_was_stopped(model):
-    with made(model, verbose=True) as local:
-        replaced, other = local.servers
-        wrote = other.log()
-        again = local.restart(replaced)
-        assert replaced.log()
-        assert again.log().startswith(replaced.log())
-    assert wrote
-    assert other.log().startswith(wrote)
-    assert again.log().startswith(replaced.log())
-
-
-def test_a_log_that_went_with_its_folder_is_told_in_one_line(model):
-    with made(model) as local:
-        server = local.servers[0]
-        (server.home / "stderr").unlink()
-        with pytest.raises(swarm.SwarmError, match="this server's log went with its swarm's folder"):
-            server.log()
-
-
 def test_the_command_that_would_help_starts_a_server_of_this_model_in_this_swarm(model):
     with swarm.LocalSwarm(model, ["0:1"], **OPTIONS) as local:
         for peers in (local.peers, None):

@@ -3,21 +3,17 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from listed import BLOCKS, peer
-from swarm import commands
-from swarm.commands import Membership
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch, SwarmError
 from swarm.peers.policy import NotShunned, PeerPolicy, SameModel, Signing, TakesSessions, Terms, accepted, hints
 from swarm.peers.reputation import Reputation
 from swarm.peers.table import PeerTable
 from swarm.route.peer import PeerInfo
 from swarm.route.route import uncovered
-from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.quotes import Price, Quote
 
 
@@ -253,32 +249,6 @@ def test_what_would_help_is_a_peer_in_the_format_that_the_client_demands_or_in_t
 
     assert "--blocks 0:2 --quant int4 --host" in asyncio.run(scenario(Terms()))
     assert "--blocks 0:2 --quant int8 --dtype float32 --host" in asyncio.run(scenario(Terms("float32", "int8")))
-
-
-@pytest.mark.parametrize(
-    ("host", "words"),
-    [
-        ("127.0.0.1", "--model /path/other --blocks 0:2 --peers /ip4/127.0.0.1/tcp/1/p2p/x --secret-file FILE`"),
-        (
-            "192.0.2.7",
-            "--model other --blocks 0:2 --host 0.0.0.0 --peers /ip4/192.0.2.7/tcp/1/p2p/y --secret-file FILE`",
-        ),
-    ],
-)
-def test_the_command_that_would_help_joins_this_swarm_from_where_it_is_typed(host, words, monkeypatch):
-    monkeypatch.setattr(commands, "pasted_model", lambda model: model.rpartition("/")[2])
-    given = ["/ip4/127.0.0.1/tcp/1/p2p/x"]
-    membership = Membership("/path/other", given, [*given, "/ip4/192.0.2.7/tcp/1/p2p/y"], is_private=True)
-
-    async def scenario() -> str:
-        there = peer("a")
-        table = table_of(Directory(replace(there, endpoint=pb.Endpoint(host=host))), membership=membership)
-        await table.refresh()
-        error = table.explained(NoRoute("no peer", [(0, 2)]))
-        await table.close()
-        return str(error)
-
-    assert words in asyncio.run(scenario())
 
 
 def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():
