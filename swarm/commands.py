@@ -5,13 +5,13 @@ machine does not have is never named: a folder of this one, a ledger that only a
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from swarm.program import command
 from swarm.storage.files import expanded
 from swarm.wire.dtypes import format_options, usual_dtype
-from swarm.wire.hosts import is_loopback
+from swarm.wire.hosts import host_in, is_loopback
 
 FILE = "FILE"  # in the place of one that whoever types it has elsewhere
 EVERYWHERE = "0.0.0.0"  # where a server listens that others are to reach
@@ -52,6 +52,33 @@ class Invitation:
         words = ["--peers", *self.peers] if self.peers else []
         words += ["--secret-file", FILE] if self.is_private else []
         return words + (["--ledger", self.ledger] if self.ledger and is_shared_ledger(self.ledger) else [])
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What a process knows of the swarm that it is in, from which follows how others join. model: a name or a folder,
+    as this process was given it. given: addresses that it was given, if others on this machine do not find them by
+    themselves. members: through which it joined."""
+
+    model: str
+    given: Sequence[str] | None = None
+    members: Sequence[str] = ()
+    is_private: bool = False
+    revision: str | None = None
+
+    def invitation(self, hosts: Iterable[str], quant: str, dtype: str | None) -> Invitation:
+        """hosts: of its peers, which tell whether others join from this machine or from elsewhere."""
+        from_afar = not all(map(is_loopback, hosts))
+        reached = [one for one in self.members if not is_loopback(host_in(one))] if from_afar else self.given
+        return Invitation(
+            pasted_model(self.model) if from_afar else self.model,
+            quant,
+            dtype,
+            self.revision,
+            list(reached or self.members)[:1] if from_afar else reached,
+            is_private=self.is_private,
+            from_afar=from_afar,
+        )
 
 
 def is_shared_ledger(where: str) -> bool:

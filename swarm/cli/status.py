@@ -20,7 +20,7 @@ from swarm.cli.support.picture import Picture
 from swarm.cli.support.shutdown import SHUTDOWN
 from swarm.cli.support.terminal import Screen, run
 from swarm.client.joining import find_members
-from swarm.commands import Invitation, pasted_model
+from swarm.commands import Invitation, Membership
 from swarm.errors import NoRoute, PeerUnreachable
 from swarm.home import find_ledger, find_swarm
 from swarm.model.names import model_name
@@ -28,7 +28,6 @@ from swarm.peers.directory import Directory
 from swarm.peers.status.overview import Overview, State
 from swarm.peers.status.survey import Stakes, Survey, connect
 from swarm.session.coverage import WaitForCoverage, Waits
-from swarm.wire.hosts import host_in, is_loopback
 from swarm.wire.peer_names import short_id
 from swarm.wire.secret import find_secret
 from swarm.wire.tls import make_certificate
@@ -205,17 +204,9 @@ async def _looks(swarm: _Swarm, interval_s: float) -> AsyncIterator[tuple[Overvi
 def _invitation(view: Overview, args: argparse.Namespace, members: Sequence[str]) -> Invitation:
     """How peers join this swarm, in the format in which most of its peers serve."""
     hosts = [peer.address.rsplit(":", 1)[0].strip("[]") for peer in view.peers if peer.address]
-    from_afar = not all(map(is_loopback, hosts))
-    reached = [address for address in members if not is_loopback(host_in(address))] if from_afar else args.peers
-    quant, dtype = view.format
-    return Invitation(
-        pasted_model(args.model or view.model) if from_afar else args.model or view.model,
-        quant,
-        dtype,
-        peers=list(reached or members)[:1] if from_afar else reached,
-        is_private=find_secret(file=args.secret_file) is not None,
-        from_afar=from_afar,
-    )
+    is_private = find_secret(file=args.secret_file) is not None
+    membership = Membership(args.model or view.model, args.peers, members, is_private)
+    return membership.invitation(hosts, *view.format)
 
 
 def _as_json(view: Overview, args: argparse.Namespace, members: Sequence[str], others: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from swarm.client.background import wait
 from swarm.client.config import ClientConfig
 from swarm.client.joining import Joining
+from swarm.commands import Membership
 from swarm.errors import NoRoute, PeerUnreachable, RevisionMismatch
 from swarm.generate.delivery import Seams
 from swarm.generate.generator import Generator
@@ -122,7 +123,8 @@ async def _put_together(
     digests = DigestCache(digests_folder()) if checkpoint.local else None
     member = make_certificate(joining.secret) if joining.secret else None
     policies = _policies(config, terms, money)
-    table = PeerTable(directory, checkpoint, policies, reputation, digests, member, sessions.by_peer)
+    membership = Membership(config.model, joining.given, joining.members, joining.secret is not None, config.revision)
+    table = PeerTable(directory, checkpoint, policies, reputation, digests, member, sessions.by_peer, membership)
     undo.push_async_callback(table.close)
     blocks = (local.start, local.stop) if local else (0, checkpoint.config.num_blocks)
     wire_bytes = DTYPES[config.wire_dtype or config.dtype or "float32"].itemsize

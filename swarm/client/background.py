@@ -11,13 +11,14 @@ import threading
 from collections.abc import Coroutine
 from concurrent import futures
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvloop
 
 import swarm.storage.writer  # noqa: F401 - ends are in the opposite order of imports: the loop's last writes come first
 from swarm.errors import SwarmError
 from swarm.forks import freeze_in_child
+from swarm.wire.tasks import is_ending
 
 T = TypeVar("T")
 
@@ -39,6 +40,7 @@ def background_loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None or _owner_pid != os.getpid():
             loop = uvloop.new_event_loop()
+            loop.set_exception_handler(_tell)
             thread = threading.Thread(target=_run, args=[loop], name="swarm-client", daemon=True)
             try:
                 thread.start()
@@ -54,6 +56,12 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
     loop.run_until_complete(_cancel_all())
     loop.close()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Of a task whose failure nobody awaits."""
+    if not (isinstance(context.get("exception"), RuntimeError) and is_ending()):
+        loop.default_exception_handler(context)
 
 
 def _in_child() -> None:

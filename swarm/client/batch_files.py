@@ -17,6 +17,7 @@ from pathlib import Path
 from swarm.errors import DiskTrouble, InvalidRequest, UnusableFile
 from swarm.generate.options import Prompt
 from swarm.storage.files import check_regular, expanded, parse_json, sync_names
+from swarm.storage.pipes import open_named
 
 FIELDS = frozenset({"prompt", "id", "max_new_tokens"})
 _HEAD, _TEXT, _DIGEST = (
@@ -57,7 +58,7 @@ def read_jobs(path: str | os.PathLike[str]) -> list[Job]:
 def _read_text(path: Path) -> str:
     """Also of a pipe. Raises UnusableFile."""
     try:
-        with open(path, "rb") as opened:
+        with open_named(path) as opened:
             if stat.S_ISCHR(os.fstat(opened.fileno()).st_mode) and not opened.isatty():
                 raise UnusableFile(f"cannot read {path}: it is a device, and no file of prompts")
             return opened.read().decode("utf-8-sig")

@@ -8,7 +8,7 @@ from swarm.client.background import wait
 from swarm.client.config import ClientConfig
 from swarm.client.local.running import latest
 from swarm.errors import PeerUnreachable
-from swarm.home import acquaintances_file, find_swarm
+from swarm.home import acquaintances_file, find_swarm, known_addresses
 from swarm.peers.directory import Directory
 from swarm.session.coverage import WaitForCoverage, Waits
 from swarm.wire.secret import Secret, find_secret
@@ -50,6 +50,8 @@ class Joining:
         if local:
             self.secret = self.secret or local.secret
             logger.info("joining %s", self.where())
+        self.given: list[str] | None = None  # addresses that others on this machine do not find by themselves
+        self.members: list[str] = []  # through which it joins, once it has
         self._peers, self._wait_s = local.peers if local else config.peers, config.limits.coverage_timeout_s
         self._task = wait(self._begin())
 
@@ -80,7 +82,9 @@ class Joining:
         return asyncio.create_task(self._join())
 
     async def _join(self) -> Directory:
-        addresses = await asyncio.to_thread(find_swarm, self._peers, self.secret)
+        addresses = self.members = await asyncio.to_thread(find_swarm, self._peers, self.secret)
+        if self._peers and not {*self._peers} <= {*await asyncio.to_thread(known_addresses, self.secret)}:
+            self.given = list(self._peers)
         return await find_members(lambda: addresses, self.secret, self._wait_s)
 
     async def _give_up(self) -> None:

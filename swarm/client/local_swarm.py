@@ -117,12 +117,18 @@ class LocalSwarm:
         return self._adopt([self._launch(one, checked(options), model=model)])[0]
 
     def restart(self, server: LocalServer) -> LocalServer:
-        """Start a server that has ended once more, with its key and all that it kept, as `servers` then has it."""
-        if server not in self.servers:
-            raise InvalidRequest(f"{server!r} is no server of this swarm")
-        place = self.servers.index(server)
-        again = self._adopt([self._launch(f"{server.blocks[0]}:{server.blocks[1]}", {}, server.home)])[0]
-        self.servers[place] = self.servers.pop()
+        """Start a server once more, with its key and all that it kept, as `servers` then has it. One that lives is
+        stopped first, as by its `stop`."""
+        self._owner.check("swarm")
+        with self._starting:
+            if server not in self.servers:
+                raise InvalidRequest(f"{server!r} is no server of this swarm")
+            self._require()
+            server.stop()  # also of one that has ended: its key is free, and its pipes are closed
+            server.keep_log()
+            again = self._adopt([self._launch(shown.span(server.blocks), {}, server.home)])[0]
+            self.servers.remove(again)
+            self.servers[self.servers.index(server)] = again
         return again
 
     def stop(self) -> None:
@@ -169,10 +175,12 @@ class LocalSwarm:
     def _launch(
         self, blocks: str, options: dict[str, str | bool], home: Path | None = None, model: str | None = None
     ) -> Launched:
-        """home: its SWARM_HOME, by default a new one."""
+        """home: its SWARM_HOME, by default a new one; options, model: of a server that starts in its home once more,
+        those that it has had."""
         self._owner.check("swarm")
         running = self._require()
         folder = home or Path(tempfile.mkdtemp(dir=running.folder.path))
+        options, model = running.asked.setdefault(folder, (options, model))
         command = [sys.executable, *self.program, "--model", model or self.model, "--json", "--exit-with-parent"]
         command += ["--peers", *running.peers]
         if blocks != "auto":
@@ -185,18 +193,25 @@ class LocalSwarm:
         for name, value in options.items():
             command += [f"--{name.replace('_', '-')}", *([] if isinstance(value, bool) else [value])]
         lifeline = Lifeline()
-        with open(folder / process.LOG, "a") as log:
-            started = self.start_process(
-                command,
-                stdin=lifeline.theirs,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**process.surroundings(), **self._environment, "SWARM_HOME": str(folder)},
-                start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops its servers
-            )
-        lifeline.give()
-        return started, lifeline, folder
+        try:
+            with open(folder / process.LOG, "a") as log:
+                started = self.start_process(
+                    command,
+                    stdin=lifeline.theirs,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    env={**process.surroundings(), **self._environment, "SWARM_HOME": str(folder)},
+                    start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops its servers
+                )
+        except BaseException:
+            lifeline.cut()
+            raise
+        finally:
+            lifeline.give()
+        launched = started, lifeline, folder
+        running.add(launched)
+        return launched
 
     def start_process(self, command: list[str], **options: Any) -> process.Process:
         """A process of a server, as subprocess.Popen starts it. Subclasses may have a way of their own."""

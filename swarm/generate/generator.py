@@ -31,7 +31,7 @@ from swarm.session.router import Router
 from swarm.session.session import Session
 from swarm.session.wanted import Wanted
 from swarm.wire.codec import DTYPES
-from swarm.wire.transport import join_address
+from swarm.wire.hosts import join_address
 
 OnText = Callable[[str], None]  # given new text
 

@@ -13,22 +13,24 @@ import re
 import sqlite3
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from swarm.clock import now_ms
 from swarm.errors import SwarmError, UnusableFile
 from swarm.home.folder import require_home, swarm_home, writing_to
 from swarm.home.identities import ARRIVING, arriving, client_key_file, held_key, key_slots, moved_file, refuse_moved
-from swarm.storage.files import parse_json, write_whole
+from swarm.storage.files import check_regular, parse_json, without_waiting, write_whole
 from swarm.wire.identity import Identity
 
 FORMAT = 1
 _CLIENT = "client"
 _KEY, _MANIFEST = "key", "manifest.json"
-_MAX_FILE_BYTES = 2**31
+_MAX_FILE_BYTES = 2**31  # of all that is in an archive, and of that itself
 _DATABASES = (".db", ".sqlite")
 
 
@@ -200,21 +202,28 @@ def _pack(members: dict[str, bytes]) -> bytes:
 
 def _unpack(file: Path) -> dict[str, bytes]:
     """Raises UnusableFile."""
-    members = {}
+    members: dict[str, bytes] = {}
     try:
-        if not file.is_file() and file.exists():  # a pipe would be waited for
-            raise UnusableFile(f"{file} is no regular file")
-        with tarfile.open(file) as archive:
-            for header in archive:
-                opened = archive.extractfile(header) if header.isreg() else None
-                if opened is None or header.size > _MAX_FILE_BYTES:
-                    raise UnusableFile(f"{file} is no key on its way: {header.name!r:.80} in it is no file")
-                members[PurePosixPath(header.name).as_posix()] = opened.read()
+        with open(file, "rb", opener=without_waiting) as packed:  # a pipe would be waited for
+            check_regular(packed.fileno(), file)
+            if os.fstat(packed.fileno()).st_size > _MAX_FILE_BYTES:
+                raise UnusableFile(f"{file} is larger than any key with what belongs to it")
+            _unpack_into(members, packed, file)
     except OSError as error:
         raise UnusableFile(f"{file} cannot be read: {error.strerror or error}") from error
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, ValueError) as error:
         raise UnusableFile(f"{file} is no key that was exported, or is damaged") from error
     return members
+
+
+def _unpack_into(members: dict[str, bytes], packed: BinaryIO, file: Path) -> None:
+    """Raises UnusableFile, OSError, tarfile.TarError, EOFError, ValueError."""
+    with tarfile.open(fileobj=packed) as archive:
+        for header in archive:
+            opened = archive.extractfile(header) if header.isreg() else None
+            if opened is None or sum(map(len, members.values())) + header.size > _MAX_FILE_BYTES:
+                raise UnusableFile(f"{file} is no key on its way: {header.name!r:.80} in it is no file")
+            members[PurePosixPath(header.name).as_posix()] = opened.read()
 
 
 def _check(members: dict[str, bytes], archive: Path) -> tuple[bool, Identity]:

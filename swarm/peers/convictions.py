@@ -17,6 +17,7 @@ from swarm.errors import InvalidRequest
 from swarm.peers.record import check_times
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.merkle import DIGEST_BYTES
+from swarm.wire.hosts import join_address
 from swarm.wire.identity import Identity, signer_of
 from swarm.wire.tls import MAX_CERTIFICATE_BYTES
 
@@ -145,7 +146,8 @@ def _bundle(digest: bytes, nbytes: int, holder: bytes) -> Bundle:
     if len(digest) != DIGEST_BYTES or not 0 < nbytes <= MAX_BUNDLE_BYTES:
         raise InvalidRequest(f"a conviction whose evidence has {nbytes} bytes and a digest of {len(digest)}")
     if not 0 < endpoint.port < 65536 or not 0 < len(endpoint.host) <= 255:
-        raise InvalidRequest(f"a conviction whose evidence is at a bad address: {endpoint.host}:{endpoint.port}")
+        where = join_address(endpoint.host, endpoint.port)
+        raise InvalidRequest(f"a conviction whose evidence is at a bad address: {where}")
     if not 0 < len(endpoint.certificate) <= MAX_CERTIFICATE_BYTES:
         raise InvalidRequest("a conviction whose evidence is held by a peer without a certificate")
     return Bundle(digest, nbytes, endpoint)

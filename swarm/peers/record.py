@@ -11,6 +11,7 @@ from swarm.route.peer import MAX_LINKS, PeerInfo
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.facts import MAX_EVIDENCE_BYTES
 from swarm.wire.formats.merkle import DIGEST_BYTES
+from swarm.wire.hosts import join_address
 from swarm.wire.identity import Identity, signer_of
 from swarm.wire.tls import MAX_CERTIFICATE_BYTES
 
@@ -107,7 +108,7 @@ def _check_fields(record: pb.PeerRecord) -> None:
     if record.state == pb.JOINING:
         return  # nobody may call it yet
     if endpoint.peer_id != record.peer_id or not 0 < endpoint.port < 65536 or not 0 < len(endpoint.host) <= 255:
-        raise InvalidRequest(f"a directory record with a bad address: {endpoint.host}:{endpoint.port}")
+        raise InvalidRequest(f"a directory record with a bad address: {join_address(endpoint.host, endpoint.port)}")
     if not 0 < len(endpoint.certificate) <= MAX_CERTIFICATE_BYTES:
         raise InvalidRequest("a directory record without a certificate, or with an oversized one")
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
 from swarm import clock
-from swarm.commands import Invitation
+from swarm.commands import Invitation, Membership
 from swarm.errors import NoRoute, PeerUnreachable
 from swarm.model.checkpoint import Checkpoint
 from swarm.model.digest_cache import DigestCache
@@ -25,10 +25,11 @@ from swarm.route.route import Candidate
 from swarm.route.search.network import Network
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.connections import Connections
+from swarm.wire.hosts import join_address
 from swarm.wire.peer_names import short_id
 from swarm.wire.tasks import Shared, TaskSet
 from swarm.wire.tls import Certificate
-from swarm.wire.transport import Peer, join_address, max_message_bytes
+from swarm.wire.transport import Peer, max_message_bytes
 
 REFRESH_S = 5.0  # how old a picture of the swarm may be
 PING_EVERY_S = 15.0
@@ -92,12 +93,15 @@ class PeerTable:
         digests: DigestCache | None = None,
         member: Certificate | None = None,
         own_sessions: Callable[[], Counter[str]] = Counter,
+        membership: Membership | None = None,
     ):
         """policies: who may be used, beside those that serve the same model and are not shunned; asked in this order.
         reputation: what is known of peers from before; by default nothing is. digests: of the model's weights, if its
         files are on this machine; without, peers are compared with one another. member: in a private swarm, this
-        client's certificate. own_sessions: see Loads. All of them are closed with the table."""
+        client's certificate. own_sessions: see Loads. membership: for commands that others are told; by default they
+        have the model by its name, and find the swarm. All of them are closed with the table."""
         self.directory, self.model, self.num_blocks = directory, checkpoint.name, checkpoint.config.num_blocks
+        self._membership = membership or Membership(checkpoint.name)
         self.reputation = reputation or Reputation()
         max_bytes = max_message_bytes(checkpoint.config.hidden_size)
         self._connections = Connections(lambda endpoint: Peer(endpoint, max_bytes, member))
@@ -213,7 +217,8 @@ class PeerTable:
         quant, dtype = max(formats, key=lambda format: formats[format], default=("none", None))
         if terms.quant or terms.dtype:
             quant, dtype = terms.quant or "none", terms.dtype
-        return Invitation(self.model, quant, dtype)
+        hosts = [peer.endpoint.host for peer in self._listing.peers]
+        return self._membership.invitation(hosts, quant, dtype)
 
     def _absent(self, avoid: Avoid) -> Iterator[Absent]:
         for peer in self._listing.peers:

@@ -22,9 +22,10 @@ from swarm.peers.record import INSTANCE_BYTES
 from swarm.program import command
 from swarm.route.peer import PeerInfo
 from swarm.wire import messages_pb2 as pb
+from swarm.wire.hosts import join_address
 from swarm.wire.identity import Identity, signer_of
 from swarm.wire.tls import Certificate
-from swarm.wire.transport import Peer, join_address, max_message_bytes
+from swarm.wire.transport import Peer, max_message_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from swarm.route.costs import BATCHES, Link, PeerCosts
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.formats.facts import Facts
 from swarm.wire.formats.quotes import FREE_QUOTE, Quote
+from swarm.wire.hosts import join_address
 from swarm.wire.peer_names import short_id
 
 MAX_LINKS = 16  # to neighbours, that a record may name
@@ -78,7 +79,7 @@ class PeerInfo:
         )
 
     def __repr__(self) -> str:
-        where = f"{self.endpoint.host}:{self.endpoint.port}"
+        where = join_address(self.endpoint.host, self.endpoint.port)
         return f"<PeerInfo {short_id(self.peer_id)} {shown.span(self.blocks)} of {self.model}, {self.format}, {where}>"
 
     @property

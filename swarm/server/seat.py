@@ -16,10 +16,10 @@ from swarm.peers.twins import others_than, refuse_to_join
 from swarm.program import option
 from swarm.server.config import ServerConfig
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.hosts import check_announceable, host_in, is_here, is_loopback, listening_address
+from swarm.wire.hosts import check_announceable, host_in, is_here, is_loopback, join_address, listening_address
 from swarm.wire.identity import Identity
 from swarm.wire.tls import Certificate
-from swarm.wire.transport import Peer, announced_host, join_address, max_message_bytes
+from swarm.wire.transport import Peer, announced_host, max_message_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -6,26 +6,46 @@ import ipaddress
 import re
 import socket
 
+from swarm import shown
 from swarm.errors import InvalidRequest
 
 _MOST_PORTS = 2**16 - 1
+_SHOWN = 120  # characters of an address: a whole one, as a rule
 PEER_FORM = "/ip4/ADDRESS/tcp/PORT/p2p/PEER_ID, as a server prints it"
 _PEER = re.compile(
     r"^/(ip4|ip6|dns|dns4|dns6)/([^/]+)/(tcp|udp)/(\d{1,5})(/quic(-v1)?)?/p2p/[1-9A-HJ-NP-Za-km-z]{20,80}$"
 )
 
 
+def join_address(host: str, port: int) -> str:
+    """As gRPC and people write it: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def listening_address(host: str) -> str:
     """The IP address that `host`, an address or a name like "localhost", stands for; of several, IPv4. Raises
-    InvalidRequest if there is none."""
+    InvalidRequest if there is none, or others cannot be told it."""
+    check_whole(host)
     if _as_ip(host):
         return host
     addresses = _resolve(host, "listen at")
     return next((address for address in addresses if ":" not in address), addresses[0])
 
 
+def check_whole(host: str) -> None:
+    """Raises InvalidRequest for an address that says where it is only together with an interface of the machine that
+    uses it."""
+    ip = _as_ip(host)
+    if isinstance(ip, ipaddress.IPv6Address) and ip.is_link_local:
+        raise InvalidRequest(
+            f"{host} is a link-local address: it needs an interface's name, as in fe80::1%eth0, which others cannot be "
+            "told; give another of this machine's addresses, or :: for all"
+        )
+
+
 def check_announceable(host: str) -> None:
     """Raises InvalidRequest for a host that is nobody's: a name without an address, or an address that is no host's."""
+    check_whole(host)
     for address in [host] if _as_ip(host) else _resolve(host, "announce"):
         ip = ipaddress.ip_address(address)
         if ip.is_unspecified or ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
@@ -47,9 +67,15 @@ def is_elsewhere(host: str) -> bool:
     return ip is not None and not (ip.is_loopback or ip.is_unspecified)
 
 
+def is_usual(address: str) -> bool:
+    """Whether an interface's address is one that others may be told: neither loopback nor link-local."""
+    ip = _as_ip(address)
+    return ip is not None and not (ip.is_loopback or ip.is_link_local or ip.is_unspecified)
+
+
 def check_peer_address(text: str) -> None:
     """Raises InvalidRequest for what is no multiaddress of a peer."""
-    what = f"{text!r:.80} is not a peer address"
+    what = f"{shown.text(text, _SHOWN)} is not a peer address"
     match = _PEER.match(text)
     if not match:
         raise InvalidRequest(f"{what}; the form is {PEER_FORM}")

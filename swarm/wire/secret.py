@@ -8,6 +8,7 @@ for all swarms). That alone saves no password that a person would think of: take
 """
 
 import hashlib
+import io
 import os
 import secrets
 from pathlib import Path
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from swarm.errors import InvalidRequest, PrivateSwarm, UnusableFile
 from swarm.program import command, option
 from swarm.storage.files import warn_if_shared
+from swarm.storage.pipes import open_named
 
 _MOST_CHARACTERS = 2**16
 LEAST_CHARACTERS = 22  # of base64, as many as 128 random bits take
@@ -67,7 +69,7 @@ def find_secret(text: str | None = None, file: Path | None = None) -> Secret | N
 def read_secret(file: Path) -> str:
     """Raises UnusableFile if the file cannot be read, or holds no secret. Warns if others can read it as well."""
     try:
-        with open(file, encoding="utf-8") as opened:  # also a pipe, and a device without an end
+        with io.TextIOWrapper(open_named(file), encoding="utf-8") as opened:  # also a pipe, and a device without an end
             text = opened.read(_MOST_CHARACTERS + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"

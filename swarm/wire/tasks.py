@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import thread as threads
 from typing import Any
 
 from swarm.errors import SwarmError
@@ -71,10 +72,18 @@ class TaskSet:
             return
         self._failure = self._failure or error
         self._failed.set()
-        if isinstance(error, SwarmError):
+        if isinstance(error, RuntimeError) and is_ending():
+            logger.debug("%s ended with the process", task.get_name())
+        elif isinstance(error, SwarmError):
             logger.warning("%s ended early: %s", task.get_name(), error)
         else:
             logger.error("%s failed", task.get_name(), exc_info=error)
+
+
+def is_ending() -> bool:
+    """Whether this process ends: no thread takes on work any more, while a loop in the background goes on until its
+    turn comes. What fails for want of a thread is then no fault."""
+    return threads._shutdown  # nothing public tells it as early: executors end before the main thread has
 
 
 class Shared:

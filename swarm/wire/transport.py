@@ -12,19 +12,21 @@ In a private swarm nobody but members gets as far as a method: see tls.py.
 """
 
 import errno
+import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
+import psutil
 from google.protobuf.message import Message
 
 from swarm.errors import AddressInUse, InvalidRequest, PeerUnreachable, SwarmError, from_wire
 from swarm.program import option
 from swarm.wire import messages_pb2 as pb
 from swarm.wire.grpc_forks import use_grpc
-from swarm.wire.hosts import is_elsewhere
+from swarm.wire.hosts import check_whole, is_elsewhere, is_usual, join_address
 from swarm.wire.peer_names import short_id
 from swarm.wire.tls import SERVER_NAME, Certificate, pem_from_der
 
@@ -36,6 +38,8 @@ _SYSTEM_ERRORS = re.compile(r": ([A-Z][a-z]+(?: [a-z]+)+) \(\d+\)")  # as in "co
 
 # A peer that went away without closing its connection (power cut, SIGSTOP) is noticed within two of these.
 _KEEPALIVE_MS = 2_000
+
+logger = logging.getLogger(__name__)
 
 _HANDSHAKE_MS = 10_000  # who connects and says nothing holds a file handle for so long
 
@@ -122,11 +126,6 @@ async def serve(
     return server, bound
 
 
-def join_address(host: str, port: int) -> str:
-    """As gRPC and people write it: an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def announced_host(host: str, others: Iterable[str] = ()) -> str:
     """The address under which other machines reach a server that listens on `host`. others: where these are, as far as
     it is known: IP addresses; what else is among them is ignored. Raises SwarmError if this machine has no address."""
@@ -138,7 +137,20 @@ def announced_host(host: str, others: Iterable[str] = ()) -> str:
             return _towards(there, socket.AF_INET6 if host == "::" else socket.AF_INET)
         except OSError as error:
             why = error
+    if own := _own_addresses(socket.AF_INET6 if host == "::" else socket.AF_INET):
+        if len(own) > 1:
+            others_are = f"this machine has the addresses {', '.join(own)}, and no way to others that tells which"
+            logger.warning("%s: they are told %s; %s names another", others_are, own[0], option("announce"))
+        return own[0]
     raise SwarmError(f"cannot tell this machine's address ({why}); give it with {option('announce')}") from why
+
+
+def _own_addresses(family: socket.AddressFamily) -> list[str]:
+    """Those of interfaces that are up under which others on the same network reach this machine: where it has no way to
+    any other network, nobody else does."""
+    is_up = {name for name, state in psutil.net_if_stats().items() if state.isup}
+    found = {name: addresses for name, addresses in psutil.net_if_addrs().items() if name in is_up}
+    return [one.address for own in found.values() for one in own if one.family == family and is_usual(one.address)]
 
 
 def _towards(there: str, family: socket.AddressFamily) -> str:
@@ -152,6 +164,7 @@ def check_port_free(host: str, port: int) -> None:
     """Raises AddressInUse if nothing can listen on `host`:`port`, as when another process does, InvalidRequest if the
     host is not this machine. gRPC and libp2p say it less clearly, or, with SO_REUSEPORT, share the port without a
     word."""
+    check_whole(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not matter
@@ -162,7 +175,7 @@ def check_port_free(host: str, port: int) -> None:
                 raise InvalidRequest(f"cannot listen on {host}: that is not this machine's address") from error
             reason = error.strerror if isinstance(error, OSError) else "no such port"
             raise AddressInUse(
-                f"cannot listen on {host}:{port}: {reason}; choose another port, or 0 for any free one"
+                f"cannot listen on {join_address(host, port)}: {reason}; choose another port, or 0 for any free one"
             ) from error
 
 

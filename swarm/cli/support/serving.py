@@ -10,14 +10,15 @@ from tqdm import tqdm
 from swarm.cli.support.events import Events
 from swarm.commands import EVERYWHERE, Invitation, is_shared_ledger, pasted_model
 from swarm.errors import in_words
+from swarm.home.servers import running_servers
 from swarm.program import command
 from swarm.server import life
 from swarm.server.config import ServerConfig
 from swarm.wire.dtypes import format_in_words
 from swarm.wire.formats.amounts import format_amount, format_credits
 from swarm.wire.formats.quotes import Quote
-from swarm.wire.hosts import is_loopback, moved_to
-from swarm.wire.transport import join_address
+from swarm.wire.hosts import is_loopback, join_address, moved_to
+from swarm.wire.peer_names import short_id
 
 
 class Narrator:
@@ -80,7 +81,7 @@ class Narrator:
             *([_asked(record.asks)] if config.billing else []),
             "",
             *_invited(invitation, ready, is_local_model=pasted_model(config.model) != config.model),
-            f"Ctrl-C, or `{command('stop')}`, leaves the swarm.",
+            f"Ctrl-C, or `{_stops(record.peer_id)}`, leaves the swarm.",
             *_warnings(ready),
         ]
         self._events.tell(
@@ -133,6 +134,15 @@ def _invited(invitation: Invitation, ready: life.Ready, is_local_model: bool) ->
     if invitation.from_afar and invitation.ledger and not is_shared_ledger(invitation.ledger):
         lines.append("Its ledger is on this machine alone: for peers elsewhere to be paid, see `ledger serve`.")
     return lines
+
+
+def _stops(peer_id: str) -> str:
+    """The command that ends this server: it needs a name where there are others."""
+    servers = running_servers()
+    for server in servers:
+        server.close()
+    is_alone = all(server.pid == os.getpid() for server in servers)
+    return command("stop") if is_alone else command("stop", short_id(peer_id))
 
 
 def _reached_at(addresses: Sequence[str], host: str) -> str:

@@ -12,12 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from swarm import shown
 from swarm.errors import InvalidRequest, SwarmError, from_wire
 from swarm.forks import Lifeline, Owner
 from swarm.wire.peer_names import short_id
 
 LOG = "stderr"  # in a server's home
+_MOST_LOG_BYTES = 2**20  # that is kept of one whose folder is removed: the end of it
 _KILLED_S = 10.0  # until one that was killed is gone, on a busy machine
 _USAGE = 2  # exit status of a command whose arguments are wrong
 
@@ -32,7 +35,8 @@ class LocalServer:
         """lifeline: it ends with that. home: its SWARM_HOME."""
         self._process, self._lifeline, self.home = process, lifeline, home
         self._owner = Owner()
-        self.pid = process.pid
+        self._kept_log: str | None = None
+        self.pid, self._seen = process.pid, _seen(process.pid)
         self.peer_id: str = ready["peer_id"]
         self.blocks: tuple[int, int] = tuple(ready["blocks"])
         self.port: int = ready["port"]
@@ -44,11 +48,19 @@ class LocalServer:
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        if self._owner.is_here:
+            return self._process.poll() is None
+        return _lives(self._seen)  # only the process that started it can poll it
 
     def log(self) -> str:
-        """What the server wrote to its standard error."""
-        return (self.home / LOG).read_text()
+        """What the server wrote to its standard error; once its swarm is stopped, the end of it. Raises SwarmError in a
+        forked child whose parent has stopped the swarm."""
+        return read_log(self.home) if self._kept_log is None else self._kept_log
+
+    def keep_log(self) -> None:
+        """The folder goes, or is another's: what is there now is what it has written. It has ended."""
+        with suppress(SwarmError):  # `log` says it
+            self._kept_log = read_log(self.home, _MOST_LOG_BYTES)
 
     def stop(self, timeout_s: float = 40.0) -> None:
         """Drain and leave: open sessions may finish, no new ones are taken. timeout_s: before it is killed; more than
@@ -81,6 +93,34 @@ def surroundings() -> dict[str, str]:
     return {**kept, "SWARM_CONFIG": ""}
 
 
+def _seen(pid: int) -> psutil.Process | None:
+    """The process, which is known again after its number has become another's."""
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:  # it has ended
+        return None
+
+
+def _lives(process: psutil.Process | None) -> bool:
+    try:
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def read_log(home: Path, most_bytes: int | None = None) -> str:
+    """Of the server that has its files there. most_bytes: of its end; None: all. Raises SwarmError."""
+    try:
+        with open(home / LOG, "rb") as file:
+            if most_bytes is not None:
+                file.seek(max(os.fstat(file.fileno()).st_size - most_bytes, 0))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError as error:
+        raise SwarmError("this server's log went with its swarm's folder, when that was stopped") from error
+    except OSError as error:
+        raise SwarmError(f"the log of a server cannot be read: {error.strerror}") from error
+
+
 def kill(process: Process) -> None:
     """Also one that is gone."""
     process.kill()
@@ -98,7 +138,7 @@ def abandon(launched: Sequence[Launched]) -> None:
 def adopt(launched: Launched, deadline: float) -> LocalServer:
     """The server, once it is ready; deadline: by time.monotonic(). Raises the error that it reports instead."""
     process, lifeline, home = launched
-    return LocalServer(process, lifeline, _wait_ready(process, home / LOG, deadline), home)
+    return LocalServer(process, lifeline, _wait_ready(process, home, deadline), home)
 
 
 def in_python(message: str) -> str:
@@ -110,7 +150,7 @@ def in_python(message: str) -> str:
     return "`".join(parts)
 
 
-def _wait_ready(process: Process, log: Path, deadline: float) -> dict[str, Any]:
+def _wait_ready(process: Process, home: Path, deadline: float) -> dict[str, Any]:
     timer = threading.Timer(max(deadline - time.monotonic(), 0), process.kill)
     timer.start()
     try:
@@ -122,7 +162,7 @@ def _wait_ready(process: Process, log: Path, deadline: float) -> dict[str, Any]:
                 raise from_wire(event["code"], in_python(event["message"]))
     finally:
         timer.cancel()
-    status, said = process.wait(), log.read_text().rstrip()
+    status, said = process.wait(), read_log(home).rstrip()
     if status == _USAGE:  # what is wrong is in the last line, after how it is used
         raise InvalidRequest(in_python(said.rpartition("error: ")[2]))
     how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

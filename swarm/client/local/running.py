@@ -8,10 +8,12 @@ import atexit
 import os
 import weakref
 from dataclasses import dataclass
+from pathlib import Path
 
 from swarm.client.background import wait
-from swarm.client.local.process import LocalServer
+from swarm.client.local.process import Launched, LocalServer, abandon
 from swarm.client.local.progress import is_notebook, say
+from swarm.errors import SwarmError
 from swarm.forks import Owner, freeze_in_child
 from swarm.peers.directory import Directory
 from swarm.storage.folders import OF_SWARM, Folder
@@ -36,6 +38,8 @@ class Running:
     def __init__(self, settings: Settings, secret: Secret | None):
         self.settings, self.secret, self.folder = settings, secret, Folder(OF_SWARM)
         self.servers: list[LocalServer] = []
+        self._launched: list[Launched] = []  # all that may live, also those that are not ready, or were replaced
+        self.asked: dict[Path, tuple[dict[str, str | bool], str | None]] = {}  # of a server's own, by its home
         self.peers: list[str] = []
         self._directory: Directory | None = None
         self._owner, self.is_open = Owner(), True
@@ -46,6 +50,14 @@ class Running:
         """The directory has a node here, so that the swarm's address outlives any of its servers."""
         self._directory = wait(Directory.join(secret=self.secret))
         self.peers = wait(self._directory.addresses())
+
+    def add(self, launched: Launched) -> None:
+        """It ends with this, whatever becomes of it. Raises SwarmError if this has ended meanwhile."""
+        self._launched = [one for one in self._launched if one[0].poll() is None]
+        self._launched.append(launched)
+        if not self.is_open:  # another thread has ended it, perhaps before it could know of this one
+            abandon([launched])
+            raise SwarmError("this LocalSwarm was stopped while a server of it started")
 
     def close(self) -> None:
         """Stop everything, at once. May be called again."""
@@ -61,6 +73,9 @@ class Running:
         self.forget()
         for server in self.servers:
             server.kill()
+        abandon(list(self._launched))
+        for server in self.servers:
+            server.keep_log()
         self.folder.remove()
 
     def forget(self) -> None:

@@ -22,10 +22,11 @@ from swarm.market.service import ledger_pb2 as pb
 from swarm.market.service.transport import MAX_REQUEST_BYTES, METHODS, SERVICE
 from swarm.wire.formats.amounts import MAX_AMOUNT
 from swarm.wire.grpc_forks import use_grpc
+from swarm.wire.hosts import join_address
 from swarm.wire.identity import ADDRESS_BYTES
 from swarm.wire.rate_limit import Allowance
 from swarm.wire.tls import Certificate
-from swarm.wire.transport import check_port_free, join_address
+from swarm.wire.transport import check_port_free
 
 logger = logging.getLogger(__name__)
 

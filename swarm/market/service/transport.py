@@ -18,8 +18,8 @@ from google.protobuf.message import Message
 from swarm.errors import InvalidRequest, PeerUnreachable
 from swarm.market.service import ledger_pb2 as pb
 from swarm.wire.grpc_forks import use_grpc
+from swarm.wire.hosts import join_address
 from swarm.wire.tls import SERVER_NAME, pem_from_der
-from swarm.wire.transport import join_address
 
 SERVICE = "swarm.ledger.v1.Ledger"
 MAX_REQUEST_BYTES = 256 * 1024

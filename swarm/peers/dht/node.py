@@ -8,7 +8,6 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from threading import main_thread
 
 from hivemind.dht.routing import DHTID
 from hivemind.dht.validation import RecordValidatorBase
@@ -25,7 +24,7 @@ from swarm.storage.folders import OF_NODE, Folder, remove_leftovers
 from swarm.wire.identity import Identity
 from swarm.wire.listening import heard
 from swarm.wire.secret import refused
-from swarm.wire.tasks import TaskSet
+from swarm.wire.tasks import TaskSet, is_ending
 from swarm.wire.transport import check_port_free
 
 logger = logging.getLogger(__name__)
@@ -193,7 +192,7 @@ class Node:
                 await look()
                 pause_s = FIRST_PAUSE_S
             except Exception as error:
-                if not main_thread().is_alive():  # the process ends, and has no threads for this any more
+                if is_ending():  # the process, which has no threads for this any more
                     return
                 logger.warning("%s: %s; it is tried again", what, error or repr(error))
                 await asyncio.sleep(pause_s)
@@ -278,4 +277,8 @@ class Node:
             return refused(secret)
         if False in private and secret:
             return PrivateSwarm(f"the swarm at {', '.join(peers)} is not private; leave the secret out to join it")
+        named = by_peer(peers)
+        if strangers := [where for id_, where in self._running.strangers.items() if id_ in named]:
+            who = f"another peer than the one named answers at {', '.join(strangers)}"
+            return PeerUnreachable(f"{who}; give its address as it prints it")
         return PeerUnreachable(f"no peer answers at {', '.join(peers)}; is it running and reachable from here?")

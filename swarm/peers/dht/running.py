@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hivemind.dht.node import DHTNode
@@ -27,6 +28,8 @@ DISCONNECT_TIMEOUT_S = 1.0  # which concerns nobody but this process's daemon
 SET_UP_S = 30.0  # what takes a moment, on a busy machine
 GRACE_S = 0.5  # that the others get to answer, when one has
 SOME_ERRORS = (P2PDaemonError, OSError, EOFError, TimeoutError)  # of a daemon that is gone, or a node that is
+_STRANGER = re.compile(r"\[(/[^]\s]+)\][^\n]*peer id mismatch")  # as go-libp2p says it
+_MOST_STRANGERS = 64
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Running:
     p2p: P2P
     dht: DHTNode
     port: int  # where others know it; 0 of one that does not listen
+    strangers: dict[str, str] = field(default_factory=dict)  # by peer id: the address at which another node answered
 
     @classmethod
     async def start(
@@ -114,12 +118,18 @@ class Running:
                         return True
             except Exception as error:  # hivemind raises whatever it happens to, when a stranger answers nonsense
                 logger.debug("no answer from %s: %r", node, error)
+                self._note_stranger(node, str(error))
             # The connection may be to where it was before, or from where this machine was: libp2p would find out in a
             # minute.
             with suppress(*SOME_ERRORS):
                 async with asyncio.timeout(DISCONNECT_TIMEOUT_S):
                     await client.disconnect(peer_id)
         return False
+
+    def _note_stranger(self, node: str, error: str) -> None:
+        """Of what libp2p says only the first time: afterwards it does not try that address for a while."""
+        if (found := _STRANGER.search(error)) and len(self.strangers) < _MOST_STRANGERS:
+            self.strangers[node] = found[1]
 
     async def call_all(self, nodes: dict[str, Sequence[str]], timeout_s: float) -> bool:
         """Whether any of them answered. nodes: addresses by peer id. Does not wait for the slower ones once one has."""

@@ -15,7 +15,7 @@ from swarm.route.costs import Link
 from swarm.route.peer import PeerInfo
 from swarm.route.route import gaps, missing_blocks
 from swarm.wire import messages_pb2 as pb
-from swarm.wire.transport import join_address
+from swarm.wire.hosts import join_address
 
 Figure = TypeVar("Figure", int, float)
 

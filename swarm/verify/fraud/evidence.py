@@ -23,6 +23,7 @@ from swarm.wire.peer_names import short_id
 logger = logging.getLogger(__name__)
 
 VERSION = 1
+BEGINNING = bytes([0x94, VERSION])  # of every file: a list of four, of which this is the first
 MAX_BUNDLE_BYTES = 2**30
 MAX_RECEIPTS = 2**13  # at 0.3 ms each to check
 MAX_POSITIONS = 2**20

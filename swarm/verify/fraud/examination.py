@@ -7,11 +7,12 @@ from pathlib import Path
 from swarm.errors import InvalidRequest, RevisionMismatch, UnusableFile
 from swarm.model.digest_cache import DigestCache
 from swarm.model.identity import weights_root
+from swarm.storage.pipes import open_named
 from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judging.accumulated import Accumulated
 from swarm.verify.audit.judging.judgement import Judgement, Verdict, accumulate
 from swarm.verify.audit.judging.thresholds import Thresholds
-from swarm.verify.fraud.evidence import MAX_BUNDLE_BYTES, Bundle
+from swarm.verify.fraud.evidence import BEGINNING, MAX_BUNDLE_BYTES, Bundle
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ def examine(bundle: Bundle, expert: Expert, digests: DigestCache) -> Finding:
 def read_bundle(path: Path) -> Bundle:
     """The evidence in a file, which is untrusted. Raises UnusableFile."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BUNDLE_BYTES + 1)
+        with open_named(path, MAX_BUNDLE_BYTES) as file:
+            begins = file.peek(len(BEGINNING))[: len(BEGINNING)]  # of what is none, no more is read than that
+            data = file.read(MAX_BUNDLE_BYTES + 1) if BEGINNING.startswith(begins) else begins
     except OSError as error:
         raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error
     try:

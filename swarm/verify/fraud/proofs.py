@@ -14,6 +14,7 @@ from pathlib import Path
 import msgpack
 
 from swarm.errors import InvalidRequest, UnusableFile
+from swarm.storage.pipes import open_named
 from swarm.wire.formats.receipts import MAX_RECEIPT_BYTES, SignedReceipt, Terms, is_contradiction, is_equivocation
 
 VERSION = 1
@@ -91,7 +92,7 @@ def _work(signed: SignedReceipt) -> tuple[Terms, int, int, bytes]:
 def read_proof(path: Path) -> Proof:
     """That in a file, which is untrusted. Raises UnusableFile if it cannot be read, InvalidRequest if it is none."""
     try:
-        with open(path, "rb") as file:
+        with open_named(path) as file:
             return Proof.decode(file.read(MAX_PROOF_BYTES + 1))
     except OSError as error:
         raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error

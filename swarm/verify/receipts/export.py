@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from swarm.errors import InvalidRequest, SwarmError, UnusableFile
+from swarm.storage.pipes import open_named
 from swarm.wire.formats.receipts import SignedReceipt
 
 MAX_LINE_BYTES = 4096  # of which a receipt in words and hexadecimal takes less than 3 KiB
@@ -31,7 +32,7 @@ def load_receipts(path: Path | str) -> list[SignedReceipt]:
     """Those in a file of `save_receipts`, which is untrusted. Raises UnusableFile if it cannot be read, or naming the
     first line that is no receipt, or not signed by the peer that it names."""
     try:
-        with open(path, "rb") as file:
+        with open_named(Path(path)) as file:
             return list(read_lines(file, str(path)))
     except OSError as error:
         raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error

@@ -22,12 +22,14 @@ PROGRAM = """
                 attempt()
             except swarm.SwarmError as error:
                 errors.append(str(error))
+        shown = repr(local), local.servers[0].alive
         client.close()
         local.close()
         with swarm.Client(sys.argv[1], local.peers) as own:
-            answers.put((errors, own.generate("It is told that", max_new_tokens=8).token_ids))
+            answers.put((errors, shown, own.generate("It is told that", max_new_tokens=8).token_ids))
 
     def main():
+        result, results = os.pipe()
         generate = lambda: client.generate("It is told that", max_new_tokens=8).token_ids
         with swarm.LocalSwarm(sys.argv[1], ["0:3"], threads=1) as local:
             with swarm.Client(sys.argv[1], local.peers) as client:
@@ -47,10 +49,20 @@ PROGRAM = """
                 answers = context.SimpleQueue()
                 child = context.Process(target=use, args=(client, stream, local, answers))
                 child.start()
-                told["errors"], told["child"] = answers.get()
+                told["errors"], told["shown"], told["child"] = answers.get()
                 child.join()
                 told["afterwards"] = generate()
                 told["stream"] = 1 + sum(1 for _ in stream)
+            readable, writable = os.pipe()
+            late = os.fork()
+            if late == 0:
+                os.read(readable, 1)
+                os.write(results, repr(local.servers[0].alive).encode())
+                os._exit(0)
+            local.servers[0].kill()
+            os.write(writable, b"x")
+            os.waitpid(late, 0)
+            told["killed"] = os.read(result, 16).decode()
         os.kill(idle, 9)
         print(json.dumps(told))
 
@@ -82,3 +94,10 @@ def test_in_a_child_the_parents_client_gives_one_clear_error_and_a_new_one_works
     assert [error.split()[1] for error in told["errors"]] == things
     assert all("make another" in error for error in told["errors"])
     assert told["child"] == told["alone"]
+
+
+def test_in_a_child_the_parents_servers_are_shown_as_they_are(told):
+    state, is_alive = told["shown"]
+    assert state.endswith(": 0:3>")
+    assert is_alive
+    assert told["killed"] == "False"

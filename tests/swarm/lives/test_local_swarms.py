@@ -115,6 +115,16 @@ def test_a_server_that_has_ended_is_seen_and_start_starts_it_again(model):
         assert repr(client).endswith(" of the LocalSwarm of this process, which is stopped>")
 
 
+def test_the_command_that_would_help_starts_a_server_of_this_model_in_this_swarm(model):
+    with swarm.LocalSwarm(model, ["0:1"], **OPTIONS) as local:
+        for peers in (local.peers, None):
+            with (
+                swarm.Client(model, peers, coverage_timeout_s=0) as client,
+                pytest.raises(swarm.NoRoute, match=f"--model {model} --blocks 1:3 .*--peers {local.peers[0]}"),
+            ):
+                client.generate([1, 2, 3], max_new_tokens=2)
+
+
 def test_a_line_that_is_said_is_written_at_once(monkeypatch):
     written = []
     monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)

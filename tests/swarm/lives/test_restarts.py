@@ -13,6 +13,7 @@ import pytest
 
 import swarm
 import warm
+from harness.tiny import tiny_model
 from helpers import listed, wait_until
 from swarm.client.background import wait
 from swarm.errors import SwarmError
@@ -25,6 +26,12 @@ OPTIONS = {"threads": 1, "kv_memory": "16M"}
 def local() -> swarm.LocalSwarm:
     with swarm.LocalSwarm("demo", ["0:1", "1:2"], **OPTIONS) as local:
         yield local
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[str]:
+    with tiny_model() as folder:
+        yield folder
 
 
 def test_a_killed_server_is_where_it_was_with_nothing_said_on_its_command_line(local):
@@ -160,3 +167,57 @@ def test_a_server_listens_at_a_name_and_warns_of_an_address_where_it_does_not_an
     server = local.start("0:1", host="localhost", announce="127.0.0.1:9")
     assert server.addresses[0].startswith("/ip4/127.0.0.1/")
     assert "told to find this server at 127.0.0.1:9, where it does not answer from here" in server.log()
+
+
+def test_a_server_that_lives_is_stopped_before_it_starts_again_with_its_key_and_its_own_options(tiny):
+    with swarm.LocalSwarm(tiny, ["0:1", "1:3"], **OPTIONS) as local:
+        old = local.start("0:3", max_sessions=2)
+        again = local.restart(old)
+        assert not old.alive
+        assert (again.peer_id, again.blocks, again.alive) == (old.peer_id, (0, 3), True)
+        assert local.servers[2] is again
+        assert "--max-sessions" in again._process.args
+        with pytest.raises(swarm.InvalidRequest, match="is no server of this swarm"):
+            local.restart(old)
+
+
+def test_no_process_outlives_the_swarm_not_even_one_that_it_lists_no_longer(tiny):
+    local = swarm.LocalSwarm(tiny, ["0:1", "1:3"], **OPTIONS).start()
+    forgotten = local.servers.pop()
+    local.stop()
+    assert not forgotten.alive
+
+
+def test_a_server_that_starts_while_another_thread_stops_the_swarm_is_ended(tiny):
+    local = swarm.LocalSwarm(tiny, [], **OPTIONS).start()
+    started, start = [], local.start_process
+
+    def late(command: list[str], **options: object) -> subprocess.Popen[str]:
+        started.append(start(command, **options))
+        local.stop()
+        return started[0]
+
+    local.start_process = late
+    with pytest.raises(swarm.SwarmError, match="was stopped while a server of it started"):
+        local.start("0:3")
+    assert started[0].poll() is not None
+
+
+def test_what_a_server_wrote_can_be_read_after_its_swarm_was_stopped(tiny):
+    with swarm.LocalSwarm(tiny, ["0:1", "1:3"], **OPTIONS, verbose=True) as local:
+        replaced, other = local.servers
+        wrote = other.log()
+        again = local.restart(replaced)
+        assert replaced.log()
+        assert again.log().startswith(replaced.log())
+    assert wrote
+    assert other.log().startswith(wrote)
+    assert again.log().startswith(replaced.log())
+
+
+def test_a_log_that_went_with_its_folder_is_told_in_one_line(tiny):
+    with swarm.LocalSwarm(tiny, ["0:1", "1:3"], **OPTIONS) as local:
+        server = local.servers[0]
+        (server.home / "stderr").unlink()
+        with pytest.raises(swarm.SwarmError, match="this server's log went with its swarm's folder"):
+            server.log()

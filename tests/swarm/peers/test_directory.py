@@ -34,6 +34,25 @@ def test_a_record_is_found_by_others_until_its_peer_says_goodbye():
     assert other == []
 
 
+def test_an_address_at_which_another_peer_answers_is_told_apart_from_one_at_which_nobody_does():
+    async def scenario() -> list[str]:
+        said = []
+        async with TwoNodes() as (first, second):
+            (there, *_), (named, *_) = await first.addresses(), await second.addresses()
+            place, _, _ = there.rpartition("/")
+            wrong = f"{place}/{named.rpartition('/')[2]}"
+            await second.leave()
+            for addresses in ([wrong], [named]):
+                with pytest.raises(PeerUnreachable) as raised:
+                    await Directory.join(addresses, client=True)
+                said.append(str(raised.value))
+            return [*said, place.removesuffix("/p2p")]
+
+    other, nobody, place = asyncio.run(scenario())
+    assert other == f"another peer than the one named answers at {place}; give its address as it prints it"
+    assert nobody.startswith("no peer answers at ")
+
+
 def test_a_peer_that_stops_refreshing_is_gone_when_its_record_expires():
     async def scenario():
         identity = Identity()

@@ -1,8 +1,14 @@
 """What a contributor reads of a server's life."""
 
 import json
+import os
 import re
+from types import SimpleNamespace
 
+import pytest
+
+from listed import peer
+from swarm.cli.support import serving
 from swarm.cli.support.events import Events
 from swarm.cli.support.serving import Narrator
 from swarm.market.stake import quoted_stake
@@ -32,3 +38,14 @@ def test_the_stake_that_clients_look_for_is_said_before_anything_is_loaded(capsy
 
 def test_of_work_for_nothing_no_stake_is_spoken(capsys):
     assert told(capsys, life.Asking((0, 10), Quote(bytes(32), "fixed", FREE, FREE, 64), 0)) == ""
+
+
+@pytest.mark.parametrize(("others", "command"), [([], "stop"), ([1], "stop RXwyz9ab")])
+def test_the_command_that_ends_a_server_names_it_where_there_are_others(capsys, monkeypatch, others, command):
+    running = [SimpleNamespace(pid=pid, close=lambda: None) for pid in [os.getpid(), *others]]
+    monkeypatch.setattr(serving, "running_servers", lambda: running)
+    ready = life.Ready(
+        peer("16Uiu2HAmRXwyz9ab"), ("/ip4/127.0.0.1/tcp/4002/p2p/x",), room_tokens=100, staked=0, gaps=(), loading=(),
+        is_split=False, is_apart=False,
+    )  # fmt: skip
+    assert f"Ctrl-C, or `python -m swarm {command}`, leaves the swarm." in told(capsys, ready)

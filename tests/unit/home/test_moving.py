@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import stat
 import tarfile
 from contextlib import closing
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from swarm.cli import identity as identity_verb
-from swarm.errors import InvalidRequest, SwarmError
+from swarm.errors import InvalidRequest, SwarmError, UnusableFile
 from swarm.home import (
     claimed_identity,
     client_identity,
@@ -274,3 +275,16 @@ def test_from_the_command_line(machines, capsys):
     assert f"Delete {archive} now" in capsys.readouterr().out
     assert identity_verb.main(["export", "7", archive + "2"]) == 1
     assert "there is no key in" in capsys.readouterr().err
+
+
+def test_what_is_no_archive_is_refused_before_it_is_read(machines, tmp_path):
+    huge, pipe = tmp_path / "huge", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    huge.touch()
+    for size, said in ((2**30, "holds no key that was exported"), (2**40, "is larger than any key")):
+        os.truncate(huge, size)
+        with pytest.raises(UnusableFile, match=said):
+            take_in(huge)
+    for file in (pipe, Path("/dev/zero")):
+        with pytest.raises(UnusableFile, match="is no regular file"):
+            take_in(file)

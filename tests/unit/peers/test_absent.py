@@ -3,7 +3,10 @@
 import asyncio
 from types import SimpleNamespace
 
-from swarm.commands import Invitation
+import pytest
+
+from swarm import commands
+from swarm.commands import Invitation, Membership
 from swarm.errors import NoRoute
 from swarm.peers.absent import MOST_NAMED, Absent, explained
 from swarm.peers.table import Listing
@@ -121,3 +124,22 @@ def test_who_was_listed_is_remembered_until_it_is_back():
         return gone
 
     assert asyncio.run(scenario()) == [[], ["a"], ["b"]]
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("127.0.0.1", "--model /path/other --blocks 0:30 --peers /ip4/127.0.0.1/tcp/1/p2p/x --secret-file FILE`"),
+        (
+            "192.0.2.7",
+            "--model other --blocks 0:30 --host 0.0.0.0 --peers /ip4/192.0.2.7/tcp/1/p2p/y --secret-file FILE`",
+        ),
+    ],
+)
+def test_the_command_that_would_help_joins_this_swarm_from_where_it_is_typed(host, words, monkeypatch):
+    monkeypatch.setattr(commands, "pasted_model", lambda model: model.rpartition("/")[2])
+    given = ["/ip4/127.0.0.1/tcp/1/p2p/x"]
+    membership = Membership("/path/other", given, [*given, "/ip4/192.0.2.7/tcp/1/p2p/y"], is_private=True)
+
+    error = explained(GAP, [], NOW_S, membership.invitation([host], "none", None))
+    assert words in str(error)

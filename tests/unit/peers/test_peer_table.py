@@ -247,8 +247,8 @@ def test_what_would_help_is_a_peer_in_the_format_that_the_client_demands_or_in_t
         await table.close()
         return str(error)
 
-    assert "--blocks 0:2 --quant int4`" in asyncio.run(scenario(Terms()))
-    assert "--blocks 0:2 --quant int8 --dtype float32`" in asyncio.run(scenario(Terms("float32", "int8")))
+    assert "--blocks 0:2 --quant int4 --host" in asyncio.run(scenario(Terms()))
+    assert "--blocks 0:2 --quant int8 --dtype float32 --host" in asyncio.run(scenario(Terms("float32", "int8")))
 
 
 def test_who_signs_nothing_is_not_used_where_receipts_are_wanted():

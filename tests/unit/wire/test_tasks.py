@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -191,3 +193,41 @@ def test_what_is_not_needed_any_more_is_not_done():
 
     asyncio.run(scenario())
     assert done == [1]
+
+
+ENDS = """
+import asyncio, atexit, sys, threading
+from swarm.client.background import wait
+from swarm.wire.tasks import TaskSet
+
+began, failed = threading.Event(), threading.Event()
+
+async def works(fault):
+    await asyncio.to_thread(began.set)
+    while threading.main_thread().is_alive():
+        await asyncio.sleep(0.01)
+    asyncio.get_running_loop().call_later(0.1, failed.set)
+    if fault:
+        raise ValueError("a fault")
+    await asyncio.to_thread(print)
+
+async def begin():
+    if sys.argv[2] == "set":
+        TaskSet("owner").start(works(sys.argv[1] == "fault"), "working")
+    else:
+        asyncio.create_task(works(sys.argv[1] == "fault"))
+
+atexit.register(failed.wait, 60)
+wait(begin())
+began.wait()
+"""
+
+
+@pytest.mark.parametrize("whose", ["set", "nobody"])
+def test_that_a_process_ends_is_no_failure_of_its_tasks_and_a_fault_is(whose):
+    def told(what: str) -> str:
+        command = [sys.executable, "-c", ENDS, what, whose]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stderr
+
+    assert told("end") == ""
+    assert "ValueError: a fault" in told("fault")
