@@ -32,6 +32,7 @@ from swarm.market.ledger.ledger import Entry
 from swarm.market.ledger.opening import is_path, ledger_file
 from swarm.market.ledger.ordered import OrderedLedger
 from swarm.storage.files import expanded
+from swarm.storage.outputs import output
 from swarm.wire.formats.amounts import format_amount, format_credits
 
 _HISTORY_COLUMNS = ("number", "time", "kind", "by", "address", "bucket", "amount")
@@ -176,8 +177,8 @@ def _export(args: argparse.Namespace) -> None:
             print(line)
         return
     try:
-        with open(args.file, "w") as file:
-            count = sum(1 for line in lines if file.write(line + "\n"))
+        with output(args.file) as file:
+            count = sum(1 for line in lines if file.write(f"{line}\n".encode()))
     except OSError as error:
         raise UnusableFile(f"cannot write {args.file}: {error.strerror}") from error
     _done(args, f"{count} {'entry' if count == 1 else 'entries'} written to {args.file}", entries=count)
