@@ -132,6 +132,26 @@ def warn_if_shared(file: Path, what: str) -> None:
             _warn_shared(file, what)
 
 
+def warn_if_writable(folder: Path) -> None:
+    """One line, once, where others could put files of theirs in the place of this user's. As above, what belongs to
+    somebody else is theirs to protect; in a folder such as /tmp, nobody replaces others' files."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        found = folder.stat()
+        is_open = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and is_open:
+            _warn_writable(folder)
+
+
+@cache
+def _warn_writable(folder: Path) -> None:
+    logger.warning(
+        "others than its owner may write in %s, and so replace the keys and settings there; close it with: "
+        "chmod go-w %s", folder, shlex.quote(str(folder)),
+    )  # fmt: skip
+
+
 @cache
 def _warn_shared(file: Path, what: str) -> None:
     logger.warning(

@@ -64,12 +64,12 @@ def examine(bundle: Bundle, expert: Expert, digests: DigestCache) -> Finding:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """The evidence in a file, which is untrusted. Raises UnusableFile."""
+    """The evidence in a file, which is untrusted. Raises UnusableFile, which does not name the file."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BUNDLE_BYTES + 1)
     except OSError as error:
-        raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error
+        raise UnusableFile(f"it cannot be read: {error.strerror}") from error
     try:
         return Bundle.decode(data)
     except InvalidRequest as error:
