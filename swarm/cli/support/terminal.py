@@ -20,8 +20,7 @@ from swarm.cli.support.streams import discard
 from swarm.errors import SwarmError, UnusableFile
 
 _PIPE_COLUMNS = 240
-# What was printed, by whoever reads it, a disk, or a terminal.
-_NOT_TAKEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_NOT_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what was printed, by a disk or a terminal
 
 
 Command = Callable[[argparse.Namespace], int | None]
@@ -73,7 +72,7 @@ def _attended(work: Callable[[], int], tell: Callable[[SwarmError], None]) -> in
 def _status_of(error: OSError) -> int:
     """With which a program ends that this ends. Raises it, if it is not one that the user could do something about."""
     if error.filename is None:
-        if error.errno not in _NOT_TAKEN:
+        if not isinstance(error, BrokenPipeError) and error.errno not in _NOT_TAKEN:
             raise error
         if SHUTDOWN.is_hung_up():  # the signal that says so is on its way
             return SHUTDOWN.status
