@@ -24,7 +24,7 @@ from swarm.measure.measuring import VOCABULARY, Measured, SwarmEngine, Wanted, m
 from swarm.measure.page import bullets, code, facts, page, table
 from swarm.measure.plan import cases, check_contexts
 from swarm.measure.tables import EXPLAINED, as_cells, as_row, number, remarks
-from swarm.storage.files import write_whole
+from swarm.storage.outputs import write_output
 from swarm.version import __version__
 
 Row = dict[str, object]
@@ -213,9 +213,6 @@ def _check_report(path: Path) -> None:
 def _write(path: Path, text: str) -> None:
     """Raises UnusableFile."""
     try:
-        if path.exists():
-            path.write_text(text)
-        else:
-            write_whole(path, text.encode(), mode=0o644)
+        write_output(path, text)
     except OSError as error:
         raise UnusableFile(f"the report cannot be written to {path}: {error.strerror}") from error

@@ -15,6 +15,7 @@ from swarm.cli.support.terminal import Screen, run
 from swarm.home import require_home, thresholds_folder
 from swarm.model import Checkpoint, open_checkpoint
 from swarm.shown import count
+from swarm.storage.outputs import write_output
 from swarm.verify.audit.calibrating.calibration import (
     HOPS,
     Measured,
@@ -45,7 +46,7 @@ def _calibrate(args: argparse.Namespace) -> None:
     rows = summarise(measured, thresholds)
     result = json.dumps({"thresholds": asdict(thresholds), "variants": rows}, indent=1)
     if args.out:
-        args.out.write_text(result + "\n")
+        write_output(args.out, result + "\n")
     if args.json:
         print(result)
     else:

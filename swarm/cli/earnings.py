@@ -79,7 +79,7 @@ def _earnings(args: argparse.Namespace) -> None:
 def earnings_of(path: Path, ledger: Ledger, since_s: float = 0.0) -> Earnings:
     """Of the server that keeps its payments in the file `path`. since_s: Unix time, for what it computed."""
     address = address_of(path.stem)
-    with closing(PaymentStore(path)) as store:
+    with closing(PaymentStore(path, reads_only=True)) as store:
         bills = [bill for bill in store.bills(since_s) if bill.ledger == ledger.id]
         promised = {one.voucher.channel: one.voucher.amount for one in store.vouchers(ledger.id)}
     channels = {channel.id: channel for channel in ledger.channels(payee=address)}

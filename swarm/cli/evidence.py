@@ -23,6 +23,7 @@ from swarm.home.folder import check_home
 from swarm.model.checkpoint import open_checkpoint
 from swarm.model.digest_cache import DigestCache
 from swarm.program import command
+from swarm.storage.outputs import output
 from swarm.verify.audit.expert import Expert
 from swarm.verify.audit.judging.accumulated import ALARM
 from swarm.verify.audit.judging.judgement import Verdict
@@ -130,7 +131,8 @@ def _save(args: argparse.Namespace) -> None:
             "the list"
         ) from error
     try:
-        args.out.write_bytes(data)
+        with output(args.out) as file:
+            file.write(data)
     except OSError as error:
         raise SwarmError(f"the proof cannot be written to {args.out}: {error.strerror}") from error
     if args.json:

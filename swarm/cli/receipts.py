@@ -114,7 +114,7 @@ def _in_words(row: _Row) -> tuple[str, ...]:
 
 
 def _sessions(path: Path, limit: int) -> Iterator[_Row]:
-    with closing(ReceiptStore(path)) as store:
+    with closing(ReceiptStore(path, reads_only=True)) as store:
         for kept in store.sessions()[:limit]:
             hops = dict.fromkeys((signed.peer_id, signed.blocks) for signed in store.openings(kept.session))
             yield {
@@ -130,7 +130,7 @@ def _export(args: argparse.Namespace) -> None:
     paths = _stores(args.server)
     if len(paths) > 1:
         raise InvalidRequest(f"{len(paths)} servers have ids that end with {args.server!r}; give more of it")
-    with closing(ReceiptStore(paths[0])) as store:
+    with closing(ReceiptStore(paths[0], reads_only=True)) as store:
         session = store.find(args.session) if args.session else _last(store.sessions(), paths[0])
         receipts = list(store.receipts(session))
     if args.out == "-":

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from swarm.errors import SwarmError
-from swarm.storage.files import expanded
+from swarm.storage.files import expanded, warn_if_writable
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ def require_home() -> None:
 def check_home() -> None:
     """For whoever only lists what is kept there: raises SwarmError where that is no folder. It may not be there yet."""
     home = swarm_home()
-    if home.exists() and not home.is_dir():
+    warn_if_writable(home)
+    if os.path.lexists(home) and not home.is_dir():  # a link that leads nowhere, too
         raise SwarmError(f"{home} is no folder, and holds nothing; name a folder with SWARM_HOME")
 
 
@@ -86,6 +87,8 @@ def _has_home(home: Path) -> bool:
 
 
 def _reason(error: OSError) -> str:
+    if error.filename and os.path.islink(error.filename) and not os.path.exists(error.filename):
+        return f"{error.filename} is a link that leads nowhere"
     if isinstance(error, FileExistsError | NotADirectoryError):
         return "there is a file where a folder should be"
     return error.strerror or str(error)
@@ -94,6 +97,7 @@ def _reason(error: OSError) -> str:
 def _try_out(folder: Path) -> None:
     """Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    warn_if_writable(folder)
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(_TRIAL_BYTES))
         file.flush()

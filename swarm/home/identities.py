@@ -19,7 +19,7 @@ from typing import TextIO
 from swarm.errors import SwarmError
 from swarm.home.folder import has_home, require_home, swarm_home, writing_to
 from swarm.program import option
-from swarm.storage.files import read_json
+from swarm.storage.files import read_json, warn_if_writable
 from swarm.wire.identity import Identity
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def client_identity() -> Identity:
     """This user's as a client; made when it is first wanted, and not to be moved away as long as anybody here has it.
     Raises SwarmError if it was moved away, or if there is none and none can be kept."""
     key = client_key_file()
+    warn_if_writable(key.parent)
     refuse_moved(key)
     if not key.exists():
         require_home()
@@ -77,9 +78,12 @@ def claimed_identity(path: Path | None = None) -> Iterator[tuple[Identity, Path]
     A restarted server so keeps its peer id, and two on one machine have different ones. Raises SwarmError if `path`
     is in use by a running process or was moved to another machine, or if there is no place for keys.
     """
+    warn_if_writable(swarm_home())
     for slot in [path] if path else key_slots():
         if path:
             refuse_moved(slot)
+            if slot.exists():
+                Identity.load_or_create(slot)  # what is no key gets no lock beside it
         elif why := _moved(slot):
             level = logging.INFO if _was_told(slot) else logging.WARNING
             logger.log(level, "this server takes the next key: %s", why)
@@ -98,6 +102,7 @@ def held_key(key: Path) -> Iterator[bool]:
     keys."""
     with writing_to(key.parent):
         key.parent.mkdir(parents=True, exist_ok=True)
+        warn_if_writable(key.parent)
         lock = open(key.with_suffix(".lock"), "w")  # noqa: SIM115 - below
     with lock:
         is_free = _lock(lock)

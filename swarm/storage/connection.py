@@ -22,12 +22,14 @@ class FileConnection:
         busy_s: float = BUSY_S,
         makes: bool = True,
         creates: bool = True,
+        is_wanted: bool = True,
         check: Callable[[sqlite3.Connection], None] = lambda database: None,
     ):
         """path: None for one in memory. busy_s: how long to wait for other processes that write. makes, creates: at the
-        first time, see open_database. check: raises DiskTrouble for a file in the place of this one that is no good."""
+        first time, see open_database. is_wanted: at once, and not only when it is asked for. check: raises DiskTrouble
+        for a file in the place of this one that is no good."""
         self._path, self._layout, self._busy_s, self._check = path, layout, busy_s, check
-        self._database: sqlite3.Connection | None = self._open(makes, creates)
+        self._database: sqlite3.Connection | None = self._open(makes, creates) if is_wanted else None
         self._file = self._found()
 
     def get(self) -> sqlite3.Connection:

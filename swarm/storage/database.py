@@ -18,6 +18,8 @@ from swarm.errors import SwarmError
 BUSY_S = 10.0  # how long to wait for another process that writes
 _RETRY_S = 0.02
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+_NO_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # for what is beside the file
 
 _Columns = tuple[tuple[str, int], ...]  # name, and place in the primary key or 0
 
@@ -63,19 +65,59 @@ def open_database(
         raise _failure(error, layout, path) from error
 
 
-def read_database(path: Path, layout: Layout) -> sqlite3.Connection:
-    """A connection through which nothing can be changed, to a file that is there. Raises SwarmError."""
+def read_database(path: Path, layout: Layout, busy_s: float = BUSY_S) -> sqlite3.Connection:
+    """A connection through which nothing can be changed, to a file that is there; it needs no room on the disk where
+    nobody has the file open. Raises SwarmError."""
     try:
-        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", BUSY_S, isolation_level=None, uri=True)
         try:
-            _version(database, layout, path)
-            _check_tables(database, layout, path)
-        except BaseException:
-            database.close()
-            raise
-        return database
+            return _connect_to_read(path, layout, busy_s, "mode=ro")
+        except sqlite3.OperationalError as error:
+            # Readers share an index of the file's log, which is made for the first: there is no room for it. A file
+            # without a log has all in itself, and whoever had it open would have the index as well.
+            if not (_primary_code(error) in _NO_ROOM and _has_no_log(path)):
+                raise
+        return _connect_to_read(path, layout, busy_s, "mode=ro&immutable=1")
     except sqlite3.Error as error:
         raise _failure(error, layout, path) from error
+
+
+def open_to_read(path: Path, layout: Layout, busy_s: float, *, may_be_missing: bool = False) -> sqlite3.Connection:
+    """The same; but what has not all tables of `layout` is brought up to date first. may_be_missing: where there is no
+    file, or an empty one, nothing is kept. Raises SwarmError."""
+    if may_be_missing and not (path.exists() and path.stat().st_size):
+        return open_database(None, layout)
+    database = read_database(path, layout, busy_s)
+    try:
+        is_current = _version(database, layout, path) == layout.version
+        if is_current and _tables(database).keys() >= _expected(layout.schema).keys():
+            return database
+    except sqlite3.Error as error:
+        database.close()
+        raise _failure(error, layout, path) from error
+    database.close()
+    return open_database(path, layout, is_durable=True, busy_s=busy_s, makes=may_be_missing)
+
+
+def _connect_to_read(path: Path, layout: Layout, busy_s: float, how: str) -> sqlite3.Connection:
+    """Raises SwarmError, sqlite3.Error."""
+    where = f"{path.absolute().as_uri()}?{how}"
+    database = sqlite3.connect(where, busy_s, isolation_level=None, check_same_thread=False, uri=True)
+    try:
+        _version(database, layout, path)
+        _check_tables(database, layout, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _has_no_log(path: Path) -> bool:
+    beside = (path.with_name(path.name + end) for end in ("-wal", "-journal"))
+    return not any(log.exists() and log.stat().st_size for log in beside)
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def file_id(path: Path) -> tuple[int, int] | None:
@@ -88,8 +130,11 @@ def file_id(path: Path) -> tuple[int, int] | None:
 
 
 def _failure(error: Exception, layout: Layout, path: Path | None) -> SwarmError:
-    is_damaged = getattr(error, "sqlite_errorcode", 0) in _DAMAGED
-    reason = f"it is damaged ({error}); {layout.remedy}" if is_damaged else str(error)
+    code, reason = getattr(error, "sqlite_errorcode", 0), str(error)
+    if code in _DAMAGED:
+        reason = f"it is damaged ({error}); {layout.remedy}"
+    elif code in _FULL:
+        reason = f"its disk is full ({error}); make room"
     return SwarmError(f"the {layout.what} in {path or 'memory'} cannot be used: {reason}")
 
 

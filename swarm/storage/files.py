@@ -4,13 +4,14 @@ import errno
 import json
 import logging
 import os
+import secrets
 import shlex
 import stat
-import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from swarm import shown
 from swarm.errors import UnusableFile
@@ -22,40 +23,62 @@ _KNOWS_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # disks of some ki
 
 
 def write_whole(file: Path, data: bytes, mode: int = 0o600, is_durable: bool = True, replaces: bool = True) -> None:
-    """Put `data` in the place of what is in `file`, or leave that as it is. The folder is made. Raises OSError.
+    """Put `data` in the place of what is in `file`, or leave that as it is. The folder is made. Raises OSError, which
+    names `file`.
 
     is_durable: it is on disk when this returns, under its name, and not only out of this process. replaces: else what
     is there, even since a moment ago, stays.
     """
-    new = [folder for folder in file.parents if not folder.exists()]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # with mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fchmod(descriptor, mode)
+    with replacing(file, mode, is_durable, replaces) as opened:
+        opened.write(data)
+
+
+@contextmanager
+def replacing(
+    file: Path, mode: int | None = 0o600, is_durable: bool = True, replaces: bool = True
+) -> Iterator[BinaryIO]:
+    """The same, of what is written within; of an error within, nothing. mode: None: what the user's files have."""
+    with naming(file):
+        new = [folder for folder in file.parents if not folder.exists()]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, part = _make_part(file, 0o666 if mode is None else 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as opened:
+                yield opened
+                opened.flush()
+                if mode is not None:
+                    os.fchmod(descriptor, mode)
+                if is_durable:
+                    os.fsync(descriptor)
+            os.replace(part, file) if replaces else _name(part, file)
             if is_durable:
-                os.fsync(descriptor)
-        os.replace(part, file) if replaces else _name(part, file)
-        if is_durable:
-            for folder in [file.parent, *(folder.parent for folder in new)]:
-                sync_names(folder)
-    finally:
-        with suppress(OSError):
-            os.unlink(part)
+                for folder in [file.parent, *(folder.parent for folder in new)]:
+                    sync_names(folder)
+        finally:
+            with suppress(OSError):
+                os.unlink(part)
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """An OSError within is this file's: what fails while it is written or read names none, or one that nobody knows."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(file), None
+        raise
 
 
 def read_json(file: Path) -> Any:
     """What is in a small file that anybody may have written into. Raises OSError, ValueError."""
-    with open(file, "rb", opener=without_waiting) as opened:
+    with naming(file), open(file, "rb", opener=without_waiting) as opened:
         return parse_json(opened.read(_MOST_BYTES))
 
 
 def read_regular(file: Path, most_bytes: int = _MOST_BYTES) -> bytes:
     """What is in a file that somebody named. Raises UnusableFile for what is none, such as a pipe that would be waited
     for or a device without an end, and for a larger one; OSError."""
-    with open(file, "rb", opener=without_waiting) as opened:
+    with naming(file), open(file, "rb", opener=without_waiting) as opened:
         check_regular(opened.fileno(), file)
         data = opened.read(most_bytes + 1)
     if len(data) > most_bytes:
@@ -109,6 +132,26 @@ def warn_if_shared(file: Path, what: str) -> None:
             _warn_shared(file, what)
 
 
+def warn_if_writable(folder: Path) -> None:
+    """One line, once, where others could put files of theirs in the place of this user's. As above, what belongs to
+    somebody else is theirs to protect; in a folder such as /tmp, nobody replaces others' files."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        found = folder.stat()
+        is_open = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and is_open:
+            _warn_writable(folder)
+
+
+@cache
+def _warn_writable(folder: Path) -> None:
+    logger.warning(
+        "others than its owner may write in %s, and so replace the keys and settings there; close it with: "
+        "chmod go-w %s", folder, shlex.quote(str(folder)),
+    )  # fmt: skip
+
+
 @cache
 def _warn_shared(file: Path, what: str) -> None:
     logger.warning(
@@ -128,6 +171,14 @@ def sync_names(folder: Path) -> None:
     except OSError as error:
         if error.errno not in _KNOWS_NO_SYNC:
             raise
+
+
+def _make_part(file: Path, mode: int) -> tuple[int, str]:
+    """Descriptor and name of a new file beside it. mode: less what this user's files have not. Raises OSError."""
+    while True:
+        part = os.path.join(file.parent, f".{file.name}.{secrets.token_hex(4)}")
+        with suppress(FileExistsError):
+            return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), part
 
 
 def _name(scratch: str, file: Path) -> None:

@@ -24,7 +24,7 @@ from weakref import WeakSet
 from swarm.errors import DiskTrouble, SwarmError
 from swarm.storage.condition import PATIENCE_S, Condition
 from swarm.storage.connection import FileConnection
-from swarm.storage.database import Layout, open_database
+from swarm.storage.database import Layout, open_to_read
 
 MAX_WAITING = 200_000  # writes in memory; of more, some are lost
 MAX_BATCH = 10_000  # in one transaction
@@ -54,12 +54,13 @@ class _Waiting:
 class Writer:
     """Of one file, which other processes may share. Any thread may use it."""
 
-    def __init__(self, path: Path | None, layout: Layout, max_waiting: int = MAX_WAITING):
-        """path: None: what is written ends with this process. Raises SwarmError if it cannot be used."""
-        self._path, self._layout, self._max_waiting = path, layout, max_waiting
+    def __init__(self, path: Path | None, layout: Layout, max_waiting: int = MAX_WAITING, *, reads_only: bool = False):
+        """path: None: what is written ends with this process. reads_only: nothing is written, which needs neither the
+        file nor room on its disk. Raises SwarmError if it cannot be used."""
+        self._path, self._layout, self._max_waiting, self._reads_only = path, layout, max_waiting, reads_only
         self._using = threading.RLock()  # the writer's own connection: in memory there is no other
         self.condition = Condition(layout.what, path)
-        self._file = FileConnection(path, layout, busy_s=BUSY_S)
+        self._file = FileConnection(path, layout, busy_s=BUSY_S, is_wanted=not reads_only)
         self._waiting: dict[object, _Waiting] = {}
         self._precious: dict[object, _Waiting] = {}  # those with a key of their own, which are the last to be lost
         self._changed = threading.Condition()
@@ -110,7 +111,7 @@ class Writer:
                 yield self._file.get()
             return
         try:
-            database = open_database(self._path, self._layout, is_durable=True, busy_s=PATIENCE_S, makes=False)
+            database = open_to_read(self._path, self._layout, PATIENCE_S, may_be_missing=self._reads_only)
         except SwarmError as error:
             raise DiskTrouble(str(error)) from error
         try:

@@ -49,23 +49,29 @@ class Answering:
                 f"{self._limits.context}; shorten the message"
             )
 
-    def answer(self, conversation: Conversation) -> None:
-        """What there is of an answer is in the conversation afterwards, whatever happened."""
+    def answer(self, conversation: Conversation, again: bool = False) -> None:
+        """What there is of an answer is in the conversation afterwards, whatever happened. again: in the place of the
+        last answer, which stays until there is text of the new one."""
         self._shown.begin()
+        before = conversation.take_back_answer() if again else None
         pieces: list[str] = []
-        stopped, error = "", None
+        stopped, error = "failed", None
         try:
             with self._interrupts.stop() as interrupted:
                 stopped = self._stream(conversation, pieces)
+            if interrupted.by_user:
+                stopped = "interrupted"
         except SwarmError as failure:
-            stopped, error = "failed", failure
-        if interrupted.by_user:
-            stopped = "interrupted"
+            error = failure
+        finally:
+            kept = None if "".join(pieces) else before
+            conversation.answer("".join(pieces), stopped) if kept is None else conversation.turns.append(kept)
         self._shown.end_line()
-        conversation.answer("".join(pieces), stopped)
         self.failed = error is not None
         if stopped:
             self._shown.note(_reason(conversation, stopped, error, self.last))
+        if kept:
+            self._shown.note("(the answer that was there stays)")
 
     def _stream(self, conversation: Conversation, pieces: list[str]) -> str:
         """Why the answer is not whole; empty where it is. Raises SwarmError."""

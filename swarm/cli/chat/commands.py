@@ -66,9 +66,9 @@ class Commands:
         self._shown.note("Ctrl-C stops an answer. A line that ends in a backslash goes on in the next one.")
 
     def _retry(self, rest: str) -> None:
-        if not self._conversation.take_back_answer():
+        if self._conversation.last is None:
             raise InvalidRequest("nothing was asked yet")
-        self._answering.answer(self._conversation)
+        self._answering.answer(self._conversation, again=True)
 
     def _continue(self, rest: str) -> None:
         last = self._conversation.last

@@ -57,11 +57,9 @@ class Conversation:
         elif text:
             self.turns.append(Turn(ASSISTANT, text, stopped))
 
-    def take_back_answer(self) -> bool:
-        """Whether there is a question now that waits for an answer: the last one, for another try."""
-        if self.last and self.last.role == ASSISTANT:
-            self.turns.pop()
-        return self.last is not None
+    def take_back_answer(self) -> Turn | None:
+        """The last turn, if it is an answer: the question before it waits for another one now."""
+        return self.turns.pop() if self.last and self.last.role == ASSISTANT else None
 
     def clear(self) -> None:
         """All but the system message."""

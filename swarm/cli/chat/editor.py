@@ -8,8 +8,10 @@ from typing import TextIO
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.data_structures import Size
+from prompt_toolkit.filters import is_searching
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from swarm.cli.chat.history import FileHistory
@@ -76,9 +78,10 @@ def _output(terminal: TextIO) -> Vt100_Output:
 
 
 def _bindings() -> KeyBindings:
+    """Beside those of the editor itself, which stay where its search has the focus: Ctrl-C and Enter leave that."""
     bindings = KeyBindings()
 
-    @bindings.add("enter")
+    @bindings.add("enter", filter=~is_searching)
     def _(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if buffer.document.is_cursor_at_the_end and buffer.text.endswith("\\"):
@@ -87,12 +90,16 @@ def _bindings() -> KeyBindings:
         else:
             buffer.validate_and_handle()
 
-    @bindings.add("escape", "enter")
+    @bindings.add("escape", "enter", filter=~is_searching)
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
 
-    @bindings.add("c-c")
+    @bindings.add("c-c", filter=~is_searching, eager=True)  # of marked text, the editor has bindings that begin so
     def _(event: KeyPressEvent) -> None:
         event.app.exit(exception=_Discarded() if event.current_buffer.text else KeyboardInterrupt())
+
+    @bindings.add(Keys.Vt100MouseEvent)
+    def _(event: KeyPressEvent) -> None:
+        """None was asked for: it is typed, or pasted, and the editor's own would take any colour's code for one."""
 
     return bindings

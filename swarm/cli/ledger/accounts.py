@@ -107,7 +107,7 @@ def _known_peers() -> set[str]:
     servers = {file.stem for file in own.parent.glob("*.db") if file != own}
     if not own.exists():
         return servers
-    with closing(ReceiptStore(own)) as store:
+    with closing(ReceiptStore(own, reads_only=True)) as store:
         return servers | store.peers()
 
 

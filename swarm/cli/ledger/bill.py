@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
@@ -40,7 +41,9 @@ def add_bill_verb(verbs: Verbs) -> None:
 
 
 def _bill(args: argparse.Namespace) -> int:
-    payments = own_payments(opened(args))
+    ledger = opened(args)
+    payments = own_payments(ledger)
+    unlisted = unlisted_amount(ledger, payments)
     if args.session:
         payments = [one for one in payments if one.bill.session.hex().startswith(args.session.lower())]
         if not payments:
@@ -54,14 +57,29 @@ def _bill(args: argparse.Namespace) -> int:
     elif args.json:
         print(json.dumps([payment_as_json(payment) for payment in payments]))
     else:
-        print_payments(payments)
+        print_payments(payments, is_all=not unlisted)
+    if unlisted:
+        told = sys.stderr if args.csv or args.json else sys.stdout
+        print(f"{format_credits(unlisted)} more were paid than is listed here: their bills could not be kept, or come "
+              "at the end of a session that goes on.", file=told)  # fmt: skip
     return exits.REFUTED if any(payment.problems for payment in payments) else exits.DONE
 
 
 def own_payments(ledger: Ledger) -> list[Payment]:
     """What this user's clients have paid on `ledger`."""
-    with closing(PaymentStore(payments_file())) as store, closing(ReceiptStore(receipts_file())) as receipts:
+    with (
+        closing(PaymentStore(payments_file(), reads_only=True)) as store,
+        closing(ReceiptStore(receipts_file(), reads_only=True)) as receipts,
+    ):
         return trail(store.bills(), receipts.receipts, ledger)
+
+
+def unlisted_amount(ledger: Ledger, payments: Sequence[Payment]) -> int:
+    """What was paid in its owner's name, as the ledger has it, beyond all that was billed. In nano-credits."""
+    billed: dict[bytes, int] = defaultdict(int)
+    for payment in payments:
+        billed[payment.bill.channel] += payment.bill.amount
+    return sum(max(one.paid - billed[one.id], 0) for one in ledger.channels(payer=ledger.address))
 
 
 def last_sessions(payments: Sequence[Payment]) -> list[Payment]:
@@ -69,10 +87,11 @@ def last_sessions(payments: Sequence[Payment]) -> list[Payment]:
     return [payment for payment in payments if payment.bill.session in sessions]
 
 
-def print_payments(payments: Sequence[Payment]) -> None:
-    """A table, and what does not fit."""
+def print_payments(payments: Sequence[Payment], is_all: bool = True) -> None:
+    """A table, and what does not fit. is_all: nothing else was paid, as far as is known."""
     if not payments:
-        print("Nothing was paid by this user's clients on this ledger.")
+        if is_all:
+            print("Nothing was paid by this user's clients on this ledger.")
         return
     print_table(_COLUMNS, map(_row, payments))
     paid = sum(payment.bill.amount for payment in payments)

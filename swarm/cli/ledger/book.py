@@ -23,7 +23,7 @@ from swarm.cli.ledger.bill import last_sessions, own_payments, print_payments
 from swarm.cli.support import exits, parsing
 from swarm.cli.support.parser import Verbs
 from swarm.cli.support.terminal import print_table
-from swarm.errors import InvalidRequest, UnusableFile
+from swarm.errors import InvalidRequest, SwarmError, UnusableFile
 from swarm.home import payments_file
 from swarm.market.ledger.audit import AuditReport, audit
 from swarm.market.ledger.backups import copy_ledger
@@ -32,6 +32,7 @@ from swarm.market.ledger.ledger import Entry
 from swarm.market.ledger.opening import is_path, ledger_file
 from swarm.market.ledger.ordered import OrderedLedger
 from swarm.storage.files import expanded
+from swarm.storage.outputs import output
 from swarm.wire.formats.amounts import format_amount, format_credits
 
 _HISTORY_COLUMNS = ("number", "time", "kind", "by", "address", "bucket", "amount")
@@ -121,7 +122,10 @@ def _audit(args: argparse.Namespace) -> int:
         rows = [(format_address(address), *cells(one)) for address, one in report.accounts.items()]
         print_table(("address", *COLUMNS), rows)
         print(UNIT)
-        _print_own_payments(args)
+        try:
+            _print_own_payments(args)
+        except SwarmError as error:  # whether the book holds is another matter
+            print(f"What this user's clients paid cannot be listed: {error}")
     if not args.json:
         print(*report.problems, verdict(report), sep="\n", file=sys.stderr if args.csv else sys.stdout)
     return exits.DONE if report.holds else exits.REFUTED
@@ -176,8 +180,8 @@ def _export(args: argparse.Namespace) -> None:
             print(line)
         return
     try:
-        with open(args.file, "w") as file:
-            count = sum(1 for line in lines if file.write(line + "\n"))
+        with output(args.file) as file:
+            count = sum(1 for line in lines if file.write(f"{line}\n".encode()))
     except OSError as error:
         raise UnusableFile(f"cannot write {args.file}: {error.strerror}") from error
     _done(args, f"{count} {'entry' if count == 1 else 'entries'} written to {args.file}", entries=count)

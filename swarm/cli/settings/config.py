@@ -17,6 +17,7 @@ from swarm.cli.support.words import hint
 from swarm.errors import InvalidRequest
 from swarm.home.folder import writing_to
 from swarm.storage.files import expanded
+from swarm.storage.outputs import write_output
 
 _SECRET = "SWARM_SECRET"
 
@@ -76,10 +77,10 @@ def _show_example(args: argparse.Namespace) -> None:
         return
     path = expanded(args.config) if args.config else default_file()
     with writing_to(path):
-        if path.exists():
+        if os.path.lexists(path):  # also a link to nowhere
             raise InvalidRequest(f"{path} exists; look at an example with --example")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_text(EXAMPLE)
+        write_output(path, EXAMPLE)
     print(
         json.dumps({"file": str(path)}) if args.json else f"{path} is written; nothing counts in it before you say so."
     )

@@ -48,7 +48,8 @@ def find_file(arguments: Sequence[str]) -> Path | None:
         return expanded(named)
     if VARIABLE in os.environ:
         return expanded(os.environ[VARIABLE]) if os.environ[VARIABLE] else None
-    return default_file() if default_file().exists() else None
+    default = default_file()
+    return default if default.is_symlink() or default.exists() else None  # a link that leads nowhere was meant to count
 
 
 def _named(arguments: Sequence[str]) -> str:

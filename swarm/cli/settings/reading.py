@@ -23,6 +23,7 @@ COMMON = ("model", "revision", "peers", "secret-file", "ledger")  # which may be
 CLIENT = "client"
 ENVIRONMENT = {"peers": "SWARM_PEERS", "secret-file": "SWARM_SECRET", "ledger": "SWARM_LEDGER"}
 _HELP = ("-h", "--help")
+_NO_VALUE = "is text or a number here"
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
@@ -96,10 +97,12 @@ def _check_sections(file: SettingsFile) -> None:
             )
         if key not in sections:
             raise InvalidRequest(f"{file.where(key)}: no verb {key!r:.40}{hint(key, sections)}")
-    for key in file.table.get(ALL, {}):
+    for key, value in file.table.get(ALL, {}).items():
         if _plain(key) not in COMMON:
             advice = hint(_plain(key), COMMON) or f"; it can have {', '.join(COMMON)}"
             raise InvalidRequest(f"{file.where(ALL, key)}: {_shown(key)} is no setting of [{ALL}]{advice}")
+        if isinstance(value, dict):
+            raise InvalidRequest(f"{file.where(ALL, key)}: {_shown(key)} {_NO_VALUE}")
 
 
 def _check_keys(layer: _Layer, parsers: Sequence[Parser]) -> None:
@@ -156,7 +159,7 @@ def _text(value: Any) -> str:
             return str(value)
         except ValueError as error:  # there is no end of its digits
             raise InvalidRequest("is a number of too many digits") from error
-    raise InvalidRequest("is text or a number here")
+    raise InvalidRequest(_NO_VALUE)
 
 
 def _all_names(parser: Parser) -> Iterator[str]:

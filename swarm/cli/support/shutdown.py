@@ -116,7 +116,12 @@ class Shutdown:
     @property
     def status(self) -> int:
         """The exit status of a program that was cut short."""
-        return 128 + (self._told_by or self._interrupted_by or signal.SIGINT)
+        unsaid = signal.SIGHUP if self.is_hung_up() else signal.SIGINT
+        return 128 + (self._told_by or self._interrupted_by or unsaid)
+
+    def is_hung_up(self) -> bool:
+        """Whether a terminal that is written to was closed: one may be told so a moment after it cannot be written."""
+        return not all(map(os.isatty, self._terminals))
 
     def done(self, status: int) -> int:
         """Everything is finished, and the process is to be gone soon with this status, which is returned."""
@@ -136,7 +141,7 @@ class Shutdown:
             self._status = status = status or UNREAD
         except SwarmError as error:
             _say_last(f"error: {error}")
-            self._status = status = status or 1
+            self._status = status = status or (self.status if self.is_hung_up() else 1)
         atexit._run_exitfuncs()
         os._exit(status)
 

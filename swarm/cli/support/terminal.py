@@ -4,6 +4,7 @@ import argparse
 import errno
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from swarm.cli.support.streams import discard
 from swarm.errors import SwarmError, UnusableFile
 
 _PIPE_COLUMNS = 240
+_NOT_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what was printed, by a disk or a terminal
 
 
 Command = Callable[[argparse.Namespace], int | None]
@@ -54,23 +56,31 @@ def check(parser: Parser, arguments: Sequence[str]) -> int:
 def _attended(work: Callable[[], int], tell: Callable[[SwarmError], None]) -> int:
     """The exit status of `work`, whatever becomes of it."""
     try:
-        return work()
-    except SwarmError as error:
-        tell(error)
-        return exits.status_of(error)
-    except BrokenPipeError:
-        discard(sys.stdout.fileno())  # else Python complains at exit
-        return exits.UNREAD
+        try:
+            return work()
+        except SwarmError as error:
+            tell(error)
+            return exits.status_of(error)
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:  # nothing that the user could do something about
-            raise
-        if error.errno == errno.ENOSPC:
-            discard(sys.stdout.fileno())  # else the end of the process fails on it again
-        say_error(f"{error.filename or 'what this writes to'} cannot be used: {error.strerror}")
-        return exits.FAILED
+        return _status_of(error)
     except KeyboardInterrupt:
-        print(file=sys.stderr)
+        with suppress(OSError):  # the terminal was closed
+            print(file=sys.stderr, flush=True)
         return SHUTDOWN.status
+
+
+def _status_of(error: OSError) -> int:
+    """With which a program ends that this ends. Raises it, if it is not one that the user could do something about."""
+    if error.filename is None:
+        if not isinstance(error, BrokenPipeError) and error.errno not in _NOT_TAKEN:
+            raise error
+        if SHUTDOWN.is_hung_up():  # the signal that says so is on its way
+            return SHUTDOWN.status
+        discard(sys.stdout.fileno())  # else Python complains at exit, or the end of the process fails on it again
+    if isinstance(error, BrokenPipeError):
+        return exits.UNREAD
+    say_error(f"{error.filename or 'what this writes to'} cannot be used: {error.strerror or error}")
+    return exits.FAILED
 
 
 class Screen(Console):

@@ -86,12 +86,12 @@ class PaymentStore:
     """A SQLite file that several processes may share. What is kept is written in a thread; what the disk does not take
     waits in memory until it does, and counts as kept. What is read may wait for the disk, and raises DiskTrouble."""
 
-    def __init__(self, path: Path):
-        """Raises SwarmError if `path` cannot be used."""
+    def __init__(self, path: Path, reads_only: bool = False):
+        """reads_only: see Writer. Raises SwarmError if `path` cannot be used."""
         self._lock = threading.Lock()
         self._newest: dict[bytes, SignedVoucher] = {}  # by channel, of those that were kept or read here
         self._unwritten: dict[bytes, SignedVoucher | None] = {}  # by channel; None: it is to be forgotten
-        self._writer = Writer(path, _LAYOUT)
+        self._writer = Writer(path, _LAYOUT, reads_only=reads_only)
 
     def trouble(self) -> str:
         """Why nothing new should be paid for now: the disk does not take it; empty: it does."""

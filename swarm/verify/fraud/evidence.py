@@ -107,7 +107,7 @@ def _pack(parts: Sequence[object]) -> bytes:
 
 def _unpack(data: bytes) -> object:
     if len(data) > MAX_BUNDLE_BYTES:
-        raise InvalidRequest(f"an evidence file of {len(data)} bytes; at most {MAX_BUNDLE_BYTES} are read")
+        raise InvalidRequest(f"longer than {MAX_BUNDLE_BYTES} bytes, which no evidence is")
     try:
         return msgpack.unpackb(data, max_array_len=MAX_RECEIPTS, max_map_len=0, max_bin_len=len(data))
     except Exception as error:  # msgpack raises its own, ValueError, TypeError, ... on hostile bytes

@@ -65,13 +65,13 @@ def examine(bundle: Bundle, expert: Expert, digests: DigestCache) -> Finding:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """The evidence in a file, which is untrusted. Raises UnusableFile."""
+    """The evidence in a file, which is untrusted. Raises UnusableFile, which does not name the file."""
     try:
         with open_named(path, MAX_BUNDLE_BYTES) as file:
             begins = file.peek(len(BEGINNING))[: len(BEGINNING)]  # of what is none, no more is read than that
             data = file.read(MAX_BUNDLE_BYTES + 1) if BEGINNING.startswith(begins) else begins
     except OSError as error:
-        raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error
+        raise UnusableFile(f"it cannot be read: {error.strerror}") from error
     try:
         return Bundle.decode(data)
     except InvalidRequest as error:

@@ -110,7 +110,7 @@ def _is_outvoted(receipts: Sequence[SignedReceipt]) -> bool:
 
 def _unpack(data: bytes) -> object:
     if len(data) > MAX_PROOF_BYTES:
-        raise InvalidRequest(f"a proof of {len(data)} bytes is too long")
+        raise InvalidRequest(f"longer than {MAX_PROOF_BYTES} bytes, which no proof is")
     try:
         return msgpack.unpackb(data, max_array_len=MAX_RECEIPTS, max_map_len=0)
     except Exception as error:  # msgpack raises its own, ValueError, TypeError, ... on hostile bytes

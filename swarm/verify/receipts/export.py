@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from swarm.errors import InvalidRequest, SwarmError, UnusableFile
+from swarm.storage.outputs import output
 from swarm.storage.pipes import open_named
 from swarm.wire.formats.receipts import SignedReceipt
 
@@ -22,8 +23,8 @@ def save_receipts(receipts: Iterable[SignedReceipt], path: Path | str) -> None:
     """Write receipts, such as a generation's, for `python -m swarm receipts verify`. Raises SwarmError if that cannot
     be done."""
     try:
-        with open(path, "w", encoding="ascii") as file:
-            file.writelines(f"{line}\n" for line in lines(receipts))
+        with output(path) as file:
+            file.writelines(f"{line}\n".encode("ascii") for line in lines(receipts))
     except OSError as error:
         raise SwarmError(f"the receipts cannot be written to {path}: {error.strerror}") from error
 

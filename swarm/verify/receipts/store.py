@@ -48,10 +48,11 @@ class ReceiptStore:
     """A SQLite file that several processes may share. Writing happens in a thread, many receipts at a time; what the
     disk does not take waits in memory until it does."""
 
-    def __init__(self, path: Path | None, max_receipts: int = MAX_RECEIPTS):
-        """path: None: what is kept ends with this process. Raises SwarmError if `path` cannot be used."""
+    def __init__(self, path: Path | None, max_receipts: int = MAX_RECEIPTS, reads_only: bool = False):
+        """path: None: what is kept ends with this process. reads_only: see Writer. Raises SwarmError if it cannot be
+        used."""
         self.path, self._max_receipts = path, max_receipts
-        self._writer = Writer(path, _LAYOUT)
+        self._writer = Writer(path, _LAYOUT, reads_only=reads_only)
         self._since_prune = 0
 
     def __repr__(self) -> str:

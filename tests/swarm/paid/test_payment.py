@@ -10,7 +10,7 @@ import pytest
 
 import swarm
 from helpers import wait_until
-from swarm.cli.ledger.bill import own_payments
+from swarm.cli.ledger.bill import own_payments, unlisted_amount
 from swarm.errors import PaymentRequired
 from swarm.home import client_identity
 from swarm.market.ledger.audit import audit
@@ -71,6 +71,9 @@ def test_a_bill_names_every_token_and_its_settlement(paid, book):
     assert sum(one["amount"] for one in result) == generation.cost
     lines = _run("ledger", "bill", session.hex(), "--csv", "--ledger", str(folder)).stdout.splitlines()
     assert len(lines) == 1 + 3 * (prompt + 19)
+    assert wait_until(
+        lambda: not unlisted_amount(ledger, own_payments(ledger)), 20
+    )  # nothing is paid but what is billed
 
 
 def test_the_only_token_of_a_prompt_costs_a_prompts_price(paid, book):

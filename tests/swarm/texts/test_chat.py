@@ -115,7 +115,7 @@ def test_a_conversation_in_a_terminal(local, tmp_path):
         chat.say("and a third")
         chat.wait(READY)
         assert "messages saved in" in chat.ask(f"/save {tmp_path}/talk.json")
-        chat.type("discarded\x03")
+        chat.type("a colour\x1b[31m\x12col\x03 is discarded\x03")  # Ctrl-R begins a search, Ctrl-C ends that first
         chat.wait(READY)
         chat.type("\x03")
         assert "Ctrl-C again" in chat.wait(READY)
@@ -171,6 +171,7 @@ def test_a_conversation_survives_the_swarm(tmp_path):
         failed = chat.wait(READY)
         assert "/continue goes on with it, /retry begins it anew" in failed
         assert "WARN" not in failed or re.search(r"\n[\d:]{8} WARN", failed)  # on a line of its own
+        assert "(the answer that was there stays)" in chat.ask("/retry")
         again = chat.ask("What is its name?")
         assert "error: " in again and "/retry tries it again" in again and "Traceback" not in again
         local.start("0:30", quant="int4")

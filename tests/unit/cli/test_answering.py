@@ -1,5 +1,7 @@
 """The model's turn in a chat, with a client that is not there."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from swarm.cli.chat.answering import Answering, Limits
@@ -91,6 +93,22 @@ def test_an_answer_that_failed_keeps_the_question_for_another_try(chat, capsys):
     assert "/continue goes on with it, /retry begins it anew" in capsys.readouterr().err
     say("/retry")
     assert [turn.content for turn in conversation.turns] == ["question", "whole"]
+
+
+@pytest.mark.parametrize("stopped", ["length", "eos"])
+@pytest.mark.parametrize("end", [PeerBusy("all full"), KeyboardInterrupt(), OSError(28, "full", "cache"), "eos"])
+def test_another_try_takes_nothing_away_before_there_is_text(chat, capsys, stopped, end):
+    say, conversation = chat(Client((["one"], stopped), ([], end), (["two"], PeerBusy("full")), (["three"], "eos")))
+    say("question")
+    before = list(conversation.turns)
+    with nullcontext() if not isinstance(end, OSError) else pytest.raises(OSError):
+        say("/retry")
+        assert "the answer that was there stays" in capsys.readouterr().err
+    assert conversation.turns == before
+    say("/retry")
+    assert [turn.content for turn in conversation.turns] == ["question", "two"] and conversation.is_partial
+    say("/retry")
+    assert [turn.content for turn in conversation.turns] == ["question", "three"] and not conversation.is_partial
 
 
 def test_ctrl_c_stops_the_answer_which_stays(chat, capsys):

@@ -48,10 +48,10 @@ def test_a_partial_answer_goes_on_and_is_whole_in_the_end():
 
 def test_another_try_takes_the_answer_back_and_keeps_the_question():
     conversation = said("question", "answer")
-    assert conversation.take_back_answer()
+    conversation.take_back_answer()
     assert conversation.turns == [Turn("user", "question")]
-    assert conversation.take_back_answer()
-    assert not Conversation().take_back_answer()
+    conversation.take_back_answer()
+    assert Conversation().take_back_answer() is None
 
 
 def test_the_oldest_exchanges_are_left_out_until_the_rest_fits():

@@ -109,6 +109,8 @@ WRONG = {
     "[ledger.serv]\nport = 3": "line 1: no section ledger.serv; did you mean serve?",
     "[ledger.serve]\nprt = 3": "prt is no option of ledger.serve; did you mean port?",
     "[all]\npeers = '127.0.0.1:3'": "line 2: peers is wrong: '127.0.0.1:3' is not a peer address",
+    "[all]\npeers = {a = 1}": "line 2: peers is text or a number here",
+    "[all.ledger]\nserve = 1": "ledger is text or a number here",
     '[server]\n"\\u001b[31mx" = 1': "'\\x1b[31mx' is no option of server",
     '["a\\u001b"]': "no verb 'a\\x1b'",
     '"a\\u001b" = 1': "'a\\x1b' is in no section",
@@ -145,6 +147,15 @@ def test_a_file_that_cannot_be_read_is_one_line(home, capsys):
         assert check(make_parser("status"), []) == exits.FAILED
         assert what in capsys.readouterr().err
     assert check(make_parser("secret"), []) == exits.DONE  # it has nothing to look for there
+
+
+@pytest.mark.parametrize("target", ["swarm.toml", "nowhere"])
+def test_settings_that_are_a_link_which_leads_nowhere_do_not_count_as_none(home, capsys, target):
+    (home / "swarm.toml").symlink_to(home / target)
+    assert check(make_parser("status"), []) == exits.FAILED
+    assert f"the settings in {home / 'swarm.toml'} cannot be read: " in capsys.readouterr().err
+    assert config.main(["--init"]) == exits.WRONG
+    assert "swarm.toml exists" in capsys.readouterr().err and not (home / "nowhere").exists()
 
 
 def test_what_an_editor_puts_before_the_text_is_none_of_it(home):

@@ -11,10 +11,11 @@ from disks import small_files
 from evidence_cases import ACCUSER, BLOCKS, CHEAT, TOKENS, write
 from swarm.cli import evidence as cli
 from swarm.cli.support.exits import FAILED, WRONG
+from swarm.errors import UnusableFile
 from swarm.home import evidence_folder, standing_file
 from swarm.verify.audit.case import Case
 from swarm.verify.fraud.evidence import MAX_POSITIONS, Bundle, write_evidence
-from swarm.verify.fraud.proofs import EQUIVOCATION, Proof
+from swarm.verify.fraud.proofs import EQUIVOCATION, MAX_PROOF_BYTES, Proof
 from swarm.verify.receipts.writing import ReceiptWriter
 from swarm.verify.reputation.store import ReputationStore
 from swarm.wire import codec
@@ -185,3 +186,14 @@ def test_evidence_that_does_not_fit_on_the_disk_leaves_no_half_of_it(suspicious,
         assert write_evidence(tmp_path, bundle, data) is None
     assert list(tmp_path.iterdir()) == []
     assert write_evidence(tmp_path, bundle, data).read_bytes() == data
+
+
+def test_what_is_no_evidence_is_named_once_and_its_length_is_not_what_was_read_of_it(tmp_path, capsys):
+    huge = tmp_path / "huge"
+    with open(huge, "wb") as file:
+        file.truncate(2 * MAX_PROOF_BYTES)
+    assert cli.main(["proof", str(huge)]) == FAILED
+    assert capsys.readouterr().err == f"error: {huge}: longer than {MAX_PROOF_BYTES} bytes, which no proof is\n"
+    with pytest.raises(UnusableFile) as caught:
+        cli.examine_file(None, tmp_path)
+    assert str(caught.value) == f"{tmp_path}: it cannot be read: Is a directory"

@@ -30,6 +30,7 @@ from swarm.home import (
     swarm_home,
 )
 from swarm.home import folder as home_folder
+from swarm.home.folder import check_home
 from swarm.home.places import Place, Ports
 from swarm.storage import files
 from swarm.wire.identity import Identity
@@ -57,6 +58,44 @@ def test_who_can_do_without_says_so_once_and_has_one_key_as_long_as_it_lives(no_
         assert passing_identity().peer_id == passing_identity().peer_id
     assert [record.getMessage() for record in caplog.records if str(no_home) in record.getMessage()] == caplog.messages
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("target", ["home", "nowhere"])
+def test_a_home_that_is_a_link_which_leads_nowhere_is_told_as_that(home, target):
+    home.symlink_to(home.with_name(target))
+    with pytest.raises(SwarmError, match=rf"{home} cannot be used: {home} is a link that leads nowhere; make room"):
+        require_home()
+    with pytest.raises(SwarmError, match=rf"{home} is no folder"):
+        check_home()
+
+
+@pytest.mark.parametrize("use", [require_home, has_home, check_home, passing_identity, client_identity,
+                                 lambda: claimed_identity().__enter__()])  # fmt: skip
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_of_a_home_that_others_may_write_in_one_line_says_how_to_close_it(home, caplog, use, mode):
+    home_folder._has_home.cache_clear()
+    client_identity()
+    home.chmod(mode)
+    for _ in range(2):
+        use()
+    (said,) = caplog.messages
+    assert said.startswith(f"others than its owner may write in {home}, ") and said.endswith(f": chmod go-w {home}")
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o1777])
+def test_of_a_home_in_which_nobody_replaces_others_files_nothing_is_said(home, caplog, mode):
+    home.mkdir()
+    home.chmod(mode)
+    require_home()
+    assert caplog.messages == []
+
+
+def test_what_is_no_key_gets_no_lock_beside_it(home, tmp_path):
+    file = tmp_path / "report.txt"
+    file.write_text("no key")
+    with pytest.raises(SwarmError, match="is not a secp256k1 identity file"), claimed_identity(file):
+        pass
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_key_that_is_there_is_used_where_nothing_can_be_written(home, monkeypatch):

@@ -8,8 +8,9 @@ from contextlib import closing
 
 import pytest
 
+from disks import small_files
 from swarm.errors import SwarmError
-from swarm.storage.database import Layout, open_database, read_database
+from swarm.storage.database import Layout, open_database, open_to_read, read_database
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS thing (name TEXT)"
 THINGS = Layout("things", SCHEMA)
@@ -51,6 +52,30 @@ def test_of_a_damaged_file_it_is_said_what_to_do(file, opener):
     file.write_bytes(b"something else" * 1_000)
     with pytest.raises(SwarmError, match=r"the things in .*things.db cannot be used: it is damaged .*; move it away"):
         opener(file, THINGS)
+
+
+def test_what_is_whole_is_read_without_room_on_its_disk(file):
+    with closing(open_database(file, THINGS)) as database:
+        database.execute("INSERT INTO thing VALUES ('one')")
+    log = file.with_name("things.db-wal")
+    with small_files(100):
+        with closing(read_database(file, THINGS)) as database:
+            assert database.execute("SELECT name FROM thing").fetchall() == [("one",)]
+        log.write_bytes(b"not empty")  # so not all is in the file itself
+        with pytest.raises(
+            SwarmError, match=r"the things in .*things.db cannot be used: its disk is full .*; make room"
+        ):
+            read_database(file, THINGS)
+
+
+def test_who_only_reads_needs_no_file_and_has_an_older_one_brought_up_to_date(file):
+    with closing(open_to_read(file, THINGS, 1, may_be_missing=True)) as database:
+        assert database.execute("SELECT name FROM thing").fetchall() == []
+    assert not file.exists()
+    open_database(file, THINGS).close()
+    newer = Layout("things", f"{SCHEMA}; CREATE TABLE IF NOT EXISTS other (name TEXT)", version=1)
+    with closing(open_to_read(file, newer, 1, may_be_missing=True)) as database:
+        assert database.execute("SELECT name FROM other").fetchall() == []
 
 
 def test_where_no_file_can_be_made_it_is_said(tmp_path):
