@@ -106,8 +106,8 @@ class PeerTable:
         max_bytes = max_message_bytes(checkpoint.config.hidden_size)
         self._connections = Connections(lambda endpoint: Peer(endpoint, max_bytes, member))
         self._weighing = Weighing(checkpoint, self._connections, self.reputation)
-        self._same_model = SameModel(checkpoint.revision, self.num_blocks)
-        known = self._same_model, self._weighing.known, NotShunned(self.reputation), TakesSessions()
+        same_model = SameModel(checkpoint.revision, self.num_blocks)
+        known = same_model, self._weighing.known, NotShunned(self.reputation), TakesSessions()
         self._policies = [*known, *policies]
         self._listing = Listing(directory, checkpoint.name, self._take_over)
         self.estimates, self.loads = Estimates(), Loads(self._connections, own_sessions)
@@ -116,7 +116,8 @@ class PeerTable:
         self.look_again = Shared(self._look_again)  # somebody may have joined just now, or recovered
         self._tasks = TaskSet(f"peers of {checkpoint.name}")
         self._tasks.start(self._keep_current(), "refreshing")
-        self._tasks.start(self._weighing.hash_files(digests) if digests else self._compare_weights(), "weighing")
+        weighing = self._weighing.hash_files(digests) if digests else self._compare_weights(same_model)
+        self._tasks.start(weighing, "weighing")
 
     async def close(self) -> None:
         self._tasks.cancel()
@@ -149,10 +150,10 @@ class PeerTable:
                 await self._pings.round(self._alive())
             await asyncio.sleep(REFRESH_S)
 
-    async def _compare_weights(self) -> None:
+    async def _compare_weights(self, same_model: SameModel) -> None:
         while True:
             await self.refresh(REFRESH_S)
-            await self._weighing.ask([peer for peer in self._alive() if self._same_model.accept(peer)])
+            await self._weighing.ask([peer for peer in self._alive() if same_model.accept(peer)])
             await asyncio.sleep(REFRESH_S)
 
     # --- what sessions say of peers ----------------------------------------------------------------------------------
