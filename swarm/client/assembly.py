@@ -28,6 +28,7 @@ from swarm.peers.chosen import Chosen
 from swarm.peers.directory import Directory
 from swarm.peers.policy import PeerPolicy, Signing, Terms
 from swarm.peers.table import PeerTable
+from swarm.session.coverage import Waits
 from swarm.session.router import OpenSessions, Router
 from swarm.storage.files import expanded
 from swarm.wire.codec import DTYPES
@@ -128,7 +129,7 @@ async def _put_together(
     undo.push_async_callback(table.close)
     blocks = (local.start, local.stop) if local else (0, checkpoint.config.num_blocks)
     wire_bytes = DTYPES[config.wire_dtype or config.dtype or "float32"].itemsize
-    router = Router(table, terms, checkpoint.config.hidden_size * wire_bytes, blocks, sessions)
+    router = Router(table, terms, checkpoint.config.hidden_size * wire_bytes, blocks, sessions, Waits(joining.ended))
     trust: Trust | None = trusting.Trust(config, table, reputation, receipts, checkpoint, money) if trusting else None
     choose = None
     if money and config.auction:

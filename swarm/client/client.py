@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from inspect import cleandoc
@@ -12,6 +13,7 @@ from swarm.client.background import wait
 from swarm.client.batch import Batch, Progress
 from swarm.client.config import ClientConfig
 from swarm.client.config import defaults as client_defaults
+from swarm.client.dropped import close_when_dropped
 from swarm.client.joining import Joining
 from swarm.client.keywords import ClientKeywords
 from swarm.client.prompts import Prompts
@@ -60,6 +62,7 @@ class Client:
     ):
         self._running: set[asyncio.Task[Any]] = set()
         self._closed, self._owner = False, Owner()
+        self._dropped: weakref.finalize[Any, Client] | None = None
         freeze_in_child(self)
         self._config = ClientConfig.of(model, peers, dtype, options)
         with Joining(self._config) as joining:
@@ -72,6 +75,7 @@ class Client:
             self.close()
             raise
         self._prompts = Prompts(self.tokenizer, self._ends, self.config.max_context)
+        self._dropped = close_when_dropped(self, self.parts)
 
     __init__.__doc__ = f"""Load the client's ends of the model and join the swarm. Raises ModelError, PeerUnreachable,
 InvalidRequest, PrivateSwarm for a secret that is missing or wrong.
@@ -98,6 +102,8 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         nothing to leave."""
         if not self._closed and self._owner.is_here:
             self._closed = True
+            if self._dropped:
+                self._dropped.detach()
             try:
                 wait(self._leave(grace_s))
             finally:
@@ -161,7 +167,7 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
     ) -> Stream[str] | Stream[tuple[int, str]]:
         """Like `generate`, but an iterator over pieces of text as they come; for a list of prompts, over
         (index, piece). Its `generation` (or `generations`) fills as it goes, and keeps what there is when it is left
-        early or interrupted, which ends the work."""
+        early. An interrupt ends the work, and so does `close`, a `with` statement's end, or dropping it."""
         self._check()
         parsed, (generations, are_several) = self._parse(options), self._generations(prompt)
         fill = self._filling(parsed)

@@ -142,13 +142,17 @@ def _price(name: str, value: object) -> int:
 
 def _peers(name: str, value: object) -> tuple[str, ...]:
     """None at all would be those on this machine, which nobody means who gives a list."""
-    given: tuple[str, ...] = kinds.texts(name, value)
+    given: tuple[str, ...] = kinds.texts(name, getattr(value, "peers", value))  # also of a LocalSwarm
     if not given:
         raise InvalidRequest(f"{name} is an empty list; name a member of the swarm, or leave it out")
     return given
 
 
 def _peer_names(name: str, value: object) -> tuple[str, ...]:
+    """Of what has a peer's id (a server of a LocalSwarm, a hop), that."""
+    several = value if isinstance(value, list | tuple | set | frozenset) else [value]
+    if any(hasattr(one, "peer_id") for one in several):
+        value = [getattr(one, "peer_id", one) for one in several]
     given: tuple[str, ...] = kinds.texts(name, value)
     try:
         return check_peer_names(given)

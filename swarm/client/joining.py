@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from swarm.client.background import wait
 from swarm.client.config import ClientConfig
-from swarm.client.local.running import latest
+from swarm.client.local.running import latest, serving
 from swarm.errors import PeerUnreachable
 from swarm.home import acquaintances_file, find_swarm, known_addresses
 from swarm.peers.directory import Directory
@@ -43,16 +43,17 @@ class Joining:
 
     def __init__(self, config: ClientConfig):
         """Where no peers are given, a LocalSwarm of this process that has the model comes first, the one that was
-        started last. Raises InvalidRequest for a secret that is none. What is wrong with the swarm is said by
-        `directory`: first a client says what is wrong with its model."""
-        local = None if config.peers else latest(config.model)
+        started last; those given may be one's, too. Raises InvalidRequest for a secret that is none. What is wrong with
+        the swarm is said by `directory`: first a client says what is wrong with its model."""
+        self._is_told = bool(config.peers)  # where the swarm is
+        local = serving(config.peers) if config.peers else latest(config.model)
         self._local, self.secret = local, find_secret(config.secret)
-        if local:
+        if local and not config.peers:
             self.secret = self.secret or local.secret
             logger.info("joining %s", self.where())
         self.given: list[str] | None = None  # addresses that others on this machine do not find by themselves
         self.members: list[str] = []  # through which it joins, once it has
-        self._peers, self._wait_s = local.peers if local else config.peers, config.limits.coverage_timeout_s
+        self._peers, self._wait_s = config.peers or (local.peers if local else None), config.limits.coverage_timeout_s
         self._task = wait(self._begin())
 
     def __enter__(self) -> "Joining":
@@ -64,9 +65,18 @@ class Joining:
 
     def where(self) -> str:
         """What the swarm is, as far as that is known: for a `repr`."""
-        if self._local is None:
+        if self._local is None or self._is_told:
             return ""
         return "the LocalSwarm of this process" + ("" if self._local.is_open else ", which is stopped")
+
+    def ended(self) -> str:
+        """That the swarm is no more, where that is known: in one line."""
+        if self._local is None or self._local.is_open:
+            return ""
+        return (
+            f"the LocalSwarm of {self._local.settings.model} that this client was made for was stopped; make another "
+            "client for the one that runs now"
+        )
 
     def check(self) -> None:
         """Raises as `directory` does, if that is known by now."""

@@ -155,6 +155,8 @@ def _token_id(value: Any, where: str) -> int:
         value = value.tolist()
     if not isinstance(value, bool) and isinstance(value, Integral):
         return int(value)
+    if isinstance(value, str):
+        raise InvalidRequest(f"{where} is {shown.value(value)}: token ids are whole numbers; texts are given as a list")
     deep = " prompts are nested too deep," if _is_list(value) or _is_array(value) else ""
     raise InvalidRequest(f"{where} is {shown.value(value)}:{deep} token ids are whole numbers")
 

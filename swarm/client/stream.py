@@ -42,6 +42,12 @@ class Stream(Generic[Piece]):
     def __iter__(self) -> "Stream[Piece]":
         return self
 
+    def __enter__(self) -> "Stream[Piece]":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def __next__(self) -> Piece:
         """Raises what generating fails with, and SwarmError in a forked child, or while another thread waits for a
         piece."""

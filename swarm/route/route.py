@@ -136,8 +136,10 @@ def chain_of(
             peer = known[find_peer(peer_id, known, "that can be used")]
         if first != block or first >= last:
             raise InvalidRequest(f"a chain that goes on with blocks {first}:{last} after block {block}")
-        if peer is None or not peer.start <= first < last <= peer.stop:
-            raise NoRoute(f"peer {peer_id!r:.80} cannot be used for blocks {first}:{last} at the moment")
+        if peer is None:
+            raise NoRoute(f"no peer that can be used at the moment has an id that ends in {peer_id!r:.80}")
+        if not peer.start <= first < last <= peer.stop:
+            raise NoRoute(f"peer {peer_id!r:.80} serves blocks {peer.start}:{peer.stop}, and not {first}:{last}")
         chain.append(Hop(peer, first, last))
         block = last
     if block != stop:

@@ -19,8 +19,10 @@ OnWait = Callable[[str], None]  # told what is waited for; "": for nothing any l
 class Waits:
     """What the sessions of one client wait for: the log hears of each thing once, however many wait for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_vain: Callable[[], str] = lambda: ""):
+        """in_vain: why nothing will ever come of waiting any more; empty: something may."""
         self._known: Counter[str] = Counter()
+        self.in_vain = in_vain
 
     def begin(self, what: str, left_s: float) -> None:
         if what not in self._known and left_s > BRIEF_S:
@@ -51,14 +53,17 @@ class WaitForCoverage:
         self.over()
 
     async def pause(self, missing: SwarmError, pause_s: float = RETRY_S) -> bool:
-        """Wait a little before another look; False if there is no time left for one. missing: why there is no chain."""
+        """Wait a little before another look; False if there is no time left for one. missing: why there is no chain.
+        Raises SwarmError where it is in vain."""
         if not self.goes_on(_in_words(missing)):
             return False
         await asyncio.sleep(min(pause_s, self._left_s()))
         return True
 
     def goes_on(self, what: str) -> bool:
-        """Whether there is time left to wait for that, which is said then."""
+        """Whether there is time left to wait for that, which is said then. Raises SwarmError where it is in vain."""
+        if why := self._waits.in_vain():
+            raise SwarmError(why)
         left_s = self._left_s()
         if left_s > 0:
             self._say(what, left_s)

@@ -54,12 +54,13 @@ class Router:
         token_bytes: int,
         blocks: tuple[int, int] | None = None,
         sessions: "OpenSessions | None" = None,
+        waits: Waits | None = None,
     ):
         """token_bytes: one token's activations on the wire. blocks: that a chain covers; None: the whole model.
-        sessions: this client's, which `table` takes into account."""
+        sessions: this client's, which `table` takes into account. waits: what they wait for."""
         self._start, self._stop = blocks or (0, table.num_blocks)
         self.table, self._terms, self._token_bytes = table, terms, token_bytes
-        self.sessions, self.waits = sessions or OpenSessions(), Waits()
+        self.sessions, self.waits = sessions or OpenSessions(), waits or Waits()
         self._rng = random.Random()
 
     async def chain(self, wanted: Wanted, avoid: Avoid = NOBODY, through: Sequence[GenerationHop] = ()) -> list[Hop]:

@@ -29,13 +29,9 @@ def make_parser() -> Parser:
     add("--repeats", type=parsing.count, metavar="N", default=5, help="runs of each case (default: 5)")
     add("--limit", type=parsing.some_seconds, metavar="S", default=LIMIT_S,
         help="leave out cases of which one run would take longer (default: %(default).0f)")  # fmt: skip
-    add(
-        "--report", type=expanded, metavar="FILE.md", help="also write the figures there, with all that belongs to them"
-    )
-    add("--quants", nargs="+", choices=QUANTS, metavar="FORMAT", help="peers of each of these formats of weights, in "
-        "turns, and how many times as fast as the first the others are")  # fmt: skip
-    add("--against", type=expanded, metavar="FILE.json", help="what --json printed earlier: how many times as fast it "
-        "is now")  # fmt: skip
+    add("--report", type=expanded, metavar="FILE.md", help="also write the figures there")
+    add("--quants", nargs="+", choices=QUANTS, metavar="FORMAT", help="formats to compare, in turns")
+    add("--against", type=expanded, metavar="FILE.json", help="compare with what --json printed earlier")
     add_json(parser, "print one JSON object at the end")
     add_client_arguments(parser, TOKENS, least_new_tokens=LEAST_TOKENS)
     parser.must(_check)

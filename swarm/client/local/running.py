@@ -7,6 +7,7 @@ import _thread
 import atexit
 import os
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,11 @@ _all: list[Running] = []  # in the order in which they were started
 def latest(model: str) -> Running | None:
     """The one that was started last, of those that are open to clients and serve `model`."""
     return next((one for one in reversed(_all) if one.peers and _is_same(one.settings.model, model)), None)
+
+
+def serving(peers: Sequence[str]) -> Running | None:
+    """The one whose addresses these are, all of them."""
+    return next((one for one in reversed(_all) if one.peers and {*peers} <= {*one.peers}), None)
 
 
 def replace(settings: Settings) -> None:

@@ -218,8 +218,8 @@ def test_a_generation_can_be_repeated_on_its_own_route(home, local, crook):
         ([("left", (0, 6))], swarm.InvalidRequest, "ends at block 6 and not at 12"),
         ([("right", (6, 12))], swarm.InvalidRequest, "goes on with blocks 6:12 after block 0"),
         ([("left", (0, 6)), ("one", (6, 5))], swarm.InvalidRequest, "goes on with blocks 6:5 after block 6"),
-        ([("nobody", (0, 12))], NoRoute, "peer 'nobody' cannot be used"),
-        ([("left", (0, 12))], NoRoute, "peer 'left' cannot be used for blocks 0:12"),
+        ([("nobody", (0, 12))], NoRoute, "has an id that ends in 'nobody'"),
+        ([("left", (0, 12))], NoRoute, "peer 'left' serves blocks 0:6, and not 0:12"),
     ],
 )
 def test_a_chain_that_is_none_is_refused(wanted, error, message):

@@ -1,6 +1,7 @@
 """A client in a notebook or a program: interrupts, ends, models without a tokenizer."""
 
 import _thread
+import gc
 import json
 import shutil
 import signal
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import swarm
@@ -182,6 +184,35 @@ def test_a_closed_client_says_so_in_every_public_method(model, local, tmp_path):
     with pytest.raises(swarm.SwarmError, match="the client was closed while it was generating"):
         list(stream)
     assert repr(client).endswith(", closed>")
+
+
+def test_a_client_that_no_variable_refers_to_any_more_leaves(model, local):
+    before = set(psutil.Process().children())
+    dropped = swarm.Client(model, local.peers)
+    assert dropped.generate([1, 2], max_new_tokens=2, ignore_eos=True).token_ids
+    its_daemon = set(psutil.Process().children()) - before
+    assert its_daemon
+    dropped = None
+    gc.collect()
+    wait_until(lambda: not any(one.is_running() for one in its_daemon), 30)
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_a_client_of_a_local_swarm_that_was_stopped_says_so_instead_of_waiting(model, names):
+    local = swarm.LocalSwarm(model, "0:3", threads=1, kv_memory="32M").start()
+    with swarm.Client(model, local if names else None) as old:
+        assert old.generate([1, 2], max_new_tokens=2, ignore_eos=True).token_ids
+        local.stop()
+        with pytest.raises(swarm.SwarmError, match="that this client was made for was stopped; make another client"):
+            old.generate([1, 2], max_new_tokens=2)
+
+
+def test_what_has_a_peers_id_stands_for_it(model, local):
+    with swarm.Client(model, local, trusted=local.servers) as client:
+        assert [peer.peer_id for peer in client.usable_peers()] == [local.servers[0].peer_id]
+        with client.stream([1, 2], max_new_tokens=1900, ignore_eos=True) as stream:
+            pass
+    assert len(stream.generation.token_ids) < 1900
 
 
 def test_a_local_swarm_says_what_is_wrong_with_an_argument_that_only_a_server_knows(model):

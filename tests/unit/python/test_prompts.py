@@ -76,6 +76,7 @@ NO_PROMPTS = [
     (object(), r"\(object\)"),
     ({1, 2}, r"\{1, 2\} \(set\), which list\(...\) makes a list of"),
     ((text for text in ["a"]), r"\(generator\), which list\(...\) makes a list of"),
+    (np.array(["a", "b"]), r"token ids are whole numbers; texts are given as a list"),
     ([1.9, 2.2], r"token 0 of the prompt is 1.9 \(float\): token ids are whole numbers"),
     ([1, 2.0], r"token 1 of the prompt is 2.0 \(float\)"),
     ([True, False], "token 0 of the prompt is True"),

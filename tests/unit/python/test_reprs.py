@@ -155,3 +155,8 @@ def test_an_invalid_request_is_caught_as_a_swarm_error_and_by_no_other_name():
     """A ValueError it is not: those are caught around many a file and message, where a refusal must not be lost."""
     assert issubclass(swarm.InvalidRequest, swarm.SwarmError)
     assert not issubclass(swarm.InvalidRequest, ValueError)
+
+
+def test_a_verdict_prints_as_its_name():
+    assert (str(Verdict.PASS), f"{Verdict.FAIL}", f"{Verdict.SUSPECT:>8}") == ("PASS", "FAIL", " SUSPECT")
+    assert Verdict.FAIL > Verdict.SUSPECT > Verdict.PASS == 0
