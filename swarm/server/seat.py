@@ -12,6 +12,7 @@ from swarm.commands import EVERYWHERE
 from swarm.errors import InvalidRequest, PeerUnreachable, SwarmError
 from swarm.home import acquaintances_file, claimed_identity, require_home
 from swarm.home.places import Place
+from swarm.peers.dht.acquaintances import Acquaintances
 from swarm.peers.twins import others_than, refuse_to_join
 from swarm.program import option
 from swarm.server.config import ServerConfig
@@ -87,10 +88,11 @@ async def take(config: ServerConfig, members: Sequence[str], stack: AsyncExitSta
     without."""
     identity, path = stack.enter_context(claimed_identity(config.identity))
     peer_id = identity.peer_id
-    _refuse_to_be_nowhere(config, members)
-    others, is_met = others_than(peer_id, members), acquaintances_file(peer_id, config.secret).exists()
-    place = Place.of(peer_id)
-    is_known_elsewhere = bool(others) or is_met
+    memory = acquaintances_file(peer_id, config.secret)
+    # Told of nobody, it goes on where it was.
+    _refuse_to_be_nowhere(config, members or await asyncio.to_thread(Acquaintances(memory).addresses))
+    others, place = others_than(peer_id, members), Place.of(peer_id)
+    is_known_elsewhere = bool(others) or memory.exists()
     await asyncio.to_thread(
         place.choose, config.host, config.port, config.dht_port, is_known_elsewhere=is_known_elsewhere
     )
@@ -99,7 +101,8 @@ async def take(config: ServerConfig, members: Sequence[str], stack: AsyncExitSta
 
 
 def _refuse_to_be_nowhere(config: ServerConfig, members: Sequence[str]) -> None:
-    """Raises InvalidRequest where all members are elsewhere, and would be told an address of this machine's own."""
+    """members: of its swarm, by what it was told or remembers. Raises InvalidRequest where all are elsewhere, and would
+    be told an address of this machine's own."""
     hosts = [host for host in map(host_in, members) if host]
     if hosts and not config.announce and is_loopback(config.host) and not any(map(is_loopback, hosts)):
         raise InvalidRequest(

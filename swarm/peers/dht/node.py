@@ -66,7 +66,8 @@ class Node:
 
     async def join(self, peers: Sequence[str], timeout_s: float) -> None:
         """Take part in the DHT of `peers` (multiaddresses) and of those met there before, or begin one if there are
-        none. A node that was there before, and finds nobody, is the first to be back: the others will find it.
+        none. A node that was there before, and finds nobody, is the first to be back: the others will find it. Where
+        it was told of peers, that is warned of.
 
         Raises PeerUnreachable if none of them answers in time, PrivateSwarm if they do not know the secret or this
         process does not know theirs, AddressInUse, SwarmError if the daemon does not start or this machine's clock is
@@ -79,8 +80,10 @@ class Node:
         self._running = await self._start(self._options.port)
         try:
             self._is_alone = not await self._call_all(by_peer(self._acquaintances.addresses()), timeout_s)
-            if self._is_alone and peers and (self._options.client or not was_there):
-                raise await self._why_not(peers)
+            if self._is_alone and peers:
+                why_not = await self._why_not(peers)
+                if self._options.client or not was_there or isinstance(why_not, PrivateSwarm):
+                    raise why_not  # also one that was there: no outage, whose end is to be waited for, says so
             if not self._is_alone:
                 self._acquaintances.answered()
                 await asyncio.to_thread(self._acquaintances.save)
@@ -90,9 +93,7 @@ class Node:
             await self.leave()
             raise
         if self._is_alone and was_there:
-            logger.info(
-                "none of the %d peers known from before answers yet; they are called again", len(self._acquaintances)
-            )
+            self._tell_that_nobody_answers(peers)
         self._is_up.set()
         for what, look in (
             ("the libp2p daemon", self._tend_daemon),
@@ -100,6 +101,18 @@ class Node:
             ("the swarm's time", self._tend_clock),
         ):
             self._tasks.start(self._keep(what, look), what)
+
+    def _tell_that_nobody_answers(self, peers: Sequence[str]) -> None:
+        """Whoever names peers takes it that they are there, and is to know that this node is alone: an address may be
+        wrong."""
+        count = len(self._acquaintances)
+        if peers:
+            logger.warning(
+                "none of the %d peers known from before answers yet, also not at %s; they are called again",
+                count, peers[0],
+            )  # fmt: skip
+        else:
+            logger.info("none of the %d peers known from before answers yet; they are called again", count)
 
     async def meet(self, addresses: Sequence[str]) -> None:
         """Be of one swarm with these, too, as far as they answer."""

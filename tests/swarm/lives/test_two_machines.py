@@ -74,10 +74,18 @@ def test_a_server_that_others_could_not_find_is_told_so_before_it_begins(machine
     first, second = machines
     serve = [sys.executable, "-m", "swarm.server", "--blocks", "0:1", "--host", "0.0.0.0", *SMALL]
     with running(first, serve) as said:
-        join = printed(said, "swarm.server").replace("--host 0.0.0.0", "")
-        refused = second.run(pasted(join))
-        assert refused.returncode != 0
-        assert refused.stderr.strip() == (
+        join = printed(said, "swarm.server")
+        told = refusal(second, pasted(join.replace("--host 0.0.0.0", "")))
+        assert told == (
             f"error: the swarm at {first.address} would be told to find this server at 127.0.0.1, which is each "
             "machine's own address; listen on 0.0.0.0 (--host 0.0.0.0), or say where it is reached (--announce ADDRESS)"
         )
+        with running(second, pasted(f"{join} {' '.join(SMALL)}")):
+            pass
+        assert refusal(second, [sys.executable, "-m", "swarm.server", "--blocks", "20:30", *SMALL]) == told
+
+
+def refusal(machine: Machine, words: list[str]) -> str:
+    refused = machine.run(words)
+    assert refused.returncode != 0
+    return refused.stderr.strip()

@@ -1,6 +1,7 @@
 """Nodes of the directory that lost their daemon, each other, or all of them at once."""
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -201,6 +202,31 @@ def test_the_first_peer_may_come_back_elsewhere_and_the_others_without_it(tmp_pa
         return file.exists() and Identity.load_or_create(key).peer_id in file.read_text()
 
     asyncio.run(scenario())
+
+
+def test_who_comes_back_to_nobody_is_warned_of_it_if_it_was_told_of_peers(tmp_path, caplog):
+    """The address may be wrong, and it serves all alone. Else it is what a swarm's first peer does after an outage."""
+
+    async def scenario():
+        options = {"identity_path": tmp_path / "key", "memory": tmp_path / "met.json"}
+        first = await Directory.join()
+        told = await first.addresses()
+        second = await Directory.join(told, **options)
+        await asyncio.gather(second.leave(), first.leave())
+        wrong = told[0].replace("127.0.0.1", "127.0.0.9")
+        for peers in ([wrong], []):
+            second = await Directory.join(peers, **options)
+            assert second.is_alone
+            await second.leave()
+        return wrong
+
+    with caplog.at_level(logging.INFO, logger="swarm"):
+        wrong = asyncio.run(scenario())
+    named, unnamed = [record for record in caplog.records if "known from before" in record.message]
+    assert (named.levelno, unnamed.levelno) == (logging.WARNING, logging.INFO)
+    assert named.message == (
+        f"none of the 1 peers known from before answers yet, also not at {wrong}; they are called again"
+    )
 
 
 def test_no_daemon_outlives_its_process_however_that_ends():

@@ -221,3 +221,32 @@ def test_a_secret_for_a_swarm_that_is_open_to_all_is_an_error(tmp_path, monkeypa
 
     with pytest.raises(swarm.PrivateSwarm, match="not private; leave the secret out"):
         wait(join())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (None, Secret(SECRET), "is private; give its secret"),
+        (Secret(SECRET), None, "not private; leave the secret out"),
+    ],
+    ids=["became private", "became open"],
+)
+def test_who_was_in_the_swarm_before_does_not_begin_one_of_its_own_where_the_peer_that_is_named_refuses_it(
+    tmp_path, before, after, message
+):
+    """Only an outage, whose end is waited for, is a reason to be alone."""
+
+    async def scenario() -> None:
+        key, options = tmp_path / "key", {"identity_path": tmp_path / "own", "memory": tmp_path / "met.json"}
+        first = await Directory.join(identity_path=key, secret=before)
+        told = await first.addresses()
+        member = await Directory.join(told, secret=before, **options)
+        await asyncio.gather(member.leave(), first.leave())
+        first = await Directory.join(identity_path=key, port=int(told[0].split("/")[4]), secret=after)
+        try:
+            with pytest.raises(swarm.PrivateSwarm, match=message):
+                await Directory.join(told, secret=before, **options)
+        finally:
+            await first.leave()
+
+    wait(scenario())
