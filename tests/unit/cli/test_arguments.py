@@ -18,6 +18,7 @@ from swarm.errors import InvalidRequest, PaymentRequired
 from swarm.market.billing import BillingOptions, post_stake
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.pricing.fixed import Fixed
+from swarm.server.config import ServerConfig
 from swarm.wire.formats.quotes import Price
 from swarm.wire.identity import Identity
 
@@ -128,3 +129,11 @@ def test_commands_for_others_quote_what_a_shell_would_take_apart():
         post_stake(ledger, BillingOptions("my ledger", Fixed(Price(1, 1)), stake=5), "peer")
     ledger.shut()
     assert str(error.value).endswith("--ledger 'my ledger'")
+
+
+def test_one_port_cannot_be_both_the_servers_and_its_directorys(capsys):
+    with pytest.raises(InvalidRequest, match="port and dht_port are both 4000; they must differ"):
+        ServerConfig(port=4000, dht_port=4000)
+    assert server.main(["--port", "4000", "--dht-port", "4000"]) == exits.WRONG
+    assert "are both 4000; they must differ" in capsys.readouterr().err
+    ServerConfig(port=0, dht_port=0)
