@@ -10,6 +10,7 @@ from swarm.cli.support.terminal import print_table
 from swarm.home.folder import check_home
 from swarm.home.identities import client_key_file, key_slots, moved_file
 from swarm.home.moving import Moved, export, take_in
+from swarm.home.named import named_key
 from swarm.program import command
 from swarm.wire.identity import Identity
 
@@ -33,7 +34,7 @@ def _export(args: argparse.Namespace) -> None:
     if args.key == "client":
         key = client_key_file()
     else:
-        key = slots[int(args.key)] if args.key.isdecimal() and int(args.key) < len(slots) else Path(args.key)
+        key = slots[int(args.key)] if args.key.isdecimal() and int(args.key) < len(slots) else named_key(Path(args.key))
     moved = export(key, args.file)
     if args.json:
         print(json.dumps(_as_json(moved)))

@@ -22,12 +22,13 @@ from swarm.cli.support.terminal import Screen, run
 from swarm.client.joining import find_members
 from swarm.commands import Invitation, Membership
 from swarm.errors import NoRoute, PeerUnreachable
-from swarm.home import find_ledger, find_swarm
+from swarm.home import find_ledger, find_swarm, peers_from_environment
 from swarm.model.names import model_name
 from swarm.peers.directory import Directory
 from swarm.peers.status.overview import Overview, State
 from swarm.peers.status.survey import Stakes, Survey, connect
 from swarm.session.coverage import WaitForCoverage, Waits
+from swarm.wire.hosts import host_in
 from swarm.wire.peer_names import short_id
 from swarm.wire.secret import find_secret
 from swarm.wire.tls import make_certificate
@@ -204,6 +205,7 @@ async def _looks(swarm: _Swarm, interval_s: float) -> AsyncIterator[tuple[Overvi
 def _invitation(view: Overview, args: argparse.Namespace, members: Sequence[str]) -> Invitation:
     """How peers join this swarm, in the format in which most of its peers serve."""
     hosts = [peer.address.rsplit(":", 1)[0].strip("[]") for peer in view.peers if peer.address]
+    hosts = hosts or [host_in(one) for one in args.peers or peers_from_environment()]
     is_private = find_secret(file=args.secret_file) is not None
     membership = Membership(args.model or view.model, args.peers, members, is_private)
     return membership.invitation(hosts, *view.format)

@@ -76,6 +76,8 @@ class ServerConfig:
         for value, known in ((self.activations, SERVED_DTYPES), (self.quant, QUANTS)):
             if value not in known:
                 raise InvalidRequest(f"cannot serve in {value!r}; choose one of {', '.join(known)}")
+        if self.port and self.port == self.dht_port:
+            raise InvalidRequest(f"{option('port')} and {option('dht_port')} are both {self.port}; they must differ")
         if self.billing and not self.receipts:
             raise InvalidRequest(
                 f"a server that is paid signs for its work: leave out {option('receipts=False', '--no-receipts')}, or "

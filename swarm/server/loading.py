@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from swarm.errors import ModelError
+from swarm.errors import InvalidRequest, ModelError
 from swarm.home import digests_folder
 from swarm.model.blocks import BlockRange, check_block_range
 from swarm.model.checkpoint import Checkpoint, open_checkpoint
@@ -45,19 +46,35 @@ class Loader:
 
     def __init__(self, config: ServerConfig, progress: Progress | None = None):
         """progress: called in the thread that loads. Raises ModelError, InvalidRequest for blocks that are not in the
-        model."""
+        model, or take more memory than they may."""
         self.checkpoint = open_checkpoint(config.model, config.revision)
         if config.blocks:
             check_block_range(*config.blocks, self.checkpoint.config)
         self._config, self._progress = config, progress
         self._dtype = DTYPES[config.activations]
         self._device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if config.blocks and config.memory_bytes:
+            self._refuse_more_than(config.memory_bytes, *config.blocks)
+
+    def _refuse_more_than(self, memory_bytes: int, start: int, stop: int) -> None:
+        """Raises InvalidRequest if these blocks and the cache take more."""
+        config = self._config
+        block_bytes = packed_nbytes(block_weights(self.checkpoint.config), config.quant, self._dtype)
+        needed = math.ceil((stop - start) * block_bytes) + config.kv_memory_bytes
+        if needed > memory_bytes:
+            raise InvalidRequest(
+                f"blocks {start}:{stop} as {_format(config.quant, self._dtype)} and the cache take "
+                f"{math.ceil(needed / 2**20)} MiB, {config.kv_memory_bytes / 2**20:.0f} MiB of that the cache, and "
+                f"{option('memory')} is {memory_bytes / 2**20:.0f} MiB; raise {option('memory')}, lower "
+                f"{option('kv_memory')}, or choose fewer blocks or a smaller {option('quant')}"
+            )
 
     def affordable_blocks(self) -> int:
         """As many as there is memory for. Raises ModelError if that is none."""
         config = self._config
         memory_bytes = config.memory_bytes or int(free_nbytes(self._device) * MEMORY_SHARE)
-        return affordable_blocks(self.checkpoint, config.quant, self._dtype, memory_bytes - config.kv_memory_bytes)
+        left = memory_bytes - config.kv_memory_bytes
+        return affordable_blocks(self.checkpoint, config.quant, self._dtype, left, bool(config.memory_bytes))
 
     async def speed(self) -> float:
         """Tokens/s through one block of the model on this machine, in the largest batch that is measured."""
@@ -95,15 +112,22 @@ class Loader:
         )
 
 
-def affordable_blocks(checkpoint: Checkpoint, quant: str, dtype: torch.dtype, memory_bytes: int) -> int:
-    """How many blocks of the model fit into `memory_bytes`. Raises ModelError if not even one does."""
+def affordable_blocks(
+    checkpoint: Checkpoint, quant: str, dtype: torch.dtype, memory_bytes: int, is_given: bool = False
+) -> int:
+    """How many blocks of the model fit into `memory_bytes`. is_given: whether the user said how much there is. Raises
+    ModelError if not even one does."""
     block_bytes = packed_nbytes(block_weights(checkpoint.config), quant, dtype)
     count = blocks_within(memory_bytes, block_bytes, checkpoint.config.num_blocks)
     if count < 1:
         left = f"{memory_bytes / 2**20:.0f} MiB are" if memory_bytes > 0 else "nothing is"
         raise ModelError(
-            f"a block of this model takes {block_bytes / 2**20:.0f} MiB as {quant}, and {left} "
-            f"left beside the cache; give {option('memory')} or lower {option('kv_memory')}, or choose a smaller "
-            f"{option('quant')}"
+            f"a block of this model takes {block_bytes / 2**20:.0f} MiB as {_format(quant, dtype)}, and {left} "
+            f"left beside the cache; {'raise' if is_given else 'give'} {option('memory')} or lower "
+            f"{option('kv_memory')}, or choose a smaller {option('quant')}"
         )
     return count
+
+
+def _format(quant: str, dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.") if quant == "none" else quant

@@ -12,6 +12,7 @@ from swarm.cli import earnings
 from swarm.cli.ledger import verbs as command
 from swarm.cli.support.exits import FAILED, REFUTED, WRONG
 from swarm.home import client_identity, ledger_folder
+from swarm.home.identities import key_slots
 from swarm.market.ledger.bookkeeping.records import Record
 from swarm.market.ledger.ids import format_address
 from swarm.market.ledger.opening import open_ledger
@@ -102,6 +103,49 @@ def test_stake_is_bonded_and_comes_back_later(run):
     assert [part["amount"] for part in shown["parts"]] == [CREDIT]
     assert run("stake", "withdraw") == "0 credits are back\n"
     assert "from 20" in run("stake", "show")
+
+
+@pytest.fixture
+def server_key():
+    """A server's key on this machine, with a credit at stake and one that it earned, and its file."""
+    key = key_slots()[0]
+    key.parent.mkdir(parents=True)
+    server = Identity.load_or_create(key)
+    issuer = open_ledger(str(ledger_folder()), client_identity())
+    issuer.mint(server.address, 2 * CREDIT)
+    open_ledger(str(ledger_folder()), server).bond(CREDIT)
+    return server, key
+
+
+def test_who_takes_back_what_a_server_here_has_is_told_its_key(run, server_key):
+    key = server_key[1]
+    told = run("stake", "unbond", "1", status=FAILED)
+    assert "has 0 staked, and not 1; " in told
+    assert told.endswith(f"the key in {key} has 1 staked: add --identity {key}\n")
+    assert f"has 1 available: add --identity {key}" in run("transfer", format_address(ALICE), "1", status=FAILED)
+    assert "add --identity" not in run("stake", "unbond", "5", "--identity", key, status=FAILED)
+
+
+def test_a_servers_stake_and_earnings_go_to_an_account_of_its_owners_choice(run, server_key):
+    server, key = server_key
+    assert json.loads(run("stake", "unbond", "1", "--json", "--identity", server.peer_id[-8:]))["unbonding"] == CREDIT
+    run("transfer", format_address(ALICE), "1", "--identity", key)
+    assert json.loads(run("balance", format_address(ALICE), "--json"))["available"] == CREDIT
+
+
+def test_to_transfer_to_oneself_is_refused(run, server_key):
+    for own in ([], ["--identity", server_key[1]]):
+        assert "is this account itself: nothing moves" in run("transfer", "me", "0.5", *own, status=WRONG)
+
+
+@pytest.mark.parametrize("verb", [["stake", "unbond", "1"], ["balance"], ["serve"]])
+@pytest.mark.parametrize("name", ["tJpXSNer", "no/such.key"])
+def test_no_key_is_made_for_a_name_that_is_none(run, home, monkeypatch, server_key, verb, name):
+    monkeypatch.chdir(home)
+    told = run(*verb, "--identity", name, status=FAILED)
+    assert f"there is no key in {name}" in told
+    assert name == "no/such.key" or server_key[0].peer_id[-8:] in told
+    assert not (home / name).exists()
 
 
 def test_a_payer_asks_for_a_channel_to_be_closed_and_a_payee_closes_it(run, home):

@@ -10,13 +10,14 @@ from typing import Any
 from swarm.cli.support.parser import Parser, Verbs
 from swarm.errors import InvalidRequest
 from swarm.home import client_identity, ledger_folder, receipts_file
+from swarm.home.named import named_identity
 from swarm.market.ledger.ids import parse_address
 from swarm.market.ledger.ledger import Account, Ledger
 from swarm.market.ledger.opening import open_ledger
 from swarm.storage.files import expanded
 from swarm.verify.receipts.store import ReceiptStore
 from swarm.wire.formats.amounts import format_amount
-from swarm.wire.identity import Identity, address_of
+from swarm.wire.identity import address_of
 from swarm.wire.peer_names import check_peer_name, find_peer, is_whole
 
 Argument = tuple[str, dict[str, Any]]
@@ -34,7 +35,12 @@ def common_options() -> Parser:
         metavar="WHERE",
         help="folder or file; HOST:PORT/FINGERPRINT; evm:FILE.json (default: SWARM_LEDGER, or this machine's own)",
     )
-    add("--identity", type=expanded, metavar="FILE", help="in whose name (default: this user's key)")
+    add(
+        "--identity",
+        type=expanded,
+        metavar="FILE",
+        help="in whose name: a key's file, or the end of the peer id of a key on this machine (default: this user's)",
+    )
     add("--json", action="store_true", help="print JSON")
     return common
 
@@ -62,7 +68,7 @@ def where(args: argparse.Namespace) -> str:
 
 def opened(args: argparse.Namespace) -> Ledger:
     """The ledger, in the name of who asks."""
-    identity = Identity.load_or_create(args.identity) if args.identity else client_identity()
+    identity = named_identity(args.identity) if args.identity else client_identity()
     return open_ledger(where(args), identity)
 
 

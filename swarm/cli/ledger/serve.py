@@ -18,6 +18,7 @@ from swarm.clock import CLOCK
 from swarm.errors import InvalidRequest, SwarmError
 from swarm.home import client_identity, ledger_folder
 from swarm.home.folder import require_folder
+from swarm.home.named import named_identity
 from swarm.home.places import Place, choose_port
 from swarm.market.ledger.backups import copy_ledger
 from swarm.market.ledger.ids import format_address
@@ -31,7 +32,6 @@ from swarm.market.service.transport import LedgerAddress, connect, fingerprint
 from swarm.storage.files import expanded
 from swarm.wire.formats.amounts import format_credits, parse_percent
 from swarm.wire.hosts import check_announceable
-from swarm.wire.identity import Identity
 from swarm.wire.transport import announced_host
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ def add_serve_verb(verbs: Verbs) -> None:
         "--identity",
         type=expanded,
         metavar="FILE",
-        help="key of the issuer of a new ledger, who may mint and slash (default: this user's)",
+        help="key of the issuer of a new ledger, who may mint and slash: its file, or the end of its peer id (default: "
+        "this user's)",
     )
     _add_rules(parser)
     add(
@@ -177,7 +178,7 @@ def _open(folder: Path, args: argparse.Namespace) -> SqliteLedger:
         "burn_ppm": args.burn,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
-    identity = Identity.load_or_create(args.identity) if args.identity else client_identity()
+    identity = named_identity(args.identity) if args.identity else client_identity()
     ledger = SqliteLedger(folder / FILE_NAME, identity, replace(Rules(), **asked))
     there = {name: getattr(ledger.rules, name) for name in asked}
     if there != asked:

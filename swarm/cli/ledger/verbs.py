@@ -19,6 +19,7 @@ from swarm.cli.ledger.accounts import (
 from swarm.cli.ledger.bill import add_bill_verb
 from swarm.cli.ledger.book import add_book_verbs
 from swarm.cli.ledger.epochs import add_epoch_verbs
+from swarm.cli.ledger.owners import pointing_out
 from swarm.cli.ledger.serve import add_serve_verb
 from swarm.cli.ledger.slash import add_slash_verb
 from swarm.cli.support import parsing
@@ -87,7 +88,10 @@ def _mint(args: argparse.Namespace) -> None:
 
 def _transfer(args: argparse.Namespace) -> None:
     ledger, to = opened_with(args, args.to)
-    ledger.transfer(to, args.amount)
+    if to == ledger.address:
+        raise InvalidRequest(f"{format_address(to)} is this account itself: nothing moves")
+    with pointing_out(ledger, "available"):
+        ledger.transfer(to, args.amount)
     _print_account(args, ledger, ledger.address)
 
 
@@ -117,7 +121,8 @@ def _bond(args: argparse.Namespace) -> None:
 
 def _unbond(args: argparse.Namespace) -> None:
     ledger = opened(args)
-    ledger.unbond(args.amount)
+    with pointing_out(ledger, "staked"):
+        ledger.unbond(args.amount)
     _print_stake(args, ledger, ledger.address)
 
 

@@ -63,6 +63,9 @@ def print_report(report: Report) -> None:
     known += [f"context {count(shape.max_context, 'token')}"] if shape.max_context else []
     print(f"{shape.name}: {shape.architecture}, {', '.join(known)}. {_beside(cache)}")
     _print_table(report, SIZE_COLUMNS, lambda fit: blocks_in_words(shape, fit))
+    if full := [place.name for place in report.places if not cache.sessions and place.nbytes <= cache.nbytes]:
+        alone = f"the cache alone takes {in_words(cache.nbytes)} (--kv-memory)"
+        print(f"Nothing is left for blocks of {', '.join(full)}: {alone}.")
     if report.unsuited:
         print(f"Not in {', '.join(map(str, report.unsuited))}: rows of its matrices do not divide into their groups.")
     if cache.context:

@@ -44,7 +44,8 @@ def _add_key_verbs(parser: Parser) -> None:
     add("keys", "List this machine's keys.")
     moves = add("export", "Move a key to another machine: with its receipts, vouchers and all that protects its owner, "
                 "into one file, which whoever has it can use like the key. Here it is not used any more.")  # fmt: skip
-    moves.add_argument("key", help="\"client\", the number of a server's key (see keys), or a key's file")
+    moves.add_argument("key", help="\"client\", the number of a server's key (see keys), the end of its peer "
+                       "id, or a key's file")  # fmt: skip
     moves.add_argument("file", type=expanded, help="to write")
     taking = add("import", "Take in a key that was exported on another machine.")
     taking.add_argument("file", type=expanded, help="that was written there")

@@ -20,6 +20,7 @@ from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.rewards.epochs import Epochs
 from swarm.wire.formats.amounts import parse_percent
 from swarm.wire.formats.receipts import NOTHING
+from swarm.wire.identity import Identity
 
 ISSUER, ALICE, BOB, CAROL = KEYS.values()
 
@@ -100,6 +101,7 @@ def test_epochs_end_and_are_paid_by_themselves(tmp_path, monkeypatch):
         assert wait_until(lambda: alice.account().available == 950, 30)
         assert wait_until(lambda: sum(span.is_emitted for span in Epochs(alice).read()) > 1, 30)
         assert alice.account().available == 950
+    Identity.load_or_create(tmp_path / "other.key")
     with process("--folder", tmp_path / "folder", "--identity", tmp_path / "other.key", "--emission", 1) as error:
         assert "for the issuer of the ledger" in error
 

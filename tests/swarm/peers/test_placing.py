@@ -46,3 +46,5 @@ def test_blocks_that_do_not_fit_are_refused_with_what_to_do(demo_checkpoint):
     assert affordable_blocks(demo_checkpoint, "int4", torch.float32, ten) == 30
     with pytest.raises(ModelError, match="give memory or lower kv_memory"):
         affordable_blocks(demo_checkpoint, "none", torch.float32, 2**20)
+    with pytest.raises(ModelError, match=r"MiB as float32, and nothing is left .* raise memory or lower kv_memory"):
+        affordable_blocks(demo_checkpoint, "none", torch.float32, -1, is_given=True)

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from swarm.cli import auditor, batch, generate, identity, server
+from swarm.cli import auditor, batch, generate, identity, server, status
 from swarm.cli.parsers.clients import add_client_arguments
 from swarm.cli.support import exits, parsing
 from swarm.cli.support.parser import Parser
@@ -18,6 +18,8 @@ from swarm.errors import InvalidRequest, PaymentRequired
 from swarm.market.billing import BillingOptions, post_stake
 from swarm.market.ledger.sqlite import SqliteLedger
 from swarm.market.pricing.fixed import Fixed
+from swarm.peers.status.overview import make_overview
+from swarm.server.config import ServerConfig
 from swarm.wire.formats.quotes import Price
 from swarm.wire.identity import Identity
 
@@ -128,3 +130,21 @@ def test_commands_for_others_quote_what_a_shell_would_take_apart():
         post_stake(ledger, BillingOptions("my ledger", Fixed(Price(1, 1)), stake=5), "peer")
     ledger.shut()
     assert str(error.value).endswith("--ledger 'my ledger'")
+
+
+def test_one_port_cannot_be_both_the_servers_and_its_directorys(capsys):
+    with pytest.raises(InvalidRequest, match="port and dht_port are both 4000; they must differ"):
+        ServerConfig(port=4000, dht_port=4000)
+    assert server.main(["--port", "4000", "--dht-port", "4000"]) == exits.WRONG
+    assert "are both 4000; they must differ" in capsys.readouterr().err
+    ServerConfig(port=0, dht_port=0)
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "127.0.0.1"])
+def test_who_is_the_first_of_a_swarm_on_other_machines_listens_for_them(host):
+    """Of a model that nobody serves no peers are shown, which would tell where they are."""
+    peer = f"/ip4/{host}/tcp/4000/p2p/{Identity().peer_id}"
+    args = status.make_parser().parse_args(["--model", "demo", "--peers", peer])
+    command = status._invitation(make_overview("demo", [], {}, {}, 0.0), args, [peer]).serve(None)
+    assert ("--host 0.0.0.0" in command) == (host != "127.0.0.1")
+    assert peer in command

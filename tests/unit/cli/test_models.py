@@ -141,6 +141,14 @@ def test_what_makes_no_sense_is_one_line(arguments, status, capsys):
     assert said.startswith("error: ") and said.count("\n") == 1
 
 
+def test_where_the_cache_alone_takes_all_memory_it_is_said(capsys):
+    assert verb.main(["demo", "--memory", "100M", "2G", "--quant", "int4"]) == 0
+    told = "Nothing is left for blocks of 100 MiB: the cache alone takes 1 GiB (--kv-memory).\n"
+    assert told in capsys.readouterr().out
+    assert verb.main(["demo", "--memory", "100M", "--quant", "int4", "--kv-memory", "50M"]) == 0
+    assert "Nothing is left" not in capsys.readouterr().out
+
+
 def test_memory_for_less_than_a_cache_holds_nothing():
     shape = Shape("x", "y", 4, 1000, 10)
     assert fit(shape, Format("none", "float32"), 1000, Cache(2000)).blocks == 0

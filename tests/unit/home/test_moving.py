@@ -277,6 +277,16 @@ def test_from_the_command_line(machines, capsys):
     assert "there is no key in" in capsys.readouterr().err
 
 
+def test_a_key_to_export_is_named_by_the_end_of_its_peer_id(machines, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    peer_id = serve_a_while()[0].peer_id
+    assert identity_verb.main(["export", "tJpXSNer", "moved.key"]) == 1
+    told = capsys.readouterr().err
+    assert "there is no key in tJpXSNer, and as the end of a peer's id: " in told and peer_id[-8:] in told
+    assert identity_verb.main(["export", peer_id[-8:], "moved.key"]) == 0
+    assert f"holds the key of {peer_id}" in capsys.readouterr().out
+
+
 def test_what_is_no_archive_is_refused_before_it_is_read(machines, tmp_path):
     huge, pipe = tmp_path / "huge", tmp_path / "pipe"
     os.mkfifo(pipe)
