@@ -1,23 +1,26 @@
 """One event loop, in one daemon thread, for all network work of the clients in this process.
 
-Callers' threads hand coroutines to it and wait. Nothing is ever awaited from a finaliser: an object dropped without
-being closed is cleaned up when its streams are, never by code that would have to wait for this loop from inside it.
+Callers' threads hand coroutines to it and wait. Nothing is ever awaited from a finaliser, which may run inside this
+loop: what is to be done for an object that was dropped is done in a thread of its own.
 """
 
+import _thread as threads
 import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Coroutine
+import weakref
+from collections.abc import Callable, Coroutine
 from concurrent import futures
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import uvloop
 
 import swarm.storage.writer  # noqa: F401 - ends are in the opposite order of imports: the loop's last writes come first
 from swarm.errors import SwarmError
-from swarm.forks import freeze_in_child
+from swarm.forks import Owner, freeze_in_child
 from swarm.wire.tasks import is_ending
 
 T = TypeVar("T")
@@ -102,3 +105,18 @@ def wait(coroutine: Coroutine[object, object, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+def when_dropped(thing: T, work: Callable[[], object]) -> "weakref.finalize[Any, T]":
+    """Have `work` done, in a thread of its own, once nobody refers to `thing` any more: not at the end of the process,
+    and not for a forked child's copy."""
+    finalizer = weakref.finalize(thing, _begin, work, Owner())
+    finalizer.atexit = False
+    return finalizer
+
+
+def _begin(work: Callable[[], object], owner: Owner) -> None:
+    """Called by the garbage collector, in any thread and amid anything: nothing may wait here, nor take a lock."""
+    if owner.is_here:
+        with suppress(RuntimeError):  # the process ends, and starts no threads any more
+            threads.start_new_thread(work, ())

@@ -5,15 +5,15 @@ import os
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from swarm import shown
-from swarm.client.background import wait
+from swarm.client.background import wait, when_dropped
 from swarm.client.batch import Batch, Progress
 from swarm.client.config import ClientConfig
 from swarm.client.config import defaults as client_defaults
-from swarm.client.dropped import close_when_dropped
 from swarm.client.joining import Joining
 from swarm.client.keywords import ClientKeywords
 from swarm.client.prompts import Prompts
@@ -75,7 +75,7 @@ class Client:
             self.close()
             raise
         self._prompts = Prompts(self.tokenizer, self._ends, self.config.max_context)
-        self._dropped = close_when_dropped(self, self.parts)
+        self._dropped = when_dropped(self, partial(_leave_behind, self.parts))
 
     __init__.__doc__ = f"""Load the client's ends of the model and join the swarm. Raises ModelError, PeerUnreachable,
 InvalidRequest, PrivateSwarm for a secret that is missing or wrong.
@@ -279,3 +279,16 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
                 await self.parts.generator.run(generation, options, on_piece)
 
         return fill
+
+
+def _leave_behind(parts: "Parts") -> None:
+    """Of a client that nobody refers to any more: else a notebook's cell that is run again would keep the connections,
+    the directory's node and the files of what it made before, for as long as the kernel lives."""
+
+    async def leave() -> None:
+        async with asyncio.timeout(AUDIT_GRACE_S + LEAVE_TIMEOUT_S):
+            await parts.leave(AUDIT_GRACE_S)
+
+    with suppress(SwarmError, TimeoutError):  # whoever would have heard of it is gone
+        wait(leave())
+    parts.close()
