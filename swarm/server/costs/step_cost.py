@@ -4,6 +4,7 @@ sent. Estimated at the start, and from then on learned from what the process tak
 import asyncio
 import hashlib
 import os
+import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,8 @@ from swarm.wire.tls import Certificate
 from swarm.wire.transport import Peer, max_message_bytes
 
 WINDOW_STEPS = 64  # of sessions, of which a mean is taken
-SETTLED_S = 6.0  # after which this machine is done with starting servers, and before they say their figures again
+SETTLED_S = 5.0  # after which this machine is done with starting servers, and before they say their figures again
+_APART = 1.6  # times that, at most: who started together is not to try it together again
 PAUSE_S = 0.5  # without a batch: what the process did meanwhile was no step
 _RATE = 0.3  # of the difference, that a window moves the mean
 _MOST_S = 0.05  # more is something else
@@ -77,7 +79,7 @@ class StepCost:
     async def start_again(self, estimate: Callable[[], Awaitable[float]]) -> None:
         """Once more when the start is over: where several servers start together, each has a cold cache at every call,
         and finds half as much again."""
-        await asyncio.sleep(SETTLED_S)
+        await asyncio.sleep(SETTLED_S * random.uniform(1.0, _APART))
         if not self._is_learned:
             self.start(await estimate())
 
