@@ -90,7 +90,7 @@ async def take(config: ServerConfig, members: Sequence[str], stack: AsyncExitSta
     peer_id = identity.peer_id
     memory = acquaintances_file(peer_id, config.secret)
     # Told of nobody, it goes on where it was.
-    _refuse_to_be_nowhere(config, members or await asyncio.to_thread(Acquaintances(memory).addresses))
+    _refuse_to_be_nowhere(config, members or await asyncio.to_thread(lambda: Acquaintances(memory).addresses()))
     others, place = others_than(peer_id, members), Place.of(peer_id)
     is_known_elsewhere = bool(others) or memory.exists()
     await asyncio.to_thread(

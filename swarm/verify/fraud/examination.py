@@ -68,8 +68,9 @@ def read_bundle(path: Path) -> Bundle:
     """The evidence in a file, which is untrusted. Raises UnusableFile, which does not name the file."""
     try:
         with open_named(path, MAX_BUNDLE_BYTES) as file:
-            begins = file.peek(len(BEGINNING))[: len(BEGINNING)]  # of what is none, no more is read than that
-            data = file.read(MAX_BUNDLE_BYTES + 1) if BEGINNING.startswith(begins) else begins
+            data = file.read(len(BEGINNING))  # of what is none, no more is read than that
+            if BEGINNING.startswith(data):
+                data += file.read(MAX_BUNDLE_BYTES + 1 - len(data))
     except OSError as error:
         raise UnusableFile(f"it cannot be read: {error.strerror}") from error
     try:
