@@ -19,8 +19,8 @@ import harness.needs  # noqa: F401 - first: it says what is missing
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import psutil
 import torch
@@ -58,17 +58,10 @@ def in_turns(args: argparse.Namespace, report: Report, vocabulary: int) -> None:
     setting = duel.Setting(args.rounds, min(args.contexts), args.tokens, vocabulary)
     found, route, failure = duel.take_turns(competitors(args, options.IN_TURNS), setting)
     if found:
-        cells, missing = duel.cells(found), [*left_out(args), *cut_short(failure)]
-        tell(found, cells, missing)
         turns = len(found[0].runs)
         what = f"{args.model}, one session, context {setting.context}, {args.tokens} new tokens, {turns} turns"
-        picture = report.draw(plot.bars(found, title(what, report, args)), "head_to_head")
-        text = page.write(
-            report, what, found, cells, plot=picture, route=route, left_out=missing, is_ours=not args.peers
-        )
-        report.write("head_to_head", text)
-        rows = duel.rows(found)
-        report.save("head_to_head", {"tokens": args.tokens, "rows": rows, "peers": route, "left_out": missing})
+        told = Told("head_to_head", what, found, duel.cells(found), [*left_out(args), *cut_short(failure)], route)
+        hand_in(args, report, told, plot.bars, duel.rows(found))
     if failure:
         raise failure
 
@@ -86,27 +79,50 @@ def one_by_one(args: argparse.Namespace, report: Report, vocabulary: int) -> Non
         except KeyboardInterrupt as error:
             failure = error
             break
-    found, missing = measured.cases, [*measured.left_out, *cut_short(failure)]
-    if found:
-        cells = [as_cells(case) for case in found]
-        tell(found, cells, missing)
+    if found := measured.cases:
         what = f"{args.model}, {args.tokens} new tokens, {args.repeats} runs of each case, engines one after the other"
-        picture = report.draw(plot.lines(found, title(what, report, args)), "tokens_per_second")
-        text = page.write(
-            report, what, found, cells, plot=picture, route=route, left_out=missing, is_ours=not args.peers
-        )
-        report.write("tokens_per_second", text)
-        rows = [as_row(case) for case in found]
-        report.save("tokens_per_second", {"tokens": args.tokens, "rows": rows, "peers": route, "left_out": missing})
+        missing = [*measured.left_out, *cut_short(failure)]
+        told = Told("tokens_per_second", what, found, [as_cells(case) for case in found], missing, route)
+        hand_in(args, report, told, plot.lines, [as_row(case) for case in found])
     if failure:
         raise failure
 
 
+@dataclass(frozen=True)
+class Told:
+    """name: of the results' files. what: was measured. cells: for tables. peers: of a swarm that was there."""
+
+    name: str
+    what: str
+    cases: Sequence[Case]
+    cells: Sequence[dict[str, str]]
+    left_out: Sequence[str]
+    peers: Sequence[dict]
+
+
+def hand_in(args: argparse.Namespace, report: Report, told: Told, draw: Callable, rows: list[dict]) -> None:
+    """Table, picture, page and JSON. draw: the picture, of cases and with a title. rows: for JSON."""
+    tell(told.cases, told.cells, told.left_out)
+    picture = report.draw(draw(told.cases, title(told.what, report, args)), told.name)
+    text = page.write(
+        report,
+        told.what,
+        told.cases,
+        told.cells,
+        plot=picture,
+        route=told.peers,
+        left_out=told.left_out,
+        is_ours=not args.peers,
+    )
+    report.write(told.name, text)
+    report.save(told.name, {"tokens": args.tokens, "rows": rows, "peers": told.peers, "left_out": told.left_out})
+
+
 def cut_short(failure: BaseException | None) -> list[str]:
     """What is said where not all was measured that was wanted."""
-    return (
-        [f"whatever would have come after it was cut short: {failure or 'interrupted'}"] if failure is not None else []
-    )
+    if failure is None:
+        return []
+    return [f"whatever would have come after it was cut short: {str(failure) or 'interrupted'}"]
 
 
 def measure_one(competitor: Competitor, wanted: Wanted, found: Measured) -> list[dict]:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from swarm import program
 from swarm.cli.parsers.benchmark import make_parser
@@ -27,7 +28,7 @@ from swarm.measure.tables import EXPLAINED, as_cells, as_row, number, remarks
 from swarm.storage.outputs import write_output
 from swarm.version import __version__
 
-Row = dict[str, object]
+Row = dict[str, Any]
 _NAME = "the swarm"
 
 
@@ -91,8 +92,8 @@ def _engines(args: argparse.Namespace, stack: ExitStack) -> dict[str, SwarmEngin
     warn_of_greedy(options)
     engines = {}
     for quant in args.quants or [args.quant]:
-        args.quant = quant
-        client: Client = stack.enter_context(make_client(args, max_concurrent=max(args.sessions)))
+        asked = argparse.Namespace(**{**vars(args), "quant": quant})
+        client: Client = stack.enter_context(make_client(asked, max_concurrent=max(args.sessions)))
         check_contexts(args.contexts, args.max_new_tokens, client.config.max_context, args.model)
         engines[str(quant) if args.quants else _NAME] = SwarmEngine(client, **options)
     return engines
@@ -183,7 +184,7 @@ def _print(rows: Sequence[Mapping[str, str]]) -> None:
 
 def _page(told: Told, cells: Sequence[Mapping[str, str]], notes: Sequence[str]) -> str:
     known = {key.replace("_", " "): value for key, value in told.about.items() if key not in ("command", "machine")}
-    known |= {f"client's {name}": value for name, value in described(machine()).items()}
+    known |= {f"client's {name}": value for name, value in described(told.about["machine"]).items()}
     return page(
         f"Tokens per second of a swarm: {told.about['model']}",
         [

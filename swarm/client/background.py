@@ -107,16 +107,19 @@ def wait(coroutine: Coroutine[object, object, T]) -> T:
         raise
 
 
-def when_dropped(thing: T, work: Callable[[], object]) -> "weakref.finalize[Any, T]":
+def when_dropped(
+    thing: T, work: Callable[[], object], at_once: Callable[[], object] = lambda: None
+) -> "weakref.finalize[Any, T]":
     """Have `work` done, in a thread of its own, once nobody refers to `thing` any more: not at the end of the process,
-    and not for a forked child's copy."""
-    finalizer = weakref.finalize(thing, _begin, work, Owner())
+    and not for a forked child's copy. at_once: is done before that, where nothing may wait, nor take a lock."""
+    finalizer = weakref.finalize(thing, _begin, at_once, work, Owner())
     finalizer.atexit = False
     return finalizer
 
 
-def _begin(work: Callable[[], object], owner: Owner) -> None:
-    """Called by the garbage collector, in any thread and amid anything: nothing may wait here, nor take a lock."""
+def _begin(at_once: Callable[[], object], work: Callable[[], object], owner: Owner) -> None:
+    """Called by the garbage collector, in any thread and amid anything."""
     if owner.is_here:
+        at_once()
         with suppress(RuntimeError):  # the process ends, and starts no threads any more
             threads.start_new_thread(work, ())

@@ -2,8 +2,7 @@
 
 import asyncio
 import os
-import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from inspect import cleandoc
@@ -62,11 +61,11 @@ class Client:
     ):
         self._running: set[asyncio.Task[Any]] = set()
         self._closed, self._owner = False, Owner()
-        self._dropped: weakref.finalize[Any, Client] | None = None
         freeze_in_child(self)
         self._config = ClientConfig.of(model, peers, dtype, options)
         with Joining(self._config) as joining:
             self.parts: Parts = load(_ASSEMBLY).assemble(self._config, joining)
+            self._dropped = when_dropped(self, partial(_leave_behind, self.parts))
             self._where = joining.where
         self.config, self.tokenizer = self.parts.checkpoint.config, self.parts.tokenizer
         try:
@@ -75,7 +74,6 @@ class Client:
             self.close()
             raise
         self._prompts = Prompts(self.tokenizer, self._ends, self.config.max_context)
-        self._dropped = when_dropped(self, partial(_leave_behind, self.parts))
 
     __init__.__doc__ = f"""Load the client's ends of the model and join the swarm. Raises ModelError, PeerUnreachable,
 InvalidRequest, PrivateSwarm for a secret that is missing or wrong.
@@ -102,20 +100,11 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         nothing to leave."""
         if not self._closed and self._owner.is_here:
             self._closed = True
-            if self._dropped:
-                self._dropped.detach()
+            self._dropped.detach()
             try:
-                wait(self._leave(grace_s))
+                wait(_leave(self.parts, self._running, grace_s))
             finally:
                 self.parts.close()
-
-    async def _leave(self, grace_s: float) -> None:
-        for task in self._running:
-            task.cancel()
-        with suppress(TimeoutError):  # whatever else hangs is left to the process's end
-            async with asyncio.timeout(grace_s + LEAVE_TIMEOUT_S):
-                await asyncio.gather(*self._running, return_exceptions=True)
-                await self.parts.leave(grace_s)
 
     # --- the public calls --------------------------------------------------------------------------------------------
 
@@ -281,14 +270,19 @@ The options are the fields of swarm.client.config.ClientConfig: {cleandoc(Client
         return fill
 
 
+async def _leave(parts: "Parts", running: Collection[asyncio.Task[Any]], grace_s: float) -> None:
+    """running: generations, which end. grace_s: that audits under way have."""
+    for task in running:
+        task.cancel()
+    with suppress(TimeoutError):  # whatever else hangs is left to the process's end
+        async with asyncio.timeout(grace_s + LEAVE_TIMEOUT_S):
+            await asyncio.gather(*running, return_exceptions=True)
+            await parts.leave(grace_s)
+
+
 def _leave_behind(parts: "Parts") -> None:
     """Of a client that nobody refers to any more: else a notebook's cell that is run again would keep the connections,
     the directory's node and the files of what it made before, for as long as the kernel lives."""
-
-    async def leave() -> None:
-        async with asyncio.timeout(AUDIT_GRACE_S + LEAVE_TIMEOUT_S):
-            await parts.leave(AUDIT_GRACE_S)
-
-    with suppress(SwarmError, TimeoutError):  # whoever would have heard of it is gone
-        wait(leave())
+    with suppress(SwarmError):  # whoever would have heard of it is gone
+        wait(_leave(parts, (), AUDIT_GRACE_S))
     parts.close()

@@ -129,7 +129,8 @@ def warn_if_shared(file: Path, what: str) -> None:
     with suppress(OSError):
         found = file.stat()
         if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o077:
-            _warn_shared(file, what)
+            told = f"{file} is open to others than its owner; close it with: chmod 600 {shlex.quote(str(file))}"
+            _warn_once(f"the {what} {told}")
 
 
 def warn_if_writable(folder: Path) -> None:
@@ -141,22 +142,15 @@ def warn_if_writable(folder: Path) -> None:
         found = folder.stat()
         is_open = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and is_open:
-            _warn_writable(folder)
+            _warn_once(
+                f"others than its owner may write in {folder}, and so replace the keys and settings there; close it "
+                f"with: chmod go-w {shlex.quote(str(folder))}"
+            )
 
 
 @cache
-def _warn_writable(folder: Path) -> None:
-    logger.warning(
-        "others than its owner may write in %s, and so replace the keys and settings there; close it with: "
-        "chmod go-w %s", folder, shlex.quote(str(folder)),
-    )  # fmt: skip
-
-
-@cache
-def _warn_shared(file: Path, what: str) -> None:
-    logger.warning(
-        "the %s %s is open to others than its owner; close it with: chmod 600 %s", what, file, shlex.quote(str(file))
-    )
+def _warn_once(message: str) -> None:
+    logger.warning("%s", message)
 
 
 def sync_names(folder: Path) -> None:

@@ -3,15 +3,16 @@
 It does not know its LocalSwarm: when that is dropped, what runs ends.
 """
 
-import _thread
 import atexit
 import os
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from swarm.client.background import wait
+from swarm.client.background import wait, when_dropped
 from swarm.client.local.process import Launched, LocalServer, abandon
 from swarm.client.local.progress import is_notebook, say
 from swarm.errors import SwarmError
@@ -43,6 +44,7 @@ class Running:
         self.asked: dict[Path, tuple[dict[str, str | bool], str | None]] = {}  # of a server's own, by its home
         self.peers: list[str] = []
         self._directory: Directory | None = None
+        self._dropped: weakref.finalize[Any, object] | None = None
         self._owner, self.is_open = Owner(), True
         freeze_in_child(self)
         _all.append(self)
@@ -72,6 +74,8 @@ class Running:
     def end(self) -> None:
         """Stop the servers, and keep nothing of them. The directory's node goes with this process."""
         self.forget()
+        if self._dropped:
+            self._dropped.detach()
         for server in self.servers:
             server.kill()
         abandon(list(self._launched))
@@ -87,7 +91,7 @@ class Running:
 
     def end_with(self, owner: object) -> None:
         """When `owner` is dropped, this ends, too; a program's end is seen to by `_end_all`."""
-        weakref.finalize(owner, _dropped, self).atexit = False
+        self._dropped = when_dropped(owner, partial(_close_dropped, self), self.forget)
 
 
 _all: list[Running] = []  # in the order in which they were started
@@ -118,13 +122,6 @@ def _gives_way(old: Settings, new: Settings) -> bool:
 
 def _is_same(one: str, other: str) -> bool:
     return one == other or (os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))
-
-
-def _dropped(running: Running) -> None:
-    """Called by the garbage collector, in any thread and amid anything: nothing may wait here, nor take a lock."""
-    if running in _all:
-        running.forget()
-        _thread.start_new_thread(_close_dropped, (running,))
 
 
 def _close_dropped(running: Running) -> None:
